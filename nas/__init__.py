@@ -1,0 +1,3 @@
+"""Neural architecture search over MetaFormer designs."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,152 @@
+"""YAML to frozen pydantic models and back: unknown keys are errors, every message names the file and the dotted path."""
+
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from nas.errors import ConfigError, unknown
+
+
+class Value(BaseModel):
+    """A frozen value that goes to YAML or JSON and back; a key that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise ValueError(unknown("key", key, cls.model_fields))
+        return data
+
+
+V = TypeVar("V", bound=Value)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader; it refuses a key that stands twice and reads 1e-3 as the number it is."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(  # YAML 1.1 wants a dot before an exponent, people do not
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """The plain data in a YAML text; ConfigError with line and column if it has none."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError(f"{where}: {place}{error.problem or error.context}. Mend the YAML there.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}.") from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a user's file; ConfigError where it is missing or cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read: {why}. Check the path and its permissions.") from None
+
+
+def read_yaml(path: Path, *, _below: tuple[Path, ...] = ()) -> dict:
+    """The mapping in a YAML file, laid over the file that it `extends:` (a path beside it)."""
+    path = Path(path)
+    data = parse_yaml(read_text(path), where=str(path))
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: must be a mapping of keys to values, but got {type(data).__name__}.")
+    if "extends" not in data:
+        return data
+    parent = data.pop("extends")
+    if not isinstance(parent, str):
+        raise ConfigError(f"{path}: extends: must be the path of one YAML file, but got {parent!r}.")
+    chain = (*_below, path.resolve())
+    target = (path.parent / parent).resolve()
+    if target in chain:
+        names = " -> ".join(p.name for p in (*chain, target))
+        raise ConfigError(f"{path}: extends: goes round in a circle: {names}. Remove one of these lines.")
+    return merged(read_yaml(path.parent / parent, _below=chain), data)
+
+
+def merged(below: dict, above: dict) -> dict:
+    """Two mappings laid over each other, key by key; what stands above wins, lists and values whole."""
+    both = {k: merged(below[k], v) if isinstance(v, dict) and isinstance(below.get(k), dict) else v for k, v in above.items()}
+    return {**below, **both}
+
+
+def with_settings(data: dict, settings: list[str]) -> dict:
+    """`data` with each "a.b=value" of `settings` laid over it; values are read as YAML."""
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path.strip():
+            raise ConfigError(f"--set {setting}: must be a dotted path and a value, such as --set proxy.epochs=4.")
+        value = parse_yaml(text, where=f"--set {setting}")
+        for key in reversed(path.strip().split(".")):
+            value = {int(key) if key.isdigit() else key: value}
+        data = merged(data, value)
+    return data
+
+
+def validated(model: type[V], data: Any, *, where: str) -> V:
+    """`data` as a checked `model`; ConfigError lists every broken rule with `where` and its dotted path."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = dict.fromkeys(f"{where}: {_line(problem)}" for problem in error.errors())
+        raise ConfigError("\n".join(lines)) from None
+
+
+def broken(path: str, rule: str) -> PydanticCustomError:
+    """What a validator raises for a rule broken at a dotted path below it; `rule` names value and way out itself."""
+    return PydanticCustomError("broken", "{rule}", {"path": path, "rule": rule})
+
+
+def _line(problem: dict) -> str:
+    below = problem.get("ctx", {}).get("path")
+    path = ".".join([*_parts(problem["loc"]), *([below] if below else [])])
+    value, rule = problem["input"], problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if problem["type"] == "broken" or (problem["type"] == "value_error" and isinstance(value, dict)):
+        text = rule
+    elif problem["type"] == "literal_error":
+        name = next(str(p) for p in reversed(problem["loc"]) if isinstance(p, str))
+        text = unknown(name, value, re.findall(r"'([^']*)'", problem["ctx"]["expected"]))
+    elif problem["type"] == "missing":
+        text = "this key is required; add it"
+    else:
+        text = f"{_plain(rule)}, but got {value!r}"
+    return f"{path}: {text}." if path else f"{text}."
+
+
+def _plain(rule: str) -> str:
+    """Pydantic's sentence in our words."""
+    rule = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping of keys to values", rule)
+    return re.sub(r"^Input should be", "must be", rule)
+
+
+def _parts(location: tuple) -> list[str]:
+    """The user's keys in pydantic's location: without the branches of unions and the place in a list of choices."""
+    keys = [str(p) for p in location if isinstance(p, int) or not re.search(r"[\[\]()]|^(int|float|str|bool)$", p)]
+    return keys[:-1] if len(keys) > 1 and isinstance(location[-1], int) and keys[-2] != "stages" else keys
+
+
+def dump_yaml(data: Any) -> str:
+    """Plain data as YAML, keys in the order given."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)

@@ -1,0 +1,155 @@
+"""One candidate network as a value: its canonical form, its key, its JSON, its one-line description."""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from nas.config import Value, parse_yaml, read_text, validated
+from nas.errors import ConfigError
+
+Mixer = Literal["pool", "identity", "random", "conv", "dwconv", "attention", "spatial_fc", "affine"]
+Norm = Literal["group", "layer", "batch", "none"]
+Activation = Literal["gelu", "relu", "silu", "star_relu", "squared_relu"]
+Positive = Annotated[int, Field(strict=True, ge=1)]
+
+# What a token mixer can be told, with the papers' own values: pooling 3x3 (arXiv:2111.11418, table 1), separable
+# convolution 7x7 with expansion 2 and attention heads of 32 channels without bias (arXiv:2210.13452, section 3).
+MIXER_OPTIONS: dict[str, dict[str, Any]] = {
+    "pool": {"pool_size": 3},
+    "conv": {"kernel_size": 7, "expansion": 2.0},
+    "dwconv": {"kernel_size": 3},
+    "attention": {"head_dim": 32, "proj_bias": False},
+}
+INITIALS = {"pool": "P", "identity": "I", "random": "R", "conv": "C", "dwconv": "D", "attention": "A", "spatial_fc": "F", "affine": "S"}
+FIXED_RESOLUTION = ("random", "spatial_fc")
+
+
+class Stage(Value):
+    """`depth` MetaFormer blocks of one `width`; the defaults are those of MetaFormer Baselines (arXiv:2210.13452).
+
+    An option that the stage's other choices leave without effect (a pool size under attention, an activation with no
+    MLP) is dropped when the value is made, so that two stages that build the same blocks are equal.
+    """
+
+    mixer: Mixer
+    depth: Positive
+    width: Positive
+    norm: Norm = "layer"
+    norm_bias: bool = False
+    mlp_ratio: Annotated[float, Field(ge=0)] = 4.0
+    """Hidden width of the channel MLP over `width`; 0 leaves the MLP and its norm out."""
+    mlp_bias: bool = False
+    activation: Activation = "star_relu"
+    residual: bool = True
+    res_scale: bool = False
+    layer_scale: Annotated[float, Field(gt=0)] | None = None
+    """Initial value of LayerScale on both branches; None leaves it out."""
+    position_embedding: bool = False
+    pool_size: Positive | None = None
+    kernel_size: Positive | None = None
+    expansion: Annotated[float, Field(gt=0)] | None = None
+    head_dim: Positive | None = None
+    proj_bias: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _canonical(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("mixer") not in get_args(Mixer):
+            return data
+        given = {k: v for k, v in data.items() if v is not None}
+        options = MIXER_OPTIONS.get(data["mixer"], {})
+        kept = {k: v for k, v in given.items() if is_active(k, given)}
+        return {**options, **kept}
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> "Stage":
+        for name in ("pool_size", "kernel_size"):
+            size = getattr(self, name)
+            if size is not None and size % 2 == 0:
+                raise ValueError(f"{name} must be odd so that the feature map keeps its size, but got {size}")
+        if self.mixer == "attention" and self.width % self.head_dim:
+            raise ValueError(
+                f"width must be a multiple of head_dim={self.head_dim} for attention, but got {self.width}; "
+                "change the width or head_dim"
+            )
+        return self
+
+    @property
+    def hidden(self) -> int:
+        """Hidden channels of the channel MLP; 0 without one."""
+        return int(self.mlp_ratio * self.width)
+
+
+def is_active(field: str, stage: dict[str, Any]) -> bool:
+    """Whether `field` changes the network, given the stage's mixer, norm, residual and mlp_ratio."""
+    if any(field in options for options in MIXER_OPTIONS.values()):
+        return field in MIXER_OPTIONS.get(stage["mixer"], {})
+    without_mlp = stage.get("mlp_ratio", 4.0) == 0
+    switched_off = {
+        "norm_bias": stage.get("norm") == "none",
+        "mlp_bias": without_mlp,
+        "activation": without_mlp and stage["mixer"] != "conv",
+        "res_scale": stage.get("residual") is False,
+    }
+    return not switched_off.get(field, False)
+
+
+class Architecture(Value):
+    """A MetaFormer: a stem, stages with a 3x3 stride-2 downsampling before each but the first, a head.
+
+    It knows neither resolution nor classes: those belong to where it is counted, built or trained.
+    """
+
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stem_kernel: Positive = 7
+    stem_stride: Positive = 4
+    stem_norm: bool = True
+    """A bias-free layer norm after the stem's convolution (MetaFormer Baselines; PoolFormer has none)."""
+    downsample_norm: bool = True
+    """A bias-free layer norm before each downsampling convolution (likewise)."""
+    head: Literal["linear", "mlp"] = "linear"
+    head_norm: Literal["pool_norm", "norm_pool"] = "pool_norm"
+    """Mean over positions, then a layer norm; or the last stage's norm on the map, then the mean (PoolFormer's paper)."""
+
+    @model_validator(mode="after")
+    def _stem_covers(self) -> "Architecture":
+        if self.stem_kernel < self.stem_stride:
+            raise ValueError(
+                f"stem_kernel must be at least stem_stride={self.stem_stride} so that no pixel is skipped, "
+                f"but got {self.stem_kernel}"
+            )
+        return self
+
+    @cached_property
+    def key(self) -> str:
+        """Twelve hexadecimal digits that are equal for equal networks."""
+        data = self.to_dict()
+        for stage, plain in zip(self.stages, data["stages"], strict=True):
+            plain["mlp_ratio"] = stage.hidden
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def needs_fixed_resolution(self) -> bool:
+        """Whether some weights have one entry a position, so that the network fits the resolution it was built for only."""
+        return any(s.mixer in FIXED_RESOLUTION or s.position_embedding for s in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; options without effect are left out."""
+        return self.model_dump(exclude_none=True, mode="json")
+
+    def describe(self) -> str:
+        """One readable line, a letter for the mixer, depth and width of each stage, such as `P2·64 P2·128 C6·320 A2·512`."""
+        return " ".join(f"{INITIALS[s.mixer]}{s.depth}·{s.width}" for s in self.stages)
+
+
+def read_architecture(path: Path) -> Architecture:
+    """The architecture in a JSON file, either bare or under the key "architecture"."""
+    data = parse_yaml(read_text(path), where=str(path))  # JSON is YAML; this way bad syntax gets a line and a column
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: must hold an architecture as a JSON object, but got {type(data).__name__}.")
+    return validated(Architecture, data.get("architecture", data), where=str(path))
+

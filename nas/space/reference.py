@@ -1,0 +1,106 @@
+"""The papers' designs by name, each a few lines of data; every one is an Architecture like any that a search finds."""
+
+from functools import cache
+
+from nas.errors import ConfigError, unknown
+from nas.space.architecture import Architecture, Stage
+
+SMALL = (64, 128, 320, 512)
+MEDIUM = (96, 192, 384, 768)
+
+# size: depths, widths, LayerScale of PoolFormer v1. arXiv:2111.11418, table 1.
+POOLFORMER_SIZES = {
+    "s12": ((2, 2, 6, 2), SMALL, 1e-5),
+    "s24": ((4, 4, 12, 4), SMALL, 1e-5),
+    "s36": ((6, 6, 18, 6), SMALL, 1e-6),
+    "m36": ((6, 6, 18, 6), MEDIUM, 1e-6),
+    "m48": ((8, 8, 24, 8), MEDIUM, 1e-6),
+}
+# size: depths, widths. arXiv:2210.13452, table 2.
+CONVFORMER_SIZES = {
+    "s18": ((3, 3, 9, 3), SMALL),
+    "s36": ((3, 12, 18, 3), SMALL),
+    "m36": ((3, 12, 18, 3), (96, 192, 384, 576)),
+    "b36": ((3, 12, 18, 3), (128, 256, 512, 768)),
+}
+
+
+def poolformer(size: str = "s12", *, mixers: tuple[str, ...] = ("pool",) * 4, **changes) -> Architecture:
+    """PoolFormer, arXiv:2111.11418; `changes` are stage fields that an ablation or RIFormer sets otherwise in all stages."""
+    depths, widths, layer_scale = POOLFORMER_SIZES[size]
+    block = {"norm": "group", "norm_bias": True, "mlp_bias": True, "activation": "gelu", "layer_scale": layer_scale, **changes}
+    stages = tuple(Stage(mixer=m, depth=d, width=w, **block) for m, d, w in zip(mixers, depths, widths, strict=True))
+    return Architecture(stages=stages, stem_norm=False, downsample_norm=False, head_norm="norm_pool")
+
+
+def baseline(depths, widths, *, mixers: tuple[str, ...], norm: str, head: str) -> Architecture:
+    """A model of MetaFormer Baselines, arXiv:2210.13452: no biases, StarReLU, ResScale in stages 3 and 4."""
+    stages = tuple(
+        Stage(mixer=mixer, depth=depth, width=width, norm=norm, res_scale=i >= 2)
+        for i, (mixer, depth, width) in enumerate(zip(mixers, depths, widths, strict=True))
+    )
+    return Architecture(stages=stages, head=head)
+
+
+def pool_attention(num_attention: int) -> Architecture:
+    """The hybrid [P, P, .., A]: layer norm throughout, positions added before the first attention. arXiv:2111.11418, table 5."""
+    plain = poolformer(mixers=("pool",) * (4 - num_attention) + ("attention",) * num_attention, norm="layer")
+    changes = {4 - num_attention: {"position_embedding": True}}
+    stages = [
+        stage.model_copy(update={"proj_bias": True if stage.mixer == "attention" else None, **changes.get(i, {})})
+        for i, stage in enumerate(plain.stages)
+    ]
+    return plain.model_copy(update={"stages": tuple(stages)})
+
+
+def _families() -> dict[str, Architecture]:
+    designs = {}
+    for size, (depths, widths, _) in POOLFORMER_SIZES.items():
+        designs[f"poolformer_{size}"] = poolformer(size)
+        for family, mixers in {
+            "poolformerv2": ("pool",) * 4,
+            "identityformer": ("identity",) * 4,
+            "randformer": ("identity", "identity", "random", "random"),
+        }.items():
+            designs[f"{family}_{size}"] = baseline(depths, widths, mixers=mixers, norm="group", head="linear")
+        # RIFormer, arXiv:2304.05659: an affine mixer in training, folded into the norm for inference
+        designs[f"riformer_{size}"] = poolformer(size, mixers=("identity",) * 4)
+        designs[f"riformer_{size}_train"] = poolformer(size, mixers=("affine",) * 4)
+    for size, (depths, widths) in CONVFORMER_SIZES.items():
+        hybrid = ("conv", "conv", "attention", "attention")
+        designs[f"convformer_{size}"] = baseline(depths, widths, mixers=("conv",) * 4, norm="layer", head="mlp")
+        designs[f"caformer_{size}"] = baseline(depths, widths, mixers=hybrid, norm="layer", head="mlp")
+    return designs
+
+
+def _ablations() -> dict[str, Architecture]:
+    """The 18 rows of arXiv:2111.11418, table 5, all on PoolFormer-S12."""
+    rows = {
+        "baseline": poolformer(),
+        "identity": poolformer(mixers=("identity",) * 4),
+        "random": poolformer(mixers=("random",) * 4),
+        "dwconv": poolformer(mixers=("dwconv",) * 4),
+        **{f"pool_size_{k}": poolformer(pool_size=k) for k in (5, 7, 9)},
+        **{f"norm_{norm}": poolformer(norm=norm) for norm in ("layer", "batch", "none")},
+        **{f"activation_{act}": poolformer(activation=act) for act in ("relu", "silu")},
+        "no_residual": poolformer(residual=False),
+        "no_mlp": poolformer(mlp_ratio=0),
+        "pppa": pool_attention(1),
+        "ppaa": pool_attention(2),
+        "pppf": poolformer(mixers=("pool", "pool", "pool", "spatial_fc")),
+        "ppff": poolformer(mixers=("pool", "pool", "spatial_fc", "spatial_fc")),
+    }
+    return {f"ablation_{row}": design for row, design in rows.items()}
+
+
+@cache
+def designs() -> dict[str, Architecture]:
+    """Every reference design by its name."""
+    return {**_families(), **_ablations()}
+
+
+def design(name: str) -> Architecture:
+    """The reference design of that name; ConfigError with the nearest names if there is none."""
+    if name not in designs():
+        raise ConfigError(unknown("design", name, designs()))
+    return designs()[name]

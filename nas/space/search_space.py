@@ -1,0 +1,186 @@
+"""The `space:` section of a search: which architectures exist, drawn one choice at a time."""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
+
+from nas.config import Value, broken
+from nas.errors import Infeasible
+from nas.space.architecture import Architecture, Stage, is_active
+from nas.space.cost import Cost, cost, feature_sides
+
+Choose = Callable[[str, tuple], Any]
+SWITCHES = ("mixer", "norm", "residual", "mlp_ratio")  # the fields that decide whether others are active
+
+
+def _expanded(given: Any) -> Any:
+    """A list of choices from what a person writes: one value, a list, or {low, high, step}."""
+    if isinstance(given, dict):
+        return _integers(given)
+    values = list(given) if isinstance(given, list | tuple) else [given]
+    if not values:
+        raise ValueError("must hold at least one choice; write a value or a list of values")
+    for i, value in enumerate(values):
+        if value in values[:i] and not isinstance(value, bool):
+            raise ValueError(f"holds the choice {value!r} twice; remove one")
+    return values
+
+
+def _integers(given: dict) -> list[int]:
+    if not {"low", "high"} <= set(given) <= {"low", "high", "step"} or not all(type(v) is int for v in given.values()):
+        raise ValueError(f"a range must be {{low: integer, high: integer, step: integer}}, but got {given}")
+    low, high, step = given["low"], given["high"], given.get("step", 1)
+    if step < 1 or high < low or (high - low) % step:
+        raise ValueError(f"a range must go from low up to high in whole steps of at least 1, but got {low=}, {high=}, {step=}")
+    return list(range(low, high + 1, step))
+
+
+def _choices_of(model: type[Value], fields: list[str]) -> dict[str, Any]:
+    """For each field of `model` one that holds a tuple of choices of the same type, or None where the user says nothing."""
+    kinds = get_type_hints(model, include_extras=True)
+    return {name: (Annotated[tuple[kinds[name], ...], BeforeValidator(_expanded)] | None, None) for name in fields}
+
+
+StageChoices = create_model("StageChoices", __base__=Value, **_choices_of(Stage, list(Stage.model_fields)))
+NETWORK_FIELDS = [name for name in Architecture.model_fields if name != "stages"]
+
+
+class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(Architecture, NETWORK_FIELDS))):
+    """All architectures that a search may propose, and the resolution and number of classes at which they are counted.
+
+    `stages` maps 1, 2, ... to each stage's choices; `all_stages` holds those that every stage shares unless it says otherwise.
+    """
+
+    image_size: Annotated[int, Field(ge=8)] = 224
+    num_classes: Annotated[int, Field(ge=2)] = 1000
+    all_stages: StageChoices = StageChoices()
+    stages: Annotated[dict[int, StageChoices], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _every_choice_can_be_built(self) -> "SearchSpace":
+        if sorted(self.stages) != list(range(1, len(self.stages) + 1)):
+            raise broken("stages", f"must be numbered 1, 2, ... without a gap, but got {', '.join(map(str, sorted(self.stages)))}")
+        for number, axes in self._stage_axes.items():
+            for name in ("mixer", "depth", "width"):
+                if name not in axes:
+                    raise broken(f"stages.{number}.{name}", "is required here or in all_stages; add a value or a list of choices")
+            self._check_stage(number, axes)
+        self._check_resolution()
+        return self
+
+    def _check_stage(self, number: int, axes: dict[str, tuple]) -> None:
+        plain = {"depth": 1, "width": axes["width"][0]}
+        for mixer in axes["mixer"]:
+            names = [n for n in ("pool_size", "kernel_size", "head_dim") if n in axes and is_active(n, {"mixer": mixer})]
+            for chosen in _product([(n, axes[n]) for n in ["width", *names]]):
+                try:
+                    Stage(**{**plain, "mixer": mixer, **chosen})
+                except ValidationError as error:
+                    field = "width" if mixer == "attention" else names[0]
+                    rule = error.errors()[0]["msg"].removeprefix("Value error, ")
+                    raise broken(f"stages.{number}.{field}", rule) from None
+
+    def _check_resolution(self) -> None:
+        for stride in self._network_axes.get("stem_stride", (4,)):
+            narrow = self.draw(lambda name, options, s=stride: s if name == "stem_stride" else options[0])
+            try:
+                feature_sides(narrow, image_size=self.image_size)
+            except Infeasible as error:
+                raise broken("image_size", str(error).rstrip(".")) from None
+
+    @cached_property
+    def _stage_axes(self) -> dict[int, dict[str, tuple]]:
+        shared = _given(self.all_stages)
+        merged = {number: {**shared, **_given(stage)} for number, stage in sorted(self.stages.items())}
+        return {number: {f: axes[f] for f in Stage.model_fields if f in axes} for number, axes in merged.items()}
+
+    @cached_property
+    def _network_axes(self) -> dict[str, tuple]:
+        return {name: getattr(self, name) for name in NETWORK_FIELDS if getattr(self, name) is not None}
+
+    @cached_property
+    def axes(self) -> dict[str, tuple]:
+        """Every open choice by name (`head`, `stage2.mixer`): what a sampler has to decide."""
+        staged = {f"stage{n}.{f}": o for n, axes in self._stage_axes.items() for f, o in axes.items()}
+        return {name: options for name, options in {**self._network_axes, **staged}.items() if len(options) > 1}
+
+    def draw(self, choose: Choose) -> Architecture:
+        """The architecture that `choose(name, options) -> option` decides; it is asked for open and active choices only."""
+
+        def pick(name: str, options: tuple) -> Any:
+            return options[0] if len(options) == 1 else choose(name, options)
+
+        network = {name: pick(name, options) for name, options in self._network_axes.items()}
+        stages = []
+        for number, axes in self._stage_axes.items():
+            chosen: dict[str, Any] = {}
+            for field, options in axes.items():
+                if is_active(field, chosen):
+                    chosen[field] = pick(f"stage{number}.{field}", options)
+            stages.append(Stage(**chosen))
+        return Architecture(stages=tuple(stages), **network)
+
+    def choices(self, architecture: Architecture) -> dict[str, Any]:
+        """The open choices that lead to `architecture`, by name; meaningless unless the space contains it."""
+        found = {name: getattr(architecture, name) for name in self._network_axes}
+        for number, stage in enumerate(architecture.stages, start=1):
+            plain = stage.model_dump()
+            found |= {f"stage{number}.{f}": plain[f] for f in self._stage_axes.get(number, {}) if is_active(f, plain)}
+        return {name: value for name, value in found.items() if name in self.axes}
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Whether the search could propose `architecture`."""
+        if len(architecture.stages) != len(self._stage_axes):
+            return False
+        chosen = self.choices(architecture)
+        return self.draw(lambda name, options: chosen[name] if chosen.get(name) in options else options[0]) == architecture
+
+    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
+        """Every architecture that differs in one choice; what that choice newly activates takes its first option."""
+        chosen = self.choices(architecture)
+        for axis, value in chosen.items():
+            for other in self.axes[axis]:
+                if other != value:
+                    changed = {**chosen, axis: other}
+                    yield self.draw(lambda name, options, changed=changed: changed.get(name, options[0]))
+
+    @cached_property
+    def size(self) -> int:
+        """Number of different architectures, constraints left aside."""
+        total = 1
+        for options in self._network_axes.values():
+            total *= len(options)
+        for axes in self._stage_axes.values():
+            total *= _count(list(axes.items()), {})
+        return total
+
+    def cost(self, architecture: Architecture) -> Cost:
+        """What `architecture` costs at the space's resolution and number of classes."""
+        return cost(architecture, image_size=self.image_size, num_classes=self.num_classes)
+
+
+def _given(stage: Value) -> dict[str, tuple]:
+    return {name: getattr(stage, name) for name in Stage.model_fields if getattr(stage, name) is not None}
+
+
+def _count(axes: list[tuple[str, tuple]], chosen: dict[str, Any]) -> int:
+    if not axes:
+        return 1
+    (field, options), rest = axes[0], axes[1:]
+    if not is_active(field, chosen):
+        return _count(rest, chosen)
+    if field not in SWITCHES:
+        return len(options) * _count(rest, chosen)
+    return sum(_count(rest, {**chosen, field: option}) for option in options)
+
+
+def _product(axes: list[tuple[str, tuple]]) -> Iterator[dict[str, Any]]:
+    if not axes:
+        yield {}
+        return
+    (name, options), rest = axes[0], axes[1:]
+    for option in options:
+        for below in _product(rest):
+            yield {name: option, **below}

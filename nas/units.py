@@ -1,0 +1,39 @@
+"""Numbers as people write and read them: 2.0G, 1.82 G, 93.4 %, 3 h 12 min."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def quantity(text: Any) -> Any:
+    """A count as people write it ("2.0G", "20M") as a number; anything else is left for the type check."""
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kMGT]?)\s*", text) if isinstance(text, str) else None
+    return round(float(match[1]) * UNITS.get(match[2], 1)) if match else text
+
+
+Quantity = Annotated[int, BeforeValidator(quantity)]
+
+
+def percent(share: float | None) -> str:
+    """An accuracy with one decimal."""
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def count(number: float) -> str:
+    """A large count with three digits and its unit."""
+    for unit, size in reversed(UNITS.items()):
+        if number >= size:
+            scaled = number / size
+            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f} {unit}"
+    return f"{number:g}"
+
+
+def duration(seconds: float) -> str:
+    """A duration in its two largest units."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
