@@ -1,0 +1,122 @@
+"""How a search goes, for a person: one live display in a terminal, a line an event elsewhere."""
+
+import time
+from collections import Counter
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from nas.search.pareto import hypervolume
+from nas.search.settings import Search
+from nas.search.study import Record, Study, front
+from nas.space.constraints import extreme
+from nas.units import count, duration, percent
+
+COUNTED = {"complete": "done", "running": "running", "stopped": "stopped early", "failed": "failed", "answered": "answered from record"}
+FRONT_ROWS = 12
+
+
+def reference_costs(search: Search) -> list[float]:
+    """Upper corner of each cost for the hypervolume: its limit, else the most that the space can cost."""
+    limits = [(name, getattr(search.constraints, name).max) for name in search.objectives[1:]]
+    return [limit or extreme(search.space, name, sign=-1) for name, limit in limits]
+
+
+def front_hypervolume(records: list[Record], search: Search, references: list[float]) -> float:
+    """Share of the box from no cost and accuracy 1 to the reference costs and accuracy 0 that the front dominates."""
+    points = [
+        (1 - r.accuracy, *(getattr(r.cost, n) / top for n, top in zip(search.objectives[1:], references, strict=True)))
+        for r in front(records, search)
+    ]
+    return hypervolume(points, [1.0] * len(search.objectives))
+
+
+class Progress(AbstractContextManager):
+    """The display of one search from its start to its end."""
+
+    def __init__(self, search: Search, console: Console):
+        self.search, self.console = search, console
+        self.references = reference_costs(search)
+        self.study: Study | None = None
+        self._began, self._seen, self._done_before = time.monotonic(), {}, 0
+        self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if console.is_terminal else None
+
+    def watch(self, study: Study) -> None:
+        """Show `study` from now on; the clock of the ETA starts here."""
+        self.study, self._began = study, time.monotonic()
+        self._seen = {r.number: r.state for r in study.records}
+        self._done_before = self._trained()
+        if self._done_before:
+            self.console.print(f"continuing: {self._done_before} architectures are in the record already")
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def changed(self) -> None:
+        """Take note that the record changed."""
+        if self._live:
+            return
+        for record in self.study.records:
+            if self._seen.get(record.number) != record.state:
+                self._seen[record.number] = record.state
+                if record.state not in ("running", "rejected"):
+                    self.console.print(self._line(record), highlight=False, soft_wrap=True)
+
+    def _trained(self) -> int:
+        return sum(r.state in ("complete", "stopped", "failed") for r in self.study.records)
+
+    def _total(self) -> int:
+        return self.search.search.trials + len(self.search.baselines)
+
+    def _eta(self) -> str:
+        done = self._trained() - self._done_before
+        if done < 2:
+            return "ETA: after two trainings"
+        return f"ETA {duration((time.monotonic() - self._began) / done * max(0, self._total() - self._trained()))}"
+
+    def _line(self, record: Record) -> str:
+        what = f"trial {record.number}" + (f" ({record.baseline})" if record.baseline else "")
+        result = percent(record.accuracy) if record.accuracy is not None else record.cause
+        return (
+            f"[{self._trained()}/{self._total()}] {what} {COUNTED[record.state]}: {result}, {count(record.cost.macs)} MACs, "
+            f"{record.architecture.describe()} · hypervolume {self._volume():.4f} · {self._eta()}"
+        )
+
+    def _volume(self) -> float:
+        return front_hypervolume(self.study.records, self.search, self.references)
+
+    def _screen(self) -> Group | Text:
+        if self.study is None:
+            return Text("starting ...")
+        records = self.study.records
+        states = Counter(r.state for r in records)
+        states["done"] = states["complete"]
+        counts = " · ".join(f"{states[state]} {word}" for state, word in COUNTED.items())
+        best = max((r.accuracy for r in records if r.accuracy is not None), default=None)
+        head = Text(
+            f"{self.search.name}: {self._trained()} of {self._total()} trained · {duration(time.monotonic() - self._began)} · {self._eta()}\n"
+            f"{counts}\nbest {percent(best)} · hypervolume {self._volume():.4f}"
+        )
+        return Group(head, front_table(front(records, self.search)[:FRONT_ROWS], title="front so far"))
+
+
+def front_table(records: list[Record], *, title: str) -> Table:
+    """Complete trials as a small table."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in ("trial", "accuracy", "MACs", "params"):
+        table.add_column(column, justify="right")
+    table.add_column("architecture")
+    for r in records:
+        name = f"{r.baseline} ({r.number})" if r.baseline else str(r.number)
+        table.add_row(name, percent(r.accuracy), count(r.cost.macs), count(r.cost.params), r.architecture.describe())
+    return table

@@ -1,0 +1,88 @@
+"""A search from its settings to a full record: limits checked, data listed, trials run, what was found kept."""
+
+import random
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from nas.errors import NasError
+from nas.search.folder import RunFolder, open_folder, write_atomically
+from nas.search.progress import Progress
+from nas.search.settings import Search
+from nas.search.study import Study, front, storage_errors
+from nas.search.tune import run_trials
+from nas.space.constraints import Constraints, check_reachable, random_architecture
+from nas.space.cost import cost
+from nas.training.data import Manifest, load, make_manifest
+from nas.training.proxy import score
+
+PROBES = 200
+
+
+def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
+    """Run or continue the search in the folder `root`; NasError before anything is written if it cannot begin."""
+    check_reachable(settings.space, settings.constraints)
+    manifest = make_manifest(settings.proxy, seed=settings.search.seed)
+    folder = open_folder(root, settings)
+    with alone(folder), storage_errors(settings, folder), Progress(settings, console) as progress:
+        _prepare_data(manifest, settings, folder)
+        study = Study(settings, folder, manifest_hash=manifest.hash)
+        progress.watch(study)
+        try:
+            _run(study, folder, manifest, progress)
+        finally:
+            study.close()
+    return folder
+
+
+def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder) -> None:
+    """Decode every image once, before any trial could stumble over one, and put the manifest beside the record."""
+    for split in ("train", "validation"):
+        load(manifest, split, image_size=settings.proxy.image_size)
+    if not folder.manifest.exists():
+        write_atomically(folder.manifest, manifest.model_dump_json())
+    folder.weights(0).parent.mkdir(exist_ok=True)
+
+
+def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: Progress) -> None:
+    settings = study.search
+    work = partial(
+        score,
+        recipe=settings.proxy,
+        manifest=manifest,
+        seed=settings.search.seed,
+        device="cuda" if settings.resources.gpu else "cpu",
+    )
+
+    def on_change() -> None:
+        _drop_weights(study, folder)
+        progress.changed()
+
+    run_trials(study, folder, work=work, resources=settings.resources, on_change=on_change)
+
+
+def _drop_weights(study: Study, folder: RunFolder) -> None:
+    """Remove the weights of every ended trial that is neither on the front nor a baseline."""
+    kept = {r.number for r in study.records if r.state == "running" or r.baseline}
+    kept |= {r.number for r in front(study.records, study.search)}
+    for path in folder.weights(0).parent.glob("*.safetensors"):
+        if path.stem.isdigit() and int(path.stem) not in kept:
+            path.unlink(missing_ok=True)
+
+
+class alone:  # noqa: N801 (used as `with alone(folder)`)
+    """The only driver of a run: a second one is refused, a killed one has let go."""
+
+    def __init__(self, folder: RunFolder):
+        self.folder, self._lock = folder, FileLock(folder.root / ".lock", timeout=0)
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise NasError(f"{self.folder.root}: another search is running there. Wait for it, or choose another --out.") from None
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()

@@ -1,0 +1,354 @@
+"""The record of a search in Optuna's storage: what is asked, told, answered from memory, and found again after a kill."""
+
+import contextlib
+import random
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.samplers import NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from nas.config import validated
+from nas.errors import NasError
+from nas.search.folder import RunFolder, check_same, plain, versions
+from nas.search.pareto import pareto
+from nas.search.rungs import goes_on
+from nas.search.settings import Search
+from nas.space.architecture import Architecture
+from nas.space.constraints import random_architecture, repair
+from nas.space.cost import Cost
+from nas.space.reference import design
+
+REDRAWS = 20  # unaffordable or running proposals in a row before one is repaired
+REPEATS = 20  # proposals in a row that the record answers before an untried one is put first
+UNTRIED_DRAWS = 500  # random architectures looked at for an untried one before the space counts as exhausted
+UNPROPOSED = "the driver was killed before it was proposed"
+STARTUP_TRIALS = 12  # random proposals before the model takes over; ten axes are open in most stages
+
+SAMPLERS = {
+    "tpe": lambda seed: TPESampler(multivariate=True, group=True, n_startup_trials=STARTUP_TRIALS, seed=seed),
+    "random": lambda seed: RandomSampler(seed=seed),
+    "nsga2": lambda seed: NSGAIISampler(population_size=20, seed=seed),
+}
+
+
+class Record(NamedTuple):
+    """What the record knows of one trial."""
+
+    number: int
+    state: str
+    """complete, stopped (at a rung), failed, answered (from an equal trial), running, or rejected (never trained)."""
+    key: str = ""
+    architecture: Architecture | None = None
+    cost: Cost = Cost()
+    baseline: str | None = None
+    accuracy: float | None = None
+    """Accuracy on the search-validation images after the whole proxy; None unless complete or answered."""
+    curve: tuple[dict, ...] = ()
+    seconds: float = 0.0
+    cause: str | None = None
+    facts: dict[str, Any] = {}  # noqa: RUF012 (never written to)
+
+
+class Proposal(NamedTuple):
+    """An architecture to train, and the number under which its results are told."""
+
+    number: int
+    architecture: Architecture
+
+
+class Study:
+    """One search's record; the only one who asks and tells. Everything it knows is read from the storage when it is opened."""
+
+    def __init__(self, search: Search, folder: RunFolder, *, manifest_hash: str):
+        self.search, self.manifest_hash = search, manifest_hash
+        self.exhausted = False
+        self._storage = open_storage(search, folder, create=True)
+        with storage_errors(search, folder):
+            self._study = self._open()
+        self._begin(folder)
+        trials = [t for t in self._study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        self._records = {t.number: read_record(t) for t in trials}
+        self._ids = {t.number: t._trial_id for t in trials}
+        self._resumed = self._left_open([t.number for t in trials if t.state == TrialState.RUNNING])
+
+    def _open(self) -> optuna.Study:
+        directions = ["maximize", *("minimize" for _ in self.search.objectives[1:])]
+        return optuna.create_study(study_name=self.search.name, storage=self._storage, directions=directions, load_if_exists=True)
+
+    def _begin(self, folder: RunFolder) -> None:
+        """Put down what the search is and queue its baselines, once."""
+        now = {**plain(self.search), "manifest": self.manifest_hash}
+        before = self._study.user_attrs.get("search")
+        if before is not None:
+            return check_same(before, now, where=str(folder.root))
+        for name in self.search.baselines:
+            self._study.enqueue_trial({}, user_attrs={"baseline": name}, skip_if_exists=False)
+        self._study.set_user_attr("versions", versions())
+        self._study.set_user_attr("search", now)  # last: a study without it has not begun
+        return None
+
+    def _left_open(self, numbers: list[int]) -> list[Proposal]:
+        """What a killed driver was training, to be trained again under its old number; what it was telling is told."""
+        for number in numbers:
+            if self._records[number].state != "running":
+                self._close(number)
+            elif self._records[number].architecture is None:
+                self._tell(number, state="rejected", cause=UNPROPOSED)
+        left = [self._records[n] for n in numbers if self._records[n].state == "running"]
+        return [Proposal(r.number, r.architecture) for r in left]
+
+    # what is trained next
+
+    def propose(self) -> Proposal | None:
+        """The next architecture to train; None when the budget is spent or nothing untried is left."""
+        if self._resumed:
+            return self._resumed.pop(0)
+        redraws = repeats = 0
+        while not self.exhausted and (self.num_started < self.search.search.trials or self._baselines_wait()):
+            trial = self._ask()
+            architecture = self._draw(trial)
+            known = self._known(architecture.key)
+            excess = {} if "baseline" in trial.user_attrs else self.search.constraints.excess(self._cost(architecture))
+            if not excess and known is None:
+                return self._start(trial, architecture)
+            if excess or known.state == "running":
+                redraws += 1
+                self._reject(trial, architecture, excess, known)
+            else:
+                repeats += 1
+                self._answer(trial, architecture, known)
+            if redraws > REDRAWS or repeats > REPEATS:
+                redraws = repeats = 0
+                self._enqueue_untried(architecture)
+        return None
+
+    def _ask(self) -> optuna.Trial:
+        # A sampler made anew for every question from the seed and the number of answers: a resumed search asks what an unkilled one would.
+        asked = sum(r.cause != UNPROPOSED for r in self._records.values())
+        self._study.sampler = SAMPLERS[self.search.search.sampler](self.search.search.seed * 1_000_003 + asked)
+        trial = self._study.ask()
+        self._ids[trial.number] = trial._trial_id
+        return trial
+
+    def _draw(self, trial: optuna.Trial) -> Architecture:
+        if "baseline" in trial.user_attrs:
+            return design(trial.user_attrs["baseline"])
+        return self.search.space.draw(lambda name, options: suggest(trial, name, options))
+
+    def _start(self, trial: optuna.Trial, architecture: Architecture) -> Proposal:
+        self._describe(trial, architecture)
+        self._records[trial.number] = self._reread(trial.number)
+        return Proposal(trial.number, architecture)
+
+    def _reject(self, trial: optuna.Trial, architecture: Architecture, excess: dict[str, float], known: Record | None) -> None:
+        self._describe(trial, architecture, excess=excess)
+        broken = ", ".join(f"{name} {value:.0%} outside its limit" for name, value in excess.items())
+        self._tell(trial.number, state="rejected", cause=broken or f"trial {known.number} is training it")
+
+    def _answer(self, trial: optuna.Trial, architecture: Architecture, known: Record) -> None:
+        self._describe(trial, architecture)
+        self._tell(trial.number, state="answered", answered_from=known.number, cause=known.cause, accuracy=known.accuracy)
+
+    def _enqueue_untried(self, near: Architecture) -> None:
+        """Put an untried affordable architecture first: the last proposal repaired, else one at random."""
+        space, rng = self.search.space, random.Random(self.search.search.seed * 1_000_003 + len(self._records))
+        tried = {r.key for r in self._records.values() if r.state != "rejected"}
+        candidates = [near, *(random_architecture(space, rng) for _ in range(UNTRIED_DRAWS))]
+        for candidate in candidates if space.contains(near) else candidates[1:]:
+            affordable = repair(candidate, space, self.search.constraints, rng=rng)
+            if affordable is not None and affordable.key not in tried:
+                self._study.enqueue_trial(space.choices(affordable), user_attrs={"repaired": True})
+                return
+        self.exhausted = True
+
+    # what came out
+
+    def report(self, number: int, epoch: dict[str, Any]) -> bool:
+        """Put down one epoch of a running trial; False if a rung stops it there."""
+        record = self._records[number]
+        curve = (*(e for e in record.curve if e["epoch"] < epoch["epoch"]), epoch)
+        self._records[number] = record._replace(curve=curve)
+        self._set(number, curve=list(curve))
+        if epoch["epoch"] not in self.search.proxy.rungs or record.baseline:
+            return True
+        peers = [(r.cost.macs, at) for r in self._records.values() if r.number != number for at in _accuracy_at(r, epoch["epoch"])]
+        return goes_on(record.cost.macs, epoch["accuracy"], peers)
+
+    def finish(self, number: int, *, accuracy: float, seconds: float) -> None:
+        """Tell the final accuracy of a trial that had its whole training."""
+        self._tell(number, state="complete", accuracy=accuracy, seconds=seconds)
+
+    def stop(self, number: int, *, seconds: float) -> None:
+        """Tell that a rung ended a trial: its curve stays, it has no accuracy."""
+        self._tell(number, state="stopped", seconds=seconds, cause="stopped at a rung")
+
+    def fail(self, number: int, *, cause: str, seconds: float = 0.0, machine: bool = False) -> None:
+        """Tell why a trial has no result, and whether the `machine` was at fault and not the architecture."""
+        self._tell(number, state="failed", cause=cause, seconds=seconds, machine=machine or None)
+
+    def close(self) -> None:
+        """Let go of the storage, so that the run's folder can be copied or removed."""
+        self._storage.engine.dispose()
+
+    # what is known
+
+    @property
+    def records(self) -> list[Record]:
+        """Every trial in the order of its number."""
+        return [self._records[n] for n in sorted(self._records)]
+
+    @property
+    def num_started(self) -> int:
+        """Architectures of the space that were or are being trained; the baselines do not count."""
+        return sum(r.state in ("complete", "stopped", "failed", "running") and not r.baseline for r in self._records.values())
+
+    def _baselines_wait(self) -> bool:
+        return sum(bool(r.baseline) for r in self._records.values()) < len(self.search.baselines)
+
+    def _known(self, key: str) -> Record | None:
+        return next((r for r in self._records.values() if r.key == key and r.state not in ("rejected", "answered")), None)
+
+    def _cost(self, architecture: Architecture) -> Cost:
+        return self.search.space.cost(architecture)
+
+    def _describe(self, trial: optuna.Trial, architecture: Architecture, *, excess: dict[str, float] | None = None) -> None:
+        for name in self.search.constraints.model_fields_set:
+            trial.set_constraint(name, (excess or {}).get(name, -1.0))
+        facts = {"seed": self.search.search.seed, "manifest": self.manifest_hash, "versions": versions()}
+        self._set(trial.number, key=architecture.key, **self._cost(architecture)._asdict(), **facts, architecture=architecture.to_dict())
+
+    def _set(self, number: int, **facts: Any) -> None:
+        for name, value in facts.items():
+            if value is not None:
+                self._storage.set_trial_user_attr(self._ids[number], name, value)
+
+    def _tell(self, number: int, *, state: str, **facts: Any) -> None:
+        self._set(number, **facts, state=state)  # the state last: with it the record is whole, told or not
+        self._records[number] = self._reread(number)
+        self._close(number)
+
+    def _close(self, number: int) -> None:
+        """Tell Optuna what the record says. A failure of the machine is told as FAIL, which samplers ignore; a stopped, failed or
+        unaffordable architecture as PRUNED, which TPE learns from."""
+        record, state, values = self._records[number], TrialState.PRUNED, None
+        if record.accuracy is not None:
+            state, values = TrialState.COMPLETE, [record.accuracy, *objectives(record, self.search)[1:]]
+        elif record.facts.get("machine"):
+            state = TrialState.FAIL
+        self._study.tell(number, values, state=state, skip_if_finished=True)
+
+    def _reread(self, number: int) -> Record:
+        return read_record(self._storage.get_trial(self._ids[number]))
+
+
+def _accuracy_at(record: Record, epoch: int) -> Iterator[float]:
+    return (e["accuracy"] for e in record.curve if e["epoch"] == epoch)
+
+
+def suggest(trial: optuna.Trial, name: str, options: tuple) -> Any:
+    """Optuna's choice among `options`; evenly spaced integers as an integer range, so that samplers see their order."""
+    steps = {b - a for a, b in zip(options, options[1:], strict=False)} if all(type(o) is int for o in options) else set()
+    if len(steps) == 1 and min(steps) > 0:
+        return trial.suggest_int(name, options[0], options[-1], step=steps.pop())
+    return trial.suggest_categorical(name, options)
+
+
+def read_record(trial: FrozenTrial) -> Record:
+    """One of Optuna's trials as a record."""
+    facts = dict(trial.user_attrs)
+    architecture = facts.pop("architecture", None)
+    return Record(
+        number=trial.number,
+        state=facts.pop("state", "running"),
+        key=facts.pop("key", ""),
+        architecture=None if architecture is None else validated(Architecture, architecture, where=f"trial {trial.number}"),
+        cost=Cost(**{name: facts.pop(name, 0) for name in Cost._fields}),
+        baseline=facts.pop("baseline", None),
+        accuracy=facts.pop("accuracy", None),
+        curve=tuple(facts.pop("curve", ())),
+        seconds=facts.pop("seconds", 0.0),
+        cause=facts.pop("cause", None),
+        facts=facts,
+    )
+
+
+def read_records(search: Search, folder: RunFolder) -> list[Record]:
+    """Every trial in a run's record, rejected and waiting ones left out; also while the search runs."""
+    storage = open_storage(search, folder, create=False)
+    with storage_errors(search, folder):
+        try:
+            study = optuna.load_study(study_name=search.name, storage=storage)
+        except KeyError:
+            raise NasError(f"{folder.root}: its storage holds no study named {search.name!r}. Start the search first.") from None
+        records = [read_record(t) for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        storage.engine.dispose()
+    return [r for r in records if r.state != "rejected" and r.architecture is not None]
+
+
+def front(records: list[Record], search: Search) -> list[Record]:
+    """The affordable complete trials that no other dominates, cheapest first."""
+    able = [r for r in records if r.state == "complete" and search.constraints.allow(r.cost)]
+    chosen = [able[i] for i in pareto([objectives(r, search) for r in able])]
+    return sorted(chosen, key=lambda r: (getattr(r.cost, search.objectives[1]), r.number))
+
+
+def objectives(record: Record, search: Search) -> tuple[float, ...]:
+    """A complete trial's objectives, all to be minimised: its error first."""
+    return (1 - record.accuracy, *(getattr(record.cost, name) for name in search.objectives[1:]))
+
+
+def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStorage:
+    """The storage of the run, quiet; NasError if it is damaged, missing or out of reach."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    with storage_errors(search, folder):
+        if search.search.storage is None:
+            _check_sqlite(folder, create=create)
+        storage = RDBStorage(search.search.storage or f"sqlite:///{folder.study_db}")
+        if storage.engine.dialect.name == "sqlite":
+            event.listen(storage.engine, "connect", _use_wal)
+            storage.engine.dispose()
+        return storage
+
+
+def _use_wal(connection: sqlite3.Connection, _: object) -> None:
+    """Write-ahead logging halves what a commit costs and lets a reader look while the search writes."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _check_sqlite(folder: RunFolder, *, create: bool) -> None:
+    if not folder.study_db.exists():
+        if not create:
+            raise NasError(f"{folder.root}: holds no study.db, so nothing was trained there. Start the search first.")
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(folder.study_db)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        raise NasError(
+            f"{folder.study_db}: is damaged ({found}). Nothing was changed. Restore it from a backup, or try "
+            f"`sqlite3 {folder.study_db.name} .recover`, or start a new run with another --out."
+        )
+
+
+@contextlib.contextmanager
+def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
+    """What goes wrong in the storage as a NasError."""
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        where = folder.study_db if search.search.storage is None else "the storage given with --storage"
+        why = " ".join(str(getattr(error.__cause__, "orig", None) or getattr(error, "orig", None) or error).split())[:200]
+        raise NasError(
+            f"{where}: cannot be used: {why}. What was told before is safe; mend this and start the same command again."
+        ) from None

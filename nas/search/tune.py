@@ -1,0 +1,184 @@
+"""Trials on Ray Tune: Ray moves the work, the study decides and remembers. Nothing that a resume needs lives here."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_THRESHOLD_S": "3600",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+for _name, _value in QUIET.items():  # ray reads them when it is imported
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from nas.errors import NasError  # noqa: E402
+from nas.space.architecture import Architecture  # noqa: E402
+
+if TYPE_CHECKING:  # workers import this file, and need no Optuna
+    from nas.search.folder import RunFolder
+    from nas.search.settings import Resources
+    from nas.search.study import Study
+
+RETRIES = 2  # of a trial whose worker died; what an architecture does to its training is an outcome and never retried
+OBJECT_STORE_BYTES = 200_000_000
+
+
+class StudySearcher(Searcher):
+    """Ray Tune's question "what next?" handed to the study, and the end of each trial handed back."""
+
+    def __init__(self, study: "Study", folder: "RunFolder", on_change: Callable[[], None]):
+        super().__init__()
+        self.study, self.folder, self.on_change = study, folder, on_change
+        self.numbers: dict[str, int] = {}
+        self.errors: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next architecture as a Tune configuration, or the sign that the search is over."""
+        proposal = self.study.propose()
+        self.on_change()
+        if proposal is None:
+            return Searcher.FINISHED
+        self.numbers[trial_id] = proposal.number
+        weights = str(self.folder.weights(proposal.number))
+        return {"number": proposal.number, "architecture": proposal.architecture.to_dict(), "weights": weights}
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """Tell the study how the trial ended."""
+        number, result = self.numbers.pop(trial_id), result or {}
+        seconds = result.get("outcome/seconds") or float(result.get("time_total_s", 0.0))
+        if error:
+            self.study.fail(number, cause=self.errors.pop(trial_id, "the worker died"), seconds=seconds, machine=True)
+        elif "outcome/seconds" not in result:
+            self.study.stop(number, seconds=seconds)
+        elif result["outcome/accuracy"] is None:
+            self.study.fail(number, cause=result["outcome/cause"], seconds=seconds)
+        else:
+            self.study.finish(number, accuracy=result["outcome/accuracy"], seconds=seconds)
+        self.on_change()
+
+    def __getstate__(self) -> dict:
+        """Nothing: Ray pickles its searcher, but the record lives in the study alone."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class RungScheduler(FIFOScheduler):
+    """First in, first out; every epoch goes to the record, which says whether the trial goes on."""
+
+    def __init__(self, searcher: StudySearcher):
+        super().__init__()
+        self.searcher = searcher
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
+        """Put an epoch down; stop at a rung if the study says so."""
+        if "epoch" in result:
+            on = self.searcher.study.report(self.searcher.numbers[trial.trial_id], result["epoch"])
+            self.searcher.on_change()
+            return TrialScheduler.CONTINUE if on else TrialScheduler.STOP
+        return TrialScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Remember why, for the searcher, which Ray does not tell."""
+        last = [line for line in (trial.error_msg or "").splitlines() if line.strip()]
+        self.searcher.errors[trial.trial_id] = f"the worker died {RETRIES + 1} times: {last[-1].strip() if last else 'no cause given'}"
+
+    def __getstate__(self) -> dict:
+        """Nothing: see StudySearcher."""
+        return {}
+
+
+def train_one(config: dict[str, Any], *, work: Callable, threads: int) -> None:
+    """One trial in a worker: train, report every epoch, report the outcome."""
+    import torch
+
+    torch.set_num_threads(threads)
+    architecture = Architecture.model_validate(config["architecture"])
+    outcome = work(
+        architecture,
+        on_epoch=lambda epoch: tune.report({"epoch": epoch.model_dump(mode="json")}),
+        weights=Path(config["weights"]),
+    )
+    tune.report({"outcome": outcome.model_dump(mode="json", include={"accuracy", "seconds", "cause"})})
+
+
+def run_trials(
+    study: "Study", folder: "RunFolder", *, work: Callable, resources: "Resources", on_change: Callable[[], None] = lambda: None
+) -> None:
+    """Train what `study` proposes until it proposes nothing more; `work(architecture, on_epoch=, weights=)` is one training."""
+    with started_ray(resources):
+        searcher = StudySearcher(study, folder, on_change)
+        trainable = partial(train_one, work=work, threads=max(1, int(resources.cpu)))
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=RungScheduler(searcher),
+                num_samples=-1,
+                max_concurrent_trials=num_workers(resources),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(folder.root.resolve() / ".ray"),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            shutil.rmtree(folder.root / ".ray", ignore_errors=True)
+
+
+def num_workers(resources: "Resources") -> int:
+    """Trials at once: as asked for, else as many as the started Ray has room for; NasError if it has room for none."""
+    have = ray.cluster_resources()
+    room = have.get("CPU", 0) / resources.cpu
+    if resources.gpu:
+        room = min(room, have.get("GPU", 0) / resources.gpu)
+    if room < 1:
+        raise NasError(
+            f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but Ray has {have.get('CPU', 0):g} CPU "
+            f"and {have.get('GPU', 0):g} GPU. Lower resources.cpu or resources.gpu, or give the --address of a larger cluster."
+        )
+    return min(int(room), resources.workers or int(room))
+
+
+@contextlib.contextmanager
+def started_ray(resources: "Resources") -> Iterator[None]:
+    """Ray, quiet and closed to the network, or the cluster at the address asked for."""
+    local = {"num_cpus": os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES} if resources.address is None else {}
+    try:
+        ray.init(
+            address=resources.address or "local",
+            include_dashboard=False if local else None,
+            log_to_driver=False,
+            logging_level="ERROR",
+            **local,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise NasError(f"resources.address {resources.address}: Ray cannot be reached: {error}. Is the cluster running?") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
