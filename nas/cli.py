@@ -1,0 +1,214 @@
+"""The verbs of the command line. Each imports what it needs when it is called, so that help is instant."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from nas.errors import NasError
+
+app = typer.Typer(
+    help="Neural architecture search over MetaFormer designs: a YAML space in, a Pareto front and working timm models out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Set = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Any other setting of the YAML, checked like the file.")]
+Run = Annotated[Path, typer.Argument(help="A run's folder, such as runs/hybrid.")]
+DataOption = Annotated[str | None, typer.Option("--data", help="digits, an image folder (train/ and val/, or classes), or a timm name.")]
+StorageOption = Annotated[str | None, typer.Option("--storage", help="Optuna storage URL instead of study.db in the run's folder.")]
+
+
+@app.command()
+def search(
+    file: Annotated[Path, typer.Argument(help="The search space, such as search_spaces/hybrid.yaml.")],
+    trials: Annotated[int | None, typer.Option(help="Architectures to train (search.trials).")] = None,
+    data: DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/NAME")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of proposals, data split and trainings (search.seed).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Trials at once (resources.workers).", show_default="one a core")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto, or host:port.")] = None,
+    storage: StorageOption = None,
+    set_: Set = [],  # noqa: B006 (typer copies it)
+) -> None:
+    """Search a space; the same command again continues where it was stopped or killed.
+
+    Example: `nas search search_spaces/hybrid.yaml --trials 60 --out runs/mine --set proxy.epochs=4`
+    """
+    from rich.console import Console
+
+    from nas.results.report import show_result
+    from nas.search.run import search as run_search
+    from nas.search.settings import read_search
+
+    flags = {
+        "search.trials": trials,
+        "proxy.data": _absolute(data),
+        "search.seed": seed,
+        "resources.workers": workers,
+        "resources.address": address,
+        "search.storage": storage,
+    }
+    settings = read_search(file, settings=[*_as_settings(flags), *set_])
+    root = out or Path("runs") / settings.name
+    console = Console()
+    again = " ".join(["python", *sys.argv] if sys.argv[0].endswith(".py") else ["nas", *sys.argv[1:]])
+    try:
+        run_search(settings, root=root, console=console)
+    except KeyboardInterrupt:
+        console.print(f"\nStopped. Nothing that finished is lost; this continues: {again}", highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    show_result(root, console)
+
+
+@app.command()
+def front(
+    run: Run,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the front as JSON instead of a table.")] = False,
+) -> None:
+    """Show the Pareto front of a run, also while it runs; writes trials.csv, front.csv and front.png into it.
+
+    Example: `nas front runs/hybrid`
+    """
+    from rich.console import Console
+
+    from nas.results.report import show_front
+
+    show_front(run, Console(), as_json=as_json)
+
+
+@app.command()
+def space(
+    file: Annotated[Path, typer.Argument(help="The search space, such as search_spaces/hybrid.yaml.")],
+    set_: Set = [],  # noqa: B006
+) -> None:
+    """Dry run of a search space: its size, feasible share, spread of MACs and params, estimated cost. Trains nothing.
+
+    Example: `nas space search_spaces/hybrid.yaml --set constraints.macs.max=1.0G`
+    """
+    from rich.console import Console
+
+    from nas.results.dry_run import show_space
+    from nas.search.settings import read_search
+
+    show_space(read_search(file, settings=set_), Console())
+
+
+@app.command()
+def cost(
+    target: Annotated[str, typer.Argument(help="A design's name, an architecture .json, or RUN:TRIAL.")],
+    image_size: Annotated[int, typer.Option(help="Side of the square input image in pixels.", min=1)] = 224,
+    num_classes: Annotated[int, typer.Option(help="Classes of the head.", min=1)] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Params, MACs and activation memory of an architecture, in closed form.
+
+    Example: `nas cost poolformer_s12 --image-size 224 --json`
+    """
+    from rich.console import Console
+
+    from nas.results.lookup import architecture_of
+    from nas.results.dry_run import show_cost
+    from nas.space.cost import cost as cost_of
+
+    architecture = architecture_of(target)
+    found = cost_of(architecture, image_size=image_size, num_classes=num_classes)
+    if as_json:
+        typer.echo(json.dumps({"name": target, "image_size": image_size, "num_classes": num_classes, **found._asdict()}))
+    else:
+        show_cost(target, architecture, image_size=image_size, found=found, console=Console())
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's folder (with --trial), or the folder of a finished retraining.")],
+    out: Annotated[Path, typer.Option(help="The directory to write; it must be new.")],
+    trial: Annotated[int | None, typer.Option(help="Number of the trial, as in the table of the front.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write a trained network as a directory that timm loads, after proving in a fresh process that it does.
+
+    Example: `nas export runs/hybrid --trial 17 --out exported/17`
+    """
+    from safetensors.torch import load_file
+
+    from nas.results.export import export as export_model
+    from nas.results.lookup import trained_folder, trained_trial
+    from nas.training.data import MEAN, STD
+
+    trained = trained_folder(run) if trial is None else trained_trial(run, trial)
+    export_model(
+        trained.architecture,
+        load_file(trained.weights),
+        out,
+        image_size=trained.recipe.image_size,
+        num_classes=len(trained.class_names),
+        class_names=list(trained.class_names),
+        mean=MEAN,
+        std=STD,
+        provenance=trained.provenance,
+        force=force,
+    )
+    typer.echo(f"{out}: a fresh process loaded it through timm and computed the same logits. How to load it: {out / 'README.md'}")
+
+
+@app.command()
+def retrain(
+    run: Annotated[str, typer.Argument(help="A run's folder (with --trial), a design's name, or an architecture .json.")],
+    recipe: Annotated[Path, typer.Option(help="How to train, such as experiments/recipes/retrain_digits.yaml.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; the same command again continues there.")],
+    trial: Annotated[int | None, typer.Option(help="Number of the trial, as in the table of the front.")] = None,
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    set_: Set = [],  # noqa: B006
+) -> None:
+    """Train one architecture on the full training split and evaluate it once on the test split.
+
+    Example: `nas retrain runs/hybrid --trial 17 --recipe experiments/recipes/retrain_digits.yaml --out runs/17`
+    """
+    from rich.console import Console
+
+    from nas.results.lookup import architecture_of
+    from nas.results.report import show_retraining
+    from nas.training.recipe import read_recipe
+
+    architecture = architecture_of(run if trial is None else f"{run}:{trial}")
+    settings = read_recipe(recipe, settings=[*_as_settings({"data": _absolute(data)}), *set_])
+    show_retraining(architecture, settings, out=out, seed=seed, device=device, console=Console())
+
+
+def _as_settings(flags: dict[str, object]) -> list[str]:
+    return [f"{path}={json.dumps(value)}" for path, value in flags.items() if value is not None]
+
+
+def _absolute(data: str | None) -> str | None:
+    """A folder's full path, which holds in a worker's process as well; names stay."""
+    return str(Path(data).resolve()) if data and Path(data).is_dir() else data
+
+
+def main() -> NoReturn:
+    """Run a verb; what a user can mend is one message and exit code 2."""
+    run_reporting(app)
+
+
+def run_reporting(command) -> NoReturn:
+    """Call `command`; print a NasError, or a disk that is full or read-only, as one message and exit with code 2."""
+    try:
+        command()
+    except NasError as error:
+        message = str(error)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        message = f"{error.filename or 'the disk'}: {error.strerror}. Make room or choose another place, then start the same command again."
+    except KeyboardInterrupt:
+        sys.exit(130)
+    else:
+        sys.exit(0)
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(2)

@@ -1,0 +1,115 @@
+"""What can be said before anything is trained: a design's cost, a space's size and spread, what a search would take."""
+
+import os
+import random
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from nas.search.settings import Search
+from nas.space.architecture import Architecture
+from nas.space.constraints import check_reachable, random_architecture
+from nas.space.cost import Cost, cost
+from nas.space.reference import design
+from nas.training.recipe import Recipe
+from nas.units import count, duration
+
+DRAWS = 2000
+TRAINING_PASSES = 3  # a backward pass costs about two forward passes
+MACS_PER_CORE_SECOND = 12e9  # measured: hybrid.yaml's own trainings, bf16, one core with AVX-512; see experiments/first_search
+
+
+def show_cost(name: str, architecture: Architecture, *, image_size: int, found: Cost, console: Console) -> None:
+    """One design's cost as a small table."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("design", name)
+    table.add_row("stages", architecture.describe())
+    table.add_row("counted at", f"{image_size} px")
+    table.add_row("MACs", f"{count(found.macs)}  ({found.macs:,})")
+    table.add_row("params", f"{count(found.params)}  ({found.params:,}) trainable, {found.frozen_params:,} frozen")
+    table.add_row("activations", f"{count(found.activation_bytes)}B at the widest moment, one image, float32")
+    console.print(table, highlight=False)
+
+
+def show_space(search: Search, console: Console) -> None:
+    """A dry run: size, feasible share, spread of the costs, baselines, and what the search would cost."""
+    check_reachable(search.space, search.constraints)
+    space, rng = search.space, random.Random(0)
+    drawn = [random_architecture(space, rng) for _ in range(DRAWS)]
+    costs = [space.cost(a) for a in drawn]
+    able = [i for i, c in enumerate(costs) if search.constraints.allow(c)]
+    console.print(
+        f"[bold]{search.name}[/]: {space.size:,} architectures from {len(space.axes)} open choices, "
+        f"counted at {space.image_size} px and {space.num_classes} classes"
+    )
+    console.print(f"feasible: {len(able) / DRAWS:.1%} of {DRAWS:,} random draws meet the constraints ({_limits(search)})", highlight=False)
+    console.print(_spread(costs, able), highlight=False)
+    console.print(_axes(search), highlight=False)
+    if search.baselines:
+        console.print(_baselines(search), highlight=False)
+    console.print(_estimate(search, [drawn[i] for i in able]), highlight=False)
+
+
+def _limits(search: Search) -> str:
+    parts = []
+    for name in type(search.constraints).model_fields:
+        limits = getattr(search.constraints, name)
+        parts += [f"{name} {sign} {count(value)}" for sign, value in ((">=", limits.min), ("<=", limits.max)) if value is not None]
+    return ", ".join(parts) or "none are set"
+
+
+def _spread(costs: list[Cost], able: list[int]) -> Table:
+    table = Table(title="spread of random draws", title_justify="left", box=None, pad_edge=False)
+    for column in ("", "smallest", "10 %", "median", "90 %", "largest"):
+        table.add_column(column, justify="right" if column else "left")
+    for label, name in (("MACs", "macs"), ("params", "params"), ("activation bytes", "activation_bytes")):
+        for which, rows in (("all", range(len(costs))), ("feasible", able)):
+            values = [getattr(costs[i], name) for i in rows]
+            if values:
+                table.add_row(f"{label}, {which}", *(count(v) for v in np.quantile(values, (0, 0.1, 0.5, 0.9, 1))))
+    return table
+
+
+def _axes(search: Search) -> Table:
+    table = Table(title="open choices", title_justify="left", box=None, pad_edge=False, show_header=False)
+    for name, options in search.space.axes.items():
+        table.add_row(name, ", ".join(str(o) for o in options))
+    return table
+
+
+def _baselines(search: Search) -> Table:
+    table = Table(title="baselines", title_justify="left", box=None, pad_edge=False)
+    for column in ("", "MACs", "params", "within the constraints"):
+        table.add_column(column, justify="left" if column in ("", "within the constraints") else "right")
+    for name in search.baselines:
+        found = search.space.cost(design(name))
+        broken = ", ".join(f"no: {k}" for k in search.constraints.excess(found))
+        table.add_row(name, count(found.macs), count(found.params), broken or "yes")
+    return table
+
+
+def _estimate(search: Search, able: list[Architecture]) -> str:
+    images = num_training_images(search.proxy)
+    if images is None:
+        return "estimated cost: unknown until the data is read; the search shows an ETA after two trainings"
+    classes = search.proxy.classes or search.space.num_classes
+    macs = float(np.mean([cost(a, image_size=search.proxy.image_size, num_classes=classes).macs for a in able[:200]]))
+    total = search.search.trials * search.proxy.epochs * images * TRAINING_PASSES * macs
+    cores = search.resources.workers or os.cpu_count() or 1
+    return (
+        f"estimated cost: {search.search.trials} trainings of {search.proxy.epochs} epochs on {images:,} images, {count(macs)} MACs an "
+        f"image at {search.proxy.image_size} px: {count(total)} MACs, about {duration(total / MACS_PER_CORE_SECOND / cores)} on {cores} CPU "
+        "cores if no rung stops a trial (the search shows a measured ETA)"
+    )
+
+
+def num_training_images(recipe: Recipe) -> int | None:
+    """Images an epoch trains on, where that can be said without reading the data; None otherwise."""
+    share = 1 - recipe.validation_share
+    if recipe.data == "digits":
+        drawn = 1438 if recipe.images_per_class is None else 10 * recipe.images_per_class  # 1,797 less a fifth for the test
+        return round(drawn * share)
+    if recipe.images_per_class and recipe.classes:
+        return round(recipe.images_per_class * recipe.classes * share)
+    return None

@@ -1,0 +1,99 @@
+"""What a user names, as an architecture: a reference design, a JSON file, RUN:TRIAL, or a folder of weights."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nas.config import read_text
+from nas.errors import ConfigError, NasError, unknown
+from nas.search.folder import RunFolder, read_run
+from nas.space.architecture import Architecture, read_architecture
+from nas.space.reference import design, designs
+from nas.training.recipe import Recipe
+
+
+class Trained(NamedTuple):
+    """Weights on disk and what they are the weights of."""
+
+    architecture: Architecture
+    weights: Path
+    recipe: Recipe
+    class_names: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+def architecture_of(target: str) -> Architecture:
+    """The architecture behind a design's name, a .json file or RUN:TRIAL; ConfigError with the nearest names otherwise."""
+    if target in designs():
+        return design(target)
+    run, colon, number = target.rpartition(":")
+    if colon and number.isdigit():
+        return trial_of(Path(run), int(number)).architecture
+    if target.endswith(".json") or Path(target).is_file():
+        return read_architecture(Path(target))
+    raise ConfigError(f"{unknown('design', target, designs())}. A .json file or RUN:TRIAL, such as runs/hybrid:17, will do as well.")
+
+
+def trial_of(run: Path, number: int) -> "Record":  # noqa: F821 (the record needs Optuna, names and files do not)
+    """A trial that was trained; NasError if there is none of that number."""
+    from nas.search.study import read_records
+
+    folder, search = read_run(run)
+    trials = {r.number: r for r in read_records(search, folder)}
+    if number not in trials:
+        known = ", ".join(str(n) for n in sorted(trials)[-12:])
+        raise NasError(f"{run}: has no trial {number}. The last ones are {known or 'none yet'}; see trials.csv or `nas front {run}`.")
+    answered_from = trials[number].facts.get("answered_from")
+    return trials[number] if answered_from is None else trials[answered_from]
+
+
+def trained_trial(run: Path, number: int) -> Trained:
+    """The proxy weights of a complete trial; NasError with the way out if it failed or its weights were not kept."""
+    from nas.training.data import read_manifest
+    from nas.training.proxy import with_stem_stride
+
+    folder, search = read_run(run)
+    record = trial_of(run, number)
+    if record.accuracy is None:
+        raise NasError(f"{run}: trial {number} is {record.state} ({record.cause or 'no result yet'}). Choose one that is complete.")
+    weights = folder.weights(record.number)
+    if not weights.is_file():
+        raise NasError(
+            f"{run}: the weights of trial {number} were not kept, only those of the front and the baselines are. "
+            f"Train it: nas retrain {run} --trial {number} --recipe RECIPE.yaml --out DIR, then nas export DIR."
+        )
+    manifest = read_manifest(folder.manifest)
+    provenance = {
+        "run": search.name,
+        "trial": record.number,
+        "accuracy": record.accuracy,
+        "split": "search-validation (images of the training split; a proxy training, not a final one)",
+        "recipe": search.proxy.model_dump(mode="json"),
+        **{name: record.facts[name] for name in ("seed", "manifest", "versions")},
+    }
+    architecture = with_stem_stride(record.architecture, search.proxy.stem_stride)
+    return Trained(architecture, weights, search.proxy, manifest.class_names, provenance)
+
+
+def trained_folder(root: Path) -> Trained:
+    """The weights that `nas retrain` left in `root`; NasError if it did not finish there."""
+    from nas.training.data import read_manifest
+
+    if not (root / "result.json").is_file():
+        raise NasError(f"{root}: is neither a run (then give --trial N) nor a finished retraining: it holds no result.json.")
+    result = json.loads(read_text(root / "result.json"))
+    setup = result["setup"]
+    provenance = {"accuracy": result["accuracy"], "split": "test", **setup, "versions": result["versions"]}
+    manifest = read_manifest(root / "manifest.json")
+    return Trained(
+        read_architecture(root / "architecture.json"),
+        root / "model.safetensors",
+        Recipe.model_validate(setup["recipe"]),
+        manifest.class_names,
+        provenance,
+    )
+
+
+def is_run(root: Path) -> bool:
+    """Whether `root` is a search's folder."""
+    return RunFolder(root).search_yaml.is_file()
