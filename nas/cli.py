@@ -17,10 +17,16 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-Set = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Any other setting of the YAML, checked like the file.")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="A.B=VALUE", help="Any other setting of the YAML, checked like the file.")
+]
 Run = Annotated[Path, typer.Argument(help="A run's folder, such as runs/hybrid.")]
-DataOption = Annotated[str | None, typer.Option("--data", help="digits, an image folder (train/ and val/, or classes), or a timm name.")]
-StorageOption = Annotated[str | None, typer.Option("--storage", help="Optuna storage URL instead of study.db in the run's folder.")]
+DataOption = Annotated[
+    str | None, typer.Option("--data", help="digits, an image folder (train/ and val/, or classes), or a timm name.")
+]
+StorageOption = Annotated[
+    str | None, typer.Option("--storage", help="Optuna storage URL instead of study.db in the run's folder.")
+]
 
 
 @app.command()
@@ -111,8 +117,8 @@ def cost(
     """
     from rich.console import Console
 
-    from nas.results.lookup import architecture_of
     from nas.results.dry_run import show_cost
+    from nas.results.lookup import architecture_of
     from nas.space.cost import cost as cost_of
 
     architecture = architecture_of(target)
@@ -153,7 +159,9 @@ def export(
         provenance=trained.provenance,
         force=force,
     )
-    typer.echo(f"{out}: a fresh process loaded it through timm and computed the same logits. How to load it: {out / 'README.md'}")
+    typer.echo(
+        f"{out}: a fresh process loaded it through timm and computed the same logits. How to load it: {out / 'README.md'}"
+    )
 
 
 @app.command()
@@ -205,7 +213,7 @@ def run_reporting(command) -> NoReturn:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        message = f"{error.filename or 'the disk'}: {error.strerror}. Make room or choose another place, then start the same command again."
+        message = f"{error.filename or 'the disk'}: {error.strerror}. Mend this or choose another place, and start again."
     except KeyboardInterrupt:
         sys.exit(130)
     else:

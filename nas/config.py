@@ -49,7 +49,7 @@ _Loader.add_implicit_resolver(  # YAML 1.1 wants a dot before an exponent, peopl
 def parse_yaml(text: str, *, where: str) -> Any:
     """The plain data in a YAML text; ConfigError with line and column if it has none."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

@@ -43,7 +43,9 @@ def show_space(search: Search, console: Console) -> None:
         f"[bold]{search.name}[/]: {space.size:,} architectures from {len(space.axes)} open choices, "
         f"counted at {space.image_size} px and {space.num_classes} classes"
     )
-    console.print(f"feasible: {len(able) / DRAWS:.1%} of {DRAWS:,} random draws meet the constraints ({_limits(search)})", highlight=False)
+    console.print(
+        f"feasible: {len(able) / DRAWS:.1%} of {DRAWS:,} random draws meet the constraints ({_limits(search)})", highlight=False
+    )
     console.print(_spread(costs, able), highlight=False)
     console.print(_axes(search), highlight=False)
     if search.baselines:
@@ -55,7 +57,9 @@ def _limits(search: Search) -> str:
     parts = []
     for name in type(search.constraints).model_fields:
         limits = getattr(search.constraints, name)
-        parts += [f"{name} {sign} {count(value)}" for sign, value in ((">=", limits.min), ("<=", limits.max)) if value is not None]
+        parts += [
+            f"{name} {sign} {count(value)}" for sign, value in ((">=", limits.min), ("<=", limits.max)) if value is not None
+        ]
     return ", ".join(parts) or "none are set"
 
 
@@ -98,9 +102,10 @@ def _estimate(search: Search, able: list[Architecture]) -> str:
     total = search.search.trials * search.proxy.epochs * images * TRAINING_PASSES * macs
     cores = search.resources.workers or os.cpu_count() or 1
     return (
-        f"estimated cost: {search.search.trials} trainings of {search.proxy.epochs} epochs on {images:,} images, {count(macs)} MACs an "
-        f"image at {search.proxy.image_size} px: {count(total)} MACs, about {duration(total / MACS_PER_CORE_SECOND / cores)} on {cores} CPU "
-        "cores if no rung stops a trial (the search shows a measured ETA)"
+        f"estimated cost: {search.search.trials} trainings of {search.proxy.epochs} epochs on {images:,} images, {count(macs)} "
+        f"MACs an image at {search.proxy.image_size} px: {count(total)} MACs, about "
+        f"{duration(total / MACS_PER_CORE_SECOND / cores)} on {cores} CPU cores if no rung stops a trial "
+        "(the search shows a measured ETA)"
     )
 
 

@@ -14,8 +14,7 @@ COLUMNS = [
     "trial", "state", "baseline", "accuracy", "macs", "params", "frozen_params", "activation_bytes", "epochs", "seconds",
     "cause", "answered_from", "key", "seed", "manifest", "curve", "architecture",
 ]  # fmt: skip
-COST_LABELS = {"macs": "MACs (G)", "params": "parameters (M)", "activation_bytes": "activation memory (MB)"}
-COST_UNITS = {"macs": 1e9, "params": 1e6, "activation_bytes": 1e6}
+COST_LABELS = {"macs": "MACs", "params": "parameters", "activation_bytes": "activation memory (bytes)"}
 
 
 def load(root: Path) -> pd.DataFrame:
@@ -57,7 +56,9 @@ def require_front(records: list[Record], best: list[Record], folder: RunFolder) 
     """NasError that says what failed and why, if no affordable training was whole."""
     if best:
         return
-    causes = pd.Series([f"{r.state}: {r.cause}" for r in records if r.state in ("failed", "stopped")], dtype=object).value_counts()
+    causes = pd.Series(
+        [f"{r.state}: {r.cause}" for r in records if r.state in ("failed", "stopped")], dtype=object
+    ).value_counts()
     why = "".join(f"\n  {number} x {cause}" for cause, number in causes.head(5).items())
     raise NasError(f"{folder.root}: no trial has finished yet, so there is no front.{why}\nContinue the search and look again.")
 
@@ -68,11 +69,12 @@ def draw(records: list[Record], best: list[Record], search: Search, path: Path) 
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter
 
     cost = search.objectives[1]
 
     def at(chosen: list[Record]) -> tuple[list[float], list[float]]:
-        return [getattr(r.cost, cost) / COST_UNITS[cost] for r in chosen], [100 * r.accuracy for r in chosen]
+        return [getattr(r.cost, cost) for r in chosen], [100 * r.accuracy for r in chosen]
 
     done = [r for r in records if r.state == "complete"]
     baselines = [r for r in done if r.baseline]
@@ -80,10 +82,13 @@ def draw(records: list[Record], best: list[Record], search: Search, path: Path) 
     axes.scatter(*at([r for r in done if not r.baseline]), s=22, color="#9aa5b1", label="searched", zorder=2)
     axes.step(*at(best), where="post", color="#0072b2", linewidth=1.4, zorder=3)
     axes.scatter(*at(best), s=34, color="#0072b2", label="front", zorder=4)
-    axes.scatter(*at(baselines), s=60, marker="D", facecolor="white", edgecolor="#d55e00", linewidth=1.6, label="baseline", zorder=5)
+    if baselines:
+        look = {"marker": "D", "facecolor": "white", "edgecolor": "#d55e00", "linewidth": 1.6, "label": "baseline"}
+        axes.scatter(*at(baselines), s=60, zorder=5, **look)
     for record, x, y in zip(baselines, *at(baselines), strict=True):
         axes.annotate(record.baseline, (x, y), xytext=(6, -11), textcoords="offset points", fontsize=8, color="#a34700")
     axes.set(xlabel=COST_LABELS[cost], ylabel="proxy accuracy (%)", title=f"{search.name}: {len(done)} trained architectures")
+    axes.xaxis.set_major_formatter(EngFormatter())
     axes.grid(color="#e4e7eb", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")

@@ -32,9 +32,10 @@ def show_front(root: Path, console: Console, *, as_json: bool = False) -> None:
             row |= {name: json.loads(row[name]) for name in ("curve", "architecture")}
         console.print_json(data=rows)
         return
-    console.print(front_table(best, title=f"Pareto front of {root}: accuracy against {' and '.join(search.objectives[1:])}"))
+    console.print(f"[bold]Pareto front of {root}[/]: accuracy against {' and '.join(search.objectives[1:])}", soft_wrap=True)
+    console.print(front_table(best))
     for line in _baseline_lines(records, best, search):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _baseline_lines(records: list[Record], best: list[Record], search: Search) -> list[str]:
@@ -46,7 +47,9 @@ def _baseline_lines(records: list[Record], best: list[Record], search: Search) -
         above = [f for f in best if f.number != r.number and pareto([objectives(r, search), objectives(f, search)]) == [1]]
         outside = ", outside the constraints" if search.constraints.excess(r.cost) else ""
         beaten = f"dominated by {', '.join(str(f.number) for f in above)}" if above else "not dominated"
-        lines.append(f"baseline {r.baseline} (trial {r.number}): {percent(r.accuracy)}, {count(r.cost.macs)} MACs{outside}, {beaten}")
+        lines.append(
+            f"baseline {r.baseline} (trial {r.number}): {percent(r.accuracy)}, {count(r.cost.macs)} MACs{outside}, {beaten}"
+        )
     return lines
 
 
@@ -63,10 +66,13 @@ def show_result(root: Path, console: Console) -> None:
         f"{states['complete']} trained in full, {states['stopped']} stopped early, {states['failed']} failed, "
         f"{states['answered']} answered from the record; {duration(seconds)} of training in all; hypervolume {volume:.4f}",
         highlight=False,
+        soft_wrap=True,
     )
     for cause, number in Counter(r.cause for r in records if r.state == "failed").most_common(5):
-        console.print(f"  failed {number} times: {cause}", highlight=False)
-    console.print(f"The record lies in {root}: study.db, trials.csv, front.csv, front.png, search.yaml", highlight=False)
+        console.print(f"  failed {number} times: {cause}", highlight=False, soft_wrap=True)
+    console.print(
+        f"The record lies in {root}: study.db, trials.csv, front.csv, front.png, search.yaml", highlight=False, soft_wrap=True
+    )
     if best:
         top = max(best, key=lambda r: r.accuracy).number
         console.print(f"Next: nas export {root} --trial {top} --out exported/{top}", highlight=False, soft_wrap=True)
@@ -81,12 +87,17 @@ def show_retraining(architecture: Architecture, recipe: Recipe, *, out: Path, se
         first.append(epoch.epoch)
         each = (time.monotonic() - began) / len(first)
         left = duration(each * (recipe.epochs - epoch.epoch))
-        console.print(f"epoch {epoch.epoch}/{recipe.epochs}: training loss {epoch.train_loss:.4f} · ETA {left}", highlight=False)
+        console.print(
+            f"epoch {epoch.epoch}/{recipe.epochs}: training loss {epoch.train_loss:.4f} · ETA {left}", highlight=False
+        )
 
-    console.print(f"{architecture.describe()}: {len(manifest.train) + len(manifest.validation):,} training images", highlight=False)
+    console.print(
+        f"{architecture.describe()}: {len(manifest.train) + len(manifest.validation):,} training images", highlight=False
+    )
     result = retrain(architecture, recipe, manifest, out=out, seed=seed, device=device, on_epoch=told)
     console.print(
         f"test accuracy {percent(result.accuracy)} on {result.test_images:,} images, seen once. Everything lies in {out}.\n"
         f"Next: nas export {out} --out exported/{out.name}",
         highlight=False,
+        soft_wrap=True,
     )

@@ -70,10 +70,14 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
     """An existing run and its search; ConfigError where the folder is none."""
     folder = RunFolder(Path(root))
     if not folder.search_yaml.is_file():
-        raise ConfigError(f"{root}: is no run: it holds no search.yaml. Give the folder that a search wrote, such as runs/hybrid.")
+        raise ConfigError(
+            f"{root}: is no run: it holds no search.yaml. Give the folder that a search wrote, such as runs/hybrid."
+        )
     data = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml))
     if not isinstance(data, dict):
-        raise ConfigError(f"{folder.search_yaml}: is damaged: it must be a mapping. Restore it, or start the search in a new folder.")
+        raise ConfigError(
+            f"{folder.search_yaml}: is damaged: it must be a mapping. Restore it, or start the search in a new folder."
+        )
     data.pop("run", None)
     return folder, validated(Search, data, where=str(folder.search_yaml))
 
@@ -120,8 +124,9 @@ def check_same(before: dict[str, Any], now: dict[str, Any], *, where: str) -> No
     lines = differences(before, now)
     if lines:
         raise ConfigError(
-            f"{where}: holds another search:\n{lines}\nChoose another --out for the new one, or give the old settings to continue. "
-            f"Only {', '.join(MAY_CHANGE)} may change."
+            f"{where}: holds another search:\n{lines}\n"
+            f"Choose another --out for the new one, or give the old settings to continue; "
+            f"only {', '.join(MAY_CHANGE)} may change."
         )
 
 

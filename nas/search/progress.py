@@ -16,7 +16,13 @@ from nas.search.study import Record, Study, front
 from nas.space.constraints import extreme
 from nas.units import count, duration, percent
 
-COUNTED = {"complete": "done", "running": "running", "stopped": "stopped early", "failed": "failed", "answered": "answered from record"}
+COUNTED = {
+    "complete": "done",
+    "running": "running",
+    "stopped": "stopped early",
+    "failed": "failed",
+    "answered": "answered from record",
+}
 FRONT_ROWS = 12
 
 
@@ -104,15 +110,16 @@ class Progress(AbstractContextManager):
         counts = " · ".join(f"{states[state]} {word}" for state, word in COUNTED.items())
         best = max((r.accuracy for r in records if r.accuracy is not None), default=None)
         head = Text(
-            f"{self.search.name}: {self._trained()} of {self._total()} trained · {duration(time.monotonic() - self._began)} · {self._eta()}\n"
+            f"{self.search.name}: {self._trained()} of {self._total()} trained · "
+            f"{duration(time.monotonic() - self._began)} · {self._eta()}\n"
             f"{counts}\nbest {percent(best)} · hypervolume {self._volume():.4f}"
         )
-        return Group(head, front_table(front(records, self.search)[:FRONT_ROWS], title="front so far"))
+        return Group(head, Text("front so far:"), front_table(front(records, self.search)[:FRONT_ROWS]))
 
 
-def front_table(records: list[Record], *, title: str) -> Table:
+def front_table(records: list[Record]) -> Table:
     """Complete trials as a small table."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("trial", "accuracy", "MACs", "params"):
         table.add_column(column, justify="right")
     table.add_column("architecture")

@@ -1,6 +1,7 @@
 """A search from its settings to a full record: limits checked, data listed, trials run, what was found kept."""
 
-import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +14,7 @@ from nas.search.progress import Progress
 from nas.search.settings import Search
 from nas.search.study import Study, front, storage_errors
 from nas.search.tune import run_trials
-from nas.space.constraints import Constraints, check_reachable, random_architecture
-from nas.space.cost import cost
+from nas.space.constraints import check_reachable
 from nas.training.data import Manifest, load, make_manifest
 from nas.training.proxy import score
 
@@ -60,7 +60,8 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: Progress
         _drop_weights(study, folder)
         progress.changed()
 
-    run_trials(study, folder, work=work, resources=settings.resources, on_change=on_change)
+    if study.has_work:
+        run_trials(study, folder, work=work, resources=settings.resources, on_change=on_change)
 
 
 def _drop_weights(study: Study, folder: RunFolder) -> None:
@@ -72,17 +73,11 @@ def _drop_weights(study: Study, folder: RunFolder) -> None:
             path.unlink(missing_ok=True)
 
 
-class alone:  # noqa: N801 (used as `with alone(folder)`)
-    """The only driver of a run: a second one is refused, a killed one has let go."""
-
-    def __init__(self, folder: RunFolder):
-        self.folder, self._lock = folder, FileLock(folder.root / ".lock", timeout=0)
-
-    def __enter__(self) -> None:
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise NasError(f"{self.folder.root}: another search is running there. Wait for it, or choose another --out.") from None
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
+@contextmanager
+def alone(folder: RunFolder) -> Iterator[None]:
+    """Makes this the only driver of the run; NasError if there is one already. A killed driver's lock is free."""
+    try:
+        with FileLock(folder.root / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise NasError(f"{folder.root}: another search is running there. Wait for it, or choose another --out.") from None

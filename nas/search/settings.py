@@ -20,7 +20,7 @@ class SearchSettings(Value):
     """How many architectures are trained, and who proposes them."""
 
     trials: Annotated[int, Field(ge=1)] = 40
-    """Architectures to train, the baselines not counted; a trial stopped early counts, one answered from the record does not."""
+    """Architectures to train besides the baselines; one stopped early counts, one answered from the record does not."""
     sampler: Sampler = "tpe"
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds the proposals, the split of the data and every training alike."""

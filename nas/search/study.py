@@ -5,6 +5,7 @@ import random
 import sqlite3
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import optuna
@@ -80,7 +81,9 @@ class Study:
 
     def _open(self) -> optuna.Study:
         directions = ["maximize", *("minimize" for _ in self.search.objectives[1:])]
-        return optuna.create_study(study_name=self.search.name, storage=self._storage, directions=directions, load_if_exists=True)
+        return optuna.create_study(
+            study_name=self.search.name, storage=self._storage, directions=directions, load_if_exists=True
+        )
 
     def _begin(self, folder: RunFolder) -> None:
         """Put down what the search is and queue its baselines, once."""
@@ -111,7 +114,7 @@ class Study:
         if self._resumed:
             return self._resumed.pop(0)
         redraws = repeats = 0
-        while not self.exhausted and (self.num_started < self.search.search.trials or self._baselines_wait()):
+        while self.has_work:
             trial = self._ask()
             architecture = self._draw(trial)
             known = self._known(architecture.key)
@@ -130,7 +133,8 @@ class Study:
         return None
 
     def _ask(self) -> optuna.Trial:
-        # A sampler made anew for every question from the seed and the number of answers: a resumed search asks what an unkilled one would.
+        # The sampler is made anew for every question, from the seed and the number of questions before: a search that was
+        # killed asks next what an unkilled one would.
         asked = sum(r.cause != UNPROPOSED for r in self._records.values())
         self._study.sampler = SAMPLERS[self.search.search.sampler](self.search.search.seed * 1_000_003 + asked)
         trial = self._study.ask()
@@ -178,7 +182,9 @@ class Study:
         self._set(number, curve=list(curve))
         if epoch["epoch"] not in self.search.proxy.rungs or record.baseline:
             return True
-        peers = [(r.cost.macs, at) for r in self._records.values() if r.number != number for at in _accuracy_at(r, epoch["epoch"])]
+        peers = [
+            (r.cost.macs, at) for r in self._records.values() if r.number != number for at in _accuracy_at(r, epoch["epoch"])
+        ]
         return goes_on(record.cost.macs, epoch["accuracy"], peers)
 
     def finish(self, number: int, *, accuracy: float, seconds: float) -> None:
@@ -205,6 +211,12 @@ class Study:
         return [self._records[n] for n in sorted(self._records)]
 
     @property
+    def has_work(self) -> bool:
+        """Whether something is left to train: an interrupted trial, a baseline, or budget and an untried architecture."""
+        budget = self.num_started < self.search.search.trials or self._baselines_wait()
+        return bool(self._resumed) or (budget and not self.exhausted)
+
+    @property
     def num_started(self) -> int:
         """Architectures of the space that were or are being trained; the baselines do not count."""
         return sum(r.state in ("complete", "stopped", "failed", "running") and not r.baseline for r in self._records.values())
@@ -222,7 +234,13 @@ class Study:
         for name in self.search.constraints.model_fields_set:
             trial.set_constraint(name, (excess or {}).get(name, -1.0))
         facts = {"seed": self.search.search.seed, "manifest": self.manifest_hash, "versions": versions()}
-        self._set(trial.number, key=architecture.key, **self._cost(architecture)._asdict(), **facts, architecture=architecture.to_dict())
+        self._set(
+            trial.number,
+            key=architecture.key,
+            **self._cost(architecture)._asdict(),
+            **facts,
+            architecture=architecture.to_dict(),
+        )
 
     def _set(self, number: int, **facts: Any) -> None:
         for name, value in facts.items():
@@ -235,8 +253,8 @@ class Study:
         self._close(number)
 
     def _close(self, number: int) -> None:
-        """Tell Optuna what the record says. A failure of the machine is told as FAIL, which samplers ignore; a stopped, failed or
-        unaffordable architecture as PRUNED, which TPE learns from."""
+        """Tell Optuna what the record says: an accuracy as COMPLETE; a stopped, failed or unaffordable architecture as PRUNED,
+        which TPE learns from; a failure of the machine as FAIL, which samplers ignore."""
         record, state, values = self._records[number], TrialState.PRUNED, None
         if record.accuracy is not None:
             state, values = TrialState.COMPLETE, [record.accuracy, *objectives(record, self.search)[1:]]
@@ -254,7 +272,7 @@ def _accuracy_at(record: Record, epoch: int) -> Iterator[float]:
 
 def suggest(trial: optuna.Trial, name: str, options: tuple) -> Any:
     """Optuna's choice among `options`; evenly spaced integers as an integer range, so that samplers see their order."""
-    steps = {b - a for a, b in zip(options, options[1:], strict=False)} if all(type(o) is int for o in options) else set()
+    steps = {b - a for a, b in pairwise(options)} if all(type(o) is int for o in options) else set()
     if len(steps) == 1 and min(steps) > 0:
         return trial.suggest_int(name, options[0], options[-1], step=steps.pop())
     return trial.suggest_categorical(name, options)
@@ -286,7 +304,9 @@ def read_records(search: Search, folder: RunFolder) -> list[Record]:
         try:
             study = optuna.load_study(study_name=search.name, storage=storage)
         except KeyError:
-            raise NasError(f"{folder.root}: its storage holds no study named {search.name!r}. Start the search first.") from None
+            raise NasError(
+                f"{folder.root}: its storage holds no study named {search.name!r}. Start the search first."
+            ) from None
         records = [read_record(t) for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
         storage.engine.dispose()
     return [r for r in records if r.state != "rejected" and r.architecture is not None]

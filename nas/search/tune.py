@@ -100,7 +100,8 @@ class RungScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Remember why, for the searcher, which Ray does not tell."""
         last = [line for line in (trial.error_msg or "").splitlines() if line.strip()]
-        self.searcher.errors[trial.trial_id] = f"the worker died {RETRIES + 1} times: {last[-1].strip() if last else 'no cause given'}"
+        why = last[-1].strip() if last else "no cause given"
+        self.searcher.errors[trial.trial_id] = f"the worker died {RETRIES + 1} times: {why}"
 
     def __getstate__(self) -> dict:
         """Nothing: see StudySearcher."""
@@ -158,8 +159,8 @@ def num_workers(resources: "Resources") -> int:
         room = min(room, have.get("GPU", 0) / resources.gpu)
     if room < 1:
         raise NasError(
-            f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but Ray has {have.get('CPU', 0):g} CPU "
-            f"and {have.get('GPU', 0):g} GPU. Lower resources.cpu or resources.gpu, or give the --address of a larger cluster."
+            f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but Ray has {have.get('CPU', 0):g} CPU"
+            f" and {have.get('GPU', 0):g} GPU. Lower resources.cpu or resources.gpu, or give the --address of a larger cluster."
         )
     return min(int(room), resources.workers or int(room))
 
@@ -177,7 +178,9 @@ def started_ray(resources: "Resources") -> Iterator[None]:
             **local,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise NasError(f"resources.address {resources.address}: Ray cannot be reached: {error}. Is the cluster running?") from None
+        raise NasError(
+            f"resources.address {resources.address}: Ray cannot be reached: {error}. Is the cluster running?"
+        ) from None
     try:
         yield
     finally:

@@ -24,7 +24,16 @@ MIXER_OPTIONS: dict[str, dict[str, Any]] = {
     "dwconv": {"kernel_size": 3},
     "attention": {"head_dim": 32, "proj_bias": False},
 }
-INITIALS = {"pool": "P", "identity": "I", "random": "R", "conv": "C", "dwconv": "D", "attention": "A", "spatial_fc": "F", "affine": "S"}
+INITIALS = {
+    "pool": "P",
+    "identity": "I",
+    "random": "R",
+    "conv": "C",
+    "dwconv": "D",
+    "attention": "A",
+    "spatial_fc": "F",
+    "affine": "S",
+}
 FIXED_RESOLUTION = ("random", "spatial_fc")
 
 
@@ -152,4 +161,3 @@ def read_architecture(path: Path) -> Architecture:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: must hold an architecture as a JSON object, but got {type(data).__name__}.")
     return validated(Architecture, data.get("architecture", data), where=str(path))
-

@@ -64,7 +64,9 @@ def random_architecture(space: SearchSpace, rng: random.Random) -> Architecture:
     return space.draw(lambda name, options: rng.choice(options))
 
 
-def repair(architecture: Architecture, space: SearchSpace, constraints: Constraints, *, rng: random.Random) -> Architecture | None:
+def repair(
+    architecture: Architecture, space: SearchSpace, constraints: Constraints, *, rng: random.Random
+) -> Architecture | None:
     """An affordable architecture near `architecture`, the best single change at a time; None where that ends in a dead end."""
 
     def excess(candidate: Architecture) -> float:

@@ -48,8 +48,8 @@ def feature_sides(architecture: Architecture, *, image_size: int) -> list[int]:
         sides.append((sides[-1] - 1) // 2 + 1)
     if sides[0] < 1 or 1 in sides[:-1]:
         raise Infeasible(
-            f"an image of {image_size} px is too small for {len(sides)} stages behind a stem of stride {stride}: their maps would "
-            f"have {', '.join(str(max(s, 0)) for s in sides)} px a side. Use at least {_smallest_image(architecture)} px."
+            f"an image of {image_size} px is too small for {len(sides)} stages behind a stem of stride {stride}: their maps "
+            f"would have {', '.join(str(max(s, 0)) for s in sides)} px a side. Use at least {_smallest_image(architecture)} px."
         )
     return sides
 

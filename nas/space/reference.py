@@ -43,7 +43,7 @@ def baseline(depths, widths, *, mixers: tuple[str, ...], norm: str, head: str) -
 
 
 def pool_attention(num_attention: int) -> Architecture:
-    """The hybrid [P, P, .., A]: layer norm throughout, positions added before the first attention. arXiv:2111.11418, table 5."""
+    """The hybrids [P, P, P, A], [P, P, A, A]: layer norm, positions added before attention. arXiv:2111.11418, table 5."""
     plain = poolformer(mixers=("pool",) * (4 - num_attention) + ("attention",) * num_attention, norm="layer")
     changes = {4 - num_attention: {"position_embedding": True}}
     stages = [

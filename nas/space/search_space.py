@@ -61,11 +61,15 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
     @model_validator(mode="after")
     def _every_choice_can_be_built(self) -> "SearchSpace":
         if sorted(self.stages) != list(range(1, len(self.stages) + 1)):
-            raise broken("stages", f"must be numbered 1, 2, ... without a gap, but got {', '.join(map(str, sorted(self.stages)))}")
+            raise broken(
+                "stages", f"must be numbered 1, 2, ... without a gap, but got {', '.join(map(str, sorted(self.stages)))}"
+            )
         for number, axes in self._stage_axes.items():
             for name in ("mixer", "depth", "width"):
                 if name not in axes:
-                    raise broken(f"stages.{number}.{name}", "is required here or in all_stages; add a value or a list of choices")
+                    raise broken(
+                        f"stages.{number}.{name}", "is required here or in all_stages; add a value or a list of choices"
+                    )
             self._check_stage(number, axes)
         self._check_resolution()
         return self
