@@ -1,0 +1,185 @@
+"""What a MetaFormer is made of besides its token mixers: norms, activations, scales, MLPs, stem, downsampling, the block.
+
+Module and parameter names are timm's, so that its weights load without a map. `tokens` tells the two layouts apart:
+`(B, N, C)` in attention stages, `(B, C, H, W)` elsewhere. The exporter copies this file, so it imports only its neighbour.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, LayerNorm2d
+from torch import Tensor, nn
+
+from nas.models.mixers import MIXERS
+
+if TYPE_CHECKING:
+    from nas.space.architecture import Stage
+
+IMAGE_CHANNELS = 3
+HEAD_RATIO = 4  # hidden width of the MLP head over the last stage's width, arXiv:2210.13452, section 3
+
+
+class StarReLU(nn.Module):
+    """`s * relu(x)^2 + b` with learned s and b, which start at 1 and 0. arXiv:2210.13452, StarReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * F.relu(x).square() + self.bias
+
+
+class SquaredReLU(nn.Module):
+    """`relu(x)^2`. arXiv:2109.08668."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x).square()
+
+
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "star_relu": StarReLU, "squared_relu": SquaredReLU}
+
+
+class GroupNorm(nn.GroupNorm):
+    """Norm of `(B, C, H, W)` over channels and positions: the modified layer norm of arXiv:2111.11418, table 5."""
+
+    def __init__(self, width: int, *, eps: float):
+        super().__init__(1, width, eps=eps)
+
+
+class TokenGroupNorm(GroupNorm):
+    """The same of `(B, N, C)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.layer_norm(x, x.shape[1:], eps=self.eps) * self.weight
+        return x if self.bias is None else x + self.bias
+
+
+class TokenBatchNorm(nn.BatchNorm1d):
+    """Batch norm of `(B, N, C)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)  # (B, C, N) and back
+
+
+NORMS = {"group": GroupNorm, "layer": LayerNorm2d, "batch": nn.BatchNorm2d}
+TOKEN_NORMS = {"group": TokenGroupNorm, "layer": nn.LayerNorm, "batch": TokenBatchNorm}
+EPS = {True: 1e-5, False: 1e-6}  # with bias as in PoolFormer's code, without as in that of MetaFormer Baselines
+
+
+def norm(kind: str, width: int, *, bias: bool, tokens: bool = False) -> nn.Module:
+    """The norm of that kind, which keeps its input's shape; the identity for "none"."""
+    if kind == "none":
+        return nn.Identity()
+    layer = (TOKEN_NORMS if tokens else NORMS)[kind](width, eps=EPS[bias])
+    if not bias:
+        layer.register_parameter("bias", None)
+    return layer
+
+
+class Scale(nn.Module):
+    """A learned factor a channel: LayerScale on a branch (arXiv:2103.17239), ResScale on a skip (arXiv:2110.09456)."""
+
+    def __init__(self, width: int, *, value: float, tokens: bool):
+        super().__init__()
+        self.shape = (width,) if tokens else (width, 1, 1)
+        self.scale = nn.Parameter(torch.full((width,), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale.view(self.shape)
+
+
+class ChannelMLP(nn.Module):
+    """Two linear maps of each position's channels with an activation between; 1x1 convolutions on maps."""
+
+    def __init__(self, width: int, hidden: int, *, activation: type[nn.Module], bias: bool, tokens: bool):
+        super().__init__()
+        self.fc1 = pointwise(width, hidden, bias=bias, tokens=tokens)
+        self.act = activation()
+        self.fc2 = pointwise(hidden, width, bias=bias, tokens=tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+def pointwise(width_in: int, width: int, *, bias: bool, tokens: bool) -> nn.Module:
+    """A linear map of each position's channels in either layout."""
+    if tokens:
+        return nn.Linear(width_in, width, bias=bias)
+    return nn.Conv2d(width_in, width, kernel_size=1, bias=bias)
+
+
+class Stem(nn.Module):
+    """The image `(B, 3, S, S)` as the first feature map `(B, C, H, W)`. arXiv:2111.11418, table 1."""
+
+    def __init__(self, width: int, *, kernel: int, stride: int, with_norm: bool):
+        super().__init__()
+        self.conv = nn.Conv2d(IMAGE_CHANNELS, width, kernel, stride=stride, padding=stem_padding(kernel, stride))
+        self.norm = norm("layer" if with_norm else "none", width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))  # (B, C, H, W)
+
+
+def stem_padding(kernel: int, stride: int) -> int:
+    """Zeros on each side of the image: 2 for the papers' 7x7 stride 4, 3 for 7x7 stride 2."""
+    return (kernel - stride + 1) // 2
+
+
+class Downsampling(nn.Module):
+    """A map of half the side, rounded up, by a 3x3 convolution. arXiv:2111.11418, table 1."""
+
+    def __init__(self, width_in: int, width: int, *, with_norm: bool):
+        super().__init__()
+        self.norm = norm("layer" if with_norm else "none", width_in, bias=False)
+        self.conv = nn.Conv2d(width_in, width, kernel_size=3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.norm(x))  # (B, C, (H + 1) // 2, (W + 1) // 2)
+
+
+class MetaFormerBlock(nn.Module):
+    """Token mixing, then channel mixing, each normed first and added to its input. arXiv:2111.11418, equations 2 and 3."""
+
+    def __init__(self, stage: "Stage", *, side: int, drop_path: float):
+        super().__init__()
+        activation, tokens = ACTIVATIONS[stage.activation], stage.mixer == "attention"
+        hidden = int(stage.mlp_ratio * stage.width)
+        self.residual, self.has_mlp = stage.residual, hidden > 0
+        for half in (1, 2) if self.has_mlp else (1,):
+            self.add_module(f"norm{half}", norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=tokens))
+            self.add_module(f"drop_path{half}", DropPath(drop_path) if drop_path else nn.Identity())
+            self.add_module(f"layer_scale{half}", _scale(stage.layer_scale, stage.width, tokens=tokens))
+            self.add_module(f"res_scale{half}", _scale(1.0 if stage.res_scale else None, stage.width, tokens=tokens))
+        self.token_mixer = MIXERS[stage.mixer](stage, side=side, activation=activation)
+        if self.has_mlp:
+            self.mlp = ChannelMLP(stage.width, hidden, activation=activation, bias=stage.mlp_bias, tokens=tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = self.layer_scale1(self.drop_path1(self.token_mixer(self.norm1(x))))
+        x = self.res_scale1(x) + mixed if self.residual else mixed
+        if not self.has_mlp:
+            return x
+        mixed = self.layer_scale2(self.drop_path2(self.mlp(self.norm2(x))))
+        return self.res_scale2(x) + mixed if self.residual else mixed
+
+
+def _scale(value: float | None, width: int, *, tokens: bool) -> nn.Module:
+    return nn.Identity() if value is None else Scale(width, value=value, tokens=tokens)
+
+
+class MLPHead(nn.Module):
+    """Logits `(B, num_classes)` of features `(B, C)` by way of 4x as many channels. arXiv:2210.13452, section 3."""
+
+    def __init__(self, width: int, num_classes: int, *, dropout: float):
+        super().__init__()
+        self.fc1 = nn.Linear(width, HEAD_RATIO * width)
+        self.act = SquaredReLU()
+        self.norm = nn.LayerNorm(HEAD_RATIO * width, eps=1e-6)
+        self.drop = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(HEAD_RATIO * width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.drop(self.norm(self.act(self.fc1(x)))))  # (B, num_classes)

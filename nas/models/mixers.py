@@ -1,0 +1,120 @@
+"""Token mixers: how the positions of a feature map exchange what they know.
+
+Each is made as `MIXERS[stage.mixer](stage, side=.., activation=..)` from the stage's own options, the side of the stage's
+square map and the class of its activation. All keep the shape `(B, C, H, W)`, attention keeps `(B, N, C)`.
+The exporter copies this file into the model it writes, so it imports nothing of the package.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from nas.space.architecture import Stage
+
+
+class Pooling(nn.Module):
+    """Average of each neighbourhood minus the input, which the residual adds again. arXiv:2111.11418, equation 4."""
+
+    def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
+        super().__init__()
+        self.pool = nn.AvgPool2d(stage.pool_size, stride=1, padding=stage.pool_size // 2, count_include_pad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(x) - x
+
+
+class RandomMixing(nn.Module):
+    """Each position an average of all with frozen random weights, alike in every channel. arXiv:2210.13452, RandomMixing."""
+
+    def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
+        super().__init__()
+        noise = torch.rand(side**2, side**2)
+        self.random_matrix = nn.Parameter(noise.softmax(dim=-1), requires_grad=False)  # (N, N)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.flatten(2), self.random_matrix).view(x.shape)  # (B, C, N), then (B, C, H, W)
+
+
+class SpatialFC(nn.Module):
+    """A linear map over the flattened positions, shared by all channels: SpatialFC in arXiv:2111.11418, table 5."""
+
+    def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
+        super().__init__()
+        self.fc = nn.Linear(side**2, side**2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.flatten(2)).view(x.shape)  # (B, C, N), then (B, C, H, W)
+
+
+class DepthwiseConv(nn.Module):
+    """One `kernel_size` filter a channel. arXiv:2111.11418, table 5."""
+
+    def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
+        super().__init__()
+        self.conv = depthwise(stage.width, kernel_size=stage.kernel_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class SepConv(nn.Module):
+    """Inverted separable convolution: widen, activate, filter each channel, narrow. arXiv:2210.13452, Convolutions."""
+
+    def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
+        super().__init__()
+        hidden = int(stage.expansion * stage.width)
+        self.pwconv1 = nn.Conv2d(stage.width, hidden, kernel_size=1, bias=False)
+        self.act1 = activation()
+        self.dwconv = depthwise(hidden, kernel_size=stage.kernel_size)
+        self.pwconv2 = nn.Conv2d(hidden, stage.width, kernel_size=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act1(self.pwconv1(x))  # (B, hidden, H, W)
+        return self.pwconv2(self.dwconv(x))  # (B, C, H, W)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over `(B, N, C)` in heads of `head_dim` channels. arXiv:1706.03762, section 3.2."""
+
+    def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
+        super().__init__()
+        self.head_dim = stage.head_dim
+        self.qkv = nn.Linear(stage.width, 3 * stage.width, bias=False)
+        self.proj = nn.Linear(stage.width, stage.width, bias=stage.proj_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.qkv(x).unflatten(2, (3, -1, self.head_dim))  # (B, N, 3, heads, head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, head_dim)
+        x = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(x.transpose(1, 2).flatten(2))  # (B, N, C)
+
+
+class Affine(nn.Module):
+    """A learned scale and shift of each channel, minus the input; `reparam` merges it into the norm. arXiv:2304.05659."""
+
+    def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
+        super().__init__()
+        self.affine = nn.Conv2d(stage.width, stage.width, kernel_size=1, groups=stage.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.affine(x) - x
+
+
+def depthwise(width: int, *, kernel_size: int) -> nn.Conv2d:
+    """A bias-free convolution of each channel for itself that keeps `(B, C, H, W)`."""
+    return nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2, groups=width, bias=False)
+
+
+MIXERS = {
+    "pool": Pooling,
+    "identity": nn.Identity,
+    "random": RandomMixing,
+    "conv": SepConv,
+    "dwconv": DepthwiseConv,
+    "attention": Attention,
+    "spatial_fc": SpatialFC,
+    "affine": Affine,
+}
