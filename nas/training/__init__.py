@@ -1,0 +1,1 @@
+"""A network into an accuracy."""

@@ -1,0 +1,97 @@
+"""How to train, as a value: a proxy and a full training are two recipes. It imports without torch."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from nas.config import Value, broken, read_yaml, validated, with_settings
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Recipe(Value):
+    """One training: data, schedule, regularisation, arithmetic. The defaults suit the embedded digits at 32 px.
+
+    The seed is no part of it: runs of one recipe with several seeds are replicates.
+    """
+
+    data: Annotated[str, Field(min_length=1)] = "digits"
+    """ "digits" (embedded in scikit-learn), a directory of class folders, or a timm dataset name: torch/…, hfds/…, wds/…."""
+    classes: Annotated[int, Field(strict=True, ge=2)] | None = None
+    """How many classes, spread evenly over the sorted names; None takes all. No seed changes which."""
+    images_per_class: Annotated[int, Field(strict=True, ge=2)] | None = None
+    """Images of each class drawn for search-training and search-validation together; None takes all."""
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the drawn training images that is never trained on during a search."""
+    unreadable_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Data is refused when a larger share of the images that were tried can't be decoded."""
+    image_size: Annotated[int, Field(strict=True, ge=4)] = 32
+
+    epochs: Count = 6
+    batch_size: Annotated[int, Field(strict=True, ge=2)] = 64
+    """Largest batch; an epoch is cut into batches of nearly equal size, so that no image is left out."""
+    optimizer: Literal["adamw", "lamb", "lion", "sgd", "muon"] = "adamw"
+    """timm's name of it (create_optimizer_v2)."""
+    lr: AboveZero = 1e-3
+    weight_decay: NotNegative = 0.05
+    """For weights of at least two dimensions: biases, norms and scales are left out."""
+    warmup_epochs: NotNegative = 1.0
+    """Epochs, or part of one, in which the learning rate rises in a line from zero."""
+    min_lr: Share = 0.01
+    """Learning rate at the end of the cosine, as a share of lr."""
+    clip_grad: AboveZero | None = 1.0
+    """Largest norm of the gradient; None doesn't clip."""
+    label_smoothing: Share = 0.1
+    drop_path: Share = 0.0
+    head_dropout: Share = 0.0
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an average of the weights, which is then what is validated and kept; None keeps the last weights."""
+
+    crop_padding: Annotated[int, Field(strict=True, ge=0)] = 2
+    """Largest random shift in pixels; what comes in from outside is black."""
+    flip: bool = False
+    """Mirror half of the images; right for photos, wrong for digits and text."""
+    mixup: NotNegative = 0.0
+    """Alpha of mixup's beta distribution (arXiv:1710.09412); 0 switches it off."""
+    random_erasing: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability that a rectangle of an image is blanked (arXiv:1708.04896)."""
+
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """"auto" takes bf16 where the device computes in it, float32 elsewhere."""
+    channels_last: bool = True
+    stem_stride: Count | None = None
+    """Trains with another stride of the stem, so that a small image still gives a large token grid; None keeps it."""
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "Recipe":
+        if self.warmup_epochs >= self.epochs:
+            rule = f"must be below epochs={self.epochs}, but got {self.warmup_epochs}; shorten the warm-up or train longer"
+            raise broken("warmup_epochs", rule)
+        if self.crop_padding >= self.image_size:
+            rule = f"must be below image_size={self.image_size}, but got {self.crop_padding}; an eighth of it is usual"
+            raise broken("crop_padding", rule)
+        return self
+
+
+class Proxy(Recipe):
+    """A short training that stands for a long one, and the epochs after which a trial may be stopped."""
+
+    rungs: tuple[Count, ...] = ()
+
+    @model_validator(mode="after")
+    def _rungs_rise(self) -> "Proxy":
+        rises = all(a < b for a, b in zip(self.rungs, self.rungs[1:], strict=False))
+        if not rises or (self.rungs and self.rungs[-1] >= self.epochs):
+            rule = f"must rise strictly and stay below epochs={self.epochs}, but got {list(self.rungs)}"
+            raise broken("rungs", f"{rule}; a rung is an epoch after which a trial may be stopped")
+        return self
+
+
+def read_recipe(path: Path, *, settings: list[str] = ()) -> Recipe:
+    """The recipe in a YAML file with each "a.b=value" of `settings` laid over it."""
+    where = f"{path} (with --set)" if settings else str(path)
+    return validated(Recipe, with_settings(read_yaml(path), list(settings)), where=where)

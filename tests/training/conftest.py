@@ -1,0 +1,67 @@
+"""Small networks, small image folders, and a decoded cache of each test's own."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nas.space.architecture import Architecture, Stage
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Decoded images go to this test's folder."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("NAS_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As many threads as a trial has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def tiny():
+    """A convolution and an attention stage with a position embedding, 8 px a side at 32 px."""
+    return Architecture(
+        stages=(
+            Stage(mixer="conv", depth=1, width=8, kernel_size=3),
+            Stage(mixer="attention", depth=1, width=16, head_dim=8, position_embedding=True),
+        )
+    )
+
+
+def picture(path, *, seed=0, size=(12, 10), **options):
+    """A random RGB image written to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def class_folders(root, *, classes=("ant", "bee", "cat"), images=10):
+    """`images` PNGs in a folder for each class; every file differs."""
+    for c, name in enumerate(classes):
+        for i in range(images):
+            picture(root / name / f"{i:03}.png", seed=1000 * c + i)
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three classes of ten images, in one folder."""
+    return class_folders(tmp_path / "images")
+
+
+@pytest.fixture
+def split_folder(tmp_path):
+    """Three classes of ten training and four test images, in train/ and val/."""
+    root = tmp_path / "images"
+    class_folders(root / "train", images=10)
+    class_folders(root / "val", images=4)
+    return root

@@ -1,0 +1,308 @@
+"""Splits never overlap, broken images are counted and named, and what is decoded once is shared."""
+
+import io
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from nas.errors import ConfigError, NasError
+from nas.training import data
+from nas.training.data import MEAN, STD, Manifest, decode, load, make_manifest, read_manifest, replacing
+from nas.training.recipe import Recipe
+from tests.training.conftest import class_folders, picture
+
+
+def manifest_of(folder, *, seed=0, **values):
+    return make_manifest(Recipe(data=str(folder), **values), seed=seed)
+
+
+def ids(manifest, *splits):
+    return {i for split in splits for i, _ in getattr(manifest, split)}
+
+
+def refusal(folder, **values):
+    with pytest.raises(ConfigError) as caught:
+        manifest_of(folder, **values)
+    return str(caught.value)
+
+
+# What is drawn
+
+
+def test_digits_are_split_into_three_disjoint_parts_that_make_up_all_of_them():
+    manifest = make_manifest(Recipe(), seed=0)
+    parts = [ids(manifest, split) for split in ("train", "validation", "test")]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 1797
+
+
+def test_every_class_has_its_share_in_every_split():
+    manifest = make_manifest(Recipe(images_per_class=100, validation_share=0.2), seed=0)
+    assert set(Counter(label for _, label in manifest.train).values()) == {80}
+    assert set(Counter(label for _, label in manifest.validation).values()) == {20}
+    assert set(Counter(label for _, label in manifest.test)) == set(range(10))
+
+
+@pytest.mark.parametrize("values", [{}, {"images_per_class": 6}, {"classes": 2}])
+def test_no_seed_and_no_subset_ever_trains_on_a_test_image_of_another(folder, values):
+    tests = ids(manifest_of(folder), "test")
+    for seed in range(5):
+        manifest = manifest_of(folder, seed=seed, **values)
+        assert not ids(manifest, "train", "validation") & tests
+        assert ids(manifest, "test") <= tests
+
+
+def test_search_images_come_from_train_alone_where_there_is_a_val_folder(split_folder):
+    manifest = manifest_of(split_folder)
+    assert all(name.startswith("train/") for name in ids(manifest, "train", "validation"))
+    assert ids(manifest, "test") == {f"val/{c}/{i:03}.png" for c in ("ant", "bee", "cat") for i in range(4)}
+
+
+def test_labels_follow_the_class_names(split_folder):
+    manifest = manifest_of(split_folder)
+    for split in ("train", "validation", "test"):
+        assert all(name.split("/")[1] == manifest.class_names[label] for name, label in getattr(manifest, split))
+
+
+def test_another_seed_draws_other_images_and_the_same_seed_the_same(folder):
+    first, again, other = (manifest_of(folder, seed=seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first.hash == again.hash
+    assert first.train != other.train
+    assert first.hash != other.hash
+
+
+def test_a_subset_of_classes_is_spread_over_all_of_them(tmp_path):
+    names = [f"c{i}" for i in range(9)]
+    manifest = manifest_of(class_folders(tmp_path / "images", classes=names, images=4), classes=3)
+    assert manifest.class_names == ("c0", "c4", "c8")
+
+
+# What identifies it
+
+
+def test_the_hash_forgets_where_the_folder_lies_but_not_what_it_holds(tmp_path):
+    first = manifest_of(class_folders(tmp_path / "a"))
+    moved = manifest_of(class_folders(tmp_path / "b"))
+    assert first.hash == moved.hash
+    picture(tmp_path / "b" / "ant" / "000.png", seed=99)
+    assert manifest_of(tmp_path / "b").hash != first.hash
+
+
+def test_the_hash_knows_the_labels(folder):
+    manifest = manifest_of(folder)
+    swapped = manifest.model_copy(update={"train": tuple((i, 2 - label) for i, label in manifest.train)})
+    assert Manifest(**swapped.model_dump()).hash != manifest.hash
+
+
+def test_a_manifest_survives_its_file(folder, tmp_path):
+    manifest = manifest_of(folder)
+    manifest.write(tmp_path / "manifest.json")
+    assert read_manifest(tmp_path / "manifest.json") == manifest
+    assert read_manifest(tmp_path / "manifest.json").hash == manifest.hash
+
+
+def test_a_damaged_manifest_is_refused_by_name(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"data": "digits", ')
+    with pytest.raises(ConfigError, match=r"manifest\.json"):
+        read_manifest(tmp_path / "manifest.json")
+
+
+# What is refused
+
+
+def test_a_missing_folder_is_refused_with_the_other_choices(tmp_path):
+    assert "digits" in refusal(tmp_path / "nowhere")
+
+
+def test_a_folder_without_class_folders_is_refused(tmp_path):
+    picture(tmp_path / "images" / "one.png")
+    assert "one folder for each class" in refusal(tmp_path / "images")
+
+
+def test_a_single_class_is_refused(tmp_path):
+    assert "at least 2 classes" in refusal(class_folders(tmp_path / "images", classes=["ant"]))
+
+
+def test_more_classes_than_there_are_is_refused(folder):
+    assert "at least 4 classes, but has 3" in refusal(folder, classes=4)
+
+
+def test_a_class_without_an_image_is_named(folder):
+    (folder / "dog").mkdir()
+    assert "'dog' has 0" in refusal(folder)
+
+
+def test_fewer_images_than_asked_for_names_the_class(folder):
+    for i in range(3):
+        (folder / "bee" / f"{i:03}.png").unlink()
+    text = refusal(folder, images_per_class=8)
+    assert "at least 8" in text
+    assert "'bee' has 6" in text  # seven are left, one of which is set aside for the test
+
+
+def test_a_class_that_misses_from_one_split_is_named(split_folder):
+    class_folders(split_folder / "train", classes=["dog"])
+    assert "'dog'" in refusal(split_folder)
+
+
+def test_an_empty_class_in_the_test_split_is_named(split_folder):
+    for path in (split_folder / "val" / "cat").iterdir():
+        path.unlink()
+    assert "'cat'" in refusal(split_folder)
+
+
+def test_a_val_folder_without_train_is_refused(tmp_path):
+    class_folders(tmp_path / "images" / "val")
+    assert "train/" in refusal(tmp_path / "images")
+
+
+def test_a_timm_data_set_that_is_not_there_gives_one_message(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAS_DATA", str(tmp_path))
+    text = refusal("torch/cifar10")
+    assert "nothing is downloaded" in text
+    assert "NAS_DATA" in text
+
+
+def test_timms_data_sets_are_read_by_their_names(split_folder, monkeypatch):
+    monkeypatch.setenv("NAS_DATA", str(split_folder))
+    (split_folder / "val").rename(split_folder / "validation")
+    manifest = manifest_of("torch/image_folder", images_per_class=5)
+    assert manifest.class_names == ("ant", "bee", "cat")
+    assert (len(manifest.train), len(manifest.validation), len(manifest.test)) == (12, 3, 12)
+    name, label = manifest.train[0]
+    file = split_folder / "train" / "ant" / f"{int(name.removeprefix('train:')):03}.png"
+    assert label == 0
+    assert (load(manifest, "train", image_size=10).pixels[0] == decode(Image.open(file), 10)).all()
+
+
+# Broken and odd images
+
+
+def truncated(path, seed=0):
+    picture(path, seed=seed, size=(64, 64))
+    path.write_bytes(path.read_bytes()[:400])
+
+
+def test_too_many_unreadable_images_are_refused_with_their_names(folder):
+    truncated(folder / "ant" / "zzz.jpg")
+    text = refusal(folder)
+    assert "1 of 31" in text
+    assert "ant/zzz.jpg" in text
+
+
+def test_unreadable_images_below_the_share_are_left_out_and_listed(folder):
+    truncated(folder / "ant" / "zzz.jpg")
+    (folder / "bee" / "zzz.png").write_bytes(b"no picture")
+    (folder / "cat" / "notes.txt").write_text("notes")
+    manifest = manifest_of(folder, unreadable_share=0.1)
+    assert {name for name, _ in manifest.skipped} == {"ant/zzz.jpg", "bee/zzz.png", "cat/notes.txt"}
+    assert not ids(manifest, "train", "validation", "test") & {name for name, _ in manifest.skipped}
+
+
+def test_an_unreadable_image_is_replaced_where_the_class_has_more_than_asked_for(folder):
+    for i in range(3):
+        truncated(folder / "ant" / f"zz{i}.jpg")
+    manifest = manifest_of(folder, unreadable_share=0.5, images_per_class=7)
+    assert set(Counter(label for _, label in (*manifest.train, *manifest.validation)).values()) == {7}
+
+
+def odd_image(kind):
+    grey = Image.fromarray(np.full((9, 14), 100, dtype=np.uint8))
+    if kind == "16-bit":
+        return Image.fromarray(np.full((9, 14), 100 * 257, dtype=np.uint16)), "PNG", {}
+    if kind == "animated":
+        return grey.convert("P"), "GIF", {"save_all": True, "append_images": [Image.new("P", (14, 9), 7)]}
+    if kind == "1x1":
+        return grey.crop((0, 0, 1, 1)), "PNG", {}
+    mode, suffix = {"grey": ("L", "JPEG"), "CMYK": ("CMYK", "JPEG"), "palette": ("P", "PNG"), "alpha": ("LA", "PNG")}[kind]
+    return grey.convert(mode), suffix, {}
+
+
+@pytest.mark.parametrize("kind", ["grey", "CMYK", "16-bit", "palette", "alpha", "animated", "1x1"])
+def test_every_kind_of_image_becomes_eight_bit_rgb_of_the_same_grey(kind):
+    image, suffix, options = odd_image(kind)
+    buffer = io.BytesIO()
+    image.save(buffer, suffix, **options)
+    pixels = decode(Image.open(buffer), 8)
+    assert (pixels.shape, pixels.dtype) == ((8, 8, 3), np.uint8)
+    assert np.abs(pixels.astype(int) - 100).max() <= 2
+
+
+def test_the_centre_of_a_wide_image_is_kept():
+    pixels = np.zeros((4, 12, 3), dtype=np.uint8)
+    pixels[:, 4:8] = 200
+    assert (decode(Image.fromarray(pixels), 4) == 200).all()
+
+
+# The cache
+
+
+def test_a_loaded_split_has_the_manifests_pixels_and_labels(folder):
+    manifest = manifest_of(folder)
+    images = load(manifest, "train", image_size=10)
+    name, label = manifest.train[5]
+    assert images.labels[5] == label
+    assert images.labels.dtype == np.int64
+    assert (images.pixels[5] == decode(Image.open(folder / name), 10)).all()
+
+
+def test_images_are_decoded_once_and_memory_mapped_from_then_on(folder, monkeypatch):
+    manifest = manifest_of(folder)
+    first = load(manifest, "train", image_size=8)
+    monkeypatch.setattr(data, "decode", lambda *_: pytest.fail("decoded again"))
+    again = load(manifest, "train", image_size=8)
+    assert isinstance(again.pixels, np.memmap)
+    assert (again.pixels == first.pixels).all()
+
+
+def test_a_cache_that_was_cut_short_is_built_again(folder, own_cache):
+    manifest = manifest_of(folder)
+    pixels = np.array(load(manifest, "train", image_size=8).pixels)
+    path = own_cache / f"{manifest.hash}-train-8.npy"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert (load(manifest, "train", image_size=8).pixels == pixels).all()
+
+
+def test_an_image_that_vanished_after_the_manifest_was_made_is_named(folder):
+    manifest = manifest_of(folder)
+    (folder / manifest.train[0][0]).unlink()
+    with pytest.raises(NasError, match=manifest.train[0][0]):
+        load(manifest, "train", image_size=8)
+
+
+def test_a_failed_build_leaves_nothing_behind(folder, own_cache):
+    manifest = manifest_of(folder)
+    (folder / manifest.train[0][0]).unlink()
+    with pytest.raises(NasError):
+        load(manifest, "train", image_size=8)
+    assert list(own_cache.iterdir()) == []
+
+
+def test_a_folder_may_have_moved_since_the_manifest_was_made(folder, tmp_path):
+    manifest = manifest_of(folder)
+    folder.rename(tmp_path / "elsewhere")
+    assert len(load(manifest, "test", image_size=8, root=tmp_path / "elsewhere").labels) == len(manifest.test)
+
+
+def test_a_cache_folder_that_cannot_be_written_gives_one_message(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(NasError, match="must be writable"):
+        load(manifest_of(folder), "train", image_size=8)
+
+
+def test_a_write_that_fails_keeps_the_old_file(tmp_path):
+    path = tmp_path / "kept.txt"
+    path.write_text("old")
+    with pytest.raises(NasError, match="No space left"), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_normalisation_is_what_timm_expects():
+    assert (MEAN, STD) == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
