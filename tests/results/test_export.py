@@ -1,0 +1,228 @@
+"""An exported directory: what is in it, what plain timm makes of it, and that nothing half-made is left."""
+
+import ast
+import importlib.util
+import json
+import sys
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from nas.errors import NasError
+from nas.models.metaformer import build
+from nas.results import export as module
+from nas.results.export import export
+from nas.space.architecture import Architecture, Stage
+from nas.space.cost import cost
+
+torch.set_num_threads(1)
+SIZE, CLASSES = 32, 5
+COMMON = {
+    "image_size": SIZE,
+    "num_classes": CLASSES,
+    "class_names": None,
+    "mean": (0.5, 0.4, 0.3),
+    "std": (0.2, 0.2, 0.2),
+    "provenance": {"accuracy": 0.8125, "split": "the test split", "seed": 3},
+}
+
+
+def small(**changes):
+    affine, attention = {"norm": "group", "norm_bias": True}, {"position_embedding": True}
+    mixers = [("affine", affine), ("conv", {}), ("spatial_fc", {}), ("attention", attention)]
+    stages = [Stage(mixer=m, depth=1, width=32, mlp_ratio=2.0, **options) for m, options in mixers]
+    return Architecture(**{"stages": stages, "stem_stride": 2, "head": "mlp", **changes})
+
+
+def trained(architecture):
+    torch.manual_seed(0)
+    return build(architecture, image_size=SIZE, num_classes=CLASSES).eval()
+
+
+def imported(directory):
+    """The model.py of a directory, under a name of its own."""
+    spec = importlib.util.spec_from_file_location(f"exported_{directory.parent.name}_{directory.name}", directory / "model.py")
+    stub = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = stub
+    spec.loader.exec_module(stub)
+    return stub
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """One export, proven in its fresh process, and the network that it came from."""
+    net = trained(small())
+    out = tmp_path_factory.mktemp("export") / "found"
+    export(small(), net.state_dict(), out, **{**COMMON, "class_names": list("abcde")})
+    imported(out)
+    return out, net
+
+
+@pytest.fixture
+def unproven(monkeypatch):
+    monkeypatch.setattr(module, "_prove", lambda directory, model: None)
+
+
+def images():
+    return torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+
+
+def test_an_export_is_four_files_and_nothing_beside_them(exported):
+    out, _ = exported
+    assert sorted(file.name for file in out.iterdir()) == ["README.md", "config.json", "model.py", "model.safetensors"]
+    assert [file.name for file in out.parent.iterdir()] == ["found"]
+
+
+def test_timm_loads_the_network_that_was_found(exported):
+    out, net = exported
+    loaded = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images()), net(images()), rtol=1e-5, atol=1e-5)
+
+
+def test_timm_gives_it_a_fresh_head_and_keeps_the_rest(exported):
+    out, _ = exported
+    loaded = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=7)
+    saved = load_file(out / "model.safetensors")
+    changed = {key for key, value in loaded.state_dict().items() if key not in saved or not torch.equal(value, saved[key])}
+    assert loaded(images()).shape == (2, 7) and changed == {"head.fc.fc2.weight", "head.fc.fc2.bias"}
+
+
+def test_timm_takes_its_maps(exported):
+    out, net = exported
+    features = timm.create_model(f"local-dir:{out}", pretrained=True, features_only=True, out_indices=(1, 3)).eval()
+    with torch.inference_mode():
+        maps = net.forward_intermediates(images(), indices=[1, 3], intermediates_only=True)
+        for found, expected in zip(features(images()), maps, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_timm_loads_it_by_name_alone_and_reads_how_to_prepare_images(exported):
+    out, _ = exported
+    loaded = timm.create_model(json.loads((out / "config.json").read_text())["architecture"], pretrained=True)
+    data = timm.data.resolve_data_config(model=loaded)
+    assert (data["input_size"], data["mean"], data["crop_pct"]) == ([3, SIZE, SIZE], [0.5, 0.4, 0.3], 1.0)
+    assert loaded(images()).shape == (2, CLASSES)
+
+
+def test_the_config_says_what_the_model_is_and_where_it_comes_from(exported):
+    out, _ = exported
+    config = json.loads((out / "config.json").read_text())
+    merged = Architecture.model_validate(config["metaformer"]["architecture"])
+    assert [s.mixer for s in merged.stages] == ["identity", "conv", "spatial_fc", "attention"]
+    assert config["architecture"] == f"nas_{merged.key}"
+    assert config["metaformer"]["cost"] == cost(merged, image_size=SIZE, num_classes=CLASSES)._asdict()
+    assert config["metaformer"]["provenance"] == COMMON["provenance"]
+    assert config["label_names"] == list("abcde")
+    assert (config["num_classes"], config["num_features"], config["global_pool"]) == (CLASSES, 32, "avg")
+    assert config["pretrained_cfg"]["classifier"] == "head.fc.fc2" and config["pretrained_cfg"]["fixed_input_size"]
+
+
+def test_model_py_imports_torch_timm_and_the_standard_library_only(exported):
+    tree = ast.parse((exported[0] / "model.py").read_text())
+    nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    roots = {(n.module if isinstance(n, ast.ImportFrom) else n.names[0].name).split(".")[0] for n in nodes}
+    assert roots - set(sys.stdlib_module_names) == {"torch", "timm"}
+
+
+def test_the_card_names_cost_accuracy_and_split(exported):
+    text = (exported[0] / "README.md").read_text()
+    merged = json.loads((exported[0] / "config.json").read_text())["metaformer"]
+    assert f"{merged['cost']['macs'] / 1e9:.2f} G multiply-accumulates" in text
+    assert "81.2 % on the test split" in text and "I1·32 C1·32 F1·32 A1·32" in text
+
+
+def test_the_three_lines_of_the_card_load_the_model(exported, monkeypatch):
+    out, _ = exported
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "model", raising=False)
+    lines = (out / "README.md").read_text().split("```python\n")[1].split("```")[0].replace("{this directory}", str(out))
+    namespace = {}
+    with pytest.warns(UserWarning, match="Overwriting"):
+        exec(lines, namespace)
+    assert namespace["net"](images()).shape == (2, CLASSES)
+    sys.modules.pop("model")
+
+
+def test_a_linear_head_is_named_as_the_classifier(tmp_path, unproven):
+    out = export(small(head="linear"), trained(small(head="linear")).state_dict(), tmp_path / "found", **COMMON)
+    config = json.loads((out / "config.json").read_text())
+    assert config["pretrained_cfg"]["classifier"] == "head.fc" and "label_names" not in config
+
+
+def test_the_card_names_affine_stages_that_could_not_be_merged(tmp_path, unproven):
+    architecture = Architecture(stages=[Stage(mixer="affine", depth=1, width=32)])
+    out = export(architecture, trained(architecture).state_dict(), tmp_path / "found", **COMMON)
+    assert "stage 1 are not merged: its layer norm has no bias" in (out / "README.md").read_text()
+
+
+def test_an_existing_directory_is_left_alone_unless_forced(tmp_path, unproven):
+    state = trained(small()).state_dict()
+    out = export(small(), state, tmp_path / "found", **COMMON)
+    (out / "note").write_text("mine")
+    with pytest.raises(NasError, match=r"must be new, but .*found exists"):
+        export(small(), state, out, **COMMON)
+    assert (out / "note").exists()
+    export(small(), state, out, **COMMON, force=True)
+    assert not (out / "note").exists() and [file.name for file in tmp_path.iterdir()] == ["found"]
+
+
+def test_a_directory_that_is_no_export_is_never_replaced(tmp_path, unproven):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(NasError, match=r"holds no config\.json"):
+        export(small(), trained(small()).state_dict(), tmp_path, **COMMON, force=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_weights_of_another_architecture_are_refused_by_name(tmp_path):
+    state = trained(small(head="linear")).state_dict()
+    state["stem.conv.bias"] = torch.zeros(7)
+    with pytest.raises(NasError, match=r"head\.fc\.bias is not in this architecture; .*fc1\.bias is missing") as refusal:
+        export(small(), state, tmp_path / "found", **COMMON)
+    assert "and 4 more" in str(refusal.value) and not list(tmp_path.iterdir())
+    other = {**trained(small()).state_dict(), "stem.conv.bias": torch.zeros(7)}
+    with pytest.raises(NasError, match=r"stem\.conv\.bias is \(7,\) instead of \(32,\)"):
+        export(small(), other, tmp_path / "found", **COMMON)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"class_names": ["cat"]}, "one name a class, 5 in all, but got 1"),
+        ({"provenance": {"path": object()}}, "provenance must be JSON data"),
+        ({"provenance": {"accuracy": float("nan")}}, "provenance must be JSON data"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is(changes, message, tmp_path):
+    with pytest.raises(NasError, match=message):
+        export(small(), trained(small()).state_dict(), tmp_path / "found", **{**COMMON, **changes})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "broken, message",
+    [
+        pytest.param(lambda text: text + "\nimport nas\n", "must not need the package nas", marks=pytest.mark.slow),
+        (lambda text: text.replace("return self.pool(x) - x", "return self.pool(x)"), "timm computes other logits"),
+    ],
+)
+def test_an_export_that_does_not_come_back_equal_leaves_no_directory(broken, message, tmp_path, monkeypatch):
+    stub, architecture = module.stub, Architecture(stages=[Stage(mixer="pool", depth=1, width=16)])
+    monkeypatch.setattr(module, "stub", lambda merged: broken(stub(merged)))
+    with pytest.raises(NasError, match=message):
+        export(architecture, trained(architecture).state_dict(), tmp_path / "found", **COMMON)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_forced_export_keeps_the_earlier_one(tmp_path, monkeypatch):
+    def fail(directory, model):
+        raise NasError("other logits")
+
+    monkeypatch.setattr(module, "_prove", fail)
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "config.json").write_text("earlier")
+    with pytest.raises(NasError, match="other logits"):
+        export(small(), trained(small()).state_dict(), tmp_path / "found", **COMMON, force=True)
+    assert (tmp_path / "found" / "config.json").read_text() == "earlier" and len(list(tmp_path.iterdir())) == 1
