@@ -47,8 +47,6 @@ def search(
     """
     from rich.console import Console
 
-    from nas.results.report import show_result
-    from nas.search.run import search as run_search
     from nas.search.settings import read_search
 
     flags = {
@@ -60,6 +58,10 @@ def search(
         "search.storage": storage,
     }
     settings = read_search(file, settings=[*_as_settings(flags), *set_])
+
+    from nas.results.report import show_result  # torch and Ray take seconds: a wrong file is said before
+    from nas.search.run import search as run_search
+
     root = out or Path("runs") / settings.name
     console = Console()
     again = " ".join(["python", *sys.argv] if sys.argv[0].endswith(".py") else ["nas", *sys.argv[1:]])

@@ -31,7 +31,9 @@ def architecture_of(target: str) -> Architecture:
         return trial_of(Path(run), int(number)).architecture
     if target.endswith(".json") or Path(target).is_file():
         return read_architecture(Path(target))
-    raise ConfigError(f"{unknown('design', target, designs())}. A .json file or RUN:TRIAL, such as runs/hybrid:17, will do as well.")
+    raise ConfigError(
+        f"{unknown('design', target, designs())}. A .json file or RUN:TRIAL, such as runs/hybrid:17, will do as well."
+    )
 
 
 def trial_of(run: Path, number: int) -> "Record":  # noqa: F821 (the record needs Optuna, names and files do not)
@@ -42,7 +44,9 @@ def trial_of(run: Path, number: int) -> "Record":  # noqa: F821 (the record need
     trials = {r.number: r for r in read_records(search, folder)}
     if number not in trials:
         known = ", ".join(str(n) for n in sorted(trials)[-12:])
-        raise NasError(f"{run}: has no trial {number}. The last ones are {known or 'none yet'}; see trials.csv or `nas front {run}`.")
+        raise NasError(
+            f"{run}: has no trial {number}. The last ones are {known or 'none yet'}; see trials.csv or `nas front {run}`."
+        )
     answered_from = trials[number].facts.get("answered_from")
     return trials[number] if answered_from is None else trials[answered_from]
 
@@ -55,7 +59,9 @@ def trained_trial(run: Path, number: int) -> Trained:
     folder, search = read_run(run)
     record = trial_of(run, number)
     if record.accuracy is None:
-        raise NasError(f"{run}: trial {number} is {record.state} ({record.cause or 'no result yet'}). Choose one that is complete.")
+        raise NasError(
+            f"{run}: trial {number} is {record.state} ({record.cause or 'no result yet'}). Choose one that is complete."
+        )
     weights = folder.weights(record.number)
     if not weights.is_file():
         raise NasError(

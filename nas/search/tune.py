@@ -159,8 +159,8 @@ def num_workers(resources: "Resources") -> int:
         room = min(room, have.get("GPU", 0) / resources.gpu)
     if room < 1:
         raise NasError(
-            f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but Ray has {have.get('CPU', 0):g} CPU"
-            f" and {have.get('GPU', 0):g} GPU. Lower resources.cpu or resources.gpu, or give the --address of a larger cluster."
+            f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but Ray has "
+            f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU. Lower resources.cpu or resources.gpu, or give the --address of a larger cluster."
         )
     return min(int(room), resources.workers or int(room))
 

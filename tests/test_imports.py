@@ -1,0 +1,72 @@
+"""The house's order: a file imports only from its own wing's earlier files and from the wings before it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ORDER = [
+    "nas", "nas.errors", "nas.units", "nas.config",
+    "nas.space", "nas.space.architecture", "nas.space.cost", "nas.space.reference", "nas.space.search_space", "nas.space.constraints",
+    "nas.models", "nas.models.mixers", "nas.models.blocks", "nas.models.metaformer", "nas.models.reparam",
+    "nas.training", "nas.training.recipe", "nas.training.sources", "nas.training.data", "nas.training.augment", "nas.training.loop",
+    "nas.training.proxy", "nas.training.retrain",
+    "nas.search", "nas.search.pareto", "nas.search.rungs", "nas.search.settings", "nas.search.folder", "nas.search.study",
+    "nas.search.progress", "nas.search.tune", "nas.search.run",
+    "nas.results", "nas.results.dry_run", "nas.results.front", "nas.results.lookup", "nas.results.report", "nas.results.export",
+    "nas.cli", "nas.__main__",
+]  # fmt: skip
+ONLY_IN = {"ray": {"nas.search.tune"}, "optuna": {"nas.search.study"}}
+
+
+def _modules() -> dict[str, Path]:
+    names = {}
+    for path in sorted((ROOT / "nas").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_every_file_stands_in_the_order_and_every_name_in_it_exists():
+    assert sorted(_modules()) == sorted(ORDER)
+
+
+@pytest.mark.parametrize("name", ORDER[1:])
+def test_a_file_imports_only_what_stands_before_it(name):
+    later = set(ORDER[ORDER.index(name) :])
+    typing_only = {"nas.search.study", "nas.search.folder", "nas.search.settings"} if name == "nas.search.tune" else set()
+    assert not (_imports(_modules()[name]) & later) - typing_only
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_ray_and_optuna_are_imported_in_one_file_each(library):
+    users = {n for n, path in _modules().items() if any(i.split(".")[0] == library for i in _imports(path))}
+    assert users == ONLY_IN[library]
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("nas.cli", {"torch", "ray", "optuna", "timm", "pandas", "pydantic"}),
+        ("nas.results.lookup", {"torch", "ray", "optuna", "timm", "pandas"}),
+        ("nas.results.dry_run", {"torch", "ray", "optuna", "timm", "pandas"}),
+        ("nas.search.tune", {"optuna"}),
+    ],
+)
+def test_light_files_import_nothing_heavy(module, absent):
+    code = f"import {module}, sys; print(*sorted({absent!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == []
