@@ -132,13 +132,14 @@ def _line(problem: dict) -> str:
         text = "this key is required; add it"
     else:
         text = f"{_plain(rule)}, but got {value!r}"
-    return f"{path}: {text}." if path else f"{text}."
+    stop = "" if text.endswith("?") else "."
+    return f"{path}: {text}{stop}" if path else f"{text}{stop}"
 
 
 def _plain(rule: str) -> str:
     """Pydantic's sentence in our words."""
     rule = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping of keys to values", rule)
-    return re.sub(r"^Input should be", "must be", rule)
+    return re.sub(r"^(Input|String) should", "must", rule)
 
 
 def _parts(location: tuple) -> list[str]:

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 
 
 def quantity(text: Any) -> Any:
     """A count as people write it ("2.0G", "20M") as a number; anything else is left for the type check."""
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kMGT]?)\s*", text) if isinstance(text, str) else None
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kMGTP]?)\s*", text) if isinstance(text, str) else None
     return round(float(match[1]) * UNITS.get(match[2], 1)) if match else text
 
 

@@ -3,7 +3,9 @@ import pytest
 from nas.units import count, duration, percent, quantity
 
 
-@pytest.mark.parametrize(("text", "number"), [("2.0G", 2_000_000_000), ("20M", 20_000_000), ("1.5 k", 1500), ("300", 300), (7, 7)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("2.0G", 2_000_000_000), ("20M", 20_000_000), ("1.5 k", 1500), ("300", 300), (7, 7)]
+)
 def test_quantities_read_as_people_write_them(text, number):
     assert quantity(text) == number
 

@@ -100,13 +100,14 @@ def _estimate(search: Search, able: list[Architecture]) -> str:
     classes = search.proxy.classes or search.space.num_classes
     macs = float(np.mean([cost(a, image_size=search.proxy.image_size, num_classes=classes).macs for a in able[:200]]))
     total = search.search.trials * search.proxy.epochs * images * TRAINING_PASSES * macs
-    cores = search.resources.workers or os.cpu_count() or 1
-    return (
+    text = (
         f"estimated cost: {search.search.trials} trainings of {search.proxy.epochs} epochs on {images:,} images, {count(macs)} "
-        f"MACs an image at {search.proxy.image_size} px: {count(total)} MACs, about "
-        f"{duration(total / MACS_PER_CORE_SECOND / cores)} on {cores} CPU cores if no rung stops a trial "
-        "(the search shows a measured ETA)"
+        f"MACs an image at {search.proxy.image_size} px: {count(total)} MACs"
     )
+    cores = search.resources.workers or os.cpu_count() or 1
+    if search.resources.gpu == 0:
+        text += f", about {duration(total / MACS_PER_CORE_SECOND / cores)} on {cores} CPU cores"
+    return f"{text}, if no rung stops a trial; the search shows a measured ETA"
 
 
 def num_training_images(recipe: Recipe) -> int | None:

@@ -9,7 +9,7 @@ from nas.errors import ConfigError, NasError, unknown
 from nas.search.folder import RunFolder, read_run
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.reference import design, designs
-from nas.training.recipe import Recipe
+from nas.training.recipe import Recipe, read_recipe
 
 
 class Trained(NamedTuple):
@@ -94,7 +94,7 @@ def trained_folder(root: Path) -> Trained:
     return Trained(
         read_architecture(root / "architecture.json"),
         root / "model.safetensors",
-        Recipe.model_validate(setup["recipe"]),
+        read_recipe(root / "recipe.yaml"),
         manifest.class_names,
         provenance,
     )

@@ -15,19 +15,22 @@ from nas.search.settings import Search
 from nas.search.study import Study, front, storage_errors
 from nas.search.tune import run_trials
 from nas.space.constraints import check_reachable
-from nas.training.data import Manifest, load, make_manifest
+from nas.training.data import Manifest, load, make_manifest, read_manifest
 from nas.training.proxy import score
+from nas.training.sources import is_folder
 
-PROBES = 200
+SHOWN = 5  # skipped files named
 
 
 def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     """Run or continue the search in the folder `root`; NasError before anything is written if it cannot begin."""
     check_reachable(settings.space, settings.constraints)
-    manifest = make_manifest(settings.proxy, seed=settings.search.seed)
+    begun = RunFolder(Path(root)).manifest
+    manifest = read_manifest(begun) if begun.exists() else make_manifest(settings.proxy, seed=settings.search.seed)
     folder = open_folder(root, settings)
     with alone(folder), storage_errors(settings, folder), Progress(settings, console) as progress:
         _prepare_data(manifest, settings, folder)
+        console.print(_about(manifest), highlight=False, soft_wrap=True)
         study = Study(settings, folder, manifest_hash=manifest.hash)
         progress.watch(study)
         try:
@@ -40,10 +43,27 @@ def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
 def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder) -> None:
     """Decode every image once, before any trial could stumble over one, and put the manifest beside the record."""
     for split in ("train", "validation"):
-        load(manifest, split, image_size=settings.proxy.image_size)
+        load(manifest, split, image_size=settings.proxy.image_size, root=_data_root(settings))
     if not folder.manifest.exists():
         write_atomically(folder.manifest, manifest.model_dump_json())
     folder.weights(0).parent.mkdir(exist_ok=True)
+
+
+def _data_root(settings: Search) -> Path | None:
+    """Where the images lie now; the manifest may have been made when they lay elsewhere."""
+    return Path(settings.proxy.data) if is_folder(settings.proxy.data) else None
+
+
+def _about(manifest: Manifest) -> str:
+    """What is trained and judged on, and every file that was left out up to a handful."""
+    lines = [
+        f"data: {manifest.data}, {len(manifest.class_names)} classes, {len(manifest.train):,} images to train on, "
+        f"{len(manifest.validation):,} to judge by; the test split is not read (manifest {manifest.hash})"
+    ]
+    lines += [f"  skipped {name}: {why}" for name, why in manifest.skipped[:SHOWN]]
+    if len(manifest.skipped) > SHOWN:
+        lines.append(f"  and {len(manifest.skipped) - SHOWN:,} more, listed in manifest.json")
+    return "\n".join(lines)
 
 
 def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: Progress) -> None:
@@ -54,6 +74,7 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: Progress
         manifest=manifest,
         seed=settings.search.seed,
         device="cuda" if settings.resources.gpu else "cpu",
+        root=_data_root(settings),
     )
 
     def on_change() -> None:

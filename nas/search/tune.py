@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # workers import this file, and need no Optuna
 
 RETRIES = 2  # of a trial whose worker died; what an architecture does to its training is an outcome and never retried
 OBJECT_STORE_BYTES = 200_000_000
+CAUSE_LENGTH = 300
 
 
 class StudySearcher(Searcher):
@@ -91,17 +92,18 @@ class RungScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         """Put an epoch down; stop at a rung if the study says so."""
-        if "epoch" in result:
-            on = self.searcher.study.report(self.searcher.numbers[trial.trial_id], result["epoch"])
+        epoch = {name.removeprefix("epoch/"): value for name, value in result.items() if name.startswith("epoch/")}
+        if epoch:
+            on = self.searcher.study.report(self.searcher.numbers[trial.trial_id], epoch)
             self.searcher.on_change()
             return TrialScheduler.CONTINUE if on else TrialScheduler.STOP
         return TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Remember why, for the searcher, which Ray does not tell."""
-        last = [line for line in (trial.error_msg or "").splitlines() if line.strip()]
-        why = last[-1].strip() if last else "no cause given"
-        self.searcher.errors[trial.trial_id] = f"the worker died {RETRIES + 1} times: {why}"
+        """Remember why, which Ray does not tell the searcher; called at every attempt."""
+        lines = [line.strip() for line in (trial.get_error() or "no cause given").splitlines() if line.strip()]
+        why = lines[-1].split(" Some common causes")[0][:CAUSE_LENGTH]
+        self.searcher.errors[trial.trial_id] = f"the worker died {trial.num_failures} times: {why}"
 
     def __getstate__(self) -> dict:
         """Nothing: see StudySearcher."""
@@ -165,16 +167,23 @@ def num_workers(resources: "Resources") -> int:
     return min(int(room), resources.workers or int(room))
 
 
+def _unprinted(*_: Any, **__: Any) -> None:
+    """What Ray would print of a lost worker: the record and the display say it."""
+
+
 @contextlib.contextmanager
 def started_ray(resources: "Resources") -> Iterator[None]:
     """Ray, quiet and closed to the network, or the cluster at the address asked for."""
     local = {"num_cpus": os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES} if resources.address is None else {}
+    ray._private.worker.print_to_stdstream = (
+        _unprinted  # there is no setting for it: log_to_driver leaves the raylet's messages
+    )
     try:
         ray.init(
             address=resources.address or "local",
             include_dashboard=False if local else None,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level="CRITICAL",  # a lost worker is told in the record and the display, not as a traceback
             **local,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -49,7 +48,7 @@ class Stage(Value):
     width: Positive
     norm: Norm = "layer"
     norm_bias: bool = False
-    mlp_ratio: Annotated[float, Field(ge=0)] = 4.0
+    mlp_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
     """Hidden width of the channel MLP over `width`; 0 leaves the MLP and its norm out."""
     mlp_bias: bool = False
     activation: Activation = "star_relu"
@@ -60,7 +59,7 @@ class Stage(Value):
     position_embedding: bool = False
     pool_size: Positive | None = None
     kernel_size: Positive | None = None
-    expansion: Annotated[float, Field(gt=0)] | None = None
+    expansion: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     head_dim: Positive | None = None
     proj_bias: bool | None = None
 
@@ -80,6 +79,9 @@ class Stage(Value):
             size = getattr(self, name)
             if size is not None and size % 2 == 0:
                 raise ValueError(f"{name} must be odd so that the feature map keeps its size, but got {size}")
+        for name, channels in (("mlp_ratio", self.hidden), ("expansion", self.expanded)):
+            if getattr(self, name) and channels < 1:
+                raise ValueError(f"{name} must leave at least one channel of width {self.width}, but got {getattr(self, name)}")
         if self.mixer == "attention" and self.width % self.head_dim:
             raise ValueError(
                 f"width must be a multiple of head_dim={self.head_dim} for attention, but got {self.width}; "
@@ -91,6 +93,11 @@ class Stage(Value):
     def hidden(self) -> int:
         """Hidden channels of the channel MLP; 0 without one."""
         return int(self.mlp_ratio * self.width)
+
+    @property
+    def expanded(self) -> int:
+        """Channels between the two pointwise convolutions of the conv mixer; 0 under any other."""
+        return int((self.expansion or 0) * self.width)
 
 
 def is_active(field: str, stage: dict[str, Any]) -> bool:
@@ -133,12 +140,12 @@ class Architecture(Value):
             )
         return self
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Twelve hexadecimal digits that are equal for equal networks."""
         data = self.to_dict()
         for stage, plain in zip(self.stages, data["stages"], strict=True):
-            plain["mlp_ratio"] = stage.hidden
+            plain["mlp_ratio"], plain["expansion"] = stage.hidden, stage.expanded
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

@@ -134,7 +134,7 @@ def _dwconv(stage: Stage, c: int, n: int) -> Cost:
 
 
 def _conv(stage: Stage, c: int, n: int) -> Cost:
-    hidden = int(stage.expansion * c)
+    hidden = stage.expanded
     weights = 2 * c * hidden + stage.kernel_size**2 * hidden
     return Cost(weights + _activation_params(stage), 0, weights * n, max(c + 2 * hidden, 2 * c + hidden) * n)
 

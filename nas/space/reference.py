@@ -57,6 +57,8 @@ def _families() -> dict[str, Architecture]:
     designs = {}
     for size, (depths, widths, _) in POOLFORMER_SIZES.items():
         designs[f"poolformer_{size}"] = poolformer(size)
+        # timm takes the mean first and then the norm: equal features, other logits; its weights need its order
+        designs[f"poolformer_{size}_timm"] = poolformer(size).model_copy(update={"head_norm": "pool_norm"})
         for family, mixers in {
             "poolformerv2": ("pool",) * 4,
             "identityformer": ("identity",) * 4,
@@ -104,3 +106,17 @@ def design(name: str) -> Architecture:
     if name not in designs():
         raise ConfigError(unknown("design", name, designs()))
     return designs()[name]
+
+
+def timm_names() -> list[str]:
+    """The names of timm's eighteen MetaFormers (timm/models/metaformer.py)."""
+    poolformers = [f"{family}_{size}" for family in ("poolformer", "poolformerv2") for size in POOLFORMER_SIZES]
+    return poolformers + [f"{family}_{size}" for family in ("convformer", "caformer") for size in CONVFORMER_SIZES]
+
+
+def from_timm(name: str) -> Architecture:
+    """The architecture whose network takes the weights of timm's MetaFormer `name`, with or without a tag of weights."""
+    plain = name.split(".")[0]
+    if plain not in timm_names():
+        raise ConfigError(unknown("MetaFormer of timm", plain, timm_names()))
+    return designs().get(f"{plain}_timm") or designs()[plain]

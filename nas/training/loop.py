@@ -14,6 +14,8 @@ from torch.nn import functional
 from nas.config import Value
 from nas.training.augment import augment, normalised
 from nas.training.data import Images
+from nas.training.distill import loss_of
+from nas.training.loss import Batch
 from nas.training.recipe import Recipe
 
 FUSED = ("adamw", "sgd")  # torch's own; fused AdamW is 1 to 13 % of a training step faster on CPU, more on a GPU
@@ -31,7 +33,7 @@ class Epoch(Value):
     loss: float | None
     """Mean cross-entropy on the validation images, without smoothing."""
     train_loss: float
-    """Mean over the epoch's steps, with augmentation and smoothing."""
+    """Mean over the epoch's steps, with augmentation and smoothing; with a teacher's share where the recipe has one."""
     lr: float
     """At the epoch's last step."""
     seconds: float
@@ -102,6 +104,7 @@ class _Training:
         self.model = model.to(device=device, memory_format=layout)
         self.optimizer = optimizer(self.model, recipe)
         self.ema = ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
+        self.loss = loss_of(recipe, self.model, device=device)
 
     @property
     def measured(self) -> nn.Module:
@@ -132,7 +135,7 @@ class _Training:
             position = (number - 1) * steps + step
             for group in self.optimizer.param_groups:
                 group["lr"] = self.recipe.lr * lr_share(position, steps, self.recipe)
-            losses.append(self._step(*batch))
+            losses.append(self._step(batch))
             if self.ema:
                 self.ema.update(self.model, step=position)
             if step % CHECK_EVERY == 0 or step == steps:
@@ -140,28 +143,22 @@ class _Training:
                 checked = step
         return float(torch.stack(losses).mean())
 
-    def _batches(self, train: Images, steps: int, *, seed: int) -> Iterator[tuple[Tensor, float, Tensor]]:
+    def _batches(self, train: Images, steps: int, *, seed: int) -> Iterator[Batch]:
         generator = torch.Generator(self.device).manual_seed(seed)
         order = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(seed))
         for chosen in order.tensor_split(steps):
             pixels, labels = (torch.from_numpy(part[chosen.numpy()]).to(self.device) for part in train)
-            yield *augment(pixels, self.recipe, generator=generator), labels
+            yield Batch(*augment(pixels, self.recipe, generator=generator), labels)
 
-    def _step(self, images: Tensor, share: float, labels: Tensor) -> Tensor:
+    def _step(self, batch: Batch) -> Tensor:
         with autocast(self.device, self.recipe):
-            logits = self.model(images)
-        loss = self._loss(logits, labels)
-        if share < 1:
-            loss = share * loss + (1 - share) * self._loss(logits, labels.flip(0))
+            loss = self.loss(self.model, batch)
         self.optimizer.zero_grad()
         loss.backward()
         if self.recipe.clip_grad:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
         self.optimizer.step()
         return loss.detach()
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
     def state(self, curve: list[Epoch]) -> dict[str, Any]:
         """Tensors and plain values, so that it loads without pickle."""

@@ -13,6 +13,37 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class Distillation(Value):
+    """A teacher beside the labels. The loss is `labels` times theirs plus `logits` and `imitation` times the teacher's.
+
+    RIFormer (arXiv:2304.05659) learns both from its teacher; how much each counts is for the recipe to say.
+    """
+
+    teacher: Annotated[str, Field(min_length=1)]
+    """A folder that `nas retrain` or `nas export` wrote; a design of ours or an architecture .json, with `weights`; or
+    timm/NAME, with `weights` or with timm's own from the Hugging Face cache. Nothing is downloaded."""
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    """A file of the teacher's weights: safetensors for ours, anything that timm reads for timm's."""
+    labels: NotNegative = 1.0
+    logits: NotNegative = 1.0
+    """Weight of the teacher's predictions; it must have the training's classes."""
+    targets: Literal["soft", "hard"] = "soft"
+    """Its probabilities (arXiv:1503.02531), or the class that it finds the likeliest (arXiv:2012.12877)."""
+    temperature: AboveZero = 1.0
+    """Softens both predictions before soft targets are compared; hard targets have none."""
+    imitation: NotNegative = 0.0
+    """Weight of the mean squared error between the token-mixer outputs of student and teacher, a mean over the blocks; the
+    teacher must be a MetaFormer of the student's depths and widths."""
+
+    @model_validator(mode="after")
+    def _asks_the_teacher(self) -> "Distillation":
+        if not (self.logits or self.imitation):
+            raise broken(
+                "logits", "must be above 0, or imitation must, but got 0 for both; drop distillation to have no teacher"
+            )
+        return self
+
+
 class Recipe(Value):
     """One training: data, schedule, regularisation, arithmetic. The defaults suit the embedded digits at 32 px.
 
@@ -59,6 +90,9 @@ class Recipe(Value):
     """Alpha of mixup's beta distribution (arXiv:1710.09412); 0 switches it off."""
     random_erasing: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability that a rectangle of an image is blanked (arXiv:1708.04896)."""
+
+    distillation: Distillation | None = None
+    """A teacher; None learns from the labels alone."""
 
     precision: Literal["auto", "bf16", "float32"] = "auto"
     """"auto" takes bf16 where the device computes in it, float32 elsewhere."""

@@ -47,7 +47,7 @@ def test_mixers_are_those_of_the_tables(name, mixers):
 def test_there_are_eighteen_ablations_and_every_size_of_every_family():
     names = list(designs())
     assert sum(name.startswith("ablation_") for name in names) == 18
-    assert len(names) == 18 + 6 * 5 + 2 * 4
+    assert len(names) == 18 + 7 * 5 + 2 * 4
 
 
 def test_poolformers_scale_their_branches_by_1e_5_and_from_s36_on_by_1e_6():

@@ -56,7 +56,9 @@ def test_the_size_counts_different_architectures_only():
 
 
 def test_the_size_equals_the_number_of_keys_that_can_be_drawn():
-    small = validated(SearchSpace, {"image_size": 32, "stages": {1: SPACE["stages"][2]}, "all_stages": SPACE["all_stages"]}, where="s")
+    small = validated(
+        SearchSpace, {"image_size": 32, "stages": {1: SPACE["stages"][2]}, "all_stages": SPACE["all_stages"]}, where="s"
+    )
     rng = random.Random(0)
     assert len({random_architecture(small, rng).key for _ in range(20_000)}) == small.size
 
@@ -110,7 +112,10 @@ def test_an_architecture_from_elsewhere_is_not_contained():
         ({"stages": {1: STAGE, 3: STAGE}}, "stages: must be numbered 1, 2, ... without a gap, but got 1, 3"),
         ({"stages": {1: {"mixer": "pool", "depth": 1}}}, "stages.1.width: is required here or in all_stages"),
         ({"stages": {}}, "stages: "),
-        ({"image_size": 8, "stages": dict.fromkeys((1, 2, 3, 4), STAGE)}, "image_size: an image of 8 px is too small for 4 stages"),
+        (
+            {"image_size": 8, "stages": dict.fromkeys((1, 2, 3, 4), STAGE)},
+            "image_size: an image of 8 px is too small for 4 stages",
+        ),
     ],
 )
 def test_a_space_that_cannot_work_is_refused_when_it_is_read(changes, message):

@@ -1,0 +1,102 @@
+"""The papers' designs that timm lacks, under timm's own roof: importing this file registers them.
+
+    import timm, nas.models.timm_models
+    net = timm.create_model("identityformer_s12", num_classes=10, img_size=160)
+
+No name of timm's is taken. What is registered: identityformer_*, randformer_*, riformer_* (merged) and riformer_*_train, PoolFormer
+with its paper's head as poolformer_*_paper (timm's poolformer_* have another), the ablations as metaformer_ablation_*.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, register_model
+from timm.models._builder import resolve_pretrained_cfg
+
+from nas.errors import NasError
+from nas.models.metaformer import FIXED_RESOLUTION, MetaFormer, build
+from nas.space.architecture import Architecture
+from nas.space.cost import feature_sides
+from nas.space.reference import designs, timm_names
+
+IMAGE_SIZE, NUM_CLASSES = 224, 1000
+
+
+def timm_name(design: str) -> str:
+    """The name under which timm makes the network of a design."""
+    if design.startswith("ablation_"):
+        return f"metaformer_{design}"
+    if design.endswith("_timm"):
+        return design.removesuffix("_timm")
+    return f"{design}_paper" if f"{design}_timm" in designs() else design
+
+
+def network(
+    architecture: Architecture,
+    *,
+    num_classes: int = NUM_CLASSES,
+    img_size: int | tuple[int, int] = IMAGE_SIZE,
+    drop_path_rate: float = 0.0,
+    drop_rate: float = 0.0,
+    in_chans: int = 3,
+    global_pool: str = "avg",
+) -> MetaFormer:
+    """The network of `architecture` under timm's argument names; ValueError for what a MetaFormer here cannot be."""
+    sides = {img_size} if isinstance(img_size, int) else set(img_size)
+    if len(sides) != 1 or in_chans != 3 or global_pool != "avg":
+        raise ValueError(
+            f"these models take square images of 3 channels and the mean over positions, but got {img_size=}, {in_chans=}, "
+            f"{global_pool=}"
+        )
+    feature_sides(architecture, image_size=min(sides))  # the one check of a resolution that is too small
+    return build(
+        architecture, image_size=min(sides), num_classes=num_classes, drop_path=drop_path_rate, head_dropout=drop_rate
+    )
+
+
+def _config(architecture: Architecture) -> dict:
+    """What timm keeps about a model: how its images are made, what its first and last layers are called."""
+    small = architecture.stages[-1].width <= 512
+    crop = 1.0 if architecture.stem_norm else 0.9 if small else 0.95  # timm's for Baselines, PoolFormer-S, PoolFormer-M
+    fixed = any(stage.mixer in FIXED_RESOLUTION or stage.position_embedding for stage in architecture.stages)
+    return {
+        "num_classes": NUM_CLASSES,
+        "input_size": (3, IMAGE_SIZE, IMAGE_SIZE),
+        "fixed_input_size": fixed,
+        "pool_size": (7, 7),
+        "crop_pct": crop,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "stem.conv",
+        "classifier": "head.fc.fc2" if architecture.head == "mlp" else "head.fc",
+    }
+
+
+def _entrypoint(name: str, architecture: Architecture) -> Callable[..., MetaFormer]:
+    """What timm calls to make `name`."""
+
+    def entrypoint(pretrained: bool = False, **kwargs) -> MetaFormer:
+        asked = resolve_pretrained_cfg(name, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
+        if pretrained and not (asked.has_weights or asked.state_dict):
+            raise NasError(
+                f"no weights of {name} are published here, but got pretrained=True. Leave it out, or name a file: "
+                "checkpoint_path='model.safetensors'."
+            )
+        stages = tuple(range(len(architecture.stages)))
+        features = {"out_indices": kwargs.pop("out_indices", stages), "feature_cls": "getter"}
+        return build_model_with_cfg(partial(network, architecture), name, pretrained, feature_cfg=features, **kwargs)
+
+    entrypoint.__name__ = entrypoint.__qualname__ = name
+    entrypoint.__doc__ = f"{architecture.describe()}."
+    return entrypoint
+
+
+REGISTERED = {
+    timm_name(name): architecture for name, architecture in designs().items() if timm_name(name) not in timm_names()
+}
+default_cfgs = generate_default_cfgs({name: _config(architecture) for name, architecture in REGISTERED.items()})
+for _name, _architecture in REGISTERED.items():
+    if not is_model(_name):  # a later timm may know it; then its own stays
+        register_model(_entrypoint(_name, _architecture))

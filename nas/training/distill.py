@@ -1,0 +1,164 @@
+"""Distillation: a loss with a teacher's logits and the outputs of its token mixers beside the labels."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas.errors import ConfigError, Infeasible
+from nas.training.data import MEAN, STD
+from nas.training.loss import Batch, Loss, label_loss, labels_only
+from nas.training.recipe import Recipe
+from nas.training.trained import Network, load_network
+
+
+def soft_loss(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """Divergence of the softened predictions `(B, classes)`, times the squared temperature. arXiv:1503.02531, section 2."""
+    student, teacher = ((x / temperature).log_softmax(dim=1) for x in (logits, teacher))
+    return temperature**2 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def hard_loss(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """Cross-entropy with the classes that the teacher predicts; no temperature changes them. arXiv:2012.12877, equation 3."""
+    return functional.cross_entropy(logits, teacher.argmax(dim=1))
+
+
+LOGITS_LOSSES = {"soft": soft_loss, "hard": hard_loss}
+
+
+def imitation_loss(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+    """Mean squared error between the token-mixer outputs of both, block by block, as a mean over the blocks."""
+    pairs = zip(student, teacher, strict=True)
+    return torch.stack([functional.mse_loss(ours.float(), theirs.float()) for ours, theirs in pairs]).mean()
+
+
+@contextmanager
+def watched(model: nn.Module) -> Iterator[list[Tensor]]:
+    """The outputs of a network's token mixers, as tokens `(B, N, C)` in the order they are computed while this is open."""
+    outputs: list[Tensor] = []
+    mixers = [module for name, module in model.named_modules() if name.rpartition(".")[2] == "token_mixer"]
+    handles = [mixer.register_forward_hook(lambda _, __, output: outputs.append(as_tokens(output))) for mixer in mixers]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def as_tokens(x: Tensor) -> Tensor:
+    """`(B, N, C)` from either layout."""
+    return x if x.dim() == 3 else x.flatten(2).transpose(1, 2)  # (B, N, C)
+
+
+class Distilled:
+    """The loss of a student beside its teacher, which sees the same augmented batch in eval mode and without gradients."""
+
+    def __init__(self, recipe: Recipe, teacher: nn.Module):
+        self.recipe, self.settings, self.teacher = recipe, recipe.distillation, teacher
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        with watched(model) as mixed:
+            logits = model(batch.images)
+        with torch.no_grad(), watched(self.teacher) as wanted:
+            target = self.teacher(batch.images)
+        loss = self.settings.labels * label_loss(logits, batch, self.recipe)
+        if self.settings.logits:
+            logits_loss = LOGITS_LOSSES[self.settings.targets]
+            guided = logits_loss(logits.float(), target.float(), temperature=self.settings.temperature)
+            loss = loss + self.settings.logits * guided
+        if self.settings.imitation:
+            loss = loss + self.settings.imitation * imitation_loss(mixed, wanted)
+        return loss
+
+
+def loss_of(recipe: Recipe, student: nn.Module, *, device: torch.device) -> Loss:
+    """What the recipe minimises; ConfigError where there is no such teacher, Infeasible where the student can't follow it."""
+    if recipe.distillation is None:
+        return labels_only(recipe)
+    image = torch.zeros(1, 3, recipe.image_size, recipe.image_size, device=device)
+    ours = _answer(student, image)
+    teacher = _teacher(recipe, num_classes=ours.logits[1]).to(device)
+    if recipe.channels_last:
+        teacher = teacher.to(memory_format=torch.channels_last)
+    _check(ours, _teachers_answer(teacher, image, recipe), recipe)
+    return Distilled(recipe, teacher)
+
+
+def _teacher(recipe: Recipe, *, num_classes: int) -> nn.Module:
+    """The teacher in eval mode, for images normalised as ours."""
+    settings = recipe.distillation
+    try:
+        with torch.random.fork_rng(devices=[]):  # a network draws weights before it is given its own
+            network = load_network(
+                settings.teacher, weights=settings.weights, image_size=recipe.image_size, num_classes=num_classes
+            )
+    except ConfigError as error:
+        raise ConfigError(f"distillation.teacher: {error}") from None
+    return Renormalised(network).requires_grad_(False).eval()
+
+
+class Renormalised(nn.Module):
+    """A network for images that are normalised with our mean and deviation instead of its own."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network = network.model
+        ours, theirs = (torch.tensor([mean, std]) for mean, std in ((MEAN, STD), (network.mean, network.std)))  # (2, 3)
+        self.register_buffer("scale", (ours[1] / theirs[1])[:, None, None])  # (3, 1, 1)
+        self.register_buffer("shift", ((ours[0] - theirs[0]) / theirs[1])[:, None, None])  # (3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x * self.scale + self.shift)
+
+
+class _Answer(NamedTuple):
+    """Shapes of what a network gives for one image."""
+
+    logits: tuple[int, ...]
+    mixers: list[tuple[int, ...]]
+
+
+def _answer(model: nn.Module, image: Tensor) -> _Answer:
+    """What the network gives in eval mode; it is left in the mode that it was in, and nothing is drawn."""
+    mode = model.training
+    with torch.no_grad(), watched(model) as mixed:
+        logits = model.eval()(image)
+    model.train(mode)
+    return _Answer(tuple(logits.shape), [tuple(x.shape) for x in mixed])
+
+
+def _teachers_answer(teacher: nn.Module, image: Tensor, recipe: Recipe) -> _Answer:
+    try:
+        return _answer(teacher, image)
+    except (RuntimeError, ValueError, AssertionError) as error:  # a size that it was not made for; timm raises all three
+        raise ConfigError(
+            f"distillation.teacher: {recipe.distillation.teacher} must take images of {recipe.image_size} px, but: "
+            f"{' '.join(str(error).split())[:300]}. Choose another teacher, or image_size."
+        ) from None
+
+
+def _check(student: _Answer, teacher: _Answer, recipe: Recipe) -> None:
+    settings = recipe.distillation
+    if settings.logits and student.logits != teacher.logits:
+        raise ConfigError(
+            f"distillation.logits: the teacher {settings.teacher} must have the {student.logits[1]} classes of the training, "
+            f"but has {teacher.logits[1]}. Choose another teacher, or set logits: 0 and imitate its token mixers."
+        )
+    if settings.imitation and (student.mixers != teacher.mixers or not student.mixers):
+        raise Infeasible(
+            f"distillation.imitation: the teacher {settings.teacher} must be a MetaFormer of the student's depths, widths and "
+            f"map sizes, but {_difference(student.mixers, teacher.mixers)}. Choose another teacher, or set imitation: 0."
+        )
+
+
+def _difference(student: list[tuple[int, ...]], teacher: list[tuple[int, ...]]) -> str:
+    """The first thing in which the blocks of two networks differ."""
+    if len(student) != len(teacher) or not student:
+        return f"it has {len(teacher)} token mixers and the student {len(student)}"
+    number, ours, theirs = next((i, a, b) for i, (a, b) in enumerate(zip(student, teacher, strict=True), 1) if a != b)
+    return (
+        f"its token mixer {number} gives {theirs[1]} positions of {theirs[2]} channels and the student's {ours[1]} of {ours[2]}"
+    )

@@ -1,0 +1,39 @@
+"""What a training minimises: a loss of a network on a batch. Distillation (`distill.py`) puts more beside the labels."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas.training.recipe import Recipe
+
+
+class Batch(NamedTuple):
+    """What one step sees."""
+
+    images: Tensor
+    """Normalised and augmented, `(B, 3, H, W)`."""
+    share: float
+    """Of each image in what it became; the rest belongs to the image that stands there in the reversed batch."""
+    labels: Tensor
+    """int64 `(B,)`, of the batch before it was mixed."""
+
+
+Loss = Callable[[nn.Module, Batch], Tensor]
+"""Runs the network on the batch; called inside autocast, so it takes logits to float32 before it reduces them."""
+
+
+def labels_only(recipe: Recipe) -> Loss:
+    """The loss of a training without a teacher."""
+    return lambda model, batch: label_loss(model(batch.images), batch, recipe)
+
+
+def label_loss(logits: Tensor, batch: Batch, recipe: Recipe) -> Tensor:
+    """Smoothed cross-entropy with the labels, of both images where they are mixed. arXiv:1710.09412, section 2."""
+    logits = logits.float()
+    loss = functional.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
+    if batch.share == 1:
+        return loss
+    other = functional.cross_entropy(logits, batch.labels.flip(0), label_smoothing=recipe.label_smoothing)
+    return batch.share * loss + (1 - batch.share) * other

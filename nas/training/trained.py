@@ -1,0 +1,174 @@
+"""Weights on disk as a network: a folder of `nas retrain` or `nas export`, an architecture with a file, a timm model.
+
+Nothing is downloaded. What is missing is a ConfigError that says where to get it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm
+from huggingface_hub import constants, try_to_load_from_cache
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from nas.config import read_text, validated
+from nas.errors import ConfigError, unknown
+from nas.models.metaformer import build
+from nas.space.architecture import Architecture, read_architecture
+from nas.space.reference import designs
+from nas.training.data import MEAN, STD, read_manifest
+from nas.training.recipe import read_recipe
+
+TIMM_PREFIX = "timm/"
+CACHED_NAMES = ("model.safetensors", "pytorch_model.bin")
+CAUSE_LENGTH = 300
+
+
+class Network(NamedTuple):
+    """A network with its weights, in eval mode, and the images that it was trained on."""
+
+    model: nn.Module
+    image_size: int
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
+    class_names: tuple[str, ...] | None = None
+
+
+def load_network(name: str, *, weights: str | None, image_size: int, num_classes: int) -> Network:
+    """The network of that name; ConfigError where it or its weights can't be found, or don't belong together.
+
+    A folder that `nas retrain` or `nas export` wrote holds its weights; `timm/NAME` takes `weights` or else what lies in the
+    Hugging Face cache; a design of ours or an architecture .json takes `weights`, and is built for `image_size`.
+    `num_classes` are those that a timm model is given for a `weights` of one's own.
+    """
+    if name.startswith(TIMM_PREFIX):
+        return timm_network(name.removeprefix(TIMM_PREFIX), weights=weights, num_classes=num_classes)
+    if Path(name).is_dir():
+        if weights is not None:
+            raise ConfigError(f"{name}: a folder holds its own weights, but got weights={weights} as well. Leave them out.")
+        return folder_network(Path(name))
+    architecture = _architecture(name)
+    if weights is None:
+        raise ConfigError(f"{name}: names an architecture without weights. Add weights: FILE.safetensors.")
+    return Network(own_network(architecture, Path(weights), image_size=image_size), image_size)
+
+
+def _architecture(name: str) -> Architecture:
+    if name in designs():
+        return designs()[name]
+    if name.endswith(".json"):
+        return read_architecture(Path(name))
+    way_out = f"Write {TIMM_PREFIX}{name} for timm's model" if timm.is_model(name) else unknown("design", name, designs())
+    raise ConfigError(
+        "must be a folder of `nas retrain` or `nas export`, a design of ours, an architecture .json or "
+        f"{TIMM_PREFIX}NAME, but got {name}. {way_out}."
+    )
+
+
+def folder_network(root: Path) -> Network:
+    """The network that `nas retrain` or `nas export` left in `root`."""
+    if (root / "config.json").is_file():
+        return _exported(root)
+    if (root / "result.json").is_file():
+        return _retrained(root)
+    raise ConfigError(
+        f"{root}: must hold what `nas retrain` (result.json) or `nas export` (config.json) wrote, but has neither. "
+        "Finish the training, or choose another folder."
+    )
+
+
+def _exported(root: Path) -> Network:
+    path = root / "config.json"
+    config: dict[str, Any] = json.loads(read_text(path))
+    if "metaformer" not in config:
+        raise ConfigError(f"{path}: must be written by `nas export`, but names no architecture. Choose another folder.")
+    architecture = validated(Architecture, config["metaformer"]["architecture"], where=str(path))
+    images, names = config["pretrained_cfg"], config.get("label_names")
+    size = images["input_size"][-1]
+    return Network(
+        own_network(architecture, root / "model.safetensors", image_size=size),
+        image_size=size,
+        mean=tuple(images["mean"]),
+        std=tuple(images["std"]),
+        class_names=names and tuple(names),
+    )
+
+
+def _retrained(root: Path) -> Network:
+    recipe = read_recipe(root / "recipe.yaml")
+    architecture = read_architecture(root / "architecture.json")
+    if recipe.stem_stride is not None:  # the training was on images too small for the design's own stride
+        architecture = architecture.model_copy(update={"stem_stride": recipe.stem_stride})
+    model = own_network(architecture, root / "model.safetensors", image_size=recipe.image_size)
+    return Network(model, recipe.image_size, class_names=read_manifest(root / "manifest.json").class_names)
+
+
+def own_network(architecture: Architecture, weights: Path, *, image_size: int) -> nn.Module:
+    """Our network with the weights in a safetensors file, which says how many classes there are."""
+    state = read_weights(weights)
+    classifier = state.get("head.fc.fc2.weight", state.get("head.fc.weight"))
+    num_classes = 0 if classifier is None else len(classifier)
+    model = build(architecture, image_size=image_size, num_classes=num_classes)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:  # torch names the keys and shapes
+        raise ConfigError(
+            f"{weights}: must hold the weights of {architecture.describe()} at {image_size} px, but: {_short(error)}"
+        ) from None
+    return model.eval()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; ConfigError where it is missing or is none."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        why = "it does not exist" if isinstance(error, FileNotFoundError) else _short(error)
+        raise ConfigError(f"{path}: must be a safetensors file of weights, but {why}. Check the path.") from None
+
+
+def timm_network(name: str, *, weights: str | None = None, num_classes: int | None = None) -> Network:
+    """timm's model of that name with the weights in a file (for `num_classes`), or else those in the Hugging Face cache."""
+    if not timm.is_model(name):
+        raise ConfigError(f"{unknown('timm model', name, timm.list_models())}.")
+    file = weights or cached_weights(name)
+    if file is None or not Path(file).is_file():
+        fetch = f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\""
+        raise ConfigError(
+            f"{TIMM_PREFIX}{name}: its weights must lie on this machine, because nothing is downloaded, but "
+            f"{f'{file} is no file' if file else f'{constants.HF_HUB_CACHE} has none'}. "
+            f"Fetch them where there is a network ({fetch}), or name a file of them (weights)."
+        )
+    classes = {"num_classes": num_classes} if weights else {}
+    try:
+        overlay = {"file": str(file), **classes}
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **classes)
+    except Exception as error:  # timm has no exception of its own for a file that does not fit or can't be read
+        raise ConfigError(f"{file}: must hold the weights of timm's {name}, but: {_short(error)}") from None
+    return described(model)
+
+
+def described(model: nn.Module) -> Network:
+    """A timm model with what it says itself about its images and classes."""
+    images = model.pretrained_cfg
+    names = None
+    if model.num_classes == 1000:
+        described_names = timm.data.ImageNetInfo()
+        names = tuple(described_names.index_to_description(i) for i in range(1000))
+    return Network(model.eval(), images["input_size"][-1], tuple(images["mean"]), tuple(images["std"]), names)
+
+
+def cached_weights(name: str) -> str | None:
+    """The file of timm's own weights of that name in the Hugging Face cache, or None."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        return None
+    names = (config.hf_hub_filename,) if config.hf_hub_filename else CACHED_NAMES
+    found = (try_to_load_from_cache(config.hf_hub_id, file) for file in names)
+    return next((path for path in found if isinstance(path, str)), None)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:CAUSE_LENGTH]

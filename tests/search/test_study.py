@@ -1,0 +1,216 @@
+"""A whole search without a training: the accuracy is made up from the key, so that it is the same wherever it is asked."""
+
+import itertools
+
+import optuna
+import pytest
+
+from nas.errors import ConfigError, NasError
+from nas.search.folder import open_folder
+from nas.search.study import Study, front, read_records
+from nas.space.reference import design
+from nas.space.search_space import SearchSpace
+
+
+def accuracy_of(architecture) -> float:
+    return int(architecture.key[:6], 16) / 16**6
+
+
+@pytest.fixture
+def opened(tmp_path):
+    def open_(search) -> Study:
+        return Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
+
+    return open_
+
+
+def finish_next(study: Study) -> int | None:
+    proposal = study.propose()
+    if proposal is None:
+        return None
+    study.report(proposal.number, {"epoch": 1, "accuracy": accuracy_of(proposal.architecture)})
+    study.finish(proposal.number, accuracy=accuracy_of(proposal.architecture), seconds=1.0)
+    return proposal.number
+
+
+def finish_all(study: Study) -> list[int]:
+    return list(itertools.takewhile(lambda n: n is not None, (finish_next(study) for _ in itertools.count())))
+
+
+def told(study: Study) -> list[tuple]:
+    return [(r.number, r.state, r.key, r.accuracy, r.cause) for r in study.records]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])
+def test_a_search_trains_its_budget_once_each_and_within_the_constraints(opened, tiny, sampler):
+    search = tiny("search.trials=30", f"search.sampler={sampler}")
+    study = opened(search)
+    assert len(finish_all(study)) == 30
+    trained = [r for r in study.records if r.state == "complete"]
+    assert len({r.key for r in trained}) == 30
+    assert all(search.constraints.allow(r.cost) for r in trained)
+    assert not study.has_work
+
+
+def test_what_is_told_can_be_read_by_another_process_while_the_search_runs(opened, tiny, tmp_path):
+    study = opened(tiny())
+    finish_next(study)
+    running = study.propose()
+    records = read_records(tiny(), open_folder(tmp_path / "run", tiny()))
+    assert [r.state for r in records] == ["complete", "running"]
+    assert records[1].architecture == running.architecture
+    assert records[0].facts["manifest"] == "feed"
+    assert records[0].facts["versions"]["optuna"] == optuna.__version__
+
+
+def test_baselines_are_trained_first_and_do_not_count_as_budget(opened, tiny):
+    study = opened(tiny("baselines=[poolformer_s12]", "search.trials=2"))
+    assert study.propose().architecture == design("poolformer_s12")
+    study.finish(0, accuracy=0.5, seconds=1.0)
+    assert len(finish_all(study)) == 2
+    assert [r.baseline for r in study.records if r.state == "complete"] == ["poolformer_s12", None, None]
+
+
+def test_a_killed_search_trains_what_ran_again_under_its_old_number_and_asks_what_an_unkilled_one_would(tiny, tmp_path):
+    def study_in(name: str) -> Study:
+        return Study(tiny("search.trials=12"), open_folder(tmp_path / name, tiny("search.trials=12")), manifest_hash="feed")
+
+    unkilled = study_in("whole")
+    finish_all(unkilled)
+    for _ in range(12):  # a new driver for each proposal, killed once while it trained
+        killed = study_in("killed")
+        interrupted = killed.propose()
+        again = study_in("killed")
+        assert again.propose() == interrupted
+        again.finish(interrupted.number, accuracy=accuracy_of(interrupted.architecture), seconds=1.0)
+    assert told(study_in("killed")) == told(unkilled)
+
+
+def test_a_driver_killed_between_putting_a_result_down_and_telling_it_loses_nothing(opened, tiny, monkeypatch):
+    study = opened(tiny("search.trials=1"))
+    proposal = study.propose()
+    monkeypatch.setattr(study._study, "tell", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        study.finish(proposal.number, accuracy=0.75, seconds=2.0)
+    again = opened(tiny("search.trials=1"))
+    assert not again.has_work
+    assert again.records[0].accuracy == 0.75
+    assert again._study.trials[0].values == [0.75, float(again.records[0].cost.macs)]
+
+
+def test_a_driver_killed_inside_ask_leaves_no_running_trial(opened, tiny):
+    study = opened(tiny("search.trials=1"))
+    study._study.ask()
+    again = opened(tiny("search.trials=1"))
+    assert finish_all(again) == [1]
+    assert all(t.state.is_finished() for t in again._study.trials)
+
+
+def test_a_duplicate_is_answered_from_the_record_and_never_trained_twice(opened, tiny):
+    study = opened(tiny("search.trials=3"))
+    number = finish_next(study)
+    first = study.records[number]
+    study._study.enqueue_trial(study.search.space.choices(first.architecture))
+    second = finish_next(study)
+    answered = study.records[number + 1]
+    assert (answered.state, answered.facts["answered_from"], answered.accuracy) == ("answered", number, first.accuracy)
+    assert study.records[second].key != first.key
+
+
+def test_an_architecture_that_is_being_trained_is_not_proposed_again(opened, tiny):
+    study = opened(tiny("search.trials=3"))
+    running = study.propose()
+    study._study.enqueue_trial(study.search.space.choices(running.architecture))
+    assert study.propose().architecture != running.architecture
+    assert study.records[running.number + 1].cause == f"trial {running.number} is training it"
+
+
+def test_a_proposal_outside_the_constraints_is_counted_and_never_trained(opened, tiny):
+    study = opened(tiny("constraints.macs.max=0.6M", "search.trials=10"))
+    finish_all(study)
+    rejected = [r for r in study.records if r.state == "rejected"]
+    assert rejected and all("macs" in r.cause for r in rejected)
+    assert all(r.cost.macs <= 600_000 for r in study.records if r.state == "complete")
+
+
+def test_a_space_that_is_used_up_ends_the_search(opened, tiny):
+    search = tiny("search.trials=50")
+    small = {"image_size": 32, "num_classes": 10, "stages": {1: {"mixer": ["pool", "identity"], "width": 8, "depth": [1, 2]}}}
+    study = opened(search.model_copy(update={"space": SearchSpace.model_validate(small)}))
+    assert len(finish_all(study)) == 4
+    assert study.exhausted
+
+
+def test_a_failed_trial_keeps_its_cause_and_the_search_goes_on(opened, tiny):
+    study = opened(tiny("search.trials=2"))
+    study.fail(study.propose().number, cause="diverged: loss nan at epoch 1, step 3", seconds=1.0)
+    assert finish_next(study) is not None
+    assert not study.has_work
+    failed = next(r for r in study.records if r.state == "failed")
+    assert failed.cause.startswith("diverged")
+    assert study._study.trials[failed.number].state == optuna.trial.TrialState.PRUNED
+
+
+def test_a_failure_of_the_machine_is_told_as_failed_and_not_as_a_bad_score(opened, tiny):
+    study = opened(tiny())
+    number = study.propose().number
+    study.fail(number, cause="the worker died 3 times", machine=True)
+    assert study._study.trials[number].state == optuna.trial.TrialState.FAIL
+
+
+def test_a_stopped_trial_keeps_its_curve_and_is_never_on_the_front(opened, tiny):
+    search = tiny("search.trials=2")
+    study = opened(search)
+    number = study.propose().number
+    study.report(number, {"epoch": 1, "accuracy": 0.99})
+    study.stop(number, seconds=1.0)
+    finish_next(study)
+    stopped = study.records[number]
+    assert (stopped.state, stopped.accuracy, stopped.curve[0]["accuracy"]) == ("stopped", None, 0.99)
+    assert number not in [r.number for r in front(study.records, search)]
+
+
+def test_a_rung_stops_what_lags_behind_cheaper_networks(opened, tiny):
+    study = opened(tiny("search.trials=20", "constraints={}"))
+    proposals = sorted((study.propose() for _ in range(8)), key=lambda p: study.search.space.cost(p.architecture).macs)
+    *cheaper, dearest = proposals
+    assert all([study.report(p.number, {"epoch": 1, "accuracy": 0.9}) for p in cheaper])
+    assert not study.report(dearest.number, {"epoch": 1, "accuracy": 0.1})
+
+
+def test_a_study_of_another_search_in_the_same_storage_is_refused(tiny, tmp_path):
+    url = f"search.storage=sqlite:///{tmp_path}/shared.db"
+    Study(tiny(url), open_folder(tmp_path / "a", tiny(url)), manifest_hash="feed")
+    other = tiny(url, "search.seed=5")
+    with pytest.raises(ConfigError, match=r"search\.seed: 0 in the run, now 5"):
+        Study(other, open_folder(tmp_path / "b", other), manifest_hash="feed")
+
+
+def test_other_images_under_the_same_settings_are_refused(opened, tiny, tmp_path):
+    opened(tiny())
+    with pytest.raises(ConfigError, match="manifest: feed in the run, now beef"):
+        Study(tiny(), open_folder(tmp_path / "run", tiny()), manifest_hash="beef")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"not a database at all" * 50, lambda b: b[:5000] + b"\0" * 20000 + b[25000:]])
+def test_a_damaged_record_is_refused_and_left_as_it_is(opened, tiny, tmp_path, damage):
+    study = opened(tiny())
+    finish_all(study)
+    study.close()
+    path = tmp_path / "run" / "study.db"
+    broken = damage(path.read_bytes())
+    path.write_bytes(broken)
+    with pytest.raises(NasError, match=r"study\.db: is damaged"):
+        opened(tiny())
+    assert path.read_bytes() == broken
+
+
+def test_a_run_without_a_record_says_so(tiny, tmp_path):
+    with pytest.raises(NasError, match=r"holds no study\.db"):
+        read_records(tiny(), open_folder(tmp_path, tiny()))
+
+
+def test_a_storage_out_of_reach_is_one_message(tiny, tmp_path):
+    search = tiny(f"search.storage=sqlite:///{tmp_path}/no/such/folder/study.db")
+    with pytest.raises(NasError, match="the storage given with --storage: cannot be used: unable to open"):
+        Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")

@@ -1,0 +1,97 @@
+"""Ray for real: one search on the embedded digits, from a fresh folder to a front, and what a worker's death does to it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ray import cloudpickle
+from rich.console import Console
+
+from nas.errors import NasError
+from nas.results.front import load
+from nas.search.folder import open_folder
+from nas.search.run import alone, search
+from nas.search.settings import Resources
+from nas.search.study import Study
+from nas.search.tune import run_trials
+from nas.training.loop import Epoch
+from nas.training.proxy import Outcome
+
+ROOT = Path(__file__).parents[2]
+TWO = Resources(workers=2)
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
+
+
+def quick(architecture, *, on_epoch, weights):
+    """A training that takes no time."""
+    curve = tuple(Epoch(epoch=i, accuracy=0.1 * i, loss=1.0, train_loss=1.0, lr=0.1, seconds=0.0) for i in (1, 2, 3))
+    for epoch in curve:
+        on_epoch(epoch)
+    return Outcome(curve=curve, accuracy=curve[-1].accuracy, seconds=0.0)
+
+
+def troubled(architecture, *, on_epoch, weights):
+    """Three kinds of trouble by the first stage's mixer, no trouble otherwise."""
+    kind = architecture.stages[0].mixer
+    if kind == "pool":
+        return Outcome(curve=(), accuracy=None, seconds=0.0, cause="diverged: loss nan at epoch 1, step 1")
+    if kind == "identity":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return quick(architecture, on_epoch=on_epoch, weights=weights)
+
+
+def test_trouble_in_a_worker_is_recorded_with_its_cause_and_the_search_goes_on(tiny, tmp_path):
+    one_each = ["space.stages.1.depth=1", "space.stages.1.width=8", "space.stages.2={mixer: pool, width: 16, depth: 1}"]
+    settings = tiny(*one_each, "space.stages.3={mixer: random, width: 32, depth: 1}", "search.trials=3", "proxy.rungs=[]")
+    folder = open_folder(tmp_path, settings)
+    study = Study(settings, folder, manifest_hash="feed")
+    run_trials(study, folder, work=troubled, resources=TWO)
+    found = {r.architecture.stages[0].mixer: r for r in study.records if r.state in ("complete", "failed")}
+    assert (found["conv"].state, len(found["conv"].curve)) == ("complete", 3)
+    assert found["pool"].cause == "diverged: loss nan at epoch 1, step 1"
+    assert found["identity"].cause.startswith("the worker died 3 times")
+    assert not (tmp_path / ".ray").exists()
+
+
+def test_a_search_on_the_embedded_digits_ends_with_a_front_and_the_weights_of_it(tiny, tmp_path):
+    settings = tiny("search.trials=4", "proxy.images_per_class=30", "baselines=[]", "resources.workers=2")
+    search(settings, root=tmp_path / "run", console=Console(quiet=True))
+    trials = load(tmp_path / "run")
+    trained = trials[trials.state.isin(["complete", "stopped"])]
+    assert len(trained) == 4
+    assert (trained[trained.state == "complete"].epochs == 3).all()
+    assert set(trained.manifest) == {trained.manifest.iloc[0]}
+    kept = {int(p.stem) for p in (tmp_path / "run" / "weights").iterdir()}
+    assert kept and kept <= set(trained[trained.state == "complete"].trial)
+
+
+def test_the_same_command_after_sigkill_continues_and_repeats_nothing(tmp_path):
+    command = [sys.executable, "run_search.py", "search_spaces/tiny.yaml", "--out", str(tmp_path / "run"), "--trials", "5"]
+    with (tmp_path / "log").open("w") as log:
+        killed = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while "done" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    killed.kill()
+    killed.wait()
+    before = load(tmp_path / "run")
+    done = before[before.state == "complete"].set_index("trial").accuracy
+    assert len(done) >= 1, (tmp_path / "log").read_text()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=240)
+    assert f"continuing: {len(before[before.state.isin(['complete', 'stopped'])])} architectures" in again.stdout
+    after = load(tmp_path / "run").set_index("trial")
+    assert (after.accuracy[done.index] == done).all()
+    assert after.state.isin(["complete", "stopped", "answered"]).all()
+    assert after[after.state != "answered"].key.is_unique
+    assert len(after[after.state != "answered"]) == 5
+    assert again.stderr == ""
+
+
+def test_a_second_driver_of_one_run_is_refused(tiny, tmp_path):
+    folder = open_folder(tmp_path, tiny())
+    with alone(folder), pytest.raises(NasError, match="another search is running there"), alone(folder):
+        pass
