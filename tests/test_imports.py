@@ -10,13 +10,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = [
     "nas", "nas.errors", "nas.units", "nas.config",
-    "nas.space", "nas.space.architecture", "nas.space.cost", "nas.space.reference", "nas.space.search_space", "nas.space.constraints",
+    "nas.space", "nas.space.architecture", "nas.space.cost", "nas.space.counting", "nas.space.reference", "nas.space.printed",
+    "nas.space.search_space", "nas.space.constraints",
     "nas.models", "nas.models.mixers", "nas.models.blocks", "nas.models.metaformer", "nas.models.reparam",
+    "nas.models.timm_models", "nas.models.latency",
     "nas.training", "nas.training.recipe", "nas.training.sources", "nas.training.data", "nas.training.augment", "nas.training.loss",
     "nas.training.trained", "nas.training.distill", "nas.training.loop", "nas.training.proxy", "nas.training.retrain",
     "nas.search", "nas.search.pareto", "nas.search.rungs", "nas.search.settings", "nas.search.folder", "nas.search.study",
     "nas.search.progress", "nas.search.tune", "nas.search.run",
     "nas.results", "nas.results.dry_run", "nas.results.front", "nas.results.lookup", "nas.results.report", "nas.results.export",
+    "nas.results.tables", "nas.results.timing", "nas.results.gradcam",
     "nas.cli", "nas.__main__",
 ]  # fmt: skip
 ONLY_IN = {"ray": {"nas.search.tune"}, "optuna": {"nas.search.study"}}

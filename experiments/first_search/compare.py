@@ -22,7 +22,7 @@ SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 
 def volume_after(records: list[Record], settings: Search, trainings: int) -> float:
     """Hypervolume of the front of the first `trainings` architectures that were trained."""
-    trained = [r for r in records if r.state in ("complete", "stopped", "failed") and not r.baseline]
+    trained = [r for r in records if r.trained and not r.baseline]
     return front_hypervolume(trained[:trainings], settings, reference_costs(settings))
 
 

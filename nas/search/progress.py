@@ -79,7 +79,7 @@ class Progress(AbstractContextManager):
                     self.console.print(self._line(record), highlight=False, soft_wrap=True)
 
     def _trained(self) -> int:
-        return sum(r.state in ("complete", "stopped", "failed") for r in self.study.records)
+        return sum(r.trained for r in self.study.records)
 
     def _total(self) -> int:
         return self.search.search.trials + len(self.search.baselines)
@@ -108,13 +108,14 @@ class Progress(AbstractContextManager):
         states = Counter(r.state for r in records)
         states["done"] = states["complete"]
         counts = " · ".join(f"{states[state]} {word}" for state, word in COUNTED.items())
-        best = max((r.accuracy for r in records if r.accuracy is not None), default=None)
+        top = max((r.accuracy for r in records if r.accuracy is not None), default=None)
         head = Text(
             f"{self.search.name}: {self._trained()} of {self._total()} trained · "
             f"{duration(time.monotonic() - self._began)} · {self._eta()}\n"
-            f"{counts}\nbest {percent(best)} · hypervolume {self._volume():.4f}"
+            f"{counts}\nbest {percent(top)} · hypervolume {self._volume():.4f}"
         )
-        return Group(head, Text("front so far:"), front_table(front(records, self.search)[:FRONT_ROWS]))
+        best = front(records, self.search)
+        return Group(head, Text("front so far:"), front_table(best[:FRONT_ROWS])) if best else head
 
 
 def front_table(records: list[Record]) -> Table:

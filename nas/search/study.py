@@ -28,6 +28,7 @@ from nas.space.reference import design
 
 REDRAWS = 20  # unaffordable or running proposals in a row before one is repaired
 REPEATS = 20  # proposals in a row that the record answers before an untried one is put first
+BREAKER = 6  # failures in a row for one cause that end a search
 UNTRIED_DRAWS = 500  # random architectures looked at for an untried one before the space counts as exhausted
 UNPROPOSED = "the driver was killed before it was proposed"
 STARTUP_TRIALS = 12  # random proposals before the model takes over; ten axes are open in most stages
@@ -55,6 +56,11 @@ class Record(NamedTuple):
     seconds: float = 0.0
     cause: str | None = None
     facts: dict[str, Any] = {}  # noqa: RUF012 (never written to)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the architecture had its chance: a failure of the machine is none."""
+        return self.state in ("complete", "stopped", "failed") and not self.facts.get("machine")
 
 
 class Proposal(NamedTuple):
@@ -196,8 +202,17 @@ class Study:
         self._tell(number, state="stopped", seconds=seconds, cause="stopped at a rung")
 
     def fail(self, number: int, *, cause: str, seconds: float = 0.0, machine: bool = False) -> None:
-        """Tell why a trial has no result, and whether the `machine` was at fault and not the architecture."""
+        """Tell why a trial has no result, and whether the `machine` was at fault and not the architecture.
+
+        NasError when the last trials all failed for one cause: then it is not the architectures'.
+        """
         self._tell(number, state="failed", cause=cause, seconds=seconds, machine=machine or None)
+        ended = [r for r in self.records if r.state in ("complete", "stopped", "failed")][-BREAKER:]
+        kinds = {r.state if r.cause is None else r.cause.partition(":")[0] for r in ended}
+        if len(ended) == BREAKER and all(r.state == "failed" for r in ended) and len(kinds) == 1:
+            raise NasError(
+                f"the last {BREAKER} trials all failed, the last one so: {cause}. Mend this; the same command continues."
+            )
 
     def close(self) -> None:
         """Let go of the storage, so that the run's folder can be copied or removed."""
@@ -218,14 +233,14 @@ class Study:
 
     @property
     def num_started(self) -> int:
-        """Architectures of the space that were or are being trained; the baselines do not count."""
-        return sum(r.state in ("complete", "stopped", "failed", "running") and not r.baseline for r in self._records.values())
+        """Architectures of the space that were or are being trained; baselines and failures of the machine do not count."""
+        return sum((r.trained or r.state == "running") and not r.baseline for r in self._records.values())
 
     def _baselines_wait(self) -> bool:
         return sum(bool(r.baseline) for r in self._records.values()) < len(self.search.baselines)
 
     def _known(self, key: str) -> Record | None:
-        return next((r for r in self._records.values() if r.key == key and r.state not in ("rejected", "answered")), None)
+        return next((r for r in self._records.values() if r.key == key and (r.trained or r.state == "running")), None)
 
     def _cost(self, architecture: Architecture) -> Cost:
         return self.search.space.cost(architecture)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -47,11 +47,22 @@ class StudySearcher(Searcher):
         self.study, self.folder, self.on_change = study, folder, on_change
         self.numbers: dict[str, int] = {}
         self.errors: dict[str, str] = {}
+        self.trouble: Exception | None = None
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Keeps what went wrong in the study, which Ray would turn into the text of an error of its own."""
+        try:
+            yield
+        except Exception as error:
+            self.trouble = error
+            raise
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The next architecture as a Tune configuration, or the sign that the search is over."""
-        proposal = self.study.propose()
-        self.on_change()
+        with self.noted():
+            proposal = self.study.propose()
+            self.on_change()
         if proposal is None:
             return Searcher.FINISHED
         self.numbers[trial_id] = proposal.number
@@ -60,7 +71,12 @@ class StudySearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Tell the study how the trial ended."""
-        number, result = self.numbers.pop(trial_id), result or {}
+        with self.noted():
+            self._tell(trial_id, result or {}, error=error)
+            self.on_change()
+
+    def _tell(self, trial_id: str, result: dict, *, error: bool) -> None:
+        number = self.numbers.pop(trial_id)
         seconds = result.get("outcome/seconds") or float(result.get("time_total_s", 0.0))
         if error:
             self.study.fail(number, cause=self.errors.pop(trial_id, "the worker died"), seconds=seconds, machine=True)
@@ -70,7 +86,6 @@ class StudySearcher(Searcher):
             self.study.fail(number, cause=result["outcome/cause"], seconds=seconds)
         else:
             self.study.finish(number, accuracy=result["outcome/accuracy"], seconds=seconds)
-        self.on_change()
 
     def __getstate__(self) -> dict:
         """Nothing: Ray pickles its searcher, but the record lives in the study alone."""
@@ -94,8 +109,9 @@ class RungScheduler(FIFOScheduler):
         """Put an epoch down; stop at a rung if the study says so."""
         epoch = {name.removeprefix("epoch/"): value for name, value in result.items() if name.startswith("epoch/")}
         if epoch:
-            on = self.searcher.study.report(self.searcher.numbers[trial.trial_id], epoch)
-            self.searcher.on_change()
+            with self.searcher.noted():
+                on = self.searcher.study.report(self.searcher.numbers[trial.trial_id], epoch)
+                self.searcher.on_change()
             return TrialScheduler.CONTINUE if on else TrialScheduler.STOP
         return TrialScheduler.CONTINUE
 
@@ -128,29 +144,38 @@ def run_trials(
     study: "Study", folder: "RunFolder", *, work: Callable, resources: "Resources", on_change: Callable[[], None] = lambda: None
 ) -> None:
     """Train what `study` proposes until it proposes nothing more; `work(architecture, on_epoch=, weights=)` is one training."""
-    with started_ray(resources):
+    with started_ray(resources), _scratch(folder, resources) as scratch:
         searcher = StudySearcher(study, folder, on_change)
-        trainable = partial(train_one, work=work, threads=max(1, int(resources.cpu)))
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=RungScheduler(searcher),
-                num_samples=-1,
-                max_concurrent_trials=num_workers(resources),
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=str(folder.root.resolve() / ".ray"),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
-            ),
-        )
         try:
-            tuner.fit()
-        finally:
-            shutil.rmtree(folder.root / ".ray", ignore_errors=True)
+            _tuner(searcher, work=work, resources=resources, scratch=scratch).fit()
+        except Exception:
+            if searcher.trouble is None:
+                raise
+            raise searcher.trouble  # noqa: B904 (with its own cause)
+
+
+def _tuner(searcher: StudySearcher, *, work: Callable, resources: "Resources", scratch: Path) -> tune.Tuner:
+    trainable = partial(train_one, work=work, threads=max(1, int(resources.cpu)))
+    return tune.Tuner(
+        tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=RungScheduler(searcher),
+            num_samples=-1,
+            max_concurrent_trials=num_workers(resources),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="trials", storage_path=str(scratch), verbose=0, failure_config=tune.FailureConfig(max_failures=RETRIES)
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _scratch(folder: "RunFolder", resources: "Resources") -> Iterator[Path]:
+    """A folder for Ray's own notes, which nobody reads: on a cluster beside the record, where all nodes see it."""
+    with tempfile.TemporaryDirectory(dir=folder.root.resolve() if resources.address else None, prefix=".ray") as path:
+        yield Path(path)
 
 
 def num_workers(resources: "Resources") -> int:
@@ -162,7 +187,8 @@ def num_workers(resources: "Resources") -> int:
     if room < 1:
         raise NasError(
             f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but Ray has "
-            f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU. Lower resources.cpu or resources.gpu, or give the --address of a larger cluster."
+            f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU. "
+            "Lower resources.cpu or resources.gpu, or give the --address of a larger cluster."
         )
     return min(int(room), resources.workers or int(room))
 

@@ -158,6 +158,22 @@ def test_a_failure_of_the_machine_is_told_as_failed_and_not_as_a_bad_score(opene
     assert study._study.trials[number].state == optuna.trial.TrialState.FAIL
 
 
+def test_a_failure_of_the_machine_costs_no_budget_and_the_architecture_may_come_again(opened, tiny):
+    study = opened(tiny("search.trials=1"))
+    first = study.propose()
+    study.fail(first.number, cause="the worker died 3 times", machine=True)
+    study._study.enqueue_trial(study.search.space.choices(first.architecture))
+    assert study.propose().architecture == first.architecture
+
+
+def test_many_failures_in_a_row_for_one_cause_end_the_search(opened, tiny):
+    study = opened(tiny("search.trials=20"))
+    for _ in range(5):
+        study.fail(study.propose().number, cause="out of memory: 3 GB")
+    with pytest.raises(NasError, match="the last 6 trials all failed, the last one so: out of memory: 4 GB"):
+        study.fail(study.propose().number, cause="out of memory: 4 GB")
+
+
 def test_a_stopped_trial_keeps_its_curve_and_is_never_on_the_front(opened, tiny):
     search = tiny("search.trials=2")
     study = opened(search)
