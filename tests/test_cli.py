@@ -70,6 +70,7 @@ def test_space_prints_size_share_and_estimate(nas):
         (["search", TINY, "--trials", "0"], "search.trials: must be greater than or equal to 1, but got 0"),
         (["search", TINY, "--data", "/no/such/folder"], "/no/such/folder is no folder"),
         (["search", TINY, "--data", "tourch/cifar10"], "is no folder"),
+        (["search", TINY, "--address", "127.0.0.1:9"], "resources.address 127.0.0.1:9: nobody answers there"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(nas, tmp_path, monkeypatch, arguments, message):

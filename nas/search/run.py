@@ -13,7 +13,7 @@ from nas.search.folder import RunFolder, open_folder, write_atomically
 from nas.search.progress import Progress
 from nas.search.settings import Search
 from nas.search.study import Study, front, storage_errors
-from nas.search.tune import run_trials
+from nas.search.tune import check_address, run_trials
 from nas.space.constraints import check_reachable
 from nas.training.data import Manifest, load, make_manifest, read_manifest
 from nas.training.proxy import score
@@ -25,6 +25,7 @@ SHOWN = 5  # skipped files named
 def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     """Run or continue the search in the folder `root`; NasError before anything is written if it cannot begin."""
     check_reachable(settings.space, settings.constraints)
+    check_address(settings.resources.address)
     begun = RunFolder(Path(root)).manifest
     manifest = read_manifest(begun) if begun.exists() else make_manifest(settings.proxy, seed=settings.search.seed)
     folder = open_folder(root, settings)

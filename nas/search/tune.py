@@ -1,7 +1,9 @@
 """Trials on Ray Tune: Ray moves the work, the study decides and remembers. Nothing that a resume needs lives here."""
 
 import contextlib
+import math
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -37,6 +39,7 @@ if TYPE_CHECKING:  # workers import this file, and need no Optuna
 RETRIES = 2  # of a trial whose worker died; what an architecture does to its training is an outcome and never retried
 OBJECT_STORE_BYTES = 200_000_000
 CAUSE_LENGTH = 300
+ADDRESS_TIMEOUT_SECONDS = 5
 
 
 class StudySearcher(Searcher):
@@ -190,7 +193,27 @@ def num_workers(resources: "Resources") -> int:
             f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU. "
             "Lower resources.cpu or resources.gpu, or give the --address of a larger cluster."
         )
-    return min(int(room), resources.workers or int(room))
+    return resources.workers or int(room)
+
+
+def _local_cpus(resources: "Resources") -> int:
+    """What Ray may hand out on this machine: what the asked-for workers need, else the cores this process may use."""
+    if resources.workers:
+        return math.ceil(resources.workers * resources.cpu)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_address(address: str | None) -> None:
+    """NasError in seconds where nobody listens at a cluster's address; Ray itself would try for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ADDRESS_TIMEOUT_SECONDS).close()
+    except OSError as error:
+        raise NasError(
+            f"resources.address {address}: nobody answers there: {error}. Start the cluster, or mend the address."
+        ) from None
 
 
 def _unprinted(*_: Any, **__: Any) -> None:
@@ -200,10 +223,9 @@ def _unprinted(*_: Any, **__: Any) -> None:
 @contextlib.contextmanager
 def started_ray(resources: "Resources") -> Iterator[None]:
     """Ray, quiet and closed to the network, or the cluster at the address asked for."""
-    local = {"num_cpus": os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES} if resources.address is None else {}
-    ray._private.worker.print_to_stdstream = (
-        _unprinted  # there is no setting for it: log_to_driver leaves the raylet's messages
-    )
+    local = {"num_cpus": _local_cpus(resources), "object_store_memory": OBJECT_STORE_BYTES} if resources.address is None else {}
+    # log_to_driver=False leaves the raylet's messages, and there is no setting for those
+    ray._private.worker.print_to_stdstream = _unprinted
     try:
         ray.init(
             address=resources.address or "local",

@@ -220,7 +220,7 @@ def test_weights_that_are_missing_are_asked_for(tmp_path, teacher):
 
 def test_weights_of_another_architecture_are_refused_with_their_keys(teacher, tmp_path):
     save_weights(network("affine"), tmp_path / "other.safetensors")
-    with pytest.raises(ConfigError, match="token_mixer.affine"):
+    with pytest.raises(ConfigError, match=r"token_mixer\.affine"):
         loss_of(taught({**teacher, "weights": str(tmp_path / "other.safetensors")}), network("affine"), device=CPU)
 
 
