@@ -3,8 +3,8 @@
     import timm, nas.models.timm_models
     net = timm.create_model("identityformer_s12", num_classes=10, img_size=160)
 
-No name of timm's is taken. What is registered: identityformer_*, randformer_*, riformer_* (merged) and riformer_*_train, PoolFormer
-with its paper's head as poolformer_*_paper (timm's poolformer_* have another), the ablations as metaformer_ablation_*.
+No name of timm's is taken. What is registered: identityformer_*, randformer_*, riformer_* (merged) and riformer_*_train,
+PoolFormer with its paper's head as poolformer_*_paper (timm's poolformer_* have another), metaformer_ablation_*.
 """
 
 from collections.abc import Callable
@@ -50,9 +50,7 @@ def network(
             f"{global_pool=}"
         )
     feature_sides(architecture, image_size=min(sides))  # the one check of a resolution that is too small
-    return build(
-        architecture, image_size=min(sides), num_classes=num_classes, drop_path=drop_path_rate, head_dropout=drop_rate
-    )
+    return build(architecture, image_size=min(sides), num_classes=num_classes, drop_path=drop_path_rate, head_dropout=drop_rate)
 
 
 def _config(architecture: Architecture) -> dict:
@@ -93,9 +91,7 @@ def _entrypoint(name: str, architecture: Architecture) -> Callable[..., MetaForm
     return entrypoint
 
 
-REGISTERED = {
-    timm_name(name): architecture for name, architecture in designs().items() if timm_name(name) not in timm_names()
-}
+REGISTERED = {timm_name(name): architecture for name, architecture in designs().items() if timm_name(name) not in timm_names()}
 default_cfgs = generate_default_cfgs({name: _config(architecture) for name, architecture in REGISTERED.items()})
 for _name, _architecture in REGISTERED.items():
     if not is_model(_name):  # a later timm may know it; then its own stays

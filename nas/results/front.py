@@ -7,8 +7,9 @@ import pandas as pd
 
 from nas.errors import NasError
 from nas.search.folder import RunFolder, read_run
+from nas.search.record import Record, front
 from nas.search.settings import Search
-from nas.search.study import Record, front, read_records
+from nas.search.storage import read_records
 
 COLUMNS = [
     "trial", "state", "baseline", "accuracy", "macs", "params", "frozen_params", "activation_bytes", "epochs", "seconds",

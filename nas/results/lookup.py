@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from nas.config import read_text
 from nas.errors import ConfigError, NasError, unknown
 from nas.search.folder import RunFolder, read_run
+from nas.search.record import Record
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.reference import design, designs
 from nas.training.recipe import Recipe, read_recipe
@@ -36,9 +37,9 @@ def architecture_of(target: str) -> Architecture:
     )
 
 
-def trial_of(run: Path, number: int) -> "Record":  # noqa: F821 (the record needs Optuna, names and files do not)
+def trial_of(run: Path, number: int) -> Record:
     """A trial that was trained; NasError if there is none of that number."""
-    from nas.search.study import read_records
+    from nas.search.storage import read_records  # Optuna takes a second: names and files go without
 
     folder, search = read_run(run)
     trials = {r.number: r for r in read_records(search, folder)}

@@ -11,8 +11,9 @@ from nas.results.front import frame, require_front, write
 from nas.search.folder import read_run
 from nas.search.pareto import pareto
 from nas.search.progress import front_hypervolume, front_table, reference_costs
+from nas.search.record import Record, objectives
 from nas.search.settings import Search
-from nas.search.study import Record, objectives, read_records
+from nas.search.storage import read_records
 from nas.space.architecture import Architecture
 from nas.training.data import make_manifest
 from nas.training.loop import Epoch

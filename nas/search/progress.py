@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.search.pareto import hypervolume
+from nas.search.record import Record, front
 from nas.search.settings import Search
-from nas.search.study import Record, Study, front
+from nas.search.study import Study
 from nas.space.constraints import extreme
 from nas.units import count, duration, percent
 

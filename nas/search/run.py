@@ -11,8 +11,10 @@ from rich.console import Console
 from nas.errors import NasError
 from nas.search.folder import RunFolder, open_folder, write_atomically
 from nas.search.progress import Progress
+from nas.search.record import front
 from nas.search.settings import Search
-from nas.search.study import Study, front, storage_errors
+from nas.search.storage import storage_errors
+from nas.search.study import Study
 from nas.search.tune import check_address, run_trials
 from nas.space.constraints import check_reachable
 from nas.training.data import Manifest, load, make_manifest, read_manifest

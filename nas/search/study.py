@@ -1,26 +1,19 @@
 """The record of a search in Optuna's storage: what is asked, told, answered from memory, and found again after a kill."""
 
-import contextlib
 import random
-import sqlite3
-import warnings
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.samplers import NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.trial import TrialState
 
-from nas.config import validated
 from nas.errors import NasError
 from nas.search.folder import RunFolder, check_same, plain, versions
-from nas.search.pareto import pareto
+from nas.search.record import Record, objectives, read_record
 from nas.search.rungs import goes_on
+from nas.search.sampler import SAMPLERS, suggest
 from nas.search.settings import Search
+from nas.search.storage import open_storage, storage_errors
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture, repair
 from nas.space.cost import Cost
@@ -31,36 +24,6 @@ REPEATS = 20  # proposals in a row that the record answers before an untried one
 BREAKER = 6  # failures in a row for one cause that end a search
 UNTRIED_DRAWS = 500  # random architectures looked at for an untried one before the space counts as exhausted
 UNPROPOSED = "the driver was killed before it was proposed"
-STARTUP_TRIALS = 12  # random proposals before the model takes over; ten axes are open in most stages
-
-SAMPLERS = {
-    "tpe": lambda seed: TPESampler(multivariate=True, group=True, n_startup_trials=STARTUP_TRIALS, seed=seed),
-    "random": lambda seed: RandomSampler(seed=seed),
-    "nsga2": lambda seed: NSGAIISampler(population_size=20, seed=seed),
-}
-
-
-class Record(NamedTuple):
-    """What the record knows of one trial."""
-
-    number: int
-    state: str
-    """complete, stopped (at a rung), failed, answered (from an equal trial), running, or rejected (never trained)."""
-    key: str = ""
-    architecture: Architecture | None = None
-    cost: Cost = Cost()
-    baseline: str | None = None
-    accuracy: float | None = None
-    """Accuracy on the search-validation images after the whole proxy; None unless complete or answered."""
-    curve: tuple[dict, ...] = ()
-    seconds: float = 0.0
-    cause: str | None = None
-    facts: dict[str, Any] = {}  # noqa: RUF012 (never written to)
-
-    @property
-    def trained(self) -> bool:
-        """Whether the architecture had its chance: a failure of the machine is none."""
-        return self.state in ("complete", "stopped", "failed") and not self.facts.get("machine")
 
 
 class Proposal(NamedTuple):
@@ -283,107 +246,3 @@ class Study:
 
 def _accuracy_at(record: Record, epoch: int) -> Iterator[float]:
     return (e["accuracy"] for e in record.curve if e["epoch"] == epoch)
-
-
-def suggest(trial: optuna.Trial, name: str, options: tuple) -> Any:
-    """Optuna's choice among `options`; evenly spaced integers as an integer range, so that samplers see their order."""
-    steps = {b - a for a, b in pairwise(options)} if all(type(o) is int for o in options) else set()
-    if len(steps) == 1 and min(steps) > 0:
-        return trial.suggest_int(name, options[0], options[-1], step=steps.pop())
-    return trial.suggest_categorical(name, options)
-
-
-def read_record(trial: FrozenTrial) -> Record:
-    """One of Optuna's trials as a record."""
-    facts = dict(trial.user_attrs)
-    architecture = facts.pop("architecture", None)
-    return Record(
-        number=trial.number,
-        state=facts.pop("state", "running"),
-        key=facts.pop("key", ""),
-        architecture=None if architecture is None else validated(Architecture, architecture, where=f"trial {trial.number}"),
-        cost=Cost(**{name: facts.pop(name, 0) for name in Cost._fields}),
-        baseline=facts.pop("baseline", None),
-        accuracy=facts.pop("accuracy", None),
-        curve=tuple(facts.pop("curve", ())),
-        seconds=facts.pop("seconds", 0.0),
-        cause=facts.pop("cause", None),
-        facts=facts,
-    )
-
-
-def read_records(search: Search, folder: RunFolder) -> list[Record]:
-    """Every trial in a run's record, rejected and waiting ones left out; also while the search runs."""
-    storage = open_storage(search, folder, create=False)
-    with storage_errors(search, folder):
-        try:
-            study = optuna.load_study(study_name=search.name, storage=storage)
-        except KeyError:
-            raise NasError(
-                f"{folder.root}: its storage holds no study named {search.name!r}. Start the search first."
-            ) from None
-        records = [read_record(t) for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-        storage.engine.dispose()
-    return [r for r in records if r.state != "rejected" and r.architecture is not None]
-
-
-def front(records: list[Record], search: Search) -> list[Record]:
-    """The affordable complete trials that no other dominates, cheapest first."""
-    able = [r for r in records if r.state == "complete" and search.constraints.allow(r.cost)]
-    chosen = [able[i] for i in pareto([objectives(r, search) for r in able])]
-    return sorted(chosen, key=lambda r: (getattr(r.cost, search.objectives[1]), r.number))
-
-
-def objectives(record: Record, search: Search) -> tuple[float, ...]:
-    """A complete trial's objectives, all to be minimised: its error first."""
-    return (1 - record.accuracy, *(getattr(record.cost, name) for name in search.objectives[1:]))
-
-
-def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStorage:
-    """The storage of the run, quiet; NasError if it is damaged, missing or out of reach."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    with storage_errors(search, folder):
-        if search.search.storage is None:
-            _check_sqlite(folder, create=create)
-        storage = RDBStorage(search.search.storage or f"sqlite:///{folder.study_db}")
-        if storage.engine.dialect.name == "sqlite":
-            event.listen(storage.engine, "connect", _use_wal)
-            storage.engine.dispose()
-        return storage
-
-
-def _use_wal(connection: sqlite3.Connection, _: object) -> None:
-    """Write-ahead logging halves what a commit costs and lets a reader look while the search writes."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _check_sqlite(folder: RunFolder, *, create: bool) -> None:
-    if not folder.study_db.exists():
-        if not create:
-            raise NasError(f"{folder.root}: holds no study.db, so nothing was trained there. Start the search first.")
-        return
-    try:
-        with contextlib.closing(sqlite3.connect(folder.study_db)) as connection:
-            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
-        found = str(error)
-    if found != "ok":
-        raise NasError(
-            f"{folder.study_db}: is damaged ({found}). Nothing was changed. Restore it from a backup, or try "
-            f"`sqlite3 {folder.study_db.name} .recover`, or start a new run with another --out."
-        )
-
-
-@contextlib.contextmanager
-def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
-    """What goes wrong in the storage as a NasError."""
-    try:
-        yield
-    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-        where = folder.study_db if search.search.storage is None else "the storage given with --storage"
-        why = " ".join(str(getattr(error.__cause__, "orig", None) or getattr(error, "orig", None) or error).split())[:200]
-        raise NasError(
-            f"{where}: cannot be used: {why}. What was told before is safe; mend this and start the same command again."
-        ) from None

@@ -3,8 +3,10 @@
 import contextlib
 import math
 import os
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -238,6 +240,8 @@ def started_ray(resources: "Resources") -> Iterator[None]:
         raise NasError(
             f"resources.address {resources.address}: Ray cannot be reached: {error}. Is the cluster running?"
         ) from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # how Slurm and Kubernetes end a job: the same as Ctrl-C
     try:
         yield
     finally:

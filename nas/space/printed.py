@@ -63,7 +63,9 @@ IMAGENET = (
     _other("ViT-B/16*", "vit_base_patch16_224", "86", "17.6", "79.7"),
     _other("ViT-L/16*", "vit_large_patch16_224", "307", "63.6", "76.1"),
     _other("DeiT-S", "deit_small_patch16_224", "22", "4.6", "79.8"),
-    _other("DeiT-B", "deit_base_patch16_224", "86", "17.5", "81.8", note="ViT-B/16's graph, which the row above prints as 17.6"),
+    _other(
+        "DeiT-B", "deit_base_patch16_224", "86", "17.5", "81.8", note="ViT-B/16's graph, which the row above prints as 17.6"
+    ),
     _other("PVT-Tiny", None, "13", "1.9", "75.1", note="timm has PVT v2 only"),
     _other("PVT-Small", None, "25", "3.8", "79.8", note="timm has PVT v2 only"),
     _other("PVT-Medium", None, "44", "6.7", "81.2", note="timm has PVT v2 only"),
@@ -138,7 +140,7 @@ COMPARISON = (
     _other("Swin-B", "swin_base_patch4_window7_224", "88", "15.4", "83.5"),
     _other("CSwin-B", None, "78", "15.0", "84.2", note="timm has no CSwin"),
     _other("MViTv2-B", "mvitv2_base", "52", "10.2", "84.4"),
-    _other("CoAtNet-2", "coatnet_2_224", "75", "15.7", "84.1"),
+    _other("CoAtNet-2", "coatnet_2_224", "75", "15.7", "84.1", note="coatnet_2_rw_224 has 15.0 G"),
     _other("MaxViT-S", "maxvit_small_tf_224", "69", "11.7", "84.5"),
     _other("iFormer-L", None, "87", "14.0", "84.8", note="Inception Transformer; timm's iformer_l is arXiv:2501.15369"),
     Row("CAFormer-M36", "caformer_m36", "56", "13.2", "85.2"),

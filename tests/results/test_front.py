@@ -6,7 +6,8 @@ import pytest
 from nas.errors import NasError
 from nas.results.front import COLUMNS, load, require_front, write
 from nas.search.folder import open_folder
-from nas.search.study import Study, read_records
+from nas.search.storage import read_records
+from nas.search.study import Study
 from nas.space.architecture import Architecture
 
 
@@ -71,5 +72,5 @@ def test_a_run_with_nothing_finished_says_what_failed(tiny, tmp_path):
     study = Study(settings, folder, manifest_hash="feed")
     study.fail(study.propose().number, cause="out of memory: 3 GB", seconds=1.0)
     records = read_records(settings, folder)
-    with pytest.raises(NasError, match="no trial has finished yet.*\n  1 x failed: out of memory: 3 GB"):
+    with pytest.raises(NasError, match=r"no trial has finished yet.*\n  1 x failed: out of memory: 3 GB"):
         require_front(records, write(folder.root), folder)

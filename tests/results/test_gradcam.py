@@ -66,8 +66,8 @@ def test_each_image_becomes_one_row_of_panels(folders, tmp_path, monkeypatch, ca
     assert exit_code("gradcam", *folders, *images, "--out", tmp_path / "maps", monkeypatch=monkeypatch) == 0
     files = [tmp_path / "maps" / "cat.png", tmp_path / "maps" / "dog.png"]
     assert capsys.readouterr().out.splitlines() == [str(file) for file in files]
-    width, height = round(3 * PANEL_INCHES * DPI), round((PANEL_INCHES + 2 * LINE_INCHES) * DPI)
-    assert [Image.open(file).size for file in files] == [(width, height)] * 2
+    size = 3 * PANEL_INCHES * DPI, (PANEL_INCHES + 2 * LINE_INCHES) * DPI  # two lines: name, class
+    assert [Image.open(file).size for file in files] == [pytest.approx(size, abs=1)] * 2
 
 
 def test_two_images_of_one_name_become_two_files(folders, tmp_path):

@@ -7,7 +7,9 @@ import pytest
 
 from nas.errors import ConfigError, NasError
 from nas.search.folder import open_folder
-from nas.search.study import Study, front, read_records
+from nas.search.record import front
+from nas.search.storage import read_records
+from nas.search.study import Study
 from nas.space.reference import design
 from nas.space.search_space import SearchSpace
 
