@@ -48,7 +48,7 @@ def main(
     took, ideal = begins[-1] + SECONDS - begins[0], trials * SECONDS / workers
     print(f"start-up of Ray and its workers: {begins[0] - called:.1f} s")
     print(
-        f"{len(begins)} trainings of {SECONDS:.0f} s at {workers} workers: {took:.1f} s, {took / ideal:.2f} times the ideal {ideal:.0f} s"
+        f"{trials} trainings of {SECONDS:.0f} s, {workers} workers: {took:.1f} s, {took / ideal:.2f} times the ideal {ideal:.0f} s"
     )
 
 
