@@ -47,9 +47,7 @@ def main(
         begins = sorted(r.curve[0]["lr"] for r in study.records if r.curve)
     took, ideal = begins[-1] + SECONDS - begins[0], trials * SECONDS / workers
     print(f"start-up of Ray and its workers: {begins[0] - called:.1f} s")
-    print(
-        f"{trials} trainings of {SECONDS:.0f} s, {workers} workers: {took:.1f} s, {took / ideal:.2f} times the ideal {ideal:.0f} s"
-    )
+    print(f"{trials} trainings of {SECONDS:.0f} s by {workers}: {took:.1f} s, {took / ideal:.2f} x the ideal {ideal:.0f} s")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from nas.models.metaformer import MetaFormer, build
 from nas.models.reparam import merge, why_not
 from nas.space.architecture import Architecture
 from nas.space.cost import cost
+from nas.units import count, percent
 
 SOURCES = (mixers, blocks, metaformer)
 SHOWN = 5  # keys named in a message
@@ -226,9 +227,11 @@ tags: [image-classification, timm, metaformer]
 {facts}
 
 ```python
-import sys, timm; sys.path.insert(0, "{{this directory}}")
+import sys, timm
+folder = "."  # where this file lies
+sys.path.insert(0, folder)
 import model  # registers {name} with timm
-net = timm.create_model("local-dir:{{this directory}}", pretrained=True)
+net = timm.create_model(f"local-dir:{{folder}}", pretrained=True)
 ```
 
 `num_classes=7` gives the network a fresh classifier, `features_only=True` the maps of its stages.
@@ -240,10 +243,11 @@ def card(architecture: Architecture, config: dict[str, Any]) -> str:
     """The model card."""
     own, size = config["metaformer"], config["pretrained_cfg"]["input_size"][-1]
     spent, came_from = own["cost"], own["provenance"]
-    params = spent["params"] + spent["frozen_params"]
-    facts = [f"- {params / 1e6:.2f} M parameters, {spent['macs'] / 1e9:.2f} G multiply-accumulates an image"]
+    facts = [
+        f"- {count(spent['params'] + spent['frozen_params'])} parameters, {count(spent['macs'])} multiply-accumulates an image"
+    ]
     if "accuracy" in came_from:
-        facts.append(f"- top-1 accuracy {100 * came_from['accuracy']:.1f} % on {came_from.get('split', 'an unnamed split')}")
+        facts.append(f"- top-1 accuracy {percent(came_from['accuracy'])} on {came_from.get('split', 'an unnamed split')}")
     facts += [
         f"- the affine mixers of stage {i} are not merged: {why_not(stage)}"
         for i, stage in enumerate(architecture.stages, start=1)

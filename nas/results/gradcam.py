@@ -32,6 +32,10 @@ class Heat(NamedTuple):
     """float32 `(S, S)` from 0 to 1, the network's last map brought to the size of its input."""
     class_name: str
     probability: float
+    layer: str
+    """The module whose map it is."""
+    is_last: bool
+    """Whether that is the network's last map; before it, it has more positions and fewer meanings."""
 
 
 def gradcam(checkpoints: list[str], images: list[Path], out: Path, *, image_size: int | None = None) -> list[Path]:
@@ -112,26 +116,58 @@ def is_random(checkpoint: str) -> bool:
 
 
 def heat(network: Network, picture: Image.Image, *, name: str, image_size: int | None = None) -> Heat:
-    """The map of the class that the network predicts; NasError where it can't take that size or its last map is a point."""
+    """The map of the class that the network predicts; NasError where it can't take that size or has no map to show."""
     cam_class = _library()
-    size = image_size or network.image_size
+    model, size = network.model, image_size or network.image_size
     images = _input(network, picture, size)
-    cam = cam_class(network.model, [target_layer(network.model, name)], reshape_transform=lambda x: as_map(x, network.model))
     try:
+        layer = target_layer(model, images, name=name)
+        cam = cam_class(model, [model.get_submodule(layer)], reshape_transform=lambda x: as_map(x, model))
         heat_map = cam(images, targets=None)[0]  # (S, S)
-        sides = cam.activations_and_grads.activations[0].shape[-2:]
     except (RuntimeError, ValueError, AssertionError) as error:  # too few pixels, or weights for each position; timm has all
         why = " ".join(str(error).split())[:300].rstrip(".")
         raise NasError(f"{name}: must take images of {size} px, but: {why}. Choose another --image-size.") from None
-    finally:
-        cam.activations_and_grads.release()
-    if min(sides) < 2:
-        raise NasError(
-            f"{name}: the last map must have at least 2x2 positions to show where, but has {sides[0]}x{sides[1]} "
-            f"at {size} px. Choose a larger --image-size."
-        )
+    cam.activations_and_grads.release()
     probability, number = (x.item() for x in cam.outputs[0].detach().softmax(dim=0).max(dim=0))
-    return Heat(heat_map, network.class_names[number] if network.class_names else f"class {number}", probability)
+    class_name = network.class_names[number] if network.class_names else f"class {number}"
+    return Heat(heat_map, class_name, probability, layer, is_last=layer.startswith(_maps(model, name)[-1]))
+
+
+def target_layer(model: nn.Module, images: Tensor, *, name: str) -> str:
+    """The module whose output is weighed: the last stage that has at least 2x2 positions left.
+
+    Where there are blocks alone it is the norm before the token mixing: behind a ViT's last nothing but the class token
+    reaches the head, so that the gradient of all others is zero.
+    """
+    layers = [f"{layer}.norm1" if hasattr(model.get_submodule(layer), "norm1") else layer for layer in _maps(model, name)]
+    sides: dict[str, int] = {}
+    handles = [
+        model.get_submodule(layer).register_forward_hook(
+            lambda _, __, output, layer=layer: sides.update({layer: min(as_map(output, model).shape[2:])})
+        )
+        for layer in layers
+    ]
+    try:
+        with torch.no_grad():
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = next((layer for layer in reversed(layers) if sides[layer] > 1), None)
+    if found is None:
+        raise NasError(
+            f"{name}: a map must have at least 2x2 positions to show where, but there is none at {images.shape[-1]} px. "
+            "Choose a larger --image-size, or another network."
+        )
+    return found
+
+
+def _maps(model: nn.Module, name: str) -> list[str]:
+    """The modules that a timm model, or one of ours, says to give its feature maps."""
+    info = getattr(model, "feature_info", None)
+    if not info or "module" not in info[-1]:
+        raise NasError(f"{name}: must say what gives its feature maps (feature_info), but does not. Choose another model.")
+    return [stage["module"] for stage in info]
 
 
 def _input(network: Network, picture: Image.Image, size: int) -> Tensor:
@@ -139,18 +175,6 @@ def _input(network: Network, picture: Image.Image, size: int) -> Tensor:
     pixels = np.float32(decode(picture, size)) / 255
     normal = (pixels - np.float32(network.mean)) / np.float32(network.std)  # (size, size, 3)
     return torch.from_numpy(normal).permute(2, 0, 1)[None]  # (1, 3, size, size)
-
-
-def target_layer(model: nn.Module, name: str) -> nn.Module:
-    """The module whose output is weighed: the last stage, or the last token mixer's norm where there are blocks alone.
-
-    Behind the last token mixing of a ViT nothing but the class token reaches the head: its other tokens have no gradient.
-    """
-    info = getattr(model, "feature_info", None)
-    if not info or "module" not in info[-1]:
-        raise NasError(f"{name}: must say what its last feature map is (feature_info), but does not. Choose another model.")
-    last = model.get_submodule(info[-1]["module"])
-    return getattr(last, "norm1", last)
 
 
 def as_map(x: Tensor, model: nn.Module) -> Tensor:
@@ -199,6 +223,8 @@ def caption(checkpoint: str, found: Heat) -> list[str]:
     lines = [Path(checkpoint).name if folder else checkpoint, f"{found.class_name}, {percent(found.probability)}"]
     if is_random(checkpoint):
         lines.append("(random weights)")
+    if not found.is_last:
+        lines.append(f"(map of {found.layer}, the last is 1x1)")
     if not found.map.any():
         lines.append("(no position speaks for this class)")
     return lines

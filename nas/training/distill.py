@@ -136,7 +136,7 @@ def _teachers_answer(teacher: nn.Module, image: Tensor, recipe: Recipe) -> _Answ
     except (RuntimeError, ValueError, AssertionError) as error:  # a size that it was not made for; timm raises all three
         raise ConfigError(
             f"distillation.teacher: {recipe.distillation.teacher} must take images of {recipe.image_size} px, but: "
-            f"{' '.join(str(error).split())[:300]}. Choose another teacher, or image_size."
+            f"{' '.join(str(error).split())[:300].rstrip('.')}. Choose another teacher, or image_size."
         ) from None
 
 

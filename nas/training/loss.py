@@ -31,9 +31,11 @@ def labels_only(recipe: Recipe) -> Loss:
 
 def label_loss(logits: Tensor, batch: Batch, recipe: Recipe) -> Tensor:
     """Smoothed cross-entropy with the labels, of both images where they are mixed. arXiv:1710.09412, section 2."""
-    logits = logits.float()
-    loss = functional.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
+    loss = _cross_entropy(logits, batch.labels, recipe)
     if batch.share == 1:
         return loss
-    other = functional.cross_entropy(logits, batch.labels.flip(0), label_smoothing=recipe.label_smoothing)
-    return batch.share * loss + (1 - batch.share) * other
+    return batch.share * loss + (1 - batch.share) * _cross_entropy(logits, batch.labels.flip(0), recipe)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    return functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)

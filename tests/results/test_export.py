@@ -16,6 +16,7 @@ from nas.results import export as module
 from nas.results.export import export
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import cost
+from nas.units import count
 
 torch.set_num_threads(1)
 SIZE, CLASSES = 32, 5
@@ -130,7 +131,7 @@ def test_model_py_imports_torch_timm_and_the_standard_library_only(exported):
 def test_the_card_names_cost_accuracy_and_split(exported):
     text = (exported[0] / "README.md").read_text()
     merged = json.loads((exported[0] / "config.json").read_text())["metaformer"]
-    assert f"{merged['cost']['macs'] / 1e9:.2f} G multiply-accumulates" in text
+    assert f"{count(merged['cost']['macs'])} multiply-accumulates" in text
     assert "81.2 % on the test split" in text and "I1·32 C1·32 F1·32 A1·32" in text
 
 
@@ -138,7 +139,7 @@ def test_the_three_lines_of_the_card_load_the_model(exported, monkeypatch):
     out, _ = exported
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "model", raising=False)
-    lines = (out / "README.md").read_text().split("```python\n")[1].split("```")[0].replace("{this directory}", str(out))
+    lines = (out / "README.md").read_text().split("```python\n")[1].split("```")[0].replace('"."', repr(str(out)))
     namespace = {}
     with pytest.warns(UserWarning, match="Overwriting"):
         exec(lines, namespace)

@@ -13,7 +13,18 @@ from nas import cli
 from nas.errors import ConfigError, NasError
 from nas.models.metaformer import build
 from nas.results import gradcam as gradcam_module
-from nas.results.gradcam import DPI, LINE_INCHES, PANEL_INCHES, as_map, gradcam, heat, load, split_targets, target_layer
+from nas.results.gradcam import (
+    DPI,
+    LINE_INCHES,
+    PANEL_INCHES,
+    as_map,
+    caption,
+    gradcam,
+    heat,
+    load,
+    split_targets,
+    target_layer,
+)
 from nas.space.architecture import Architecture, Stage
 from nas.training.data import make_manifest
 from nas.training.recipe import Recipe
@@ -86,6 +97,13 @@ def test_a_map_has_the_size_of_the_input_and_a_peak(architecture):
     assert 1 / 3 <= found.probability <= 1
 
 
+def test_where_the_last_map_is_a_point_the_one_before_is_shown_and_named():
+    found = heat(network(POOLING, size=8), Image.new("RGB", (8, 8), "red"), name="net")
+    assert (found.layer, found.is_last) == ("stages.0", False)
+    assert caption("net", found)[2] == "(map of stages.0, the last is 1x1)"
+    assert heat(network(POOLING), Image.new("RGB", (8, 8), "red"), name="net").layer == "stages.1"
+
+
 def test_a_network_that_counts_one_corner_is_seen_to_look_there():
     class Corner(nn.Module):
         feature_info = ({"module": "last"},)
@@ -108,7 +126,7 @@ def test_a_network_that_counts_one_corner_is_seen_to_look_there():
 
 def test_every_layout_of_timm_becomes_a_map():
     vit = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, num_classes=3)
-    assert target_layer(vit, "vit") is vit.blocks[-1].norm1
+    assert target_layer(vit.eval(), torch.zeros(1, 3, 32, 32), name="vit") == "blocks.11.norm1"
     tokens = torch.arange(17.0).view(1, 17, 1)  # a class token, then 4x4 positions
     assert as_map(tokens, vit)[0, 0].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16]]
     channels_last = nn.Module()
@@ -146,7 +164,7 @@ def test_what_cannot_be_mapped_is_one_message_and_exit_code_2(folders, tmp_path,
         ((tmp_path / "nothing", good), "a checkpoint must be a folder of"),
         ((tmp_path, good), "result.json"),
         ((fixed, good, "--image-size", 64), "fits 32x32 px only, but got 64x64 px"),
-        ((free, good, "--image-size", 4), "at least 2x2 positions to show where, but has 1x1 at 4 px"),
+        ((free, good, "--image-size", 2), "at least 2x2 positions to show where, but there is none at 2 px"),
     ]:
         assert exit_code("gradcam", *arguments, "--out", tmp_path / "maps", monkeypatch=monkeypatch) == 2
         error = " ".join(capsys.readouterr().err.split())
@@ -162,7 +180,7 @@ def test_without_the_library_the_way_to_it_is_told(monkeypatch):
 
 def test_a_model_that_does_not_say_where_its_maps_are_is_refused():
     with pytest.raises(NasError, match="feature_info"):
-        target_layer(nn.Linear(1, 1), "linear")
+        target_layer(nn.Linear(1, 1), torch.zeros(1, 1), name="linear")
 
 
 def test_an_argument_of_no_kind_is_refused():
