@@ -13,7 +13,7 @@ from nas.search.storage import read_records
 
 COLUMNS = [
     "trial", "state", "baseline", "accuracy", "macs", "params", "frozen_params", "activation_bytes", "epochs", "seconds",
-    "cause", "answered_from", "key", "seed", "manifest", "curve", "architecture",
+    "cause", "start", "answered_from", "key", "seed", "manifest", "curve", "architecture",
 ]  # fmt: skip
 COST_LABELS = {"macs": "MACs", "params": "parameters", "activation_bytes": "activation memory (bytes)"}
 
@@ -35,7 +35,7 @@ def _row(record: Record) -> dict:
         "epochs": record.curve[-1]["epoch"] if record.curve else 0,
         **{name: getattr(record, name) for name in ("state", "baseline", "accuracy", "seconds", "cause", "key")},
         **record.cost._asdict(),
-        **{name: record.facts.get(name) for name in ("answered_from", "seed", "manifest")},
+        **{name: record.facts.get(name) for name in ("start", "answered_from", "seed", "manifest")},
         "curve": json.dumps(record.curve),
         "architecture": json.dumps(record.architecture.to_dict()),
     }

@@ -18,6 +18,7 @@ from nas.search.study import Study
 from nas.search.tune import check_address, run_trials
 from nas.space.constraints import check_reachable
 from nas.training.data import Manifest, load, make_manifest, read_manifest
+from nas.training.distill import teacher_of
 from nas.training.proxy import score
 from nas.training.sources import is_folder
 
@@ -30,6 +31,8 @@ def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     check_address(settings.resources.address)
     begun = RunFolder(Path(root)).manifest
     manifest = read_manifest(begun) if begun.exists() else make_manifest(settings.proxy, seed=settings.search.seed)
+    if settings.proxy.distillation is not None:
+        teacher_of(settings.proxy, num_classes=len(manifest.class_names))  # a missing teacher is said once, before any trial
     folder = open_folder(root, settings)
     with alone(folder), storage_errors(settings, folder), Progress(settings, console) as progress:
         _prepare_data(manifest, settings, folder)

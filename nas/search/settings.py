@@ -22,6 +22,8 @@ class SearchSettings(Value):
     trials: Annotated[int, Field(ge=1)] = 40
     """Architectures to train besides the baselines; one stopped early counts, one answered from the record does not."""
     sampler: Sampler = "tpe"
+    start: tuple[str, ...] = ()
+    """Reference designs whose nearest affordable architectures in the space are trained first."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds the proposals, the split of the data and every training alike."""
     storage: str | None = None
@@ -57,9 +59,10 @@ class Search(Value):
         costs = self.objectives[1:]
         if self.objectives[:1] != ("accuracy",) or len(costs) not in (1, 2) or len(set(costs)) != len(costs):
             raise broken("objectives", f"must be accuracy, then one or two different costs, but got {list(self.objectives)}")
-        for name in self.baselines:
-            if name not in designs():
-                raise broken("baselines", unknown("baseline", name, designs()).rstrip("."))
+        for path, kind, names in (("baselines", "baseline", self.baselines), ("search.start", "design", self.search.start)):
+            for name in names:
+                if name not in designs():
+                    raise broken(path, unknown(kind, name, designs()).rstrip("."))
         if len(set(self.baselines)) != len(self.baselines):
             raise broken("baselines", f"must be different designs, but got {list(self.baselines)}")
         return self

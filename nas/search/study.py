@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import TrialState
 
-from nas.errors import NasError
+from nas.errors import ConfigError, NasError
 from nas.search.folder import RunFolder, check_same, plain, versions
 from nas.search.record import Record, objectives, read_record
 from nas.search.rungs import goes_on
@@ -62,9 +62,19 @@ class Study:
             return check_same(before, now, where=str(folder.root))
         for name in self.search.baselines:
             self._study.enqueue_trial({}, user_attrs={"baseline": name}, skip_if_exists=False)
+        for name in self.search.search.start:
+            self._enqueue_start(name)
         self._study.set_user_attr("versions", versions())
         self._study.set_user_attr("search", now)  # last: a study without it has not begun
         return None
+
+    def _enqueue_start(self, name: str) -> None:
+        """Put what is nearest to a reference design among the affordable architectures in the queue."""
+        space, rng = self.search.space, random.Random(self.search.search.seed)
+        near = repair(space.nearest(design(name)), space, self.search.constraints, rng=rng)
+        if near is None:
+            raise ConfigError(f"search.start: nothing affordable lies near {name}. Leave it out, or loosen the constraints.")
+        self._study.enqueue_trial(space.choices(near), user_attrs={"start": name}, skip_if_exists=False)
 
     def _left_open(self, numbers: list[int]) -> list[Proposal]:
         """What a killed driver was training, to be trained again under its old number; what it was telling is told."""

@@ -141,6 +141,16 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
         chosen = self.choices(architecture)
         return self.draw(lambda name, options: chosen[name] if chosen.get(name) in options else options[0]) == architecture
 
+    def nearest(self, architecture: Architecture) -> Architecture:
+        """The space's architecture that takes each choice as `architecture` has it, or the closest there is.
+
+        A number becomes the nearest number, anything else that the space lacks the first option.
+        """
+        wanted = {name: getattr(architecture, name) for name in self._network_axes}
+        for number, stage in enumerate(architecture.stages, start=1):
+            wanted |= {f"stage{number}.{field}": value for field, value in stage.model_dump().items()}
+        return self.draw(lambda name, options: _closest(options, wanted.get(name)))
+
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
         """Every architecture that differs in one choice; what that choice newly activates takes its first option."""
         chosen = self.choices(architecture)
@@ -163,6 +173,13 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
     def cost(self, architecture: Architecture) -> Cost:
         """What `architecture` costs at the space's resolution and number of classes."""
         return cost(architecture, image_size=self.image_size, num_classes=self.num_classes)
+
+
+def _closest(options: tuple, wanted: Any) -> Any:
+    if wanted in options:
+        return wanted
+    numbers = all(isinstance(o, int | float) for o in (*options, wanted)) and not isinstance(wanted, bool)
+    return min(options, key=lambda o: abs(o - wanted)) if numbers else options[0]
 
 
 def _given(stage: Value) -> dict[str, tuple]:

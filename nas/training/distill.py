@@ -80,15 +80,15 @@ def loss_of(recipe: Recipe, student: nn.Module, *, device: torch.device) -> Loss
         return labels_only(recipe)
     image = torch.zeros(1, 3, recipe.image_size, recipe.image_size, device=device)
     ours = _answer(student, image)
-    teacher = _teacher(recipe, num_classes=ours.logits[1]).to(device)
+    teacher = teacher_of(recipe, num_classes=ours.logits[1]).to(device)
     if recipe.channels_last:
         teacher = teacher.to(memory_format=torch.channels_last)
     _check(ours, _teachers_answer(teacher, image, recipe), recipe)
     return Distilled(recipe, teacher)
 
 
-def _teacher(recipe: Recipe, *, num_classes: int) -> nn.Module:
-    """The teacher in eval mode, for images normalised as ours."""
+def teacher_of(recipe: Recipe, *, num_classes: int) -> nn.Module:
+    """The teacher in eval mode, for images normalised as ours; ConfigError where there is none."""
     settings = recipe.distillation
     try:
         with torch.random.fork_rng(devices=[]):  # a network draws weights before it is given its own

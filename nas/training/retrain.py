@@ -16,7 +16,7 @@ from nas.errors import NasError
 from nas.space.architecture import Architecture
 from nas.training.data import Images, Manifest, load, replacing
 from nas.training.loop import Diverged, Epoch, OnEpoch, evaluate, fit, keep_going
-from nas.training.proxy import network, save_weights
+from nas.training.proxy import network, save_weights, with_stem_stride
 from nas.training.recipe import Recipe
 
 CURVE_COLUMNS = ("epoch", "train_loss", "lr", "seconds")
@@ -59,6 +59,7 @@ def retrain(
     refused. There is no accuracy before the end: no image is left to measure it on that is not trained on or the test's.
     `on_epoch` is told of each epoch, its answer is not asked for.
     """
+    architecture = with_stem_stride(architecture, recipe.stem_stride)  # what is written down is what is trained
     out, setup = Path(out), _setup(architecture, recipe, manifest, seed)
     if (out / "result.json").exists():
         return _finished(out, setup)

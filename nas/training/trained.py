@@ -99,8 +99,6 @@ def _exported(root: Path) -> Network:
 def _retrained(root: Path) -> Network:
     recipe = read_recipe(root / "recipe.yaml")
     architecture = read_architecture(root / "architecture.json")
-    if recipe.stem_stride is not None:  # the training was on images too small for the design's own stride
-        architecture = architecture.model_copy(update={"stem_stride": recipe.stem_stride})
     model = own_network(architecture, root / "model.safetensors", image_size=recipe.image_size)
     return Network(model, recipe.image_size, class_names=read_manifest(root / "manifest.json").class_names)
 

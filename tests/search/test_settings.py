@@ -30,6 +30,7 @@ def test_the_flagship_has_all_six_mixers_and_a_billion_architectures():
         ("search.trials=0", "search.trials: must be greater than or equal to 1, but got 0"),
         ("baselines=[poolformer_s13]", "baselines: unknown baseline 'poolformer_s13'; did you mean poolformer_s"),
         ("baselines=[poolformer_s12, poolformer_s12]", "baselines: must be different designs"),
+        ("search.start=[cafomer_s18]", "search.start: unknown design 'cafomer_s18'; did you mean caformer_s18"),
         ("objectives=[macs]", "objectives: must be accuracy, then one or two different costs"),
         ("objectives=[accuracy, latency]", "objectives: unknown objectives 'latency'"),
         ("constraints.macs.max=many", "constraints.macs.max: must be a valid integer"),

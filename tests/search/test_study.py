@@ -73,6 +73,15 @@ def test_baselines_are_trained_first_and_do_not_count_as_budget(opened, tiny):
     assert [r.baseline for r in study.records if r.state == "complete"] == ["poolformer_s12", None, None]
 
 
+def test_start_points_are_the_nearest_affordable_architectures_to_the_designs(opened, tiny):
+    study = opened(tiny("search.start=[caformer_s18, poolformer_s12]", "search.trials=4", "constraints.macs.max=6M"))
+    first, second = study.propose(), study.propose()
+    assert [s.mixer for s in first.architecture.stages] == ["conv", "conv", "attention"]
+    assert [s.mixer for s in second.architecture.stages][:2] == ["pool", "pool"]
+    assert all(study.search.constraints.allow(study.search.space.cost(p.architecture)) for p in (first, second))
+    assert [r.facts["start"] for r in study.records] == ["caformer_s18", "poolformer_s12"]
+
+
 def test_a_killed_search_trains_what_ran_again_under_its_old_number_and_asks_what_an_unkilled_one_would(tiny, tmp_path):
     def study_in(name: str) -> Study:
         return Study(tiny("search.trials=12"), open_folder(tmp_path / name, tiny("search.trials=12")), manifest_hash="feed")

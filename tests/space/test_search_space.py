@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from nas.config import validated
 from nas.errors import ConfigError
 from nas.space.constraints import random_architecture
+from nas.space.reference import design
 from nas.space.search_space import SearchSpace
 
 STAGE = {"mixer": ["pool", "conv", "attention"], "depth": {"low": 1, "high": 3}, "width": [32, 64]}
@@ -79,6 +80,17 @@ def test_neighbours_are_other_architectures_of_the_space(seed):
     around = list(space().neighbours(here))
     assert around
     assert all(space().contains(n) and n != here for n in around)
+
+
+def test_what_is_nearest_to_an_architecture_of_the_space_is_itself():
+    here = random_architecture(space(), random.Random(5))
+    assert space().nearest(here) == here
+
+
+def test_what_is_nearest_to_a_foreign_design_takes_the_closest_numbers_and_the_same_names():
+    near = space().nearest(design("caformer_s18"))  # mixers conv, conv; widths 64, 128; depths 3, 3; an MLP head
+    assert [(s.mixer, s.width, s.depth, s.mlp_ratio) for s in near.stages] == [("conv", 64, 3, 2.0), ("conv", 64, 3, 2.0)]
+    assert near.head == "mlp"
 
 
 def test_only_open_and_active_choices_are_asked_for():

@@ -96,3 +96,11 @@ def test_a_training_that_diverges_is_an_error_with_a_way_out(tiny, manifest, tmp
     with pytest.raises(NasError, match=r"diverged: loss nan .*Lower lr"):
         retrain(tiny, wild, manifest, out=tmp_path)
     assert not (tmp_path / "result.json").exists()
+
+
+def test_the_architecture_beside_the_weights_is_the_one_that_was_trained(tiny, manifest, tmp_path):
+    retrain(tiny, RECIPE.model_copy(update={"stem_stride": 2}), manifest, out=tmp_path)
+    beside = read_architecture(tmp_path / "architecture.json")
+    assert beside.stem_stride == 2
+    model = build(beside, image_size=RECIPE.image_size, num_classes=len(manifest.class_names))
+    model.load_state_dict(load_file(tmp_path / "model.safetensors"))
