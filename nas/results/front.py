@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from nas.errors import NasError
-from nas.search.folder import RunFolder, read_run
+from nas.search.folder import RunFolder, read_run, write_atomically
 from nas.search.record import Record, front
 from nas.search.settings import Search
 from nas.search.storage import read_records
@@ -41,16 +41,13 @@ def _row(record: Record) -> dict:
     }
 
 
-def write(root: Path) -> list[Record]:
-    """Write trials.csv, front.csv and front.png of the run in `root`; its front, cheapest first."""
-    folder, search = read_run(root)
-    records = read_records(search, folder)
+def write(records: list[Record], search: Search, folder: RunFolder) -> None:
+    """Write trials.csv, front.csv and, once a training was whole, front.png into the run's folder."""
     best = front(records, search)
-    for name, chosen in (("trials.csv", records), ("front.csv", best)):
-        frame(chosen).to_csv(folder.root / name, index=False)
+    write_atomically(folder.root / "trials.csv", frame(records).to_csv(index=False))
+    write_atomically(folder.root / "front.csv", frame(best).to_csv(index=False))
     if any(r.accuracy is not None for r in records):
         draw(records, best, search, folder.root / "front.png")
-    return best
 
 
 def require_front(records: list[Record], best: list[Record], folder: RunFolder) -> None:

@@ -11,7 +11,7 @@ from nas.results.front import frame, require_front, write
 from nas.search.folder import read_run
 from nas.search.pareto import pareto
 from nas.search.progress import front_hypervolume, front_table, reference_costs
-from nas.search.record import Record, objectives
+from nas.search.record import Record, front, objectives
 from nas.search.settings import Search
 from nas.search.storage import read_records
 from nas.space.architecture import Architecture
@@ -25,18 +25,29 @@ from nas.units import count, duration, percent
 def show_front(root: Path, console: Console, *, as_json: bool = False) -> None:
     """Write a run's tables and picture and print its front, the baselines beside it."""
     folder, search = read_run(root)
-    records, best = read_records(search, folder), write(root)
+    records = read_records(search, folder)
+    best = front(records, search)
+    try:
+        write(records, search, folder)
+    except OSError as error:  # somebody else's run, say: its front can be looked at all the same
+        Console(stderr=True).print(
+            f"{root}: tables and picture could not be written: {error.strerror}", highlight=False, soft_wrap=True
+        )
     require_front(records, best, folder)
     if as_json:
-        rows = json.loads(frame(best).to_json(orient="records"))
-        for row in rows:
-            row |= {name: json.loads(row[name]) for name in ("curve", "architecture")}
-        console.print_json(data=rows)
+        _print_json(best, console)
         return
     console.print(f"[bold]Pareto front of {root}[/]: accuracy against {' and '.join(search.objectives[1:])}", soft_wrap=True)
     console.print(front_table(best))
     for line in _baseline_lines(records, best, search):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _print_json(best: list[Record], console: Console) -> None:
+    rows = json.loads(frame(best).to_json(orient="records"))
+    for row in rows:
+        row |= {name: json.loads(row[name]) for name in ("curve", "architecture")}
+    console.print_json(data=rows)
 
 
 def _baseline_lines(records: list[Record], best: list[Record], search: Search) -> list[str]:
@@ -61,7 +72,7 @@ def show_result(root: Path, console: Console) -> None:
     states = Counter(r.state for r in records)
     seconds = sum(r.seconds for r in records)
     show_front(root, console)
-    best = [r for r in write(root) if not r.baseline]
+    best = [r for r in front(records, search) if not r.baseline]
     volume = front_hypervolume(records, search, reference_costs(search))
     console.print(
         f"{states['complete']} trained in full, {states['stopped']} stopped early, {states['failed']} failed, "

@@ -40,10 +40,19 @@ def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStora
         if search.search.storage is None:
             _check_sqlite(folder, create=create)
         storage = RDBStorage(search.search.storage or f"sqlite:///{folder.study_db}")
-        if storage.engine.dialect.name == "sqlite":
+        if storage.engine.dialect.name == "sqlite" and create:
             event.listen(storage.engine, "connect", _use_wal)
             storage.engine.dispose()
         return storage
+
+
+def close_storage(storage: RDBStorage) -> None:
+    """Let go of the storage; SQLite is left as one plain file, which can be copied and read where nothing can be written."""
+    if storage.engine.dialect.name == "sqlite":
+        # while somebody reads it, it stays as it is
+        with contextlib.suppress(SQLAlchemyError), storage.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
+    storage.engine.dispose()
 
 
 def _use_wal(connection: sqlite3.Connection, _: object) -> None:
@@ -60,6 +69,8 @@ def _check_sqlite(folder: RunFolder, *, create: bool) -> None:
     try:
         with contextlib.closing(sqlite3.connect(folder.study_db)) as connection:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        raise NasError(f"{folder.study_db}: cannot be opened: {error}. Check its folder's permissions and disk.") from None
     except sqlite3.DatabaseError as error:
         found = str(error)
     if found != "ok":

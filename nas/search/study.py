@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import TrialState
 
+from nas.config import validated
 from nas.errors import ConfigError, NasError
 from nas.search.folder import RunFolder, check_same, plain, versions
 from nas.search.record import Record, objectives, read_record
 from nas.search.rungs import goes_on
 from nas.search.sampler import SAMPLERS, suggest
 from nas.search.settings import Search
-from nas.search.storage import open_storage, storage_errors
+from nas.search.storage import close_storage, open_storage, storage_errors
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture, repair
 from nas.space.cost import Cost
@@ -56,10 +57,11 @@ class Study:
 
     def _begin(self, folder: RunFolder) -> None:
         """Put down what the search is and queue its baselines, once."""
-        now = {**plain(self.search), "manifest": self.manifest_hash}
+        now = {"manifest": self.manifest_hash, **plain(self.search)}
         before = self._study.user_attrs.get("search")
         if before is not None:
-            return check_same(before, now, where=str(folder.root))
+            manifest, settings = before.pop("manifest"), validated(Search, before, where=f"the record of {folder.root}")
+            return check_same({"manifest": manifest, **plain(settings)}, now, where=str(folder.root))
         for name in self.search.baselines:
             self._study.enqueue_trial({}, user_attrs={"baseline": name}, skip_if_exists=False)
         for name in self.search.search.start:
@@ -189,7 +191,7 @@ class Study:
 
     def close(self) -> None:
         """Let go of the storage, so that the run's folder can be copied or removed."""
-        self._storage.engine.dispose()
+        close_storage(self._storage)
 
     # what is known
 

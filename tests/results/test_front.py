@@ -2,10 +2,13 @@ import json
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from nas.errors import NasError
-from nas.results.front import COLUMNS, load, require_front, write
+from nas.results.front import COLUMNS, load, require_front
+from nas.results.report import show_front
 from nas.search.folder import open_folder
+from nas.search.record import front
 from nas.search.storage import read_records
 from nas.search.study import Study
 from nas.space.architecture import Architecture
@@ -52,7 +55,7 @@ def test_an_architecture_in_the_table_can_be_built_again(run):
 
 
 def test_the_front_holds_affordable_complete_trials_only_cheapest_first(run):
-    write(run)
+    show_front(run, Console(quiet=True))
     best = pd.read_csv(run / "front.csv")
     assert list(best.columns) == COLUMNS
     assert (best.state == "complete").all() and best.baseline.isna().all()
@@ -61,7 +64,7 @@ def test_the_front_holds_affordable_complete_trials_only_cheapest_first(run):
 
 
 def test_the_picture_and_both_tables_are_written(run):
-    write(run)
+    show_front(run, Console(quiet=True))
     assert len(pd.read_csv(run / "trials.csv")) == len(load(run))
     assert (run / "front.png").read_bytes().startswith(b"\x89PNG")
 
@@ -73,4 +76,4 @@ def test_a_run_with_nothing_finished_says_what_failed(tiny, tmp_path):
     study.fail(study.propose().number, cause="out of memory: 3 GB", seconds=1.0)
     records = read_records(settings, folder)
     with pytest.raises(NasError, match=r"no trial has finished yet.*\n  1 x failed: out of memory: 3 GB"):
-        require_front(records, write(folder.root), folder)
+        require_front(records, front(records, settings), folder)
