@@ -1,6 +1,7 @@
 """Optuna's storage of a run, opened quietly and with errors a person can mend; the only file that opens one."""
 
 import contextlib
+import os
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from nas.errors import NasError
 from nas.search.folder import RunFolder
 from nas.search.record import Record, read_record
 from nas.search.settings import Search
+
+URL_VARIABLE = "NAS_STORAGE"
 
 
 def read_records(search: Search, folder: RunFolder) -> list[Record]:
@@ -39,11 +42,23 @@ def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStora
     with storage_errors(search, folder):
         if search.search.storage is None:
             _check_sqlite(folder, create=create)
-        storage = RDBStorage(search.search.storage or f"sqlite:///{folder.study_db}")
+        storage = RDBStorage(_url(search, folder))
         if storage.engine.dialect.name == "sqlite" and create:
             event.listen(storage.engine, "connect", _use_wal)
             storage.engine.dispose()
         return storage
+
+
+def _url(search: Search, folder: RunFolder) -> str:
+    """Where the record lies; a password that was not written into the run's folder comes from the environment."""
+    given = search.search.storage or f"sqlite:///{folder.study_db}"
+    if ":***@" not in given:
+        return given
+    if URL_VARIABLE not in os.environ:
+        raise NasError(
+            f"{folder.search_yaml}: search.storage: its password was not written down. Set {URL_VARIABLE} to the whole URL."
+        )
+    return os.environ[URL_VARIABLE]
 
 
 def close_storage(storage: RDBStorage) -> None:
@@ -85,6 +100,10 @@ def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
     """What goes wrong in the storage as a NasError."""
     try:
         yield
+    except ImportError:
+        raise NasError(
+            "the storage given with --storage needs a database driver, such as: pip install psycopg2-binary"
+        ) from None
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
         where = folder.study_db if search.search.storage is None else "the storage given with --storage"
         why = " ".join(str(getattr(error.__cause__, "orig", None) or getattr(error, "orig", None) or error).split())[:200]

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from nas.errors import ConfigError, NasError
-from nas.search.folder import open_folder
+from nas.search.folder import open_folder, read_run
 from nas.search.record import front
 from nas.search.storage import read_records
 from nas.search.study import Study
@@ -235,6 +235,12 @@ def test_a_damaged_record_is_refused_and_left_as_it_is(opened, tiny, tmp_path, d
 def test_a_run_without_a_record_says_so(tiny, tmp_path):
     with pytest.raises(NasError, match=r"holds no study\.db"):
         read_records(tiny(), open_folder(tmp_path, tiny()))
+
+
+def test_a_password_that_was_not_written_down_is_asked_for_by_name(tiny, tmp_path):
+    folder = open_folder(tmp_path, tiny("search.storage=postgresql://me:secret@host/db"))
+    with pytest.raises(NasError, match="Set NAS_STORAGE to the whole URL"):
+        read_records(read_run(tmp_path)[1], folder)
 
 
 def test_a_storage_out_of_reach_is_one_message(tiny, tmp_path):
