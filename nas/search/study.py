@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from nas.config import validated
 from nas.errors import ConfigError, NasError
@@ -24,6 +24,7 @@ REDRAWS = 20  # unaffordable or running proposals in a row before one is repaire
 REPEATS = 20  # proposals in a row that the record answers before an untried one is put first
 BREAKER = 6  # failures in a row for one cause that end a search
 UNTRIED_DRAWS = 500  # random architectures looked at for an untried one before the space counts as exhausted
+QUEUED = ("baseline", "start", "repaired")  # why a trial was put into the queue
 UNPROPOSED = "the driver was killed before it was proposed"
 
 
@@ -47,7 +48,7 @@ class Study:
         trials = [t for t in self._study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
         self._records = {t.number: read_record(t) for t in trials}
         self._ids = {t.number: t._trial_id for t in trials}
-        self._resumed = self._left_open([t.number for t in trials if t.state == TrialState.RUNNING])
+        self._resumed = self._left_open([t for t in trials if t.state == TrialState.RUNNING])
 
     def _open(self) -> optuna.Study:
         directions = ["maximize", *("minimize" for _ in self.search.objectives[1:])]
@@ -78,14 +79,18 @@ class Study:
             raise ConfigError(f"search.start: nothing affordable lies near {name}. Leave it out, or loosen the constraints.")
         self._study.enqueue_trial(space.choices(near), user_attrs={"start": name}, skip_if_exists=False)
 
-    def _left_open(self, numbers: list[int]) -> list[Proposal]:
-        """What a killed driver was training, to be trained again under its old number; what it was telling is told."""
-        for number in numbers:
-            if self._records[number].state != "running":
-                self._close(number)
-            elif self._records[number].architecture is None:
-                self._tell(number, state="rejected", cause=UNPROPOSED)
-        left = [self._records[n] for n in numbers if self._records[n].state == "running"]
+    def _left_open(self, trials: list[FrozenTrial]) -> list[Proposal]:
+        """What a killed driver was training, to be trained again under its old number; what it was telling is told, and what it
+        was about to propose out of the queue goes back there."""
+        for trial in trials:
+            if self._records[trial.number].state != "running":
+                self._close(trial.number)
+            elif self._records[trial.number].architecture is None:
+                self._tell(trial.number, state="rejected", cause=UNPROPOSED)
+                if "fixed_params" in trial.system_attrs:
+                    reasons = {name: trial.user_attrs[name] for name in QUEUED if name in trial.user_attrs}
+                    self._study.enqueue_trial(trial.system_attrs["fixed_params"], user_attrs=reasons)
+        left = [self._records[t.number] for t in trials if self._records[t.number].state == "running"]
         return [Proposal(r.number, r.architecture) for r in left]
 
     # what is trained next
@@ -212,7 +217,8 @@ class Study:
         return sum((r.trained or r.state == "running") and not r.baseline for r in self._records.values())
 
     def _baselines_wait(self) -> bool:
-        return sum(bool(r.baseline) for r in self._records.values()) < len(self.search.baselines)
+        begun = sum(bool(r.baseline) and r.state != "rejected" for r in self._records.values())
+        return begun < len(self.search.baselines)
 
     def _known(self, key: str) -> Record | None:
         return next((r for r in self._records.values() if r.key == key and (r.trained or r.state == "running")), None)

@@ -117,6 +117,17 @@ def test_a_driver_killed_inside_ask_leaves_no_running_trial(opened, tiny):
     assert all(t.state.is_finished() for t in again._study.trials)
 
 
+def test_a_baseline_that_was_lost_inside_ask_is_asked_again(opened, tiny):
+    search = tiny("baselines=[poolformer_s12]", "search.start=[caformer_s18]", "search.trials=1")
+    study = opened(search)
+    study._study.ask()
+    study._study.ask()
+    again = opened(search)
+    assert again.propose().architecture == design("poolformer_s12")
+    second = again.propose()
+    assert again.records[second.number].facts["start"] == "caformer_s18"
+
+
 def test_a_duplicate_is_answered_from_the_record_and_never_trained_twice(opened, tiny):
     study = opened(tiny("search.trials=3"))
     number = finish_next(study)
