@@ -7,6 +7,14 @@ from nas.search.settings import Search, read_search
 TINY = Path(__file__).parents[1] / "search_spaces" / "tiny.yaml"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_this_session(tmp_path_factory):
+    """Decoded images of the tests stay out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def tiny():
     """The tiny search with settings laid over it."""

@@ -297,8 +297,9 @@ from safetensors.torch import save_file
 import model
 torch.set_num_threads(int(threads))
 images = torch.rand(2, 3, int(size), int(size), generator=torch.Generator().manual_seed(0))
+network = timm.create_model("local-dir:" + directory, pretrained=True).eval()  # weights made in inference mode multiply otherwise
 with torch.inference_mode():
-    save_file({"logits": timm.create_model("local-dir:" + directory, pretrained=True).eval()(images)}, logits)
+    save_file({"logits": network(images)}, logits)
 """
 
 

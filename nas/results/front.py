@@ -84,7 +84,9 @@ def draw(records: list[Record], best: list[Record], search: Search, path: Path) 
         look = {"marker": "D", "facecolor": "white", "edgecolor": "#d55e00", "linewidth": 1.6, "label": "baseline"}
         axes.scatter(*at(baselines), s=60, zorder=5, **look)
     for record, x, y in zip(baselines, *at(baselines), strict=True):
-        axes.annotate(record.baseline, (x, y), xytext=(6, -11), textcoords="offset points", fontsize=8, color="#a34700")
+        axes.annotate(
+            record.baseline, (x, y), xytext=(0, -14), ha="center", textcoords="offset points", fontsize=8, color="#a34700"
+        )
     axes.set(xlabel=COST_LABELS[cost], ylabel="proxy accuracy (%)", title=f"{search.name}: {len(done)} trained architectures")
     axes.xaxis.set_major_formatter(EngFormatter())
     axes.grid(color="#e4e7eb", linewidth=0.8)

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from nas.errors import NasError
+from nas.search.decoding_bar import shown_decoding
 from nas.search.folder import RunFolder, open_folder, write_atomically
 from nas.search.progress import Progress
 from nas.search.record import front
@@ -17,7 +18,7 @@ from nas.search.storage import storage_errors
 from nas.search.study import Study
 from nas.search.tune import check_address, run_trials
 from nas.space.constraints import check_reachable
-from nas.training.data import Manifest, load, make_manifest, read_manifest
+from nas.training.data import Manifest, make_manifest, prepare, read_manifest
 from nas.training.distill import teacher_of
 from nas.training.proxy import score
 from nas.training.sources import is_folder
@@ -30,26 +31,33 @@ def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     check_reachable(settings.space, settings.constraints)
     check_address(settings.resources.address)
     begun = RunFolder(Path(root)).manifest
-    manifest = read_manifest(begun) if begun.exists() else make_manifest(settings.proxy, seed=settings.search.seed)
+    manifest = read_manifest(begun) if begun.exists() else _new_manifest(settings, console)
     if settings.proxy.distillation is not None:
         teacher_of(settings.proxy, num_classes=len(manifest.class_names))  # a missing teacher is said once, before any trial
     folder = open_folder(root, settings)
-    with alone(folder), storage_errors(settings, folder), Progress(settings, console) as progress:
-        _prepare_data(manifest, settings, folder)
+    with alone(folder), storage_errors(settings, folder):
+        _prepare_data(manifest, settings, folder, console)
         console.print(_about(manifest), highlight=False, soft_wrap=True)
-        study = Study(settings, folder, manifest_hash=manifest.hash)
-        progress.watch(study)
-        try:
-            _run(study, folder, manifest, progress)
-        finally:
-            study.close()
+        with Progress(settings, console) as progress:
+            study = Study(settings, folder, manifest_hash=manifest.hash)
+            progress.watch(study)
+            try:
+                _run(study, folder, manifest, progress)
+            finally:
+                study.close()
     return folder
 
 
-def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder) -> None:
-    """Decode every image once, before any trial could stumble over one, and put the manifest beside the record."""
-    for split in ("train", "validation"):
-        load(manifest, split, image_size=settings.proxy.image_size, root=_data_root(settings))
+def _new_manifest(settings: Search, console: Console) -> Manifest:
+    with shown_decoding(console, image_size=settings.proxy.image_size) as told:
+        return make_manifest(settings.proxy, seed=settings.search.seed, on_decoded=told)
+
+
+def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder, console: Console) -> None:
+    """Check the decoded images before any trial could stumble over one, and put the manifest beside the record."""
+    size = settings.proxy.image_size
+    with shown_decoding(console, image_size=size) as told:
+        prepare(manifest, image_size=size, root=_data_root(settings), on_decoded=told)
     if not folder.manifest.exists():
         write_atomically(folder.manifest, manifest.model_dump_json())
     folder.weights(0).parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Subset manifests, and the decoded cache that all trials of a machine share.
+"""Subset manifests: which images a search trains on, judges by and never sees; and their decoded pixels by split.
 
 Search-training and search-validation images are drawn from the training split alone; the test split is for the last
 evaluation of a retraining and for nothing else.
@@ -6,20 +6,19 @@ evaluation of a retraining and for nothing else.
 
 import hashlib
 import json
-import os
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from nas.config import Value, parse_yaml, read_text, validated
 from nas.errors import ConfigError, NasError
+from nas.training.cache import Scratch, cache_folder, cached, check_room, discard_damaged, replacing
+from nas.training.decoding import OnDecoded, decoded, silent
+from nas.training.decoding import decode as decode  # Grad-CAM asks for it here
 from nas.training.recipe import Recipe
 from nas.training.sources import Pool, Source, is_folder, open_source
 
@@ -29,9 +28,9 @@ STD = (0.229, 0.224, 0.225)
 
 TEST_SHARE = 0.2  # set aside where a data set has no test split of its own
 TEST_SEED = 0  # the same for every seed of a search, so that none ever trains on another's test images
-BLOCK = 1024  # images decoded between two writes: bounds the memory that a cache needs while it is built
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Item = tuple[str, int]  # id, label
 
 
@@ -81,26 +80,36 @@ def read_manifest(path: Path) -> Manifest:
     return validated(Manifest, data, where=str(path))
 
 
-def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None) -> Manifest:
-    """Images drawn for a recipe, each decoded once to see that it can be; ConfigError where the data can't serve it."""
+def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> Manifest:
+    """Images drawn for a recipe, each decoded once, which fills the cache; ConfigError where the data can't serve it.
+
+    NasError where the cache has no room for the images.
+    """
     source = open_source(recipe.data, root=root)
     names = _chosen_classes(source, recipe)
     rest, test = _set_aside(source, names)
-    inspector = _Inspector(source)
     rest = {name: _shuffled(rest[name], name, seed) for name in names}
-    drawn = {name: inspector.first_readable(rest[name], recipe.images_per_class) for name in names}
-    test = {name: inspector.first_readable(test[name], None) for name in names}
-    inspector.refuse_above(recipe.unreadable_share)
-    _check_counts(drawn, test, recipe)
+    with Scratch(recipe.image_size) as scratch:
+        inspector = _Inspector(source, scratch, on_decoded)
+        drawn, test = inspector.first_readable(rest, {name: test[name] for name in names}, recipe.images_per_class)
+        inspector.refuse_above(recipe.unreadable_share)
+        _check_counts(drawn, test, recipe)
+        manifest = _manifest(recipe, seed, drawn, test, inspector)
+        for split in SPLITS:
+            _cached(manifest, split, recipe.image_size, lambda items: scratch.rows([inspector.rows[name] for name, _ in items]))
+    return manifest
+
+
+def _manifest(recipe: Recipe, seed: int, drawn: Pool, test: Pool, inspector: "_Inspector") -> Manifest:
     numbers = {name: min(max(1, round(len(ids) * recipe.validation_share)), len(ids) - 1) for name, ids in drawn.items()}
     return Manifest(
         data=recipe.data,
-        class_names=names,
+        class_names=tuple(drawn),
         train=_items({name: ids[numbers[name] :] for name, ids in drawn.items()}),
         validation=_items({name: ids[: numbers[name]] for name, ids in drawn.items()}),
         test=_items(test),
         content=inspector.checksum([i for pool in (drawn, test) for ids in pool.values() for i in ids]),
-        skipped=source.ignored + tuple(inspector.unreadable),
+        skipped=inspector.source.ignored + inspector.unreadable,
         seed=seed,
     )
 
@@ -165,41 +174,54 @@ def _few(names: list[str]) -> str:
 
 
 class _Inspector:
-    """Decodes each candidate once; keeps checksums of the good and the reasons of the bad."""
+    """Decodes each candidate once; keeps rows and checksums of the good and the reasons of the bad."""
 
-    def __init__(self, source: Source):
-        self.source, self.checksums, self.unreadable = source, {}, []
+    def __init__(self, source: Source, scratch: Scratch, on_decoded: OnDecoded):
+        self.source, self.scratch, self.on_decoded = source, scratch, on_decoded
+        self.checksums: dict[str, int] = {}
+        self.rows: dict[str, int] = {}
+        """Where the pixels of an image lie in the scratch file."""
+        self.reasons: dict[str, str] = {}
 
-    def first_readable(self, ids: list[str], number: int | None) -> list[str]:
-        """The first `number` of `ids` that can be decoded (all of them for None), in their order."""
-        good: list[str] = []
-        left = list(ids)
-        while left and (number is None or len(good) < number):
-            share = len(left) if number is None else number - len(good)
-            tried, left = left[:share], left[share:]
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                good += [i for i, fine in zip(tried, pool.map(self._is_readable, tried), strict=True) if fine]
-        return good
+    def first_readable(self, rest: Pool, test: Pool, number: int | None) -> tuple[Pool, Pool]:
+        """The first `number` of each class's `rest` that can be decoded (all of them for None) and all such of `test`."""
+        asked = [i for ids in test.values() for i in ids]
+        while asked := asked + [i for ids in rest.values() for i in self._next(ids, number)]:
+            self._try(asked)
+            asked = []
+        return tuple({name: self._good(ids) for name, ids in pool.items()} for pool in (rest, test))
 
-    def _is_readable(self, name: str) -> bool:
-        try:
-            image, checksum = self.source.read(name)
-            decode(image, 8)
-        except Exception as error:  # a broken file can make a decoder raise anything; it is counted and named
-            self.unreadable.append((name, " ".join(str(error).split()) or type(error).__name__))
-            return False
-        self.checksums[name] = checksum
-        return True
+    def _good(self, ids: list[str]) -> list[str]:
+        return [i for i in ids if i in self.checksums]
+
+    def _next(self, ids: list[str], number: int | None) -> list[str]:
+        """What to try so that `number` of `ids` are good, as long as there are any left."""
+        missing = None if number is None else number - len(self._good(ids))
+        return [i for i in ids if i not in self.checksums and i not in self.reasons][:missing]
+
+    def _try(self, ids: list[str]) -> None:
+        size = self.scratch.image_size
+        check_room(2 * len(ids) * 3 * size**2)  # once as they come, once in their order
+        images = decoded(ids, self.source.read, size=size, on_decoded=self.on_decoded)
+        for name, image in zip(ids, images, strict=True):
+            if image.pixels is None:
+                self.reasons[name] = image.reason
+            else:
+                self.checksums[name], self.rows[name] = image.checksum, self.scratch.add(image.pixels)
+
+    @property
+    def unreadable(self) -> tuple[tuple[str, str], ...]:
+        """What can't be decoded, sorted, each with its reason."""
+        return tuple(sorted(self.reasons.items()))
 
     def refuse_above(self, share: float) -> None:
         """ConfigError when more than `share` of what was tried can't be decoded."""
-        tried = len(self.checksums) + len(self.unreadable)
-        self.unreadable.sort()  # threads finish in any order
-        if self.unreadable and len(self.unreadable) > share * tried:
+        tried = len(self.checksums) + len(self.reasons)
+        if self.reasons and len(self.reasons) > share * tried:
             names = "; ".join(f"{name}: {why}" for name, why in self.unreadable[:3])
             raise ConfigError(
-                f"at most {share:.1%} of the images may be unreadable (unreadable_share), but {len(self.unreadable)} of {tried}"
-                f" are: {names}{'; …' if len(self.unreadable) > 3 else ''}. Mend or remove them, or raise unreadable_share."
+                f"at most {share:.1%} of the images may be unreadable (unreadable_share), but {len(self.reasons)} of {tried}"
+                f" are: {names}{'; …' if len(self.reasons) > 3 else ''}. Mend or remove them, or raise unreadable_share."
             )
 
     def checksum(self, ids: list[str]) -> str:
@@ -207,68 +229,47 @@ class _Inspector:
         return hashlib.sha256(np.array([self.checksums[i] for i in ids], dtype=">u4").tobytes()).hexdigest()[:12]
 
 
-def decode(image: Image.Image, size: int) -> np.ndarray:
-    """RGB pixels `(size, size, 3)`: the largest centred square, scaled bilinearly; an animation's first frame."""
-    image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decodes at a fraction of the size where twice the need is left
-    if image.mode.startswith("I"):  # 16 bits a pixel; convert("RGB") would cut them off at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8))
-    return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
+def load(
+    manifest: Manifest, split: Split, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = silent
+) -> Images:
+    """One split, decoded once for each machine and opened as a memory map from then on, in milliseconds.
+
+    NasError where an image is gone, or where the cache can't be written.
+    """
+    items: tuple[Item, ...] = getattr(manifest, split)
+    pixels = _cached(manifest, split, image_size, lambda items: _decoded_again(manifest, items, image_size, root, on_decoded))
+    return Images(pixels, np.array([label for _, label in items], dtype=np.int64))
 
 
-def load(manifest: Manifest, split: Split, *, image_size: int, root: Path | None = None) -> Images:
-    """One split, decoded once for each machine and opened as a memory map from then on."""
+def prepare(manifest: Manifest, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> None:
+    """What a search reads, checked to the last byte and decoded where it has to be, before any trial opens it."""
+    for split in ("train", "validation"):
+        discard_damaged(_cache_path(manifest, split, image_size))
+        load(manifest, split, image_size=image_size, root=root, on_decoded=on_decoded)
+
+
+def _cache_path(manifest: Manifest, split: Split, image_size: int) -> Path:
+    return cache_folder() / f"{manifest.hash}-{split}-{image_size}.npy"
+
+
+def _cached(
+    manifest: Manifest, split: Split, image_size: int, make: Callable[[tuple[Item, ...]], Iterator[bytes]]
+) -> np.ndarray:
     items: tuple[Item, ...] = getattr(manifest, split)
     shape = (len(items), image_size, image_size, 3)
-    path = cache_folder() / f"{manifest.hash}-{split}-{image_size}.npy"
-    if not _is_whole(path, shape):
-        _build(path, manifest, items, shape, root)
-    return Images(np.load(path, mmap_mode="r"), np.array([label for _, label in items], dtype=np.int64))
+    return cached(_cache_path(manifest, split, image_size), shape, lambda: make(items))
 
 
-def cache_folder() -> Path:
-    """Where decoded images lie: $NAS_CACHE, or ~/.cache/metaformer-nas; it can be deleted at any time."""
-    return Path(os.environ.get("NAS_CACHE", "~/.cache/metaformer-nas")).expanduser()
-
-
-def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
-    try:
-        found = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):  # missing, or cut short: it is built again
-        return False
-    return found.shape == shape and found.dtype == np.uint8
-
-
-def _build(path: Path, manifest: Manifest, items: tuple[Item, ...], shape: tuple[int, ...], root: Path | None) -> None:
-    """Decodes on all cores and writes in order, so that neither memory nor a full disk is met by surprise."""
-    source = open_source(manifest.data, root=root)
-
-    def pixels(item: Item) -> bytes:
-        try:
-            return decode(source.read(item[0])[0], shape[1]).tobytes()
-        except Exception as error:
+def _decoded_again(
+    manifest: Manifest, items: tuple[Item, ...], size: int, root: Path | None, on_decoded: OnDecoded
+) -> Iterator[bytes]:
+    """Pixels for a machine, or an image size, that the manifest was not made with."""
+    names = [name for name, _ in items]
+    images = decoded(names, open_source(manifest.data, root=root).read, size=size, on_decoded=on_decoded)
+    for name, image in zip(names, images, strict=True):
+        if image.pixels is None:
             raise NasError(
-                f"{item[0]} of {manifest.data} was readable when manifest {manifest.hash} was made, but not now: {error}. "
+                f"{name} of {manifest.data} was readable when manifest {manifest.hash} was made, but not now: {image.reason}. "
                 "Restore it, or start a new run."
-            ) from None
-
-    with replacing(path) as temporary, temporary.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for start in range(0, len(items), BLOCK):
-            file.writelines(pool.map(pixels, items[start : start + BLOCK]))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` in one step at the end; NasError where it can't be written."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        why = error.strerror or error
-        raise NasError(f"{path}: must be writable, but: {why}. Free the disk or choose another folder.") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            )
+        yield image.pixels

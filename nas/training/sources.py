@@ -4,6 +4,7 @@ import io
 import os
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,11 +73,13 @@ def _folders(root: Path) -> Source:
     train, ignored = _classes(root, "train" if split else ".")
     test, ignored_test = _classes(root, test_folder) if test_folder else (None, [])
 
-    def read(name: str) -> tuple[Image.Image, int]:
-        content = (root / name).read_bytes()
-        return Image.open(io.BytesIO(content)), zlib.crc32(content)
+    return Source(train, test, partial(read_file, root), tuple(ignored + ignored_test))
 
-    return Source(train, test, read, tuple(ignored + ignored_test))
+
+def read_file(root: Path, name: str) -> tuple[Image.Image, int]:
+    """The image in the file `root/name`, not decoded yet, and a checksum of the file."""
+    content = (root / name).read_bytes()
+    return Image.open(io.BytesIO(content)), zlib.crc32(content)
 
 
 def _classes(root: Path, below: str) -> tuple[Pool, list[tuple[str, str]]]:

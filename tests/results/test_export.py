@@ -227,3 +227,10 @@ def test_a_failed_forced_export_keeps_the_earlier_one(tmp_path, monkeypatch):
     with pytest.raises(NasError, match="other logits"):
         export(small(), trained(small()).state_dict(), tmp_path / "found", **COMMON, force=True)
     assert (tmp_path / "found" / "config.json").read_text() == "earlier" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_map_of_four_positions_multiplies_to_the_same_bits_in_the_fresh_process(tmp_path):
+    """Torch multiplies a (B, C, 4) map another way when the weights were made in inference mode."""
+    stages = [Stage(mixer="spatial_fc" if i == 2 else "pool", depth=1, width=w) for i, w in enumerate((48, 64, 320))]
+    found = Architecture(stages=stages)
+    assert export(found, trained(found).state_dict(), tmp_path / "found", **COMMON).is_dir()

@@ -1,18 +1,44 @@
-"""Splits never overlap, broken images are counted and named, and what is decoded once is shared."""
+"""Splits never overlap, broken images are counted and named, and every image is decoded once."""
 
-import io
+import os
+import resource
+import shutil
 from collections import Counter
+from contextlib import contextmanager
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from nas.errors import ConfigError, NasError
 from nas.training import data
-from nas.training.data import MEAN, STD, Manifest, decode, load, make_manifest, read_manifest, replacing
+from nas.training.data import MEAN, STD, Manifest, load, make_manifest, prepare, read_manifest
+from nas.training.decoding import decode
 from nas.training.recipe import Recipe
 from tests.training.conftest import class_folders, picture
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    """A block in which every decoding fails, entered after `after` gave what the block works on."""
+
+    @contextmanager
+    def forbidden(after=lambda: None):
+        found = after()
+        with monkeypatch.context() as patch:
+            patch.setattr(data, "decoded", lambda *_, **__: pytest.fail("decoded again"))
+            yield found
+
+    return forbidden
+
+
+@pytest.fixture
+def small_disk():
+    """Lets no file grow beyond so many bytes: a full disk that needs no disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda num_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def manifest_of(folder, *, seed=0, **values):
@@ -209,61 +235,34 @@ def test_an_unreadable_image_is_replaced_where_the_class_has_more_than_asked_for
     assert set(Counter(label for _, label in (*manifest.train, *manifest.validation)).values()) == {7}
 
 
-def odd_image(kind):
-    grey = Image.fromarray(np.full((9, 14), 100, dtype=np.uint8))
-    if kind == "16-bit":
-        return Image.fromarray(np.full((9, 14), 100 * 257, dtype=np.uint16)), "PNG", {}
-    if kind == "animated":
-        return grey.convert("P"), "GIF", {"save_all": True, "append_images": [Image.new("P", (14, 9), 7)]}
-    if kind == "1x1":
-        return grey.crop((0, 0, 1, 1)), "PNG", {}
-    mode, suffix = {"grey": ("L", "JPEG"), "CMYK": ("CMYK", "JPEG"), "palette": ("P", "PNG"), "alpha": ("LA", "PNG")}[kind]
-    return grey.convert(mode), suffix, {}
+def test_the_pixels_of_a_drawn_set_are_its_images_although_some_were_unreadable(folder):
+    for i in range(3):
+        truncated(folder / "ant" / f"zz{i}.jpg")
+    manifest = manifest_of(folder, unreadable_share=0.5, images_per_class=7, image_size=10)
+    for split in ("train", "validation", "test"):
+        images, items = load(manifest, split, image_size=10), getattr(manifest, split)
+        assert images.labels.tolist() == [label for _, label in items]
+        for pixels, (name, _) in zip(images.pixels, items, strict=True):
+            assert (pixels == decode(Image.open(folder / name), 10)).all()
 
 
-@pytest.mark.parametrize("kind", ["grey", "CMYK", "16-bit", "palette", "alpha", "animated", "1x1"])
-def test_every_kind_of_image_becomes_eight_bit_rgb_of_the_same_grey(kind):
-    image, suffix, options = odd_image(kind)
-    buffer = io.BytesIO()
-    image.save(buffer, suffix, **options)
-    pixels = decode(Image.open(buffer), 8)
-    assert (pixels.shape, pixels.dtype) == ((8, 8, 3), np.uint8)
-    assert np.abs(pixels.astype(int) - 100).max() <= 2
+# Pixels
 
 
-def test_the_centre_of_a_wide_image_is_kept():
-    pixels = np.zeros((4, 12, 3), dtype=np.uint8)
-    pixels[:, 4:8] = 200
-    assert (decode(Image.fromarray(pixels), 4) == 200).all()
+def test_a_manifest_decodes_once_for_itself_and_for_the_cache(folder, no_decoding):
+    with no_decoding(after=lambda: manifest_of(folder, image_size=8)) as manifest:
+        for split in ("train", "validation", "test"):
+            assert len(load(manifest, split, image_size=8).pixels) == len(getattr(manifest, split))
 
 
-# The cache
-
-
-def test_a_loaded_split_has_the_manifests_pixels_and_labels(folder):
-    manifest = manifest_of(folder)
-    images = load(manifest, "train", image_size=10)
-    name, label = manifest.train[5]
-    assert images.labels[5] == label
-    assert images.labels.dtype == np.int64
-    assert (images.pixels[5] == decode(Image.open(folder / name), 10)).all()
-
-
-def test_images_are_decoded_once_and_memory_mapped_from_then_on(folder, monkeypatch):
-    manifest = manifest_of(folder)
-    first = load(manifest, "train", image_size=8)
-    monkeypatch.setattr(data, "decode", lambda *_: pytest.fail("decoded again"))
-    again = load(manifest, "train", image_size=8)
-    assert isinstance(again.pixels, np.memmap)
-    assert (again.pixels == first.pixels).all()
-
-
-def test_a_cache_that_was_cut_short_is_built_again(folder, own_cache):
-    manifest = manifest_of(folder)
-    pixels = np.array(load(manifest, "train", image_size=8).pixels)
-    path = own_cache / f"{manifest.hash}-train-8.npy"
-    path.write_bytes(path.read_bytes()[:-100])
-    assert (load(manifest, "train", image_size=8).pixels == pixels).all()
+def test_another_image_size_and_a_changed_image_are_decoded_anew(folder):
+    manifest = manifest_of(folder, image_size=8)
+    assert load(manifest, "train", image_size=10).pixels.shape[1] == 10
+    name = manifest.train[0][0]
+    picture(folder / name, seed=99)
+    changed = manifest_of(folder, image_size=8)
+    assert (load(changed, "train", image_size=8).pixels[0] == decode(Image.open(folder / name), 8)).all()
+    assert (load(manifest, "train", image_size=8).pixels[0] != decode(Image.open(folder / name), 8)).any()
 
 
 def test_an_image_that_vanished_after_the_manifest_was_made_is_named(folder):
@@ -274,11 +273,12 @@ def test_an_image_that_vanished_after_the_manifest_was_made_is_named(folder):
 
 
 def test_a_failed_build_leaves_nothing_behind(folder, own_cache):
-    manifest = manifest_of(folder)
+    manifest = manifest_of(folder, image_size=10)
+    before = set(own_cache.iterdir())
     (folder / manifest.train[0][0]).unlink()
     with pytest.raises(NasError):
         load(manifest, "train", image_size=8)
-    assert list(own_cache.iterdir()) == []
+    assert {path.name for path in set(own_cache.iterdir()) - before} == {f".{manifest.hash}-train-8.npy.lock"}
 
 
 def test_a_folder_may_have_moved_since_the_manifest_was_made(folder, tmp_path):
@@ -291,17 +291,62 @@ def test_a_cache_folder_that_cannot_be_written_gives_one_message(folder, tmp_pat
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NAS_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(NasError, match="must be writable"):
-        load(manifest_of(folder), "train", image_size=8)
+        manifest_of(folder)
 
 
-def test_a_write_that_fails_keeps_the_old_file(tmp_path):
-    path = tmp_path / "kept.txt"
-    path.write_text("old")
-    with pytest.raises(NasError, match="No space left"), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise OSError(28, "No space left on device")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+def test_a_cache_folder_that_moved_is_used_where_it_lies_now(folder, own_cache, tmp_path, monkeypatch, no_decoding):
+    with no_decoding(after=lambda: manifest_of(folder, image_size=8)) as manifest:
+        shutil.copytree(own_cache, tmp_path / "moved", copy_function=shutil.copyfile)  # its files are as new
+        monkeypatch.setenv("NAS_CACHE", str(tmp_path / "moved"))
+        prepare(manifest, image_size=8)
+
+
+def test_a_search_finds_a_flipped_byte_before_its_trials_do(folder, own_cache):
+    manifest = manifest_of(folder, image_size=8)
+    path = own_cache / f"{manifest.hash}-train-8.npy"
+    right, stat = path.read_bytes(), path.stat()
+    path.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as a failing disk would leave it
+    prepare(manifest, image_size=8)
+    assert path.read_bytes() == right
+
+
+def test_a_search_leaves_the_test_images_of_another_size_alone(folder, own_cache):
+    manifest = manifest_of(folder, image_size=8)
+    prepare(manifest, image_size=10)
+    assert {path.name for path in own_cache.glob("*-10.npy")} == {
+        f"{manifest.hash}-{s}-10.npy" for s in ("train", "validation")
+    }
+
+
+def test_too_small_a_disk_is_refused_before_anything_is_decoded(folder, monkeypatch, no_decoding):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**4))
+    with no_decoding(), pytest.raises(NasError, match=r"needs 18\.0 kB, but only 10\.0 kB are free"):
+        manifest_of(folder, image_size=10)
+
+
+def test_a_disk_that_fills_while_images_come_in_gives_one_message_and_leaves_nothing(folder, own_cache, small_disk):
+    small_disk(5_000)
+    with pytest.raises(NasError, match="File too large"):
+        manifest_of(folder, image_size=16)
+    assert list(own_cache.iterdir()) == []
+
+
+def test_a_disk_that_fills_while_a_split_is_written_leaves_the_others_whole(folder, own_cache, small_disk, no_decoding):
+    manifest = manifest_of(folder, image_size=8)
+    small_disk(5_000)
+    with pytest.raises(NasError, match="File too large"):
+        load(manifest, "train", image_size=16)
+    assert not list(own_cache.glob("[!.]*-16.*"))
+    assert not list(own_cache.glob(".*-16.npy.[0-9]*"))
+    with no_decoding():
+        load(manifest, "train", image_size=8)
+
+
+def test_progress_is_told_from_nothing_to_all_images(folder):
+    told = []
+    make_manifest(Recipe(data=str(folder)), seed=0, on_decoded=lambda done, total: told.append((done, total)))
+    assert told == [(i, 30) for i in range(31)]
 
 
 def test_normalisation_is_what_timm_expects():

@@ -1,4 +1,4 @@
-"""How decoding goes, for a person: a bar with images/s in a terminal, a line at begin and end elsewhere; short ones are silent."""
+"""How decoding goes, for a person: a bar with images/s in a terminal, two lines elsewhere; nothing when it is short."""
 
 import time
 from collections.abc import Iterator
@@ -8,11 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from nas.training.cache import cache_folder
-from nas.training.decoding import OnDecoded
+from nas.training.decoding import PROBE, OnDecoded
 from nas.units import count, duration
 
 PATIENCE = 1.0  # expected seconds below which nothing is shown
-PROBE = 64  # images after which it is known how long the others take
 TICK = 0.2  # seconds between two updates of the bar
 
 
@@ -67,7 +66,9 @@ class _Decoding:
     def _tick(self, done: int, total: int) -> None:
         self.ticked = time.monotonic()
         rate = done / (self.ticked - self.began)
-        self.bar.update(self.bar.task_ids[0], completed=done, rate=f"{rate:,.0f} images/s · ETA {duration((total - done) / rate)}")
+        self.bar.update(
+            self.bar.task_ids[0], completed=done, rate=f"{rate:,.0f} images/s · ETA {duration((total - done) / rate)}"
+        )
 
     def _end(self, total: int) -> None:
         self.stop()

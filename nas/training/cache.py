@@ -1,0 +1,220 @@
+"""Decoded images, once for each machine: uint8 pixels in .npy files that every trial maps into its memory.
+
+They lie in $NAS_CACHE, or ~/.cache/metaformer-nas, which can be moved and deleted at any time. Beside each file lies its
+seal: size, checksum, and when it was last seen to have them. A trial trusts a file that nobody touched since, which takes
+milliseconds; the driver reads every byte once before a search (`discard_damaged`).
+"""
+
+import io
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from filelock import FileLock
+from pydantic import ValidationError
+
+from nas.config import Value
+from nas.errors import NasError
+from nas.units import count
+
+BLOCK = 1024  # images copied at once: bounds the memory
+READ_BYTES = 2**24
+
+Shape = tuple[int, int, int, int]  # (N, H, W, 3)
+
+
+class Seal(Value):
+    """What a whole file is known by."""
+
+    size: int
+    """Bytes."""
+    crc32: int
+    mtime_ns: int
+    """Of the file when it last had this checksum."""
+
+
+def cache_folder() -> Path:
+    """Where decoded images lie: $NAS_CACHE, or ~/.cache/metaformer-nas; it can be moved and deleted at any time."""
+    return Path(os.environ.get("NAS_CACHE", "~/.cache/metaformer-nas")).expanduser()
+
+
+def cached(path: Path, shape: Shape, make: Callable[[], Iterable[bytes]]) -> np.ndarray:
+    """The pixels at `path`, mapped; `make` gives them where the file is missing, cut short or changed.
+
+    Of several processes one makes the file while the others wait and then use it. NasError where it can't be written.
+    """
+    pixels = _opened(path, shape)
+    if pixels is None:
+        with _alone(path):
+            pixels = _opened(path, shape)
+            if pixels is None:
+                _write(path, shape, make())
+                pixels = np.load(path, mmap_mode="r")
+    return pixels
+
+
+def discard_damaged(path: Path) -> None:
+    """Reads every byte at `path`; a file that isn't what was written is made again when it is next asked for."""
+    if not _is_whole(path):
+        with _one_message(path):
+            _seal_path(path).unlink(missing_ok=True)
+
+
+def check_room(num_bytes: int) -> None:
+    """NasError where the cache's disk has less left than that."""
+    folder = cache_folder()
+    with _one_message(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise NasError(
+            f"{folder}: decoding the images needs {count(num_bytes)}B, but only {count(free)}B are free there. "
+            "Free the disk, set NAS_CACHE to a folder on another one, or lower image_size, classes or images_per_class."
+        )
+
+
+class Scratch:
+    """Decoded images in a file without a name on the cache's disk, so that nothing is left of it however this ends."""
+
+    def __init__(self, image_size: int):
+        self.image_size, self._num_images = image_size, 0
+        with _one_message(cache_folder()):
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=cache_folder())  # noqa: SIM115  (closed in __exit__)
+
+    def __enter__(self) -> "Scratch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # what was not written yet on a full disk
+            self._file.close()
+
+    def add(self, pixels: bytes) -> int:
+        """Keeps one image; its row."""
+        with _one_message(cache_folder()):
+            self._file.write(pixels)
+        self._num_images += 1
+        return self._num_images - 1
+
+    def rows(self, numbers: Sequence[int]) -> Iterator[bytes]:
+        """The images in those rows, many at once."""
+        with _one_message(cache_folder()):
+            self._file.flush()
+        pixels = np.memmap(self._file, np.uint8, "r", shape=(self._num_images, self.image_size, self.image_size, 3))
+        for start in range(0, len(numbers), BLOCK):
+            yield pixels[numbers[start : start + BLOCK]].tobytes()
+
+
+def _opened(path: Path, shape: Shape) -> np.ndarray | None:
+    """The pixels at `path`, mapped in milliseconds; None where they must be made."""
+    seal, stat = _seal(path), _stat(path)
+    if seal is None or stat is None:
+        return None
+    untouched = (stat.st_size, stat.st_mtime_ns) == (seal.size, seal.mtime_ns)
+    if not untouched and not _is_whole(path):
+        return None
+    with suppress(OSError, ValueError, EOFError):  # it went this instant: it is made again
+        pixels = np.load(path, mmap_mode="r")
+        return pixels if (pixels.shape, pixels.dtype) == (shape, np.uint8) else None
+    return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file has the bytes that were written; one that was copied or touched is sealed anew if it has."""
+    seal, stat = _seal(path), _stat(path)
+    if seal is None or stat is None or stat.st_size != seal.size or _crc32(path) != seal.crc32:
+        return False
+    if stat.st_mtime_ns != seal.mtime_ns:
+        with suppress(NasError):  # a folder that is only read from: each opening reads it all
+            _write_seal(path, seal.model_copy(update={"mtime_ns": stat.st_mtime_ns}))
+    return True
+
+
+def _write(path: Path, shape: Shape, images: Iterable[bytes]) -> None:
+    for left in path.parent.glob(f".{path.name}.[0-9]*"):  # by a builder that was killed; none is at work but this one
+        left.unlink(missing_ok=True)
+    check_room(int(np.prod(shape)))
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    crc = 0
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            for block in chain([header.getvalue()], images):
+                file.write(block)
+                crc = zlib.crc32(block, crc)
+        stat = temporary.stat()
+    _write_seal(path, Seal(size=stat.st_size, crc32=crc, mtime_ns=stat.st_mtime_ns))
+
+
+def _crc32(path: Path) -> int | None:
+    crc = 0
+    with suppress(OSError), path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            crc = zlib.crc32(block, crc)
+        return crc
+    return None
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    with suppress(OSError):
+        return path.stat()
+    return None
+
+
+def _seal_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _seal(path: Path) -> Seal | None:
+    with suppress(OSError, ValidationError):  # missing or damaged: the pixels are made again
+        return Seal.model_validate_json(_seal_path(path).read_bytes())
+    return None
+
+
+def _write_seal(path: Path, seal: Seal) -> None:
+    with replacing(_seal_path(path)) as temporary:
+        temporary.write_text(seal.model_dump_json())
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Waits until no other process makes `path`; a killed one's lock is free."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    with _one_message(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` in one step at the end; NasError where it can't be written."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with _one_message(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_message(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise NasError(f"{path}: must be writable, but: {why}. Free the disk or choose another folder.") from None

@@ -1,0 +1,116 @@
+"""Image files to pixels, on all cores where that pays; a file that can't be decoded gives its reason instead."""
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from nas.errors import NasError
+
+PROBE = 64  # images decoded here first: they tell what the others will cost
+PAYS = 2.0  # expected seconds of decoding from which starting other processes (half a second each) is worth it
+CHUNK = 64  # images sent to a process at once
+AHEAD = 4  # chunks a core may be ahead of what was taken: bounds the memory
+
+Read = Callable[[str], tuple[Image.Image, int]]
+OnDecoded = Callable[[int, int], None]
+"""Told how many images are decoded, of how many; the first call has 0."""
+
+
+class Decoded(NamedTuple):
+    """What became of one image."""
+
+    pixels: bytes | None
+    """uint8 (size, size, 3); None where the image can't be decoded."""
+    checksum: int
+    """Of what the image is made from."""
+    reason: str = ""
+    """Why it can't be decoded."""
+
+
+def silent(done: int, total: int) -> None:
+    """Tells nobody."""
+
+
+def decode(image: Image.Image, size: int) -> np.ndarray:
+    """RGB pixels `(size, size, 3)`: the largest centred square, scaled bilinearly; an animation's first frame."""
+    image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decodes at a fraction of the size where twice the need is left
+    if image.mode.startswith("I"):  # 16 bits a pixel; convert("RGB") would cut them off at 255 instead of scaling
+        image = Image.fromarray((np.asarray(image, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8))
+    return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
+
+
+def decoded(names: Sequence[str], read: Read, *, size: int, on_decoded: OnDecoded = silent) -> Iterator[Decoded]:
+    """Every image in the order of `names`; NasError where a decoding process dies."""
+    on_decoded(0, len(names))
+    for done, image in enumerate(_decoded(names, read, size), 1):
+        yield image
+        on_decoded(done, len(names))
+
+
+def _decoded(names: Sequence[str], read: Read, size: int) -> Iterator[Decoded]:
+    began = time.perf_counter()
+    first, rest = _chunk(names[:PROBE], read, size), names[PROBE:]
+    expected = (time.perf_counter() - began) / PROBE * len(rest)
+    yield from first
+    if expected < PAYS:
+        yield from (image for name in rest for image in _chunk([name], read, size))
+    else:
+        yield from _on_all_cores(rest, read, size)
+
+
+def _on_all_cores(names: Sequence[str], read: Read, size: int) -> Iterator[Decoded]:
+    with _executor(read) as workers:
+        running, ahead = deque(), AHEAD * _cores()
+        try:
+            for start in range(0, len(names), CHUNK):
+                running.append(workers.submit(_chunk, names[start : start + CHUNK], read, size))
+                if len(running) > ahead:
+                    yield from running.popleft().result()
+            while running:
+                yield from running.popleft().result()
+        except BrokenProcessPool:
+            raise NasError(
+                "every process that decodes images must live until it is done, but one died: the system may have ended it for "
+                "want of memory, or the script that called lacks its `if __name__ == '__main__':`. Free memory, or add it."
+            ) from None
+        finally:
+            workers.shutdown(cancel_futures=True)
+
+
+def _executor(read: Read) -> Executor:
+    """Processes, because decoding a small image holds Python's lock; threads for a data set that lives in this process."""
+    if not isinstance(read, partial):
+        return ThreadPoolExecutor(_cores())
+    # spawned: a fork of a process in which torch or ray run threads may wait for ever for a lock that one of them held
+    return ProcessPoolExecutor(_cores(), mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_driver)
+
+
+def _leave_interrupts_to_the_driver() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _chunk(names: Sequence[str], read: Read, size: int) -> list[Decoded]:
+    return [_one(name, read, size) for name in names]
+
+
+def _one(name: str, read: Read, size: int) -> Decoded:
+    try:
+        image, checksum = read(name)
+        return Decoded(decode(image, size).tobytes(), checksum)
+    except Exception as error:  # a broken file can make a decoder raise anything; the caller counts and names it
+        return Decoded(None, 0, " ".join(str(error).split()) or type(error).__name__)
