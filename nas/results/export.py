@@ -297,7 +297,7 @@ from safetensors.torch import save_file
 import model
 torch.set_num_threads(int(threads))
 images = torch.rand(2, 3, int(size), int(size), generator=torch.Generator().manual_seed(0))
-network = timm.create_model("local-dir:" + directory, pretrained=True).eval()  # weights made in inference mode multiply otherwise
+network = timm.create_model("local-dir:" + directory, pretrained=True).eval()  # inference mode would change its weights' products
 with torch.inference_mode():
     save_file({"logits": network(images)}, logits)
 """
