@@ -297,7 +297,8 @@ from safetensors.torch import save_file
 import model
 torch.set_num_threads(int(threads))
 images = torch.rand(2, 3, int(size), int(size), generator=torch.Generator().manual_seed(0))
-network = timm.create_model("local-dir:" + directory, pretrained=True).eval()  # inference mode would change its weights' products
+# made outside inference mode, in which weights that want a gradient multiply another way
+network = timm.create_model("local-dir:" + directory, pretrained=True).eval()
 with torch.inference_mode():
     save_file({"logits": network(images)}, logits)
 """

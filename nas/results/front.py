@@ -85,10 +85,11 @@ def draw(records: list[Record], best: list[Record], search: Search, path: Path) 
         axes.scatter(*at(baselines), s=60, zorder=5, **look)
     for record, x, y in zip(baselines, *at(baselines), strict=True):
         axes.annotate(
-            record.baseline, (x, y), xytext=(0, -14), ha="center", textcoords="offset points", fontsize=8, color="#a34700"
+            record.baseline, (x, y), xytext=(0, 8), ha="center", textcoords="offset points", fontsize=8, color="#a34700"
         )
     axes.set(xlabel=COST_LABELS[cost], ylabel="proxy accuracy (%)", title=f"{search.name}: {len(done)} trained architectures")
     axes.xaxis.set_major_formatter(EngFormatter())
+    axes.margins(0.06)
     axes.grid(color="#e4e7eb", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
