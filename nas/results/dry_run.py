@@ -17,7 +17,9 @@ from nas.units import count, duration
 
 DRAWS = 2000
 TRAINING_PASSES = 3  # a backward pass costs about two forward passes
-MACS_PER_CORE_SECOND = 12e9  # measured: hybrid.yaml's own trainings, bf16, one core with AVX-512; see experiments/first_search
+MACS_PER_CORE_SECOND = 18e9  # median over hybrid.yaml's trainings (11 to 27 for most): bf16, a busy core with AVX-512
+PROXY_DRAWS = 200
+DIGITS = 1438  # of the 1,797, a fifth is the test split
 
 
 def show_cost(name: str, architecture: Architecture, *, image_size: int, found: Cost, console: Console) -> None:
@@ -50,7 +52,7 @@ def show_space(search: Search, console: Console) -> None:
     console.print(_axes(search), highlight=False)
     if search.baselines:
         console.print(_baselines(search), highlight=False)
-    console.print(_estimate(search, [drawn[i] for i in able]), highlight=False)
+    console.print(_estimate(search, [drawn[i] for i in able] or drawn), highlight=False)
 
 
 def _limits(search: Search) -> str:
@@ -93,16 +95,18 @@ def _baselines(search: Search) -> Table:
     return table
 
 
-def _estimate(search: Search, able: list[Architecture]) -> str:
-    images = num_training_images(search.proxy)
+def _estimate(search: Search, drawn: list[Architecture]) -> str:
+    """What training the whole budget would take, for architectures such as `drawn`."""
+    recipe, images = search.proxy, num_images(search.proxy)
     if images is None:
         return "estimated cost: unknown until the data is read; the search shows an ETA after two trainings"
-    classes = search.proxy.classes or search.space.num_classes
-    macs = float(np.mean([cost(a, image_size=search.proxy.image_size, num_classes=classes).macs for a in able[:200]]))
-    total = search.search.trials * search.proxy.epochs * images * TRAINING_PASSES * macs
+    trained, judged = images
+    num_classes = recipe.classes or search.space.num_classes
+    macs = float(np.mean([cost(a, image_size=recipe.image_size, num_classes=num_classes).macs for a in drawn[:PROXY_DRAWS]]))
+    total = search.search.trials * recipe.epochs * (TRAINING_PASSES * trained + judged) * macs
     text = (
-        f"estimated cost: {search.search.trials} trainings of {search.proxy.epochs} epochs on {images:,} images, {count(macs)} "
-        f"MACs an image at {search.proxy.image_size} px: {count(total)} MACs"
+        f"estimated cost: {search.search.trials} trainings of {recipe.epochs} epochs on {trained:,} images, judged by {judged:,}, "
+        f"{count(macs)} MACs an image at {recipe.image_size} px: {count(total)} MACs"
     )
     cores = search.resources.workers or os.cpu_count() or 1
     if search.resources.gpu == 0:
@@ -110,12 +114,13 @@ def _estimate(search: Search, able: list[Architecture]) -> str:
     return f"{text}, if no rung stops a trial; the search shows a measured ETA"
 
 
-def num_training_images(recipe: Recipe) -> int | None:
-    """Images an epoch trains on, where that can be said without reading the data; None otherwise."""
-    share = 1 - recipe.validation_share
+def num_images(recipe: Recipe) -> tuple[int, int] | None:
+    """Images that an epoch trains on and is judged by, where that can be said without reading the data; None otherwise."""
     if recipe.data == "digits":
-        drawn = 1438 if recipe.images_per_class is None else 10 * recipe.images_per_class  # 1,797 less a fifth for the test
-        return round(drawn * share)
-    if recipe.images_per_class and recipe.classes:
-        return round(recipe.images_per_class * recipe.classes * share)
-    return None
+        drawn = DIGITS if recipe.images_per_class is None else 10 * recipe.images_per_class
+    elif recipe.images_per_class and recipe.classes:
+        drawn = recipe.images_per_class * recipe.classes
+    else:
+        return None
+    judged = round(drawn * recipe.validation_share)
+    return drawn - judged, judged
