@@ -102,11 +102,12 @@ def _estimate(search: Search, drawn: list[Architecture]) -> str:
         return "estimated cost: unknown until the data is read; the search shows an ETA after two trainings"
     trained, judged = images
     num_classes = recipe.classes or search.space.num_classes
-    macs = float(np.mean([cost(a, image_size=recipe.image_size, num_classes=num_classes).macs for a in drawn[:PROXY_DRAWS]]))
+    costs = [cost(a, image_size=recipe.image_size, num_classes=num_classes) for a in drawn[:PROXY_DRAWS]]
+    macs = float(np.mean([c.macs for c in costs]))
     total = search.search.trials * recipe.epochs * (TRAINING_PASSES * trained + judged) * macs
     text = (
-        f"estimated cost: {search.search.trials} trainings of {recipe.epochs} epochs on {trained:,} images, judged by {judged:,}, "
-        f"{count(macs)} MACs an image at {recipe.image_size} px: {count(total)} MACs"
+        f"estimated cost: {search.search.trials} trainings of {recipe.epochs} epochs on {trained:,} images, judged by "
+        f"{judged:,}, {count(macs)} MACs an image at {recipe.image_size} px: {count(total)} MACs"
     )
     cores = search.resources.workers or os.cpu_count() or 1
     if search.resources.gpu == 0:
