@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    "nas", "nas.errors", "nas.units", "nas.config",
+    "nas", "nas.errors", "nas.units", "nas.files", "nas.config",
     "nas.space", "nas.space.architecture", "nas.space.cost", "nas.space.counting", "nas.space.reference", "nas.space.printed",
     "nas.space.search_space", "nas.space.constraints",
     "nas.models", "nas.models.mixers", "nas.models.blocks", "nas.models.metaformer", "nas.models.reparam",

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from nas.errors import NasError
-from nas.search.folder import RunFolder, read_run, write_atomically
+from nas.files import replacing, write_whole
+from nas.search.folder import RunFolder, read_run
 from nas.search.record import Record, front
 from nas.search.settings import Search
 from nas.search.storage import read_records
@@ -44,8 +45,8 @@ def _row(record: Record) -> dict:
 def write(records: list[Record], search: Search, folder: RunFolder) -> None:
     """Write trials.csv, front.csv and, once a training was whole, front.png into the run's folder."""
     best = front(records, search)
-    write_atomically(folder.root / "trials.csv", frame(records).to_csv(index=False))
-    write_atomically(folder.root / "front.csv", frame(best).to_csv(index=False))
+    write_whole(folder.root / "trials.csv", frame(records).to_csv(index=False))
+    write_whole(folder.root / "front.csv", frame(best).to_csv(index=False))
     if any(r.accuracy is not None for r in records):
         draw(records, best, search, folder.root / "front.png")
 
@@ -93,5 +94,6 @@ def draw(records: list[Record], best: list[Record], search: Search, path: Path) 
     axes.grid(color="#e4e7eb", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
-    figure.savefig(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
     plt.close(figure)

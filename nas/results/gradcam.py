@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nas.errors import ConfigError, NasError
 from nas.results.lookup import trained_trial
-from nas.training.data import decode
+from nas.training.decoding import decode
 from nas.training.trained import TIMM_PREFIX, Network, cached_weights, described, folder_network, own_network, timm_network
 from nas.units import percent
 

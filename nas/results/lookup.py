@@ -86,8 +86,10 @@ def trained_folder(root: Path) -> Trained:
     """The weights that `nas retrain` left in `root`; NasError if it did not finish there."""
     from nas.training.data import read_manifest
 
+    if RunFolder(root).search_yaml.is_file():
+        raise NasError(f"{root}: is a search's folder. Say which network: --trial N, see `nas front {root}`.")
     if not (root / "result.json").is_file():
-        raise NasError(f"{root}: is neither a run (then give --trial N) nor a finished retraining: it holds no result.json.")
+        raise NasError(f"{root}: is neither a run nor a finished retraining: it holds neither search.yaml nor result.json.")
     result = json.loads(read_text(root / "result.json"))
     setup = result["setup"]
     provenance = {"accuracy": result["accuracy"], "split": "test", **setup, "versions": result["versions"]}
@@ -99,8 +101,3 @@ def trained_folder(root: Path) -> Trained:
         manifest.class_names,
         provenance,
     )
-
-
-def is_run(root: Path) -> bool:
-    """Whether `root` is a search's folder."""
-    return RunFolder(root).search_yaml.is_file()

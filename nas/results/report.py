@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from nas.errors import NasError
 from nas.results.front import frame, require_front, write
 from nas.search.folder import read_run
 from nas.search.pareto import pareto
@@ -29,10 +30,8 @@ def show_front(root: Path, console: Console, *, as_json: bool = False) -> None:
     best = front(records, search)
     try:
         write(records, search, folder)
-    except OSError as error:  # somebody else's run, say: its front can be looked at all the same
-        Console(stderr=True).print(
-            f"{root}: tables and picture could not be written: {error.strerror}", highlight=False, soft_wrap=True
-        )
+    except NasError as error:  # somebody else's run, say: its front can be looked at all the same
+        Console(stderr=True).print(f"nothing was written: {error}", highlight=False, soft_wrap=True)
     require_front(records, best, folder)
     if as_json:
         _print_json(best, console)

@@ -1,6 +1,5 @@
 """What lies in a run's folder, and whether a search may go on in it."""
 
-import os
 import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from nas import __version__
 from nas.config import dump_yaml, parse_yaml, read_text, validated
 from nas.errors import ConfigError, NasError
+from nas.files import write_whole
 from nas.search.settings import Search
 
 MAY_CHANGE = ("search.trials", "search.storage", "resources", "proxy.data")  # how much and where; the manifest says which data
@@ -62,7 +62,7 @@ def open_folder(root: Path, search: Search) -> RunFolder:
     _check_writable(folder.root)
     if not folder.search_yaml.exists():
         head = {"versions": versions(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_atomically(folder.search_yaml, dump_yaml({"run": head, **plain(search)}))
+        write_whole(folder.search_yaml, dump_yaml({"run": head, **plain(search)}))
     return folder
 
 
@@ -80,19 +80,6 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
         )
     data.pop("run", None)
     return folder, validated(Search, data, where=str(folder.search_yaml))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """`text` in the file `path`, whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def plain(search: Search) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from nas.errors import NasError
 from nas.search.decoding_bar import shown_decoding
-from nas.search.folder import RunFolder, open_folder, write_atomically
+from nas.search.folder import RunFolder, open_folder
 from nas.search.progress import Progress
 from nas.search.record import front
 from nas.search.settings import Search
@@ -59,7 +59,7 @@ def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder, conso
     with shown_decoding(console, image_size=size) as told:
         prepare(manifest, image_size=size, root=_data_root(settings), on_decoded=told)
     if not folder.manifest.exists():
-        write_atomically(folder.manifest, manifest.model_dump_json())
+        manifest.write(folder.manifest)
     folder.weights(0).parent.mkdir(exist_ok=True)
 
 

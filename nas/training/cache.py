@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from nas.config import Value
 from nas.errors import NasError
+from nas.files import replacing, writable, write_whole
 from nas.units import count
 
 BLOCK = 1024  # images copied at once: bounds the memory
@@ -63,14 +64,14 @@ def cached(path: Path, shape: Shape, make: Callable[[], Iterable[bytes]]) -> np.
 def discard_damaged(path: Path) -> None:
     """Reads every byte at `path`; a file that isn't what was written is made again when it is next asked for."""
     if not _is_whole(path):
-        with _one_message(path):
+        with writable(path):
             _seal_path(path).unlink(missing_ok=True)
 
 
 def check_room(num_bytes: int) -> None:
     """NasError where the cache's disk has less left than that."""
     folder = cache_folder()
-    with _one_message(folder):
+    with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
     if num_bytes > free:
@@ -85,7 +86,7 @@ class Scratch:
 
     def __init__(self, image_size: int):
         self.image_size, self._num_images = image_size, 0
-        with _one_message(cache_folder()):
+        with writable(cache_folder()):
             cache_folder().mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = tempfile.TemporaryFile(dir=cache_folder())  # noqa: SIM115  (closed in __exit__)
 
@@ -98,14 +99,14 @@ class Scratch:
 
     def add(self, pixels: bytes) -> int:
         """Keeps one image; its row."""
-        with _one_message(cache_folder()):
+        with writable(cache_folder()):
             self._file.write(pixels)
         self._num_images += 1
         return self._num_images - 1
 
     def rows(self, numbers: Sequence[int]) -> Iterator[bytes]:
         """The images in those rows, many at once."""
-        with _one_message(cache_folder()):
+        with writable(cache_folder()):
             self._file.flush()
         pixels = np.memmap(self._file, np.uint8, "r", shape=(self._num_images, self.image_size, self.image_size, 3))
         for start in range(0, len(numbers), BLOCK):
@@ -179,42 +180,17 @@ def _seal(path: Path) -> Seal | None:
 
 
 def _write_seal(path: Path, seal: Seal) -> None:
-    with replacing(_seal_path(path)) as temporary:
-        temporary.write_text(seal.model_dump_json())
+    write_whole(_seal_path(path), seal.model_dump_json())
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Waits until no other process makes `path`; a killed one's lock is free."""
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    with _one_message(path):
+    with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` in one step at the end; NasError where it can't be written."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with _one_message(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _one_message(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or error
-        raise NasError(f"{path}: must be writable, but: {why}. Free the disk or choose another folder.") from None

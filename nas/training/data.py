@@ -16,9 +16,9 @@ import numpy as np
 
 from nas.config import Value, parse_yaml, read_text, validated
 from nas.errors import ConfigError, NasError
-from nas.training.cache import Scratch, cache_folder, cached, check_room, discard_damaged, replacing
+from nas.files import write_whole
+from nas.training.cache import Scratch, cache_folder, cached, check_room, discard_damaged
 from nas.training.decoding import OnDecoded, decoded, silent
-from nas.training.decoding import decode as decode  # Grad-CAM asks for it here
 from nas.training.recipe import Recipe
 from nas.training.sources import Pool, Source, is_folder, open_source
 
@@ -67,8 +67,7 @@ class Manifest(Value):
 
     def write(self, path: Path) -> None:
         """The manifest as JSON; a half-written file is never seen."""
-        with replacing(path) as temporary:
-            temporary.write_text(self.model_dump_json())
+        write_whole(path, self.model_dump_json())
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from nas.config import Value, validated
 from nas.errors import Infeasible
+from nas.files import replacing
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
-from nas.training.data import Manifest, load, replacing
+from nas.training.data import Manifest, load
 from nas.training.loop import Diverged, Epoch, OnEpoch, fit, keep_going
 from nas.training.recipe import Recipe
 

@@ -13,8 +13,9 @@ from torch import nn
 from nas import __version__
 from nas.config import Value, dump_yaml, read_text, validated
 from nas.errors import NasError
+from nas.files import replacing, write_whole
 from nas.space.architecture import Architecture
-from nas.training.data import Images, Manifest, load, replacing
+from nas.training.data import Images, Manifest, load
 from nas.training.loop import Diverged, Epoch, OnEpoch, evaluate, fit, keep_going
 from nas.training.proxy import network, save_weights, with_stem_stride
 from nas.training.recipe import Recipe
@@ -80,7 +81,7 @@ def retrain(
         versions={"nas": __version__, "torch": torch.__version__, "timm": timm.__version__},
         setup=setup,
     )
-    _write(out / "result.json", result.model_dump_json(indent=1))
+    write_whole(out / "result.json", result.model_dump_json(indent=1))
     return result
 
 
@@ -175,19 +176,14 @@ def _saver(out: Path, setup: dict[str, Any]):
 
 
 def _write_setup(out: Path, architecture: Architecture, recipe: Recipe, manifest: Manifest) -> None:
-    _write(out / "architecture.json", json.dumps(architecture.to_dict(), indent=1))
-    _write(out / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")))
+    write_whole(out / "architecture.json", json.dumps(architecture.to_dict(), indent=1))
+    write_whole(out / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")))
     manifest.write(out / "manifest.json")
 
 
 def _write_curve(out: Path, curve: list[Epoch]) -> None:
     rows = [",".join(str(getattr(epoch, column)) for column in CURVE_COLUMNS) for epoch in curve]
-    _write(out / "curve.csv", "\n".join([",".join(CURVE_COLUMNS), *rows]) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text)
+    write_whole(out / "curve.csv", "\n".join([",".join(CURVE_COLUMNS), *rows]) + "\n")
 
 
 def device_name(device: str | torch.device) -> str:

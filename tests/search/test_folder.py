@@ -1,7 +1,7 @@
 import pytest
 
 from nas.errors import ConfigError, NasError
-from nas.search.folder import open_folder, plain, read_run, without_password, write_atomically
+from nas.search.folder import open_folder, plain, read_run, without_password
 
 
 def test_a_run_is_read_back_as_it_was_opened(tmp_path, tiny):
@@ -59,12 +59,3 @@ def test_a_password_is_never_written_down(tmp_path, tiny):
 @pytest.mark.parametrize("url", ["sqlite:///a.db", "postgresql://me@host/db"])
 def test_a_url_without_a_password_stays(url):
     assert without_password(url) == url
-
-
-def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "a"
-    write_atomically(path, "old")
-    with pytest.raises(TypeError):
-        write_atomically(path, 3)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from nas.errors import NasError
-from nas.training.cache import cache_folder, cached, discard_damaged, replacing
+from nas.files import replacing
+from nas.training.cache import cache_folder, cached, discard_damaged
 
 SHAPE = (5, 2, 2, 3)
 PIXELS = np.arange(60, dtype=np.uint8).reshape(SHAPE)

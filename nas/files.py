@@ -1,0 +1,39 @@
+"""Files that are written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nas.errors import NasError
+
+
+def write_whole(path: Path, text: str) -> None:
+    """`text` as the file `path`: a reader sees the old file or the new one, never half; NasError where it can't be written."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` in one step at the end; NasError where it can't be written."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with writable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """What keeps `path` from being written as one message."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise NasError(f"{path}: must be writable, but: {why}. Free the disk or choose another folder.") from None
