@@ -19,13 +19,18 @@ ORDER = [
     "nas.training.loss", "nas.training.trained", "nas.training.distill", "nas.training.loop", "nas.training.proxy",
     "nas.training.retrain",
     "nas.search", "nas.search.pareto", "nas.search.rungs", "nas.search.settings", "nas.search.folder", "nas.search.record",
-    "nas.search.storage", "nas.search.sampler", "nas.search.study", "nas.search.progress", "nas.search.tune",
-    "nas.search.decoding_bar", "nas.search.run",
+    "nas.search.storage", "nas.search.axes", "nas.search.front_sampler", "nas.search.sampler", "nas.search.study",
+    "nas.search.progress", "nas.search.tune", "nas.search.decoding_bar", "nas.search.run",
     "nas.results", "nas.results.dry_run", "nas.results.front", "nas.results.lookup", "nas.results.report", "nas.results.export",
     "nas.results.tables", "nas.results.timing", "nas.results.gradcam",
     "nas.cli", "nas.__main__",
 ]  # fmt: skip
-ONLY_IN = {"ray": {"nas.search.tune"}, "optuna": {"nas.search.storage", "nas.search.sampler", "nas.search.study"}}
+ONLY_IN = {
+    "ray": {"nas.search.tune"},
+    "optuna": {
+        "nas.search.storage", "nas.search.axes", "nas.search.front_sampler", "nas.search.sampler", "nas.search.study",
+    },
+}  # fmt: skip
 
 
 def _modules() -> dict[str, Path]:

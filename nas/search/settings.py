@@ -13,7 +13,7 @@ from nas.space.search_space import SearchSpace
 from nas.training.recipe import Proxy
 
 Objective = Literal["accuracy", "macs", "params", "activation_bytes"]
-Sampler = Literal["tpe", "random", "nsga2"]
+Sampler = Literal["tpe", "random", "nsga2", "front"]
 
 
 class SearchSettings(Value):
@@ -59,6 +59,8 @@ class Search(Value):
         costs = self.objectives[1:]
         if self.objectives[:1] != ("accuracy",) or len(costs) not in (1, 2) or len(set(costs)) != len(costs):
             raise broken("objectives", f"must be accuracy, then one or two different costs, but got {list(self.objectives)}")
+        if self.search.sampler == "front" and len(costs) != 1:
+            raise broken("search.sampler", f"front takes accuracy and one cost, but got {len(costs)} costs; use tpe or nsga2")
         for path, kind, names in (("baselines", "baseline", self.baselines), ("search.start", "design", self.search.start)):
             for name in names:
                 if name not in designs():

@@ -41,6 +41,7 @@ class Study:
     def __init__(self, search: Search, folder: RunFolder, *, manifest_hash: str):
         self.search, self.manifest_hash = search, manifest_hash
         self.exhausted = False
+        self._sampler = SAMPLERS[search.search.sampler](search)
         self._storage = open_storage(search, folder, create=True)
         with storage_errors(search, folder):
             self._study = self._open()
@@ -122,7 +123,7 @@ class Study:
         # The sampler is made anew for every question, from the seed and the number of questions before: a search that was
         # killed asks next what an unkilled one would.
         asked = sum(r.cause != UNPROPOSED for r in self._records.values())
-        self._study.sampler = SAMPLERS[self.search.search.sampler](self.search.search.seed * 1_000_003 + asked)
+        self._study.sampler = self._sampler(self.search.search.seed * 1_000_003 + asked)
         trial = self._study.ask()
         self._ids[trial.number] = trial._trial_id
         return trial

@@ -46,3 +46,8 @@ def test_a_setting_that_breaks_a_rule_is_refused_by_its_path(setting, message):
         read_search(TINY, settings=[setting])
     assert message in str(caught.value)
     assert str(TINY) in str(caught.value)
+
+
+def test_the_front_sampler_takes_one_cost_only(tiny):
+    with pytest.raises(ConfigError, match=r"search\.sampler: front takes accuracy and one cost, but got 2 costs"):
+        tiny("search.sampler=front", "objectives=[accuracy, macs, params]")

@@ -43,7 +43,7 @@ def told(study: Study) -> list[tuple]:
     return [(r.number, r.state, r.key, r.accuracy, r.cause) for r in study.records]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "front"])
 def test_a_search_trains_its_budget_once_each_and_within_the_constraints(opened, tiny, sampler):
     search = tiny("search.trials=30", f"search.sampler={sampler}")
     study = opened(search)
@@ -82,13 +82,18 @@ def test_start_points_are_the_nearest_affordable_architectures_to_the_designs(op
     assert [r.facts["start"] for r in study.records] == ["caformer_s18", "poolformer_s12"]
 
 
-def test_a_killed_search_trains_what_ran_again_under_its_old_number_and_asks_what_an_unkilled_one_would(tiny, tmp_path):
+@pytest.mark.parametrize("sampler", ["tpe", "front"])
+def test_a_killed_search_trains_what_ran_again_under_its_old_number_and_asks_what_an_unkilled_one_would(
+    tiny, tmp_path, sampler
+):
+    search = tiny("search.trials=20", f"search.sampler={sampler}")
+
     def study_in(name: str) -> Study:
-        return Study(tiny("search.trials=12"), open_folder(tmp_path / name, tiny("search.trials=12")), manifest_hash="feed")
+        return Study(search, open_folder(tmp_path / name, search), manifest_hash="feed")
 
     unkilled = study_in("whole")
     finish_all(unkilled)
-    for _ in range(12):  # a new driver for each proposal, killed once while it trained
+    for _ in range(20):  # a new driver for each proposal, killed once while it trained
         killed = study_in("killed")
         interrupted = killed.propose()
         again = study_in("killed")

@@ -1,0 +1,96 @@
+"""One axis of a space as a sampler that mutates and predicts sees it: choices, integers or a stretch of numbers."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
+LETTERS = 16  # more options than these are told apart by their order only
+STEPS = 16  # values of a stretch without steps that are looked at for an untried one
+
+
+class Axis(NamedTuple):
+    """The values of an axis: `options` in their order, or None for the stretch of numbers that `distribution` spans."""
+
+    distribution: BaseDistribution
+    options: Sequence | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is more than one value."""
+        return not self.distribution.single()
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` lies on the axis."""
+        if self.options is not None:
+            return value in self.options
+        return type(value) in (int, float) and self.distribution.low <= value <= self.distribution.high
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        """A value at random, uniform where the distribution is: on the logarithm of a logarithmic one."""
+        if self.options is not None:
+            return self.options[int(rng.integers(len(self.options)))]
+        return self.at(rng.random())
+
+    def other(self, value: Any, rng: np.random.Generator) -> Any:
+        """Another value: an adjacent number half of the time, else any."""
+        near = rng.random() < 0.5
+        if self.options is None:
+            return self.at(self.position(value) + 0.1 * rng.standard_normal()) if near else self.draw(rng)
+        here, last = self.options.index(value), len(self.options) - 1
+        if near and self.is_ordered:
+            there = here + (1 if rng.random() < 0.5 else -1)
+            return self.options[there if 0 <= there <= last else 2 * here - there]
+        there = int(rng.integers(last))
+        return self.options[there + (there >= here)]
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the options are numbers."""
+        return all(type(o) in (int, float) for o in self.options[:LETTERS])
+
+    def at(self, position: float) -> float | int:
+        """The value at a position between 0 and 1 of the stretch."""
+        low, high, step = self.distribution.low, self.distribution.high, self.distribution.step
+        position = min(max(position, 0.0), 1.0)
+        value = low * (high / low) ** position if self.distribution.log else low + (high - low) * position
+        if isinstance(self.distribution, IntDistribution):
+            return min(max(round(value), low), high)
+        return min(max(low + round((value - low) / step) * step if step else value, low), high)
+
+    def position(self, value: float) -> float:
+        """Where between 0 and 1 of the stretch `value` lies."""
+        low, high = self.distribution.low, self.distribution.high
+        if low == high:
+            return 0.0
+        return math.log(value / low) / math.log(high / low) if self.distribution.log else (value - low) / (high - low)
+
+    @property
+    def grid(self) -> Iterable[Any]:
+        """All values, or evenly spaced ones of a stretch."""
+        if self.options is not None:
+            return self.options
+        low, high, step = self.distribution.low, self.distribution.high, self.distribution.step
+        steps = round((high - low) / step) if step else STEPS
+        return dict.fromkeys(self.at(i / max(steps, 1)) for i in range(steps + 1))
+
+    def features(self, values: Sequence[Any | None]) -> np.ndarray:
+        """Order and, of few options, one column each; None, where the axis does not count, is -1 and no column."""
+        if self.options is None:
+            return np.array([[-1.0 if v is None else self.position(v)] for v in values])
+        code = {option: i for i, option in enumerate(self.options)} if len(self.options) <= LETTERS else None
+        index = code.get if code else self.options.index
+        order = np.array([-1 if v is None else index(v) for v in values])
+        columns = np.arange(len(self.options) if code and len(self.options) > 2 else 0)
+        return np.column_stack([order, order[:, None] == columns])  # (values, 1 + columns)
+
+
+def axis_of(distribution: BaseDistribution) -> Axis:
+    """The axis that Optuna's `distribution` describes."""
+    if isinstance(distribution, CategoricalDistribution):
+        return Axis(distribution, distribution.choices)
+    if isinstance(distribution, IntDistribution) and not distribution.log:
+        return Axis(distribution, range(distribution.low, distribution.high + 1, distribution.step))
+    return Axis(distribution, None)
