@@ -56,6 +56,8 @@ def _volume(points: np.ndarray, ideal: np.ndarray, nadir: np.ndarray) -> float:
 def read_table(name: str) -> Table:
     """A table by its name in SOURCES."""
     file, accuracy, macs = SOURCES[name]
+    if not (TABLES / file).is_file():
+        raise SystemExit(f"{TABLES / file} is missing; set NAS_TABLES to the folder that holds it")
     rows = pd.read_csv(TABLES / file, dtype={"arch": str})
     points = np.column_stack([100 - rows[accuracy], rows[macs]])
     front = points[pareto(points)]
