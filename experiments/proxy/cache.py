@@ -1,6 +1,6 @@
 """What listing and decoding a folder of images costs: the first time, checked before a search, opened by a trial.
 
-    PYTHONPATH=. python experiments/proxy/cache.py /tmp/data/tiny-imagenet-50
+    python experiments/proxy/cache.py DATA_FOLDER/tiny-imagenet-50
 
 Results and hardware: README.md beside this file.
 """
