@@ -1,6 +1,5 @@
 """What can be said before anything is trained: a design's cost, a space's size and spread, what a search would take."""
 
-import os
 import random
 
 import numpy as np
@@ -12,6 +11,7 @@ from nas.space.architecture import Architecture
 from nas.space.constraints import check_reachable, random_architecture
 from nas.space.cost import Cost, cost
 from nas.space.reference import design
+from nas.training.decoding import num_cores
 from nas.training.recipe import Recipe
 from nas.units import count, duration
 
@@ -109,7 +109,7 @@ def _estimate(search: Search, drawn: list[Architecture]) -> str:
         f"estimated cost: {search.search.trials} trainings of {recipe.epochs} epochs on {trained:,} images, judged by "
         f"{judged:,}, {count(macs)} MACs an image at {recipe.image_size} px: {count(total)} MACs"
     )
-    cores = search.resources.workers or os.cpu_count() or 1
+    cores = search.resources.workers or num_cores()
     if search.resources.gpu == 0:
         text += f", about {duration(total / MACS_PER_CORE_SECOND / cores)} on {cores} CPU cores"
     return f"{text}, if no rung stops a trial; the search shows a measured ETA"

@@ -32,6 +32,7 @@ from ray.tune.search import Searcher  # noqa: E402
 
 from nas.errors import NasError  # noqa: E402
 from nas.space.architecture import Architecture  # noqa: E402
+from nas.training.decoding import num_cores  # noqa: E402
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.search.folder import RunFolder
@@ -202,7 +203,7 @@ def _local_cpus(resources: "Resources") -> int:
     """What Ray may hand out on this machine: what the asked-for workers need, else the cores this process may use."""
     if resources.workers:
         return math.ceil(resources.workers * resources.cpu)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return num_cores()
 
 
 def check_address(address: str | None) -> None:

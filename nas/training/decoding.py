@@ -70,7 +70,7 @@ def _decoded(names: Sequence[str], read: Read, size: int) -> Iterator[Decoded]:
 
 def _on_all_cores(names: Sequence[str], read: Read, size: int) -> Iterator[Decoded]:
     with _executor(read) as workers:
-        running, ahead = deque(), AHEAD * _cores()
+        running, ahead = deque(), AHEAD * num_cores()
         try:
             for start in range(0, len(names), CHUNK):
                 running.append(workers.submit(_chunk, names[start : start + CHUNK], read, size))
@@ -90,16 +90,16 @@ def _on_all_cores(names: Sequence[str], read: Read, size: int) -> Iterator[Decod
 def _executor(read: Read) -> Executor:
     """Processes, because decoding a small image holds Python's lock; threads for a data set that lives in this process."""
     if not isinstance(read, partial):
-        return ThreadPoolExecutor(_cores())
+        return ThreadPoolExecutor(num_cores())
     # spawned: a fork of a process in which torch or ray run threads may wait for ever for a lock that one of them held
-    return ProcessPoolExecutor(_cores(), mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_driver)
+    return ProcessPoolExecutor(num_cores(), mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_driver)
 
 
 def _leave_interrupts_to_the_driver() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _cores() -> int:
+def num_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
