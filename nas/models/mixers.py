@@ -2,7 +2,7 @@
 
 Each is made as `MIXERS[stage.mixer](stage, side=.., activation=..)` from the stage's own options, the side of the stage's
 square map and the class of its activation. All keep the shape `(B, C, H, W)`, attention keeps `(B, N, C)`.
-The exporter copies this file into the model it writes, so it imports nothing of the package.
+The exporter copies this file into the model it writes, so it imports only its neighbour.
 """
 
 from typing import TYPE_CHECKING
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from nas.models.operators import attend, average, filtered
 
 if TYPE_CHECKING:
     from nas.space.architecture import Stage
@@ -20,10 +22,10 @@ class Pooling(nn.Module):
 
     def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
         super().__init__()
-        self.pool = nn.AvgPool2d(stage.pool_size, stride=1, padding=stage.pool_size // 2, count_include_pad=False)
+        self.size = stage.pool_size
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(x) - x
+        return average(x, self.size) - x
 
 
 class RandomMixing(nn.Module):
@@ -54,7 +56,7 @@ class DepthwiseConv(nn.Module):
 
     def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
         super().__init__()
-        self.conv = depthwise(stage.width, kernel_size=stage.kernel_size)
+        self.conv = Depthwise(stage.width, kernel_size=stage.kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
@@ -68,7 +70,7 @@ class SepConv(nn.Module):
         hidden = int(stage.expansion * stage.width)
         self.pwconv1 = nn.Conv2d(stage.width, hidden, kernel_size=1, bias=False)
         self.act1 = activation()
-        self.dwconv = depthwise(hidden, kernel_size=stage.kernel_size)
+        self.dwconv = Depthwise(hidden, kernel_size=stage.kernel_size)
         self.pwconv2 = nn.Conv2d(hidden, stage.width, kernel_size=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x).unflatten(2, (3, -1, self.head_dim))  # (B, N, 3, heads, head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, head_dim)
-        x = F.scaled_dot_product_attention(q, k, v)
+        x = attend(q, k, v)
         return self.proj(x.transpose(1, 2).flatten(2))  # (B, N, C)
 
 
@@ -103,9 +105,14 @@ class Affine(nn.Module):
         return self.affine(x) - x
 
 
-def depthwise(width: int, *, kernel_size: int) -> nn.Conv2d:
+class Depthwise(nn.Conv2d):
     """A bias-free convolution of each channel for itself that keeps `(B, C, H, W)`."""
-    return nn.Conv2d(width, width, kernel_size, padding=kernel_size // 2, groups=width, bias=False)
+
+    def __init__(self, width: int, *, kernel_size: int):
+        super().__init__(width, width, kernel_size, padding=kernel_size // 2, groups=width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return filtered(x, self.weight)
 
 
 MIXERS = {

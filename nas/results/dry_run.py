@@ -101,13 +101,13 @@ def _estimate(search: Search, drawn: list[Architecture]) -> str:
     if images is None:
         return "estimated cost: unknown until the data is read; the search shows an ETA after two trainings"
     trained, judged = images
-    num_classes = recipe.classes or search.space.num_classes
-    costs = [cost(a, image_size=recipe.image_size, num_classes=num_classes) for a in drawn[:PROXY_DRAWS]]
+    num_classes = recipe.num_classes or search.space.num_classes
+    costs = [cost(a, image_size=recipe.full_size, num_classes=num_classes) for a in drawn[:PROXY_DRAWS]]
     macs = float(np.mean([c.macs for c in costs]))
     total = search.search.trials * recipe.epochs * (TRAINING_PASSES * trained + judged) * macs
     text = (
         f"estimated cost: {search.search.trials} trainings of {recipe.epochs} epochs on {trained:,} images, judged by "
-        f"{judged:,}, {count(macs)} MACs an image at {recipe.image_size} px: {count(total)} MACs"
+        f"{judged:,}, {count(macs)} MACs an image at {recipe.full_size} px: {count(total)} MACs"
     )
     cores = search.resources.workers or num_cores()
     if search.resources.gpu == 0:
@@ -119,8 +119,8 @@ def num_images(recipe: Recipe) -> tuple[int, int] | None:
     """Images that an epoch trains on and is judged by, where that can be said without reading the data; None otherwise."""
     if recipe.data == "digits":
         drawn = DIGITS if recipe.images_per_class is None else 10 * recipe.images_per_class
-    elif recipe.images_per_class and recipe.classes:
-        drawn = recipe.images_per_class * recipe.classes
+    elif recipe.images_per_class and recipe.num_classes:
+        drawn = recipe.images_per_class * recipe.num_classes
     else:
         return None
     judged = round(drawn * recipe.validation_share)

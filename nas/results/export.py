@@ -18,14 +18,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nas.errors import NasError
-from nas.models import blocks, metaformer, mixers
+from nas.models import blocks, metaformer, mixers, operators
 from nas.models.metaformer import MetaFormer, build
 from nas.models.reparam import merge, why_not
 from nas.space.architecture import Architecture
 from nas.space.cost import cost
 from nas.units import count, percent
 
-SOURCES = (mixers, blocks, metaformer)
+SOURCES = (operators, mixers, blocks, metaformer)
 SHOWN = 5  # keys named in a message
 
 

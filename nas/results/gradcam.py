@@ -87,7 +87,7 @@ def load(checkpoint: str) -> Network:
     run, colon, number = checkpoint.rpartition(":")
     if colon and number.isdigit():
         trained = trained_trial(Path(run), int(number))
-        size = trained.recipe.image_size
+        size = trained.recipe.full_size
         return Network(
             own_network(trained.architecture, trained.weights, image_size=size), size, class_names=trained.class_names
         )

@@ -55,7 +55,7 @@ def trial_of(run: Path, number: int) -> Record:
 def trained_trial(run: Path, number: int) -> Trained:
     """The proxy weights of a complete trial; NasError with the way out if it failed or its weights were not kept."""
     from nas.training.data import read_manifest
-    from nas.training.proxy import with_stem_stride
+    from nas.training.proxy import as_trained
 
     folder, search = read_run(run)
     record = trial_of(run, number)
@@ -78,7 +78,7 @@ def trained_trial(run: Path, number: int) -> Trained:
         "recipe": search.proxy.model_dump(mode="json"),
         **{name: record.facts[name] for name in ("seed", "manifest", "versions")},
     }
-    architecture = with_stem_stride(record.architecture, search.proxy.stem_stride)
+    architecture = as_trained(record.architecture, search.proxy)
     return Trained(architecture, weights, search.proxy, manifest.class_names, provenance)
 
 

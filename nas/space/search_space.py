@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationError, create_model, mode
 
 from nas.config import Value, broken
 from nas.errors import Infeasible
-from nas.space.architecture import Architecture, Stage, is_active
+from nas.space.architecture import FIXED_RESOLUTION, Architecture, Stage, is_active
 from nas.space.cost import Cost, cost, feature_sides
 
 Choose = Callable[[str, tuple], Any]
@@ -109,6 +109,12 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
         """Every open choice by name (`head`, `stage2.mixer`): what a sampler has to decide."""
         staged = {f"stage{n}.{f}": o for n, axes in self._stage_axes.items() for f, o in axes.items()}
         return {name: options for name, options in {**self._network_axes, **staged}.items() if len(options) > 1}
+
+    @property
+    def needs_fixed_resolution(self) -> bool:
+        """Whether some of its architectures have weights that belong to positions."""
+        stages = self._stage_axes.values()
+        return any({*FIXED_RESOLUTION} & {*axes["mixer"]} or True in axes.get("position_embedding", ()) for axes in stages)
 
     def draw(self, choose: Choose) -> Architecture:
         """The architecture that `choose(name, options) -> option` decides; it is asked for open and active choices only."""

@@ -1,5 +1,8 @@
 """Batch augmentation on the device: whole batches of uint8 pixels in, normalised images out, all seeded."""
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,19 +13,38 @@ from nas.training.recipe import Recipe
 
 ERASED_AREA = (0.02, 1 / 3)  # share of the image, arXiv:1708.04896, section 4.2
 ERASED_ASPECT = (0.3, 1 / 0.3)  # height over width, likewise
+CROP_ASPECT = (3 / 4, 4 / 3)  # width over height, arXiv:1409.4842, section 6
 
 
-def augment(pixels: Tensor, recipe: Recipe, *, generator: torch.Generator) -> tuple[Tensor, float]:
-    """Normalised images `(B, 3, H, W)` from uint8 pixels `(B, H, W, 3)`, and the share that each image has in what it became.
+class Mixed(NamedTuple):
+    """A batch of which each image is blended with, or partly covered by, the one at its place in the reversed batch."""
 
-    The share is 1 without mixup; with it, the rest belongs to the image that stands there in the reversed batch. The generator
-    lives on the pixels' device; the same state draws the same batch.
+    images: Tensor
+    """Normalised, `(B, 3, H, W)`."""
+    share: float
+    """Of each image in what it became; 1 where nothing is mixed."""
+
+
+def augment(pixels: Tensor, recipe: Recipe, *, image_size: int, generator: torch.Generator) -> Mixed:
+    """Normalised images of side `image_size` from uint8 pixels `(B, H, W, 3)`, mixed if the recipe mixes.
+
+    The generator lives on the pixels' device; the same state draws the same batch.
     """
-    pixels = moved(pixels, padding=recipe.crop_padding, flip=recipe.flip, generator=generator)
-    images = normalised(pixels, channels_last=recipe.channels_last)
+    if recipe.crop_scale is None:
+        pixels = moved(pixels, padding=recipe.crop_padding, flip=recipe.flip, generator=generator)
+        images = resized(normalised(pixels, channels_last=recipe.channels_last), image_size)
+    else:
+        images = cropped(pixels, recipe, image_size=image_size, generator=generator)
     if recipe.random_erasing:
         images = erased(images, probability=recipe.random_erasing, generator=generator)
-    return mixed(images, alpha=recipe.mixup, generator=generator) if recipe.mixup else (images, 1.0)
+    return mixed(images, recipe, generator=generator)
+
+
+def resized(images: Tensor, image_size: int) -> Tensor:
+    """Images `(B, 3, H, W)` brought to that side, smoothed where they shrink."""
+    if images.shape[-1] == image_size:
+        return images
+    return functional.interpolate(images, size=(image_size, image_size), mode="bilinear", antialias=True)
 
 
 def normalised(pixels: Tensor, *, channels_last: bool = True) -> Tensor:
@@ -49,6 +71,27 @@ def moved(pixels: Tensor, *, padding: int, flip: bool, generator: torch.Generato
     return pixels[each, rows[:, :, None], columns[:, None, :]]  # (B, H, W, 3)
 
 
+def cropped(pixels: Tensor, recipe: Recipe, *, image_size: int, generator: torch.Generator) -> Tensor:
+    """A random part of each image, brought to side `image_size` and normalised: `(B, 3, image_size, image_size)`.
+
+    Its area and shape follow `crop_scale`; it may reach `crop_padding` pixels out of the image, where all is black.
+    """
+    chance, area, aspect, down, right = _uniform(5, len(pixels), like=pixels, generator=generator)  # each (B,)
+    area = torch.lerp(*map(area.new_tensor, recipe.crop_scale), area)
+    aspect = torch.lerp(*(area.new_tensor(bound).log() for bound in CROP_ASPECT), aspect).exp()
+    padding = 4 * [recipe.crop_padding]
+    images = functional.pad(pixels.permute(0, 3, 1, 2).float(), padding)  # (B, 3, H + 2 padding, W + 2 padding)
+    inner = pixels.shape[1] / images.shape[2]
+    tall, wide = ((x.sqrt().clamp(max=1) * inner) for x in (area / aspect, area * aspect))  # shares of the padded sides
+    mirror = torch.where(chance < 0.5, -1.0, 1.0) if recipe.flip else torch.ones_like(chance)
+    zero = torch.zeros_like(chance)
+    rows = [mirror * wide, zero, (2 * right - 1) * (1 - wide), zero, tall, (2 * down - 1) * (1 - tall)]
+    theta = torch.stack(rows, dim=1).view(-1, 2, 3)  # (B, 2, 3)
+    grid = functional.affine_grid(theta, [len(pixels), 3, image_size, image_size], align_corners=False)
+    images = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)  # (B, 3, image_size, image_size)
+    return normalised(images.permute(0, 2, 3, 1), channels_last=recipe.channels_last)
+
+
 def erased(images: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
     """A random rectangle of some images set to the mean colour, 0 after normalising; `(B, 3, H, W)` is kept."""
     number, _, height, width = images.shape
@@ -67,11 +110,36 @@ def _span(start: Tensor, length: Tensor, side: int) -> Tensor:
     return (centres >= start[:, None]) & (centres < (start + length)[:, None])
 
 
-def mixed(images: Tensor, *, alpha: float, generator: torch.Generator) -> tuple[Tensor, float]:
-    """The batch blended with itself in reverse, and the share of the first; one share a batch. arXiv:1710.09412, equation 1."""
+def mixed(images: Tensor, recipe: Recipe, *, generator: torch.Generator) -> Mixed:
+    """The batch mixed with itself in reverse, by one share for all of it; as it is where the recipe mixes nothing."""
+    ways = [(way, alpha) for way, alpha in ((blended, recipe.mixup), (covered, recipe.cutmix)) if alpha]
+    if not ways:
+        return Mixed(images, 1.0)
     seed = int(torch.randint(2**31, (), device=images.device, generator=generator))  # torch draws no beta from a generator
-    share = float(np.random.default_rng(seed).beta(alpha, alpha))
-    return images.lerp(images.flip(0), 1 - share), share
+    rng = np.random.default_rng(seed)
+    way, alpha = ways[rng.integers(len(ways))]
+    return way(images, float(rng.beta(alpha, alpha)), rng)
+
+
+def blended(images: Tensor, share: float, rng: np.random.Generator) -> Mixed:
+    """The mean of each image and its partner, weighted by the share. arXiv:1710.09412, equation 1."""
+    return Mixed(images.lerp(images.flip(0), 1 - share), share)
+
+
+def covered(images: Tensor, share: float, rng: np.random.Generator) -> Mixed:
+    """A rectangle of 1 - share of each image shows its partner, less where the border cuts it. arXiv:1905.04899, equation 2."""
+    height, width = images.shape[2:]
+    side = math.sqrt(1 - share)
+    top, bottom = _cut(rng.uniform(), side, height)
+    left, right = _cut(rng.uniform(), side, width)
+    images = images.clone(memory_format=torch.preserve_format)
+    images[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
+    return Mixed(images, 1 - (bottom - top) * (right - left) / (height * width))
+
+
+def _cut(centre: float, length: float, side: int) -> tuple[int, int]:
+    """First and last-but-one pixel of a piece around `centre`, both shares of `side`."""
+    return max(0, round((centre - length / 2) * side)), min(side, round((centre + length / 2) * side))
 
 
 def _uniform(*shape: int, like: Tensor, generator: torch.Generator) -> Tensor:

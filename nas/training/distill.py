@@ -78,12 +78,14 @@ def loss_of(recipe: Recipe, student: nn.Module, *, device: torch.device) -> Loss
     """What the recipe minimises; ConfigError where there is no such teacher, Infeasible where the student can't follow it."""
     if recipe.distillation is None:
         return labels_only(recipe)
-    image = torch.zeros(1, 3, recipe.image_size, recipe.image_size, device=device)
-    ours = _answer(student, image)
-    teacher = teacher_of(recipe, num_classes=ours.logits[1]).to(device)
+    sizes = sorted({recipe.size_at(1), recipe.full_size})
+    images = [torch.zeros(1, 3, size, size, device=device) for size in sizes]
+    ours = [_answer(student, image) for image in images]
+    teacher = teacher_of(recipe, num_classes=ours[0].logits[1]).to(device)
     if recipe.channels_last:
         teacher = teacher.to(memory_format=torch.channels_last)
-    _check(ours, _teachers_answer(teacher, image, recipe), recipe)
+    for answer, image in zip(ours, images, strict=True):
+        _check(answer, _teachers_answer(teacher, image, recipe), recipe)
     return Distilled(recipe, teacher)
 
 
@@ -93,7 +95,7 @@ def teacher_of(recipe: Recipe, *, num_classes: int) -> nn.Module:
     try:
         with torch.random.fork_rng(devices=[]):  # a network draws weights before it is given its own
             network = load_network(
-                settings.teacher, weights=settings.weights, image_size=recipe.image_size, num_classes=num_classes
+                settings.teacher, weights=settings.weights, image_size=recipe.full_size, num_classes=num_classes
             )
     except ConfigError as error:
         raise ConfigError(f"distillation.teacher: {error}") from None
@@ -135,7 +137,7 @@ def _teachers_answer(teacher: nn.Module, image: Tensor, recipe: Recipe) -> _Answ
         return _answer(teacher, image)
     except (RuntimeError, ValueError, AssertionError) as error:  # a size that it was not made for; timm raises all three
         raise ConfigError(
-            f"distillation.teacher: {recipe.distillation.teacher} must take images of {recipe.image_size} px, but: "
+            f"distillation.teacher: {recipe.distillation.teacher} must take images of {image.shape[-1]} px, but: "
             f"{' '.join(str(error).split())[:300].rstrip('.')}. Choose another teacher, or image_size."
         ) from None
 

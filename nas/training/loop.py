@@ -3,8 +3,10 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.config import Value
+from nas.errors import NasError
+from nas.models.mixers import MIXERS
 from nas.training.augment import augment, normalised
 from nas.training.data import Images
 from nas.training.distill import loss_of
@@ -21,6 +25,8 @@ from nas.training.recipe import Recipe
 FUSED = ("adamw", "sgd")  # torch's own; fused AdamW is 1 to 13 % of a training step faster on CPU, more on a GPU
 CHECK_EVERY = 16  # steps between two looks at the loss: each one waits for a GPU
 EVALUATION_BATCH = 256
+SMALLEST_PIECE = 2  # images: batch norm has nothing to norm by in one
+ALLOCATION_SIGNS = ("out of memory", "can't allocate memory", "could not allocate", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class Epoch(Value):
@@ -33,11 +39,18 @@ class Epoch(Value):
     loss: float | None
     """Mean cross-entropy on the validation images, without smoothing."""
     train_loss: float
-    """Mean over the epoch's steps, with augmentation and smoothing; with a teacher's share where the recipe has one."""
+    """Mean over the epoch's steps, with augmentation and smoothing; with a teacher's share where the recipe has one. Times
+    `steps` it is the sum by which arXiv:2006.04492 ranks architectures."""
     lr: float
     """At the epoch's last step."""
     seconds: float
     """Training and validation together."""
+    steps: int
+    """Updates of the weights."""
+    pieces: int = 1
+    """Parts that a batch was cut into because memory did not suffice for it whole; their gradients are added up."""
+    retried: str | None = None
+    """Why the training was begun again at a lower rate; None at the first attempt."""
 
 
 class Diverged(Exception):
@@ -84,7 +97,8 @@ def fit(
     """
     training = _Training(model, recipe, device=torch.device(device))
     curve = training.restore(state) if state else []
-    with torch.random.fork_rng(devices=[training.device] if training.device.type == "cuda" else []):
+    generators = torch.random.fork_rng(devices=[training.device] if training.device.type == "cuda" else [])
+    with generators, _compiling(recipe):
         for number in range(len(curve) + 1, recipe.epochs + 1):
             curve.append(training.run_epoch(number, train, validation, seed=seed))
             if save is not None:
@@ -93,6 +107,21 @@ def fit(
                 break
     training.finish()
     return curve
+
+
+@contextmanager
+def _compiling(recipe: Recipe) -> Iterator[None]:
+    """Turns what torch.compile has to say of this machine into a NasError."""
+    if not recipe.compile:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        why = " ".join(str(error).split())[:300]
+        raise NasError(f"compile: torch.compile can't do its work here: {why}. Mend this, or set compile: false.") from None
 
 
 class _Training:
@@ -105,6 +134,8 @@ class _Training:
         self.optimizer = optimizer(self.model, recipe)
         self.ema = ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         self.loss = loss_of(recipe, self.model, device=device)
+        self.trained = torch.compile(self.model) if recipe.compile else self.model
+        self.pieces = 1
 
     @property
     def measured(self) -> nn.Module:
@@ -112,29 +143,31 @@ class _Training:
         return self.ema.module if self.ema else self.model
 
     def run_epoch(self, number: int, train: Images, validation: Images | None, *, seed: int) -> Epoch:
-        started = time.perf_counter()
+        started, steps = time.perf_counter(), num_steps(len(train.labels), self.recipe)
         torch.manual_seed(_mixed_seed(seed, number))  # drop path and dropout draw from torch's own generator
-        train_loss = self._train(number, train, seed=seed)
+        train_loss = self._train(number, train, steps, seed=seed)
         score = evaluate(self.measured, validation, self.recipe, device=self.device) if validation is not None else None
         if score is not None and not math.isfinite(score.loss):
-            raise Diverged(score.loss, number, num_steps(len(train.labels), self.recipe))
+            raise Diverged(score.loss, number, steps)
         return Epoch(
             epoch=number,
             accuracy=score and score.accuracy,
             loss=score and score.loss,
             train_loss=train_loss,
-            lr=self.optimizer.param_groups[0]["lr"],
+            lr=self.recipe.lr * lr_share(number * steps, steps, self.recipe),
             seconds=round(time.perf_counter() - started, 3),
+            steps=steps,
+            pieces=self.pieces,
         )
 
-    def _train(self, number: int, train: Images, *, seed: int) -> float:
+    def _train(self, number: int, train: Images, steps: int, *, seed: int) -> float:
         """One pass over the training images; the mean loss."""
         self.model.train()
-        steps, losses, checked = num_steps(len(train.labels), self.recipe), [], 0
-        for step, batch in enumerate(self._batches(train, steps, seed=_mixed_seed(seed, number)), start=1):
+        losses, checked = [], 0
+        for step, batch in enumerate(self._batches(number, train, steps, seed=_mixed_seed(seed, number)), start=1):
             position = (number - 1) * steps + step
             for group in self.optimizer.param_groups:
-                group["lr"] = self.recipe.lr * lr_share(position, steps, self.recipe)
+                group["lr"] = self.recipe.lr * group["lr_scale"] * lr_share(position, steps, self.recipe)
             losses.append(self._step(batch))
             if self.ema:
                 self.ema.update(self.model, step=position)
@@ -143,21 +176,38 @@ class _Training:
                 checked = step
         return float(torch.stack(losses).mean())
 
-    def _batches(self, train: Images, steps: int, *, seed: int) -> Iterator[Batch]:
-        generator = torch.Generator(self.device).manual_seed(seed)
+    def _batches(self, number: int, train: Images, steps: int, *, seed: int) -> Iterator[Batch]:
+        generator, size = torch.Generator(self.device).manual_seed(seed), self.recipe.size_at(number)
         order = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(seed))
         for chosen in order.tensor_split(steps):
             pixels, labels = (torch.from_numpy(part[chosen.numpy()]).to(self.device) for part in train)
-            yield Batch(*augment(pixels, self.recipe, generator=generator), labels)
+            mixed = augment(pixels, self.recipe, image_size=size, generator=generator)
+            yield Batch(*mixed, labels, partners=labels.flip(0))
 
     def _step(self, batch: Batch) -> Tensor:
-        with autocast(self.device, self.recipe):
-            loss = self.loss(self.model, batch)
-        self.optimizer.zero_grad()
-        loss.backward()
+        while (loss := self._gradients(batch)) is None:
+            self.pieces *= 2
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
         if self.recipe.clip_grad:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
         self.optimizer.step()
+        return loss
+
+    def _gradients(self, batch: Batch) -> Tensor | None:
+        """The batch's loss, its gradient added up piece by piece; None where smaller pieces may fit into memory."""
+        self.optimizer.zero_grad()
+        try:
+            return torch.stack([self._piece(piece, len(batch.labels)) for piece in batch.pieces(self.pieces)]).sum()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or len(batch.labels) < 2 * self.pieces * SMALLEST_PIECE:
+                raise
+            return None
+
+    def _piece(self, piece: Batch, whole: int) -> Tensor:
+        with autocast(self.device, self.recipe):
+            loss = self.loss(self.trained, piece) * (len(piece.labels) / whole)
+        loss.backward()
         return loss.detach()
 
     def state(self, curve: list[Epoch]) -> dict[str, Any]:
@@ -174,7 +224,9 @@ class _Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
             self.ema.module.load_state_dict(state["ema"])
-        return [Epoch(**epoch) for epoch in state["curve"]]
+        curve = [Epoch(**epoch) for epoch in state["curve"]]
+        self.pieces = curve[-1].pieces
+        return curve
 
     def finish(self) -> None:
         if self.ema:
@@ -188,6 +240,11 @@ def _check(losses: list[Tensor], epoch: int, before: int) -> None:
     for step, loss in enumerate(values, start=before + 1):
         if not math.isfinite(loss):
             raise Diverged(loss, epoch, step)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory did not suffice; torch's CPU allocator says so with a plain RuntimeError."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in ALLOCATION_SIGNS)
 
 
 def _mixed_seed(seed: int, epoch: int) -> int:
@@ -210,9 +267,30 @@ def lr_share(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
 
 
 def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """timm's optimiser of that name; timm leaves biases, norms and scales (one dimension) out of the weight decay."""
+    """timm's optimiser of that name; timm leaves biases, norms and scales (one dimension) out of the weight decay.
+
+    Each of its groups has its factor on the learning rate under timm's name for it, `lr_scale`.
+    """
     fused = {"fused": True} if recipe.optimizer in FUSED else {}
-    return create_optimizer_v2(model, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)
+    made = create_optimizer_v2(model, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)
+    factors = _lr_factors(model, recipe)
+    made.param_groups = [part for group in made.param_groups for part in _by_factor(group, factors)]
+    return made
+
+
+def _by_factor(group: dict[str, Any], factors: dict[Tensor, float]) -> list[dict[str, Any]]:
+    """A group of an optimiser in one part for each factor on the learning rate."""
+    parts: dict[float, list[Tensor]] = {}
+    for weight in group["params"]:
+        parts.setdefault(factors.get(weight, 1.0), []).append(weight)
+    return [{**group, "params": weights, "lr_scale": factor} for factor, weights in parts.items()]
+
+
+def _lr_factors(model: nn.Module, recipe: Recipe) -> dict[Tensor, float]:
+    """By weight of a block whose token mixer the recipe names, the factor on its learning rate."""
+    kinds = {MIXERS[name]: factor for name, factor in recipe.mixer_lr.items()}
+    blocks = [block for block in model.modules() if type(getattr(block, "token_mixer", None)) in kinds]
+    return {weight: kinds[type(block.token_mixer)] for block in blocks for weight in block.parameters()}
 
 
 def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:
@@ -232,16 +310,26 @@ def computes_in_bf16(device: torch.device) -> bool:
 @torch.inference_mode()
 def evaluate(model: nn.Module, images: Images, recipe: Recipe, *, device: str | torch.device = "cpu") -> Score:
     """Accuracy and loss of a network on images as they are, nothing drawn."""
-    device = torch.device(device)
+    device, number = torch.device(device), len(images.labels)
     model.eval()
-    right, right5, loss = 0, 0, 0.0
-    for start in range(0, len(images.labels), EVALUATION_BATCH):
-        pixels, labels = (torch.from_numpy(part[start : start + EVALUATION_BATCH].copy()).to(device) for part in images)
-        with autocast(device, recipe):
-            logits = model(normalised(pixels, channels_last=recipe.channels_last))
-        logits = logits.float()  # (B, num_classes)
-        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]  # (B, 5)
-        right, right5 = right + int(best[:, 0].sum()), right5 + int(best.sum())
-        loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
-    number = len(images.labels)
-    return Score(right / number, right5 / number, loss / number)
+    sums, done, size = np.zeros(3), 0, EVALUATION_BATCH
+    while done < number:
+        part = Images(*(array[done : done + size] for array in images))
+        try:
+            sums += _judged(model, part, recipe, device)
+            done += size
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or size == 1:
+                raise
+            size //= 2
+    return Score(*(sums / number).tolist())
+
+
+def _judged(model: nn.Module, images: Images, recipe: Recipe, device: torch.device) -> tuple[float, float, float]:
+    """How many images are right, how many among the five likeliest classes, and the sum of their losses."""
+    pixels, labels = (torch.from_numpy(part.copy()).to(device) for part in images)
+    with autocast(device, recipe):
+        logits = model(normalised(pixels, channels_last=recipe.channels_last))
+    logits = logits.float()  # (B, num_classes)
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]  # (B, 5)
+    return float(best[:, 0].sum()), float(best.sum()), float(functional.cross_entropy(logits, labels, reduction="sum"))

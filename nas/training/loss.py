@@ -15,9 +15,16 @@ class Batch(NamedTuple):
     images: Tensor
     """Normalised and augmented, `(B, 3, H, W)`."""
     share: float
-    """Of each image in what it became; the rest belongs to the image that stands there in the reversed batch."""
+    """Of each image in what it became; the rest is its partner's."""
     labels: Tensor
-    """int64 `(B,)`, of the batch before it was mixed."""
+    """int64 `(B,)`, of the images before they were mixed."""
+    partners: Tensor
+    """int64 `(B,)`, of the images that they were mixed with."""
+
+    def pieces(self, number: int) -> "list[Batch]":
+        """The batch in so many parts of nearly equal size."""
+        parts = zip(*(tensor.tensor_split(number) for tensor in (self.images, self.labels, self.partners)), strict=True)
+        return [Batch(images, self.share, labels, partners) for images, labels, partners in parts]
 
 
 Loss = Callable[[nn.Module, Batch], Tensor]
@@ -34,7 +41,7 @@ def label_loss(logits: Tensor, batch: Batch, recipe: Recipe) -> Tensor:
     loss = _cross_entropy(logits, batch.labels, recipe)
     if batch.share == 1:
         return loss
-    return batch.share * loss + (1 - batch.share) * _cross_entropy(logits, batch.labels.flip(0), recipe)
+    return batch.share * loss + (1 - batch.share) * _cross_entropy(logits, batch.partners, recipe)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,11 +15,11 @@ from nas.files import replacing
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
-from nas.training.data import Manifest, load
-from nas.training.loop import Diverged, Epoch, OnEpoch, fit, keep_going
+from nas.training.data import Images, Manifest, load
+from nas.training.loop import Diverged, Epoch, OnEpoch, fit, is_out_of_memory, keep_going
 from nas.training.recipe import Recipe
 
-ALLOCATION_SIGNS = ("out of memory", "can't allocate memory", "could not allocate", "CUBLAS_STATUS_ALLOC_FAILED")
+DIVERGED = "diverged"  # what the cause of a training begins with whose loss was no number
 
 
 class Outcome(Value):
@@ -28,7 +29,7 @@ class Outcome(Value):
     accuracy: float | None
     """Of the last epoch of the recipe; None when the training did not get there."""
     seconds: float
-    """From building the network to the last validation."""
+    """From building the network to the last validation, a first attempt that diverged included."""
     cause: str | None = None
     """Why the architecture could not be trained; None when nothing went wrong, early stopping included."""
 
@@ -47,18 +48,49 @@ def score(
     """Trains on search-train and validates on search-validation; writes the final weights to `weights` when it is given.
 
     What the architecture does (a loss that is no number, memory that doesn't suffice, no feature map left at this image
-    size) comes back as the outcome's cause; what is wrong with data or disk raises NasError.
+    size) comes back as the outcome's cause; what is wrong with data or disk raises NasError. A training that diverges is
+    begun again once with the recipe's `retry_lr`, and each epoch of the second attempt says why.
     """
-    train, validation = (load(manifest, split, image_size=recipe.image_size, root=root) for split in ("train", "validation"))
+    images = [load(manifest, split, image_size=recipe.full_size, root=root) for split in ("train", "validation")]
+    train = partial(
+        _attempt,
+        architecture,
+        images=images,
+        num_classes=len(manifest.class_names),
+        seed=seed,
+        device=device,
+        on_epoch=on_epoch,
+        weights=weights,
+    )
+    first = train(recipe)
+    if recipe.retry_lr is None or not (first.cause or "").startswith(DIVERGED):
+        return first
+    second = train(recipe.model_copy(update={"lr": recipe.lr * recipe.retry_lr}), retried=first.cause)
+    cause = second.cause and f"{first.cause}; at {recipe.retry_lr:g} of the rate {second.cause}"
+    return second.model_copy(update={"seconds": round(first.seconds + second.seconds, 3), "cause": cause})
+
+
+def _attempt(
+    architecture: Architecture,
+    recipe: Recipe,
+    *,
+    images: list[Images],
+    num_classes: int,
+    seed: int,
+    device: str | torch.device,
+    on_epoch: OnEpoch,
+    weights: Path | None,
+    retried: str | None = None,
+) -> Outcome:
     started, curve = time.perf_counter(), []
 
     def recorded(epoch: Epoch) -> bool | None:
-        curve.append(epoch)
-        return on_epoch(epoch)
+        curve.append(epoch.model_copy(update={"retried": retried}))
+        return on_epoch(curve[-1])
 
     try:
-        model = network(architecture, recipe, num_classes=len(manifest.class_names), seed=seed)
-        fit(model, train, validation, recipe, seed=seed, device=device, on_epoch=recorded)
+        model = network(architecture, recipe, num_classes=num_classes, seed=seed)
+        fit(model, *images, recipe, seed=seed, device=device, on_epoch=recorded)
     except (Diverged, Infeasible, MemoryError, RuntimeError) as error:
         return Outcome(curve=tuple(curve), accuracy=None, seconds=_since(started), cause=cause_of(error))
     finished = len(curve) == recipe.epochs
@@ -69,43 +101,45 @@ def score(
 
 
 def network(architecture: Architecture, recipe: Recipe, *, num_classes: int, seed: int) -> nn.Module:
-    """The network to train, its weights drawn from the seed alone; Infeasible where the images are too small for it."""
-    architecture = with_stem_stride(architecture, recipe.stem_stride)
-    feature_sides(architecture, image_size=recipe.image_size)
+    """The network to train, its weights drawn from the seed alone; Infeasible where the images do not suit it."""
+    architecture = as_trained(architecture, recipe)
+    if recipe.size_at(1) != recipe.full_size and architecture.needs_fixed_resolution:
+        raise Infeasible(
+            f"image_size must be one size for weights that belong to positions, but got {list(recipe.image_size)}; "
+            "give one size, or leave random, spatial_fc and position_embedding out"
+        )
+    feature_sides(architecture, image_size=recipe.size_at(1))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build(
             architecture,
-            image_size=recipe.image_size,
+            image_size=recipe.full_size,
             num_classes=num_classes,
             drop_path=recipe.drop_path,
             head_dropout=recipe.head_dropout,
         )
 
 
-def with_stem_stride(architecture: Architecture, stride: int | None) -> Architecture:
-    """The architecture with that stride of the stem (None keeps it); ConfigError where its kernel would skip pixels."""
-    if stride is None:
-        return architecture
-    changed = {**architecture.to_dict(), "stem_stride": stride}
-    return validated(Architecture, changed, where=f"the recipe's stem_stride {stride}")
+def as_trained(architecture: Architecture, recipe: Recipe) -> Architecture:
+    """The architecture with the recipe's stem stride and layer scale; ConfigError where the stem would skip pixels."""
+    changed = architecture.to_dict()
+    if recipe.stem_stride is not None:
+        changed["stem_stride"] = recipe.stem_stride
+    if recipe.layer_scale is not None:
+        changed["stages"] = [{**stage, "layer_scale": recipe.layer_scale or None} for stage in changed["stages"]]
+    return validated(Architecture, changed, where=f"the recipe's stem_stride {recipe.stem_stride}")
 
 
 def cause_of(error: Exception) -> str:
     """A short text for what stopped a training; raises errors that are no fault of the architecture's."""
     text = " ".join(str(error).split())
     if isinstance(error, Diverged):
-        return f"diverged: {text}"
+        return f"{DIVERGED}: {text}"
     if isinstance(error, Infeasible):
         return f"infeasible: {text}"
     if is_out_of_memory(error):
         return f"out of memory: {text[:200]}"
     raise error
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory did not suffice; torch's CPU allocator says so with a plain RuntimeError."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in ALLOCATION_SIGNS)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

@@ -1,14 +1,19 @@
 """How to train, as a value: a proxy and a full training are two recipes. It imports without torch."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from nas.config import Value, broken, read_yaml, validated, with_settings
+from nas.config import Value, broken, read_text, read_yaml, validated, with_settings
+from nas.space.architecture import Mixer
+
+SIZE_STEP = 8  # pixels between the resolutions of a training that grows them
 
 Count = Annotated[int, Field(strict=True, ge=1)]
+Pixels = Annotated[int, Field(strict=True, ge=4)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Area = Annotated[float, Field(gt=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -44,6 +49,19 @@ class Distillation(Value):
         return self
 
 
+def _one_or_several(one: Any, several: Any) -> Any:
+    """Either type, told apart by whether a list is given, so that a wrong value breaks the rules of one of them only."""
+    branches = Annotated[one, Tag("(one)")] | Annotated[several, Tag("(several)")]
+    return Annotated[branches, Discriminator(lambda value: "(several)" if isinstance(value, list | tuple) else "(one)")]
+
+
+def _listed(classes: Any) -> Any:
+    """The names in a file, one at the start of each line, where a path is given: the run then holds them itself."""
+    if not isinstance(classes, str):
+        return classes
+    return [line.split()[0] for line in read_text(Path(classes)).splitlines() if line.strip() and line[0] != "#"]
+
+
 class Recipe(Value):
     """One training: data, schedule, regularisation, arithmetic. The defaults suit the embedded digits at 32 px.
 
@@ -52,15 +70,20 @@ class Recipe(Value):
 
     data: Annotated[str, Field(min_length=1)] = "digits"
     """ "digits" (embedded in scikit-learn), a directory of class folders, or a timm dataset name: torch/…, hfds/…, wds/…."""
-    classes: Annotated[int, Field(strict=True, ge=2)] | None = None
-    """How many classes, spread evenly over the sorted names; None takes all. No seed changes which."""
+    classes: Annotated[
+        _one_or_several(Annotated[int, Field(strict=True, ge=2)] | None, Annotated[tuple[str, ...], Field(min_length=2)]),
+        BeforeValidator(_listed),
+    ] = None
+    """How many classes, spread evenly over the sorted names; or their names, as a list or as a text file with one at the start
+    of each line; None takes all. No seed changes which."""
     images_per_class: Annotated[int, Field(strict=True, ge=2)] | None = None
     """Images of each class drawn for search-training and search-validation together; None takes all."""
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the drawn training images that is never trained on during a search."""
     unreadable_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Data is refused when a larger share of the images that were tried can't be decoded."""
-    image_size: Annotated[int, Field(strict=True, ge=4)] = 32
+    image_size: _one_or_several(Pixels, tuple[Pixels, Pixels]) = 32
+    """Side in pixels; of two, the first epoch trains at the first, the last one and every validation at the second."""
 
     epochs: Count = 6
     batch_size: Annotated[int, Field(strict=True, ge=2)] = 64
@@ -68,6 +91,10 @@ class Recipe(Value):
     optimizer: Literal["adamw", "lamb", "lion", "sgd", "muon"] = "adamw"
     """timm's name of it (create_optimizer_v2)."""
     lr: AboveZero = 1e-3
+    mixer_lr: dict[Mixer, AboveZero] = {}  # noqa: RUF012 (frozen)
+    """Factors on lr for all weights of the blocks with that token mixer, such as {attention: 0.5}."""
+    retry_lr: Annotated[float, Field(gt=0, lt=1)] | None = 0.3
+    """A training that diverges is repeated once from its start with lr times this, and the record says so; None repeats none."""
     weight_decay: NotNegative = 0.05
     """For weights of at least two dimensions: biases, norms and scales are left out."""
     warmup_epochs: NotNegative = 1.0
@@ -84,10 +111,15 @@ class Recipe(Value):
 
     crop_padding: Annotated[int, Field(strict=True, ge=0)] = 2
     """Largest random shift in pixels; what comes in from outside is black."""
+    crop_scale: tuple[Area, Area] | None = None
+    """Shares of the image's area between which a random crop is drawn, of a shape between 3:4 and 4:3, and brought back to the
+    image's size (arXiv:1409.4842); [0.35, 1] suits short trainings. None crops by crop_padding alone."""
     flip: bool = False
     """Mirror half of the images; right for photos, wrong for digits and text."""
     mixup: NotNegative = 0.0
     """Alpha of mixup's beta distribution (arXiv:1710.09412); 0 switches it off."""
+    cutmix: NotNegative = 0.0
+    """Alpha of CutMix's beta distribution (arXiv:1905.04899); with mixup as well, each batch has one of them, evenly."""
     random_erasing: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability that a rectangle of an image is blanked (arXiv:1708.04896)."""
 
@@ -97,18 +129,52 @@ class Recipe(Value):
     precision: Literal["auto", "bf16", "float32"] = "auto"
     """"auto" takes bf16 where the device computes in it, float32 elsewhere."""
     channels_last: bool = True
+    compile: bool = False
+    """torch.compile: half a minute and more before the first step, so for long trainings only (experiments/proxy)."""
     stem_stride: Count | None = None
     """Trains with another stride of the stem, so that a small image still gives a large token grid; None keeps it."""
+    layer_scale: NotNegative | None = None
+    """Trains with this initial value of LayerScale in every block, 0 without LayerScale; None keeps the architecture's own."""
+
+    @property
+    def full_size(self) -> int:
+        """Side of the images as they are cached and judged."""
+        return self.image_size if isinstance(self.image_size, int) else self.image_size[1]
+
+    def size_at(self, epoch: int) -> int:
+        """Side at which an epoch, counted from 1, trains: in steps of 8 px from the first size to the second."""
+        if isinstance(self.image_size, int) or epoch >= self.epochs:
+            return self.full_size
+        small, large = self.image_size
+        grown = (large - small) * (epoch - 1) / (self.epochs - 1)
+        return small + round(grown / SIZE_STEP) * SIZE_STEP
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes are chosen; None where the data decides."""
+        return len(self.classes) if isinstance(self.classes, tuple) else self.classes
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "Recipe":
         if self.warmup_epochs >= self.epochs:
             rule = f"must be below epochs={self.epochs}, but got {self.warmup_epochs}; shorten the warm-up or train longer"
             raise broken("warmup_epochs", rule)
-        if self.crop_padding >= self.image_size:
-            rule = f"must be below image_size={self.image_size}, but got {self.crop_padding}; an eighth of it is usual"
+        if self.crop_padding >= self.full_size:
+            rule = f"must be below image_size={self.full_size}, but got {self.crop_padding}; an eighth of it is usual"
             raise broken("crop_padding", rule)
+        for name in ("crop_scale", "image_size"):
+            pair = getattr(self, name)
+            if isinstance(pair, tuple) and pair[0] > pair[1]:
+                raise broken(name, f"must rise from the first to the second, but got {list(pair)}; swap them")
+        if isinstance(self.classes, tuple) and len(set(self.classes)) < len(self.classes):
+            raise broken("classes", f"must be different names, but {_twice(self.classes)!r} stands twice; remove one")
+        if self.compile and self.distillation and self.distillation.imitation:
+            raise broken("compile", "must be false while distillation.imitation looks into the network, but got true")
         return self
+
+
+def _twice(names: tuple[str, ...]) -> str:
+    return next(name for i, name in enumerate(names) if name in names[:i])
 
 
 class Proxy(Recipe):

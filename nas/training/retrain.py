@@ -17,7 +17,7 @@ from nas.files import replacing, write_whole
 from nas.space.architecture import Architecture
 from nas.training.data import Images, Manifest, load
 from nas.training.loop import Diverged, Epoch, OnEpoch, evaluate, fit, keep_going
-from nas.training.proxy import network, save_weights, with_stem_stride
+from nas.training.proxy import as_trained, network, save_weights
 from nas.training.recipe import Recipe
 
 CURVE_COLUMNS = ("epoch", "train_loss", "lr", "seconds")
@@ -60,7 +60,7 @@ def retrain(
     refused. There is no accuracy before the end: no image is left to measure it on that is not trained on or the test's.
     `on_epoch` is told of each epoch, its answer is not asked for.
     """
-    architecture = with_stem_stride(architecture, recipe.stem_stride)  # what is written down is what is trained
+    architecture = as_trained(architecture, recipe)  # what is written down is what is trained
     out, setup = Path(out), _setup(architecture, recipe, manifest, seed)
     if (out / "result.json").exists():
         return _finished(out, setup)
@@ -87,7 +87,7 @@ def retrain(
 
 def _images(manifest: Manifest, recipe: Recipe, root: Path | None) -> tuple[Images, Images]:
     """The whole training split, and the test split, decoded before hours are spent on training."""
-    *parts, test = (load(manifest, split, image_size=recipe.image_size, root=root) for split in ("train", "validation", "test"))
+    *parts, test = (load(manifest, split, image_size=recipe.full_size, root=root) for split in ("train", "validation", "test"))
     return Images(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))), test
 
 

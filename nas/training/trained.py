@@ -99,8 +99,8 @@ def _exported(root: Path) -> Network:
 def _retrained(root: Path) -> Network:
     recipe = read_recipe(root / "recipe.yaml")
     architecture = read_architecture(root / "architecture.json")
-    model = own_network(architecture, root / "model.safetensors", image_size=recipe.image_size)
-    return Network(model, recipe.image_size, class_names=read_manifest(root / "manifest.json").class_names)
+    model = own_network(architecture, root / "model.safetensors", image_size=recipe.full_size)
+    return Network(model, recipe.full_size, class_names=read_manifest(root / "manifest.json").class_names)
 
 
 def own_network(architecture: Architecture, weights: Path, *, image_size: int) -> nn.Module:

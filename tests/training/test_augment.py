@@ -32,8 +32,8 @@ def test_the_memory_layout_is_the_one_asked_for(pixels, channels_last):
 
 
 def test_the_same_seed_draws_the_same_batch_and_another_seed_another(pixels):
-    (first, share), (again, share_again) = (augment(pixels, STRONG, generator=generator(1)) for _ in range(2))
-    other, _ = augment(pixels, STRONG, generator=generator(2))
+    (first, share), (again, share_again) = (augment(pixels, STRONG, image_size=16, generator=generator(1)) for _ in range(2))
+    other, _ = augment(pixels, STRONG, image_size=16, generator=generator(2))
     assert torch.equal(first, again)
     assert share == share_again
     assert not torch.equal(first, other)
@@ -41,7 +41,7 @@ def test_the_same_seed_draws_the_same_batch_and_another_seed_another(pixels):
 
 def test_with_everything_off_images_are_only_normalised(pixels):
     plain = Recipe(image_size=16, crop_padding=0)
-    images, share = augment(pixels, plain, generator=generator())
+    images, share = augment(pixels, plain, image_size=16, generator=generator())
     assert share == 1.0
     assert torch.equal(images, normalised(pixels))
 
@@ -79,6 +79,68 @@ def test_erasing_blanks_one_rectangle_of_a_sensible_size_in_the_given_share():
 
 def test_mixup_blends_the_batch_with_its_reverse():
     images = torch.arange(4.0).reshape(4, 1, 1, 1)
-    blended, share = mixed(images, alpha=1.0, generator=generator())
+    blended, share = mixed(images, Recipe(mixup=1.0), generator=generator())
     assert 0 < share < 1
     assert torch.allclose(blended.flatten(), share * torch.tensor([0.0, 1, 2, 3]) + (1 - share) * torch.tensor([3.0, 2, 1, 0]))
+
+
+def test_cutmix_covers_one_rectangle_and_says_what_is_left():
+    images = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 16, 16).contiguous()
+    for seed in range(20):
+        covered, share = mixed(images, Recipe(cutmix=1.0), generator=generator(seed))
+        of_partner = covered[0, 0] == 3
+        rows, columns = of_partner.any(1), of_partner.any(0)
+        assert torch.equal(of_partner, rows[:, None] & columns[None, :])
+        assert share == pytest.approx(1 - float(of_partner.float().mean()))
+        assert torch.equal(covered[3, 0] == 0, of_partner)
+    assert torch.equal(images[0], torch.zeros(3, 16, 16))  # the batch itself is left as it was
+
+
+def test_with_both_about_half_of_the_batches_are_blended_and_half_covered():
+    images = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 3, 16, 16).contiguous()
+    batches = [mixed(images, Recipe(mixup=1.0, cutmix=1.0), generator=generator(seed)).images for seed in range(60)]
+    blended = sum(len(batch[0].unique()) == 1 and float(batch[0, 0, 0, 0]) not in (0, 3) for batch in batches)
+    assert 18 <= blended <= 42
+
+
+def test_a_crop_of_the_whole_area_without_padding_is_the_image_or_narrower(pixels):
+    whole = Recipe(image_size=16, crop_padding=0, crop_scale=[1, 1])
+    images = augment(pixels, whole, image_size=16, generator=generator()).images
+    assert images.shape == (32, 3, 16, 16)
+    assert (images.amin() >= normalised(pixels).amin()) and (images.amax() <= normalised(pixels).amax())
+
+
+def test_a_crop_shows_a_part_as_large_as_asked_for():
+    ramp = torch.arange(64, dtype=torch.uint8).expand(64, 64)  # pixel values are columns
+    pixels = torch.stack([ramp, ramp.T, ramp], dim=-1).expand(200, 64, 64, 3)  # red is the column, green the row
+    recipe = Recipe(image_size=64, crop_padding=0, crop_scale=[0.25, 0.5])
+    images = augment(pixels, recipe, image_size=64, generator=generator()).images
+    images = images * torch.tensor(STD)[:, None, None] * 255 + torch.tensor(MEAN)[:, None, None] * 255
+    wide = (images[:, 0, 0, -1] - images[:, 0, 0, 0] + 1) / 64
+    tall = (images[:, 1, -1, 0] - images[:, 1, 0, 0] + 1) / 64
+    assert (wide * tall).min() > 0.23 and (wide * tall).max() < 0.52
+    assert (wide / tall).min() > 0.72 and (wide / tall).max() < 1.4
+    assert images[:, 0].amin() > -0.5 and images[:, 0].amax() < 63.5
+
+
+def test_a_crop_may_reach_out_of_the_image_by_the_padding():
+    white = torch.full((300, 16, 16, 3), 255, dtype=torch.uint8)
+    recipe = Recipe(image_size=16, crop_padding=4, crop_scale=[1, 1])
+    images = augment(white, recipe, image_size=16, generator=generator()).images
+    black = images[:, :1] < images[:, :1].amax() - 0.1
+    outside = black.flatten(1).float().mean(1)
+    assert outside.max() > 0.2
+    assert outside.max() <= 1 - (12 / 16) ** 2 + 0.15
+
+
+def test_a_mirrored_crop_runs_backwards_in_half_of_the_images():
+    ramp = torch.arange(64, dtype=torch.uint8).expand(100, 64, 64)[..., None].expand(100, 64, 64, 3)
+    images = augment(ramp, Recipe(image_size=64, flip=True, crop_scale=[0.5, 1]), image_size=64, generator=generator()).images
+    backwards = int((images[:, 0, 32, 20] > images[:, 0, 32, 40]).sum())
+    assert 35 <= backwards <= 65
+
+
+@pytest.mark.parametrize("crop_scale", [None, [0.5, 1]])
+def test_an_epoch_at_a_smaller_size_sees_smaller_images(pixels, crop_scale):
+    recipe = Recipe(image_size=[8, 16], crop_scale=crop_scale)
+    assert augment(pixels, recipe, image_size=8, generator=generator()).images.shape == (32, 3, 8, 8)

@@ -82,14 +82,14 @@ def test_imitation_costs_the_mean_over_blocks_of_the_squared_distance():
 
 def test_a_mixed_image_costs_its_shares_of_both_labels():
     logits = torch.tensor([[math.log(3), 0.0], [0.0, 0.0]])
-    batch = Batch(torch.zeros(2, 3, 4, 4), 0.75, torch.tensor([0, 1]))
+    batch = Batch(torch.zeros(2, 3, 4, 4), 0.75, torch.tensor([0, 1]), torch.tensor([1, 0]))
     own, other = (math.log(4 / 3) + math.log(2)) / 2, (math.log(4) + math.log(2)) / 2
     loss = label_loss(logits, batch, Recipe(label_smoothing=0))
     assert loss.item() == pytest.approx(0.75 * own + 0.25 * other)
 
 
 def test_the_loss_is_the_weighted_sum_of_labels_logits_and_imitation(teacher):
-    student, batch = network("affine").eval(), Batch(torch.randn(4, 3, 16, 16), 1.0, torch.tensor([0, 1, 2, 0]))
+    student, batch = network("affine").eval(), Batch(torch.randn(4, 3, 16, 16), 1.0, *2 * [torch.tensor([0, 1, 2, 0])])
     parts = {}
     for part in ("labels", "logits", "imitation"):
         weights = {"labels": 0, "logits": 1e-30, "imitation": 0} | {part: 1}
@@ -128,7 +128,7 @@ def test_the_teacher_stays_as_it_is_and_the_student_keeps_no_hook(teacher):
     recipe = taught(teacher, imitation=1)
     loss = loss_of(recipe, student, device=CPU)
     before = copy.deepcopy(loss.teacher.state_dict())
-    loss(student, Batch(torch.randn(4, 3, 16, 16), 1.0, torch.tensor([0, 1, 2, 0]))).backward()
+    loss(student, Batch(torch.randn(4, 3, 16, 16), 1.0, *2 * [torch.tensor([0, 1, 2, 0])])).backward()
     assert student.training and not loss.teacher.training
     assert all(torch.equal(before[name], tensor) for name, tensor in loss.teacher.state_dict().items())
     assert all(parameter.grad is None for parameter in loss.teacher.parameters())

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from nas.errors import NasError
+from nas.models.metaformer import build
 from nas.training.data import Images
 from nas.training.loop import Diverged, computes_in_bf16, evaluate, fit, lr_share, num_steps, optimizer
 from nas.training.recipe import Recipe
@@ -165,3 +167,120 @@ def test_an_evaluation_counts_right_answers_and_means_the_loss():
 def test_bf16_is_taken_on_this_cpu_only_if_it_has_the_instructions():
     flags = torch.cpu.get_capabilities()
     assert computes_in_bf16(torch.device("cpu")) == bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+
+
+class SmallMemory(nn.Module):
+    """A network whose training fits for so many images at once."""
+
+    def __init__(self, inner, room):
+        super().__init__()
+        self.inner, self.room, self.seen = inner, room, []
+
+    def forward(self, x):
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.seen.append(len(x))
+        return self.inner(x)
+
+
+def normless():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 3))
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_its_gradients_add_up():
+    whole, halved = normless(), SmallMemory(normless(), room=5)
+    exact = QUICK.model_copy(update={"precision": "float32", "clip_grad": None, "mixup": 0.4})
+    expected = fit(whole, TRAIN, VALIDATION, exact, seed=0)
+    curve = fit(halved, TRAIN, VALIDATION, exact, seed=0)
+    assert [epoch.pieces for epoch in curve] == [4, 4, 4]  # batches of 14: 14, 7, then 4 + 4 + 3 + 3
+    assert [epoch.train_loss for epoch in curve] == pytest.approx([epoch.train_loss for epoch in expected], abs=1e-4)
+    for ours, theirs in zip(halved.inner.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_a_network_that_fits_with_no_batch_says_so():
+    with pytest.raises(torch.OutOfMemoryError):
+        fit(SmallMemory(normless(), room=1), TRAIN, VALIDATION, QUICK, seed=0)
+
+
+def test_other_errors_are_no_want_of_memory():
+    with pytest.raises(RuntimeError, match="mat1"):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(5, 3)), TRAIN, VALIDATION, QUICK, seed=0)
+
+
+def test_an_evaluation_in_parts_gives_the_same_score():
+    score = evaluate(normless(), VALIDATION, QUICK)
+    assert evaluate(SmallMemory(normless(), room=7), VALIDATION, QUICK) == pytest.approx(score, abs=1e-6)
+
+
+def test_the_sum_of_an_epochs_losses_can_be_had_from_its_mean():
+    epoch = fit(network(), TRAIN, VALIDATION, QUICK, seed=0)[0]
+    assert (epoch.steps, epoch.pieces, epoch.retried) == (5, 1, None)
+
+
+def test_a_training_that_grows_its_images_is_judged_at_full_size():
+    sides = []
+
+    class Spy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = normless()
+
+        def forward(self, x):
+            sides.append((self.training, x.shape[-1]))
+            return self.inner(x)
+
+    growing = QUICK.model_copy(update={"image_size": (4, 8), "epochs": 3})
+    fit(Spy(), TRAIN, VALIDATION, growing, seed=0)
+    assert [side for training, side in sides if training] == [4] * 5 + [4] * 5 + [8] * 5
+    assert {side for training, side in sides if not training} == {8}
+
+
+def test_a_factor_on_the_rate_reaches_the_blocks_with_that_mixer_and_no_other(tiny):
+    model = build(tiny, image_size=32, num_classes=3)
+    mixers = {stage.mixer for stage in tiny.stages}
+    slow = sorted(mixers)[0]
+    made = optimizer(model, QUICK.model_copy(update={"mixer_lr": {slow: 0.5}}))
+    factors = {id(p): group["lr_scale"] for group in made.param_groups for p in group["params"]}
+    assert len(factors) == sum(p.requires_grad for p in model.parameters())
+    for stage, module in zip(tiny.stages, model.stages, strict=True):
+        expected = 0.5 if stage.mixer == slow else 1.0
+        assert {factors[id(p)] for p in module.blocks.parameters() if p.requires_grad} == {expected}
+    assert {factors[id(p)] for p in [*model.stem.parameters(), *model.head.parameters()]} == {1.0}
+
+
+def test_a_factor_on_the_rate_changes_the_step_that_is_taken(tiny):
+    def moved(factor):
+        torch.manual_seed(0)
+        model = build(tiny, image_size=8, num_classes=3)
+        before = [p.detach().clone() for p in model.stages[0].blocks.parameters()]
+        recipe = QUICK.model_copy(update={"mixer_lr": {tiny.stages[0].mixer: factor}, "epochs": 1, "warmup_epochs": 0})
+        fit(model, images(8), None, recipe, seed=0)
+        return sum(
+            float((p.detach() - b).abs().sum()) for p, b in zip(model.stages[0].blocks.parameters(), before, strict=True)
+        )
+
+    assert moved(0.01) < 0.1 * moved(1.0)
+
+
+def test_a_machine_that_cannot_compile_is_told_so(monkeypatch):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def failing(model):
+        def call(x):
+            raise TorchDynamoException("no working C++ compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", failing)
+    with pytest.raises(NasError, match=r"no working C\+\+ compiler.*compile: false"):
+        fit(network(), TRAIN, VALIDATION, QUICK.model_copy(update={"compile": True}), seed=0)
+
+
+@pytest.mark.slow
+def test_a_compiled_training_gives_the_curve_of_an_eager_one():
+    exact = QUICK.model_copy(update={"precision": "float32"})
+    eager = fit(normless(), TRAIN, VALIDATION, exact, seed=0)
+    compiled = fit(normless(), TRAIN, VALIDATION, exact.model_copy(update={"compile": True}), seed=0)
+    assert [epoch.train_loss for epoch in compiled] == pytest.approx([epoch.train_loss for epoch in eager], abs=1e-3)

@@ -9,7 +9,7 @@ from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
 from nas.training import proxy
 from nas.training.data import Images, load, make_manifest
-from nas.training.loop import evaluate
+from nas.training.loop import evaluate, is_out_of_memory
 from nas.training.proxy import score
 from nas.training.recipe import Recipe
 
@@ -81,7 +81,7 @@ def test_memory_that_does_not_suffice_is_a_cause_and_keeps_the_curve_so_far(tiny
 def test_torchs_own_allocation_failure_is_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert proxy.is_out_of_memory(caught.value)
+    assert is_out_of_memory(caught.value)
 
 
 def test_images_too_small_for_the_stages_are_a_cause(manifest):
@@ -124,3 +124,36 @@ def test_validation_images_are_never_trained_on(tiny, manifest, monkeypatch):
     with pytest.raises(IndexError):  # no epoch was recorded
         score(tiny, RECIPE.model_copy(update={"epochs": 0}), manifest, seed=0)
     assert asked == ["train", "validation"]
+
+
+def test_a_training_that_diverges_is_repeated_once_at_a_lower_rate_and_says_so(tiny, manifest):
+    wild = RECIPE.model_copy(update={"optimizer": "sgd", "lr": 1e30, "retry_lr": 1e-33, "clip_grad": None})
+    outcome = score(tiny, wild, manifest, seed=0)
+    assert outcome.accuracy is not None and outcome.cause is None
+    assert [epoch.epoch for epoch in outcome.curve] == [1, 2]
+    assert all(epoch.retried.startswith("diverged: loss ") for epoch in outcome.curve)
+    assert outcome.curve[-1].lr < 1e-3
+
+
+def test_a_training_that_diverges_twice_gives_both_causes(tiny, manifest):
+    wild = RECIPE.model_copy(update={"optimizer": "sgd", "lr": 1e30, "retry_lr": 0.5, "clip_grad": None})
+    cause = score(tiny, wild, manifest, seed=0).cause
+    assert cause.startswith("diverged: loss ") and "; at 0.5 of the rate diverged: loss " in cause
+
+
+def test_no_rate_to_retry_with_means_one_attempt(tiny, manifest):
+    wild = RECIPE.model_copy(update={"optimizer": "sgd", "lr": 1e30, "retry_lr": None, "clip_grad": None})
+    assert "rate" not in score(tiny, wild, manifest, seed=0).cause
+
+
+def test_growing_images_do_not_suit_weights_that_belong_to_positions(manifest):
+    fixed = Architecture(stages=[Stage(mixer="spatial_fc", depth=1, width=8)])
+    growing = RECIPE.model_copy(update={"image_size": (16, 32)})
+    assert score(fixed, growing, manifest, seed=0).cause.startswith("infeasible: image_size must be one size")
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0.01, 0.01), (0, None)])
+def test_the_recipes_layer_scale_replaces_the_architectures(tiny, value, expected):
+    changed = proxy.as_trained(tiny, RECIPE.model_copy(update={"layer_scale": value}))
+    assert {stage.layer_scale for stage in changed.stages} == {expected}
+    assert proxy.as_trained(tiny, RECIPE) == tiny

@@ -1,0 +1,59 @@
+"""The faster of equal ways to compute what token mixers need, by device and size; measured in experiments/proxy/operators.py.
+
+The exporter copies this file into the model it writes, so it imports nothing of the package.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHORT = 1024  # tokens up to which products of whole matrices were measured and were faster
+SLOW_KERNEL = 5  # from this size on the CPU's backward pass of a bf16 depthwise convolution is slower than float32's
+
+
+def average(x: Tensor, size: int) -> Tensor:
+    """Mean of each `size` x `size` neighbourhood without what lies outside; `(B, C, H, W)` is kept.
+
+    A CPU filters each channel with ones and divides by the number of positions in the window: 2 to 8 times as fast.
+    """
+    if x.device.type != "cpu":
+        return F.avg_pool2d(x, size, stride=1, padding=size // 2, count_include_pad=False)
+    ones = x.new_ones(x.shape[1], 1, size, size)
+    return F.conv2d(x, ones, padding=size // 2, groups=x.shape[1]) / _window_counts(x, size)
+
+
+def _window_counts(x: Tensor, size: int) -> Tensor:
+    """How many positions of the map `(B, C, H, W)` each window holds: `(H, W)`."""
+    rows, columns = (_covered(side, size, like=x) for side in x.shape[2:])
+    return rows[:, None] * columns
+
+
+def _covered(side: int, size: int, *, like: Tensor) -> Tensor:
+    """How many of `side` positions lie within a window around each: `(side,)`."""
+    at, reach = torch.arange(side, device=like.device), size // 2
+    return ((at + reach).clamp(max=side - 1) - (at - reach).clamp(min=0) + 1).to(torch.float32)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax of the scaled products of queries and keys, times the values; each `(B, heads, N, head_dim)`.
+
+    In bf16 a CPU multiplies whole matrices 1.2 to 8 times as fast as the fused kernel, whose backward pass is slow there;
+    elsewhere the fused one is as fast or faster, and holds no `N` x `N` matrix.
+    """
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or q.shape[2] > SHORT:
+        return F.scaled_dot_product_attention(q, k, v)
+    weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1)  # (B, heads, N, N)
+    return weights.to(v.dtype) @ v  # (B, heads, N, head_dim)
+
+
+def filtered(x: Tensor, weight: Tensor) -> Tensor:
+    """Each channel filtered by its own kernel of `weight` `(C, 1, k, k)`; `(B, C, H, W)` is kept.
+
+    Trained in bf16 on a CPU, large kernels compute in float32, 1.4 to 3 times as fast.
+    """
+    padding, groups = weight.shape[-1] // 2, weight.shape[0]
+    in_bf16 = torch.is_autocast_enabled(x.device.type) or x.dtype == torch.bfloat16
+    if x.device.type == "cpu" and in_bf16 and weight.shape[-1] >= SLOW_KERNEL and torch.is_grad_enabled():
+        with torch.autocast("cpu", enabled=False):
+            return F.conv2d(x.float(), weight.float(), padding=padding, groups=groups)
+    return F.conv2d(x, weight, padding=padding, groups=groups)
