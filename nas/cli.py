@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -22,7 +23,8 @@ Set = Annotated[
 ]
 Run = Annotated[Path, typer.Argument(help="A run's folder, such as runs/hybrid.")]
 DataOption = Annotated[
-    str | None, typer.Option("--data", help="digits, an image folder (train/ and val/, or classes), or a timm name.")
+    str | None,
+    typer.Option("--data", help="digits, an image folder or a tar of one (train/, val/, or classes), or a timm name."),
 ]
 StorageOption = Annotated[
     str | None, typer.Option("--storage", help="Optuna storage URL instead of study.db in the run's folder.")
@@ -64,11 +66,10 @@ def search(
 
     root = out or Path("runs") / settings.name
     console = Console()
-    again = " ".join(["python", *sys.argv] if sys.argv[0].endswith(".py") else ["nas", *sys.argv[1:]])
     try:
         run_search(settings, root=root, console=console)
     except KeyboardInterrupt:
-        console.print(f"\nStopped. Nothing that finished is lost; this continues: {again}", highlight=False, soft_wrap=True)
+        console.print(f"\nStopped. Nothing that finished is lost; this continues: {_again()}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     show_result(root, console)
 
@@ -87,6 +88,50 @@ def front(
     from nas.results.report import show_front
 
     show_front(run, Console(), as_json=as_json)
+
+
+@app.command()
+def calibrate(
+    file: Annotated[Path, typer.Argument(help="The search space, such as search_spaces/hybrid.yaml.")],
+    data: DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/NAME")] = None,
+    workers: Annotated[int | None, typer.Option(help="Trainings at once.", show_default="one a core")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto, or host:port.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print what the trainings so far say; train nothing.")] = False,
+    set_: Set = [],  # noqa: B006
+) -> None:
+    """Measure how far the proxy's ranking can be trusted: train some architectures at several fidelities and seeds.
+
+    The YAML's `calibration:` section says which; without one, the search's baselines and 12 random architectures are trained
+    at a quarter, half and four times the epochs and at larger images. It prints, for each fidelity, how well its ranking
+    agrees with the costliest one's (Kendall tau and Spearman, with 95 % intervals), what parameters and MACs alone reach, the
+    noise between seeds, and the cheapest fidelity that is good enough. The same command again continues where it was stopped
+    or killed and trains nothing twice; results land in the run's folder under `calibration/`, and `nas front` quotes them.
+
+    Example: `nas calibrate search_spaces/hybrid.yaml --set calibration.random=20 --set calibration.seeds=3`
+    """
+    from rich.console import Console
+
+    from nas.search.settings import read_search
+
+    flags = {"proxy.data": _absolute(data), "resources.workers": workers, "resources.address": address}
+    settings = read_search(file, settings=[*_as_settings(flags), *set_])
+
+    from nas.results.calibrate import show_calibration, show_estimate
+    from nas.search.calibration import calibrate as run_calibration
+    from nas.search.calibration import calibrated
+
+    console = Console()
+    given = {"root": out or Path("runs") / settings.name, "where": str(file), "console": console}
+    try:
+        if show:
+            plan, done = calibrated(settings, **given)
+        else:
+            plan, done = run_calibration(settings, **given, announce=partial(show_estimate, console=console))
+    except KeyboardInterrupt:
+        console.print(f"\nStopped. Nothing that finished is lost; this continues: {_again()}", highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    show_calibration(plan, done, root=given["root"], console=console)
 
 
 @app.command()
@@ -213,7 +258,7 @@ def export(
         trained.architecture,
         load_file(trained.weights),
         out,
-        image_size=trained.recipe.image_size,
+        image_size=trained.recipe.full_size,
         num_classes=len(trained.class_names),
         class_names=list(trained.class_names),
         mean=MEAN,
@@ -278,6 +323,13 @@ def gradcam(
         typer.echo(f"{name}: no weights of it lie on this machine, and none are downloaded: its map is of random weights.")
     for file in write_maps(checkpoints, images, out, image_size=image_size):
         typer.echo(file)
+
+
+def _again() -> str:
+    """The command that was given."""
+    script = Path(sys.argv[0])
+    started = ["python", "-m", "nas"] if script.name == "__main__.py" else ["python", script.name] if script.suffix else ["nas"]
+    return " ".join([*started, *sys.argv[1:]])
 
 
 def _as_settings(flags: dict[str, object]) -> list[str]:

@@ -18,8 +18,9 @@ class Infeasible(NasError):
 
 
 def unknown(kind: str, name: object, names) -> str:
-    """The message for a name that does not exist: the nearest ones first, then all of them unless they are many."""
+    """The message for a name that does not exist: the nearest ones first, then all of them, or some where they are many."""
     known = [str(n) for n in names]
     near = get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else "."
-    return f"unknown {kind} {str(name)!r}{hint}" + ("" if near and len(known) > MANY else f" Known: {', '.join(known)}")
+    listed = ", ".join(known[:MANY]) + (f" and {len(known) - MANY:,} more" if len(known) > MANY else "")
+    return f"unknown {kind} {str(name)!r}{hint}" + ("" if near and len(known) > MANY else f" Known: {listed}")

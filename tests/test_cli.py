@@ -68,8 +68,8 @@ def test_space_prints_size_share_and_estimate(nas):
         (["export", "no/run", "--trial", "3", "--out", "x"], "is no run"),
         (["retrain", "poolformer_s12", "--recipe", "no.yaml", "--out", "x"], "no.yaml: cannot be read"),
         (["search", TINY, "--trials", "0"], "search.trials: must be greater than or equal to 1, but got 0"),
-        (["search", TINY, "--data", "/no/such/folder"], "/no/such/folder is no folder"),
-        (["search", TINY, "--data", "tourch/cifar10"], "is no folder"),
+        (["search", TINY, "--data", "/no/such/folder"], "/no/such/folder is none of these"),
+        (["search", TINY, "--data", "tourch/cifar10"], "is none of these"),
         (["search", TINY, "--address", "127.0.0.1:9"], "resources.address 127.0.0.1:9: nobody answers there"),
     ],
 )

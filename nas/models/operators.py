@@ -1,4 +1,4 @@
-"""The faster of equal ways to compute what token mixers need, by device and size; measured in experiments/proxy/operators.py.
+"""The faster of equal ways to compute what token mixers need, by device and size; measured by experiments/proxy/operators.py.
 
 The exporter copies this file into the model it writes, so it imports nothing of the package.
 """
@@ -7,19 +7,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHORT = 1024  # tokens up to which products of whole matrices were measured and were faster
-SLOW_KERNEL = 5  # from this size on the CPU's backward pass of a bf16 depthwise convolution is slower than float32's
+SHORT = 784  # tokens up to which products of whole matrices were faster
+LARGE_KERNEL = 5
+LARGE_MAP = 8  # positions a side
 
 
 def average(x: Tensor, size: int) -> Tensor:
     """Mean of each `size` x `size` neighbourhood without what lies outside; `(B, C, H, W)` is kept.
 
-    A CPU filters each channel with ones and divides by the number of positions in the window: 2 to 8 times as fast.
+    A CPU filters each channel with ones and divides by the number of positions in the window: 3 to 10 times as fast in NCHW,
+    up to twice in channels_last, where torch's own pooling wins for small windows and small maps.
     """
-    if x.device.type != "cpu":
+    small = size < LARGE_KERNEL or x.shape[-1] < LARGE_MAP
+    if x.device.type != "cpu" or (_is_channels_last(x) and x.dtype == torch.float32 and small):
         return F.avg_pool2d(x, size, stride=1, padding=size // 2, count_include_pad=False)
-    ones = x.new_ones(x.shape[1], 1, size, size)
-    return F.conv2d(x, ones, padding=size // 2, groups=x.shape[1]) / _window_counts(x, size)
+    with torch.autocast("cpu", enabled=False):
+        sums = F.conv2d(x, x.new_ones(x.shape[1], 1, size, size), padding=size // 2, groups=x.shape[1])
+    return sums / _window_counts(x, size)
 
 
 def _window_counts(x: Tensor, size: int) -> Tensor:
@@ -31,13 +35,13 @@ def _window_counts(x: Tensor, size: int) -> Tensor:
 def _covered(side: int, size: int, *, like: Tensor) -> Tensor:
     """How many of `side` positions lie within a window around each: `(side,)`."""
     at, reach = torch.arange(side, device=like.device), size // 2
-    return ((at + reach).clamp(max=side - 1) - (at - reach).clamp(min=0) + 1).to(torch.float32)
+    return ((at + reach).clamp(max=side - 1) - (at - reach).clamp(min=0) + 1).to(like.dtype)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax of the scaled products of queries and keys, times the values; each `(B, heads, N, head_dim)`.
 
-    In bf16 a CPU multiplies whole matrices 1.2 to 8 times as fast as the fused kernel, whose backward pass is slow there;
+    In bf16 a CPU multiplies whole matrices up to 8 times as fast as the fused kernel, whose backward pass is slow there;
     elsewhere the fused one is as fast or faster, and holds no `N` x `N` matrix.
     """
     if q.device.type != "cpu" or q.dtype != torch.bfloat16 or q.shape[2] > SHORT:
@@ -49,11 +53,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def filtered(x: Tensor, weight: Tensor) -> Tensor:
     """Each channel filtered by its own kernel of `weight` `(C, 1, k, k)`; `(B, C, H, W)` is kept.
 
-    Trained in bf16 on a CPU, large kernels compute in float32, 1.4 to 3 times as fast.
+    Trained in bf16 and channels_last on a CPU, large kernels compute in float32, 1.2 to 4 times as fast.
     """
     padding, groups = weight.shape[-1] // 2, weight.shape[0]
     in_bf16 = torch.is_autocast_enabled(x.device.type) or x.dtype == torch.bfloat16
-    if x.device.type == "cpu" and in_bf16 and weight.shape[-1] >= SLOW_KERNEL and torch.is_grad_enabled():
+    slow = in_bf16 and weight.shape[-1] >= LARGE_KERNEL and torch.is_grad_enabled() and _is_channels_last(x)
+    if x.device.type == "cpu" and slow:
         with torch.autocast("cpu", enabled=False):
             return F.conv2d(x.float(), weight.float(), padding=padding, groups=groups)
     return F.conv2d(x, weight, padding=padding, groups=groups)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

@@ -8,7 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.errors import NasError
+from nas.results.calibrate import quote
 from nas.results.front import frame, require_front, write
+from nas.search.decoding_bar import shown_decoding
 from nas.search.folder import read_run
 from nas.search.pareto import pareto
 from nas.search.progress import front_hypervolume, front_table, reference_costs
@@ -38,7 +40,7 @@ def show_front(root: Path, console: Console, *, as_json: bool = False) -> None:
         return
     console.print(f"[bold]Pareto front of {root}[/]: accuracy against {' and '.join(search.objectives[1:])}", soft_wrap=True)
     console.print(front_table(best))
-    for line in _baseline_lines(records, best, search):
+    for line in [*_baseline_lines(records, best, search), quote(root)]:
         console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -81,6 +83,8 @@ def show_result(root: Path, console: Console) -> None:
     )
     for cause, number in Counter(r.cause for r in records if r.state == "failed").most_common(5):
         console.print(f"  failed {number} times: {cause}", highlight=False, soft_wrap=True)
+    for line in remarks(records):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(
         f"The record lies in {root}: study.db, trials.csv, front.csv, front.png, search.yaml", highlight=False, soft_wrap=True
     )
@@ -89,9 +93,23 @@ def show_result(root: Path, console: Console) -> None:
         console.print(f"Next: nas export {root} --trial {top} --out exported/{top}", highlight=False, soft_wrap=True)
 
 
+def remarks(records: list[Record]) -> list[str]:
+    """What was not trained quite as the recipe says, counted."""
+    last = [(r.number, r.curve[-1]) for r in records if r.curve]
+    retried = [str(number) for number, epoch in last if epoch.get("retried")]
+    cut = [f"{number} ({epoch['pieces']})" for number, epoch in last if epoch.get("pieces", 1) > 1]
+    lines = []
+    if retried:
+        lines.append(f"  diverged and begun again once at a lower learning rate: {len(retried)} (trials {', '.join(retried)})")
+    if cut:
+        lines.append(f"  batches cut into pieces for want of memory: {len(cut)} (trials and pieces {', '.join(cut)})")
+    return lines
+
+
 def show_retraining(architecture: Architecture, recipe: Recipe, *, out: Path, seed: int, device: str, console: Console) -> None:
     """Retrain with a line an epoch, then the result on the test split."""
-    manifest = make_manifest(recipe, seed=seed)
+    with shown_decoding(console, image_size=recipe.full_size) as told:
+        manifest = make_manifest(recipe, seed=seed, on_decoded=told)
     began, first = time.monotonic(), []
 
     def told(epoch: Epoch) -> None:

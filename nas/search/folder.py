@@ -12,7 +12,8 @@ from nas.errors import ConfigError, NasError
 from nas.files import write_whole
 from nas.search.settings import Search
 
-MAY_CHANGE = ("search.trials", "search.storage", "resources", "proxy.data")  # how much and where; the manifest says which data
+# how much, where, and what a search does not read; the manifest says which data
+MAY_CHANGE = ("search.trials", "search.storage", "resources", "proxy.data", "calibration")
 VERSIONED = ("torch", "timm", "optuna", "ray", "numpy")
 
 
@@ -35,6 +36,11 @@ class RunFolder(NamedTuple):
     def manifest(self) -> Path:
         """Which images the search trains and validates on."""
         return self.root / "manifest.json"
+
+    @property
+    def calibration(self) -> Path:
+        """What `nas calibrate` trained and found."""
+        return self.root / "calibration"
 
     def weights(self, number: int) -> Path:
         """Final proxy weights of a trial; only those on the front and the baselines are kept."""

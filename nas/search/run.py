@@ -49,13 +49,13 @@ def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
 
 
 def _new_manifest(settings: Search, console: Console) -> Manifest:
-    with shown_decoding(console, image_size=settings.proxy.image_size) as told:
+    with shown_decoding(console, image_size=settings.proxy.full_size) as told:
         return make_manifest(settings.proxy, seed=settings.search.seed, on_decoded=told)
 
 
 def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder, console: Console) -> None:
     """Check the decoded images before any trial could stumble over one, and put the manifest beside the record."""
-    size = settings.proxy.image_size
+    size = settings.proxy.full_size
     with shown_decoding(console, image_size=size) as told:
         prepare(manifest, image_size=size, root=_data_root(settings), on_decoded=told)
     if not folder.manifest.exists():

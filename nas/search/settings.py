@@ -1,19 +1,26 @@
 """A whole search as a value: what one YAML file says."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nas.config import Value, broken, read_yaml, validated, with_settings
 from nas.errors import unknown
 from nas.space.constraints import Constraints
-from nas.space.reference import designs
+from nas.space.reference import designs, timm_names
 from nas.space.search_space import SearchSpace
 from nas.training.recipe import Proxy
 
 Objective = Literal["accuracy", "macs", "params", "activation_bytes"]
-Sampler = Literal["tpe", "random", "nsga2", "front"]
+Sampler = Literal["front", "tpe", "evolution", "nsga2", "random"]
+REFERENCES = "references"  # stands for all sizes of these families
+REFERENCE_FAMILIES = ("poolformerv2", "convformer", "caformer")
+
+
+def _listed(start: Any) -> Any:
+    """A list of one where a person writes a bare name."""
+    return (start,) if isinstance(start, str) else start
 
 
 class SearchSettings(Value):
@@ -21,13 +28,20 @@ class SearchSettings(Value):
 
     trials: Annotated[int, Field(ge=1)] = 40
     """Architectures to train besides the baselines; one stopped early counts, one answered from the record does not."""
-    sampler: Sampler = "tpe"
-    start: tuple[str, ...] = ()
-    """Reference designs whose nearest affordable architectures in the space are trained first."""
+    sampler: Sampler = "front"
+    start: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Reference designs whose nearest affordable architectures in the space are trained first; "references" stands for all of
+    PoolFormerV2, ConvFormer and CAFormer. Two that come out equal count once."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds the proposals, the split of the data and every training alike."""
     storage: str | None = None
     """An Optuna storage URL; without one the record is study.db in the run's folder."""
+
+    @property
+    def start_designs(self) -> tuple[str, ...]:
+        """The names of `start`, with those that "references" stands for in its place."""
+        references = [n for n in timm_names() if n.startswith(REFERENCE_FAMILIES)]
+        return tuple(dict.fromkeys(n for name in self.start for n in (references if name == REFERENCES else [name])))
 
 
 class Resources(Value):
@@ -42,6 +56,26 @@ class Resources(Value):
     """GPUs a trial, such as 0.25 for four trials a card; 0 trains on the CPU."""
 
 
+class Calibration(Value):
+    """What `nas calibrate` trains to say how far the proxy's ranking can be trusted; a search does not read it."""
+
+    designs: tuple[str, ...] | None = None
+    """Reference designs; None takes the search's baselines, or a handful of different mixers where it has none."""
+    random: Annotated[int, Field(ge=0)] = 12
+    """Random affordable architectures of the space, spread evenly over the logarithm of their MACs."""
+    shrink: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1
+    """Divides the depths and widths of all of them, so that a small machine can train them; 1 leaves them as they are."""
+    seeds: Annotated[int, Field(ge=1)] = 2
+    """Trainings of each architecture at each fidelity; the seeds count up from search.seed."""
+    fidelities: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], dict[str, Any]] = {}  # noqa: RUF012 (frozen)
+    """For each name what it changes in `proxy`; none stands for quarter, half, proxy, long (4 times the epochs) and large (1.5
+    times the image size). A warm-up that no longer fits shrinks with the epochs; rungs are dropped."""
+    against: str | None = None
+    """What counts as the truth: a fidelity (None takes the costliest), "published" for the papers' ImageNet top-1, or a .csv
+    file with the columns name and accuracy."""
+    wanted_tau: Annotated[float, Field(ge=-1, le=1)] = 0.7
+
+
 class Search(Value):
     """A search: space, limits, objectives, baselines, budget, proxy training and machines."""
 
@@ -53,15 +87,22 @@ class Search(Value):
     search: SearchSettings = SearchSettings()
     proxy: Proxy = Proxy()
     resources: Resources = Resources()
+    calibration: Calibration = Calibration()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Search":
         costs = self.objectives[1:]
         if self.objectives[:1] != ("accuracy",) or len(costs) not in (1, 2) or len(set(costs)) != len(costs):
             raise broken("objectives", f"must be accuracy, then one or two different costs, but got {list(self.objectives)}")
-        if self.search.sampler == "front" and len(costs) != 1:
-            raise broken("search.sampler", f"front takes accuracy and one cost, but got {len(costs)} costs; use tpe or nsga2")
-        for path, kind, names in (("baselines", "baseline", self.baselines), ("search.start", "design", self.search.start)):
+        if self.proxy.size_at(1) != self.proxy.full_size and self.space.needs_fixed_resolution:
+            rule = f"must be one size where stages may mix by random or spatial_fc, but got {list(self.proxy.image_size)}"
+            raise broken("proxy.image_size", f"{rule}; give one size, or take these mixers and position_embedding out")
+        named = (
+            ("baselines", "baseline", self.baselines),
+            ("search.start", "design", self.search.start_designs),
+            ("calibration.designs", "design", self.calibration.designs or ()),
+        )
+        for path, kind, names in named:
             for name in names:
                 if name not in designs():
                     raise broken(path, unknown(kind, name, designs()).rstrip("."))

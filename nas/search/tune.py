@@ -7,10 +7,11 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,6 +44,9 @@ RETRIES = 2  # of a trial whose worker died; what an architecture does to its tr
 OBJECT_STORE_BYTES = 200_000_000
 CAUSE_LENGTH = 300
 ADDRESS_TIMEOUT_SECONDS = 5
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 class StudySearcher(Searcher):
@@ -175,6 +179,57 @@ def _tuner(searcher: StudySearcher, *, work: Callable, resources: "Resources", s
             name="trials", storage_path=str(scratch), verbose=0, failure_config=tune.FailureConfig(max_failures=RETRIES)
         ),
     )
+
+
+def run_jobs(
+    jobs: Iterable[Job],
+    *,
+    work: Callable[[Job], Result],
+    resources: "Resources",
+    on_end: Callable[[Job, Result | None, str | None], None],
+) -> None:
+    """Do independent jobs in their order, as many at once as there is room for; `on_end(job, result, cause)` hears of each.
+
+    A job whose worker dies is tried RETRIES more times; then there is a cause instead of a result. A NasError in a worker, such
+    as images that are gone, ends them all.
+    """
+    waiting, running = deque((job, RETRIES) for job in jobs), {}
+    with started_ray(resources):
+        room, shared = num_workers(resources), ray.put(work)
+        options = {"num_cpus": resources.cpu, "num_gpus": resources.gpu, "max_retries": 0, "max_calls": 0}
+        start = partial(ray.remote(**options)(do_one).remote, work=shared, threads=max(1, int(resources.cpu)))
+        while waiting or running:
+            while waiting and len(running) < room:
+                job, tries = waiting.popleft()
+                running[start(job)] = job, tries
+            (ended,), _ = ray.wait(list(running), num_returns=1)
+            job, tries = running.pop(ended)
+            result, cause = _result_or_cause(ended)
+            if cause and tries:
+                waiting.appendleft((job, tries - 1))
+            else:
+                on_end(job, result, cause)
+
+
+def do_one(job: Job, *, work: Callable[[Job], Result], threads: int) -> Result:
+    """One job in a worker."""
+    import torch
+
+    torch.set_num_threads(threads)
+    return work(job)
+
+
+def _result_or_cause(ended: "ray.ObjectRef") -> tuple[Any, str | None]:
+    try:
+        return ray.get(ended), None
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, NasError):
+            raise error.cause from None
+        why = f"{type(error.cause).__name__}: {error.cause}"
+    except ray.exceptions.RayError as error:
+        why = str(error).strip()
+    first = why.splitlines()[0].split(" Some common causes")[0]
+    return None, f"the worker died {RETRIES + 1} times: {first[:CAUSE_LENGTH]}"
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
-"""Decoded images, once for each machine: uint8 pixels in .npy files that every trial maps into its memory.
+"""What is made once for each machine: uint8 pixels in .npy files that every trial maps into its memory, and unpacked tars.
 
 They lie in $NAS_CACHE, or ~/.cache/metaformer-nas, which can be moved and deleted at any time. Beside each file lies its
 seal: size, checksum, and when it was last seen to have them. A trial trusts a file that nobody touched since, which takes
-milliseconds; the driver reads every byte once before a search (`discard_damaged`).
+milliseconds; the driver reads every byte once before a search or a retraining (`discard_damaged`).
 """
 
 import io
@@ -12,7 +12,6 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -39,10 +38,12 @@ class Seal(Value):
     crc32: int
     mtime_ns: int
     """Of the file when it last had this checksum."""
+    origin: str = ""
+    """What it was made from, where the file's name doesn't tell."""
 
 
 def cache_folder() -> Path:
-    """Where decoded images lie: $NAS_CACHE, or ~/.cache/metaformer-nas; it can be moved and deleted at any time."""
+    """$NAS_CACHE, or ~/.cache/metaformer-nas: it can be moved and deleted at any time."""
     return Path(os.environ.get("NAS_CACHE", "~/.cache/metaformer-nas")).expanduser()
 
 
@@ -56,9 +57,20 @@ def cached(path: Path, shape: Shape, make: Callable[[], Iterable[bytes]]) -> np.
         with _alone(path):
             pixels = _opened(path, shape)
             if pixels is None:
-                _write(path, shape, make())
+                _write(path, _npy(shape, make))
                 pixels = np.load(path, mmap_mode="r")
     return pixels
+
+
+def made(path: Path, make: Callable[[], Iterable[bytes]], *, origin: str) -> None:
+    """Sees to it that `path` holds what `make` gives for that origin, to the last byte; of several processes one makes it.
+
+    NasError where it can't be written.
+    """
+    if not _is_made_of(origin, path):
+        with _alone(path):
+            if not _is_made_of(origin, path):
+                _write(path, make(), origin=origin)
 
 
 def discard_damaged(path: Path) -> None:
@@ -68,7 +80,9 @@ def discard_damaged(path: Path) -> None:
             _seal_path(path).unlink(missing_ok=True)
 
 
-def check_room(num_bytes: int) -> None:
+def check_room(
+    num_bytes: int, *, work: str = "decoding the images", way_out: str = "or lower image_size, classes or images_per_class"
+) -> None:
     """NasError where the cache's disk has less left than that."""
     folder = cache_folder()
     with writable(folder):
@@ -76,8 +90,8 @@ def check_room(num_bytes: int) -> None:
         free = shutil.disk_usage(folder).free
     if num_bytes > free:
         raise NasError(
-            f"{folder}: decoding the images needs {count(num_bytes)}B, but only {count(free)}B are free there. "
-            "Free the disk, set NAS_CACHE to a folder on another one, or lower image_size, classes or images_per_class."
+            f"{folder}: {work} needs {count(num_bytes)}B, but only {count(free)}B are free there. "
+            f"Free the disk, set NAS_CACHE to a folder on another one, {way_out}."
         )
 
 
@@ -127,6 +141,11 @@ def _opened(path: Path, shape: Shape) -> np.ndarray | None:
     return None
 
 
+def _is_made_of(origin: str, path: Path) -> bool:
+    seal = _seal(path)
+    return seal is not None and seal.origin == origin and _is_whole(path)
+
+
 def _is_whole(path: Path) -> bool:
     """Whether the file has the bytes that were written; one that was copied or touched is sealed anew if it has."""
     seal, stat = _seal(path), _stat(path)
@@ -138,20 +157,26 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _write(path: Path, shape: Shape, images: Iterable[bytes]) -> None:
-    for left in path.parent.glob(f".{path.name}.[0-9]*"):  # by a builder that was killed; none is at work but this one
-        left.unlink(missing_ok=True)
+def _npy(shape: Shape, make: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
+    """An .npy file of those pixels; NasError where it has no room."""
     check_room(int(np.prod(shape)))
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    yield header.getvalue()
+    yield from make()
+
+
+def _write(path: Path, blocks: Iterable[bytes], *, origin: str = "") -> None:
+    for left in path.parent.glob(f".{path.name}.[0-9]*"):  # by a builder that was killed; none is at work but this one
+        left.unlink(missing_ok=True)
     crc = 0
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
-            for block in chain([header.getvalue()], images):
+            for block in blocks:
                 file.write(block)
                 crc = zlib.crc32(block, crc)
         stat = temporary.stat()
-    _write_seal(path, Seal(size=stat.st_size, crc32=crc, mtime_ns=stat.st_mtime_ns))
+    _write_seal(path, Seal(size=stat.st_size, crc32=crc, mtime_ns=stat.st_mtime_ns, origin=origin))
 
 
 def _crc32(path: Path) -> int | None:

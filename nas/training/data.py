@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from nas.config import Value, parse_yaml, read_text, validated
-from nas.errors import ConfigError, NasError
+from nas.errors import ConfigError, NasError, unknown
 from nas.files import write_whole
 from nas.training.cache import Scratch, cache_folder, cached, check_room, discard_damaged
 from nas.training.decoding import OnDecoded, decoded, silent
@@ -47,7 +47,7 @@ class Manifest(Value):
     """Which images are trained on, validated on and tested on; it goes into every result."""
 
     data: str
-    """As the recipe named it; a folder's place on this machine is no part of the hash."""
+    """As the recipe named it; a folder's place on this machine, or that it is a tar, is no part of the hash."""
     class_names: tuple[str, ...]
     train: tuple[Item, ...]
     validation: tuple[Item, ...]
@@ -80,22 +80,23 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> Manifest:
-    """Images drawn for a recipe, each decoded once, which fills the cache; ConfigError where the data can't serve it.
+    """Images drawn for a recipe, each decoded once, which fills the cache; what it held of them is checked to the last byte.
 
-    NasError where the cache has no room for the images.
+    ConfigError where the data can't serve the recipe, NasError where the cache has no room for the images.
     """
-    source = open_source(recipe.data, root=root)
+    source = open_source(recipe.data, root=root, on_decoded=on_decoded)
     names = _chosen_classes(source, recipe)
     rest, test = _set_aside(source, names)
     rest = {name: _shuffled(rest[name], name, seed) for name in names}
-    with Scratch(recipe.image_size) as scratch:
+    with Scratch(recipe.full_size) as scratch:
         inspector = _Inspector(source, scratch, on_decoded)
         drawn, test = inspector.first_readable(rest, {name: test[name] for name in names}, recipe.images_per_class)
         inspector.refuse_above(recipe.unreadable_share)
         _check_counts(drawn, test, recipe)
         manifest = _manifest(recipe, seed, drawn, test, inspector)
         for split in SPLITS:
-            _cached(manifest, split, recipe.image_size, lambda items: scratch.rows([inspector.rows[name] for name, _ in items]))
+            discard_damaged(_cache_path(manifest, split, recipe.full_size))
+            _cached(manifest, split, recipe.full_size, lambda items: scratch.rows([inspector.rows[name] for name, _ in items]))
     return manifest
 
 
@@ -114,21 +115,33 @@ def _manifest(recipe: Recipe, seed: int, drawn: Pool, test: Pool, inspector: "_I
 
 
 def _chosen_classes(source: Source, recipe: Recipe) -> tuple[str, ...]:
-    """Sorted names of the classes a recipe takes, spread evenly over all; every one stands in both splits."""
-    names = sorted(source.train)
-    if source.test is not None and set(names) != set(source.test):
-        odd = sorted(set(names) ^ set(source.test))
+    """Sorted names of the classes a recipe takes: those it lists, or some spread evenly over all. Each is in both splits."""
+    splits = {"training": set(source.train), "test": set(source.train if source.test is None else source.test)}
+    names = sorted(set.union(*splits.values()))
+    if isinstance(recipe.classes, tuple):
+        names = _listed_classes(names, recipe)
+    missing = [f"{_few(gone)} from the {split} split" for split, found in splits.items() if (gone := sorted({*names} - found))]
+    if missing:
         raise ConfigError(
-            f"{recipe.data}: every class must stand in the training and the test split, but {_few(odd)} stands in one only. "
-            "Add or remove these folders."
+            f"{recipe.data}: every class must stand in the training and the test split, but missing are "
+            f"{' and '.join(missing)}. Add or remove these folders, or list the classes to take under classes."
         )
-    if len(names) < max(2, recipe.classes or 2):
+    least = max(2, recipe.num_classes or 2)
+    if len(names) < least:
         raise ConfigError(
-            f"{recipe.data}: must have at least {max(2, recipe.classes or 2)} classes, but has {len(names)}. "
-            "Lower classes, or add class folders."
+            f"{recipe.data}: must have at least {least} classes, but has {len(names)}. Lower classes, or add class folders."
         )
-    places = np.linspace(0, len(names) - 1, recipe.classes or len(names)).round().astype(int)
+    places = np.linspace(0, len(names) - 1, recipe.num_classes or len(names)).round().astype(int)
     return tuple(names[i] for i in places)
+
+
+def _listed_classes(names: list[str], recipe: Recipe) -> list[str]:
+    """The names that a recipe lists, sorted; ConfigError where one of them is not in `names`."""
+    odd = [name for name in recipe.classes if name not in names]
+    if odd:
+        first, others = unknown("class", odd[0], names), f"; unknown are {_few(odd[1:])} as well" if odd[1:] else ""
+        raise ConfigError(f"{recipe.data}: classes must be names of its class folders, but {first}{others}")
+    return sorted(recipe.classes)
 
 
 def _set_aside(source: Source, names: tuple[str, ...]) -> tuple[Pool, Pool]:
@@ -201,7 +214,7 @@ class _Inspector:
     def _try(self, ids: list[str]) -> None:
         size = self.scratch.image_size
         check_room(2 * len(ids) * 3 * size**2)  # once as they come, once in their order
-        images = decoded(ids, self.source.read, size=size, on_decoded=self.on_decoded)
+        images = decoded([*map(self.source.place, ids)], self.source.read, size=size, on_decoded=self.on_decoded)
         for name, image in zip(ids, images, strict=True):
             if image.pixels is None:
                 self.reasons[name] = image.reason
@@ -263,8 +276,9 @@ def _decoded_again(
     manifest: Manifest, items: tuple[Item, ...], size: int, root: Path | None, on_decoded: OnDecoded
 ) -> Iterator[bytes]:
     """Pixels for a machine, or an image size, that the manifest was not made with."""
+    source = open_source(manifest.data, root=root, on_decoded=on_decoded)
     names = [name for name, _ in items]
-    images = decoded(names, open_source(manifest.data, root=root).read, size=size, on_decoded=on_decoded)
+    images = decoded([*map(source.place, names)], source.read, size=size, on_decoded=on_decoded)
     for name, image in zip(names, images, strict=True):
         if image.pixels is None:
             raise NasError(

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -21,9 +21,9 @@ PAYS = 2.0  # expected seconds of decoding from which starting other processes (
 CHUNK = 64  # images sent to a process at once
 AHEAD = 4  # chunks a core may be ahead of what was taken: bounds the memory
 
-Read = Callable[[str], tuple[Image.Image, int]]
-OnDecoded = Callable[[int, int], None]
-"""Told how many images are decoded, of how many; the first call has 0."""
+Read = Callable[[Any], tuple[Image.Image, int]]
+OnDecoded = Callable[[int, int, Literal["images", "bytes"]], None]
+"""Told how many images are decoded, of how many; and before, how many bytes of a packed tar are unpacked. It begins at 0."""
 
 
 class Decoded(NamedTuple):
@@ -37,43 +37,57 @@ class Decoded(NamedTuple):
     """Why it can't be decoded."""
 
 
-def silent(done: int, total: int) -> None:
+def silent(done: int, total: int, unit: str) -> None:
     """Tells nobody."""
 
 
 def decode(image: Image.Image, size: int) -> np.ndarray:
-    """RGB pixels `(size, size, 3)`: the largest centred square, scaled bilinearly; an animation's first frame."""
+    """RGB pixels `(size, size, 3)`: the largest centred square, scaled bilinearly; an animation's first frame.
+
+    As in timm's loaders, transparency is dropped, and a camera's note on how to turn the image (EXIF) is not followed.
+    ValueError for pixels whose range the file doesn't tell.
+    """
     image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decodes at a fraction of the size where twice the need is left
-    if image.mode.startswith("I"):  # 16 bits a pixel; convert("RGB") would cut them off at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8))
+    image.load()
+    image.info.pop("transparency", None)  # dropped all the same, but with a warning for each image
+    if image.mode[0] in "IF":
+        image = _eight_bits(image)
     return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
 
 
-def decoded(names: Sequence[str], read: Read, *, size: int, on_decoded: OnDecoded = silent) -> Iterator[Decoded]:
-    """Every image in the order of `names`; NasError where a decoding process dies."""
-    on_decoded(0, len(names))
-    for done, image in enumerate(_decoded(names, read, size), 1):
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A greyscale image of 16 bits with 8; convert("RGB") would cut it off at 255 instead of scaling."""
+    values = np.asarray(image, dtype=np.float32)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"pixels must have 8 or 16 bits, but their mode is {image.mode}, and nothing says what is white")
+    return Image.fromarray((values / 257).astype(np.uint8))
+
+
+def decoded(places: Sequence[Any], read: Read, *, size: int, on_decoded: OnDecoded = silent) -> Iterator[Decoded]:
+    """Every image in the order of `places`; NasError where a decoding process dies."""
+    on_decoded(0, len(places), "images")
+    for done, image in enumerate(_decoded(places, read, size), 1):
         yield image
-        on_decoded(done, len(names))
+        on_decoded(done, len(places), "images")
 
 
-def _decoded(names: Sequence[str], read: Read, size: int) -> Iterator[Decoded]:
+def _decoded(places: Sequence[Any], read: Read, size: int) -> Iterator[Decoded]:
     began = time.perf_counter()
-    first, rest = _chunk(names[:PROBE], read, size), names[PROBE:]
+    first, rest = _chunk(places[:PROBE], read, size), places[PROBE:]
     expected = (time.perf_counter() - began) / PROBE * len(rest)
     yield from first
     if expected < PAYS:
-        yield from (image for name in rest for image in _chunk([name], read, size))
+        yield from (image for place in rest for image in _chunk([place], read, size))
     else:
         yield from _on_all_cores(rest, read, size)
 
 
-def _on_all_cores(names: Sequence[str], read: Read, size: int) -> Iterator[Decoded]:
+def _on_all_cores(places: Sequence[Any], read: Read, size: int) -> Iterator[Decoded]:
     with _executor(read) as workers:
         running, ahead = deque(), AHEAD * num_cores()
         try:
-            for start in range(0, len(names), CHUNK):
-                running.append(workers.submit(_chunk, names[start : start + CHUNK], read, size))
+            for start in range(0, len(places), CHUNK):
+                running.append(workers.submit(_chunk, places[start : start + CHUNK], read, size))
                 if len(running) > ahead:
                     yield from running.popleft().result()
             while running:
@@ -104,13 +118,13 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _chunk(names: Sequence[str], read: Read, size: int) -> list[Decoded]:
-    return [_one(name, read, size) for name in names]
+def _chunk(places: Sequence[Any], read: Read, size: int) -> list[Decoded]:
+    return [_one(place, read, size) for place in places]
 
 
-def _one(name: str, read: Read, size: int) -> Decoded:
+def _one(place: Any, read: Read, size: int) -> Decoded:
     try:
-        image, checksum = read(name)
+        image, checksum = read(place)
         return Decoded(decode(image, size).tobytes(), checksum)
     except Exception as error:  # a broken file can make a decoder raise anything; the caller counts and names it
         return Decoded(None, 0, " ".join(str(error).split()) or type(error).__name__)

@@ -69,7 +69,8 @@ class Recipe(Value):
     """
 
     data: Annotated[str, Field(min_length=1)] = "digits"
-    """ "digits" (embedded in scikit-learn), a directory of class folders, or a timm dataset name: torch/…, hfds/…, wds/…."""
+    """ "digits" (embedded in scikit-learn), a directory of class folders or a tar of one, or timm's name of a data set:
+    torch/…, hfds/…, wds/…."""
     classes: Annotated[
         _one_or_several(Annotated[int, Field(strict=True, ge=2)] | None, Annotated[tuple[str, ...], Field(min_length=2)]),
         BeforeValidator(_listed),
@@ -94,7 +95,7 @@ class Recipe(Value):
     mixer_lr: dict[Mixer, AboveZero] = {}  # noqa: RUF012 (frozen)
     """Factors on lr for all weights of the blocks with that token mixer, such as {attention: 0.5}."""
     retry_lr: Annotated[float, Field(gt=0, lt=1)] | None = 0.3
-    """A training that diverges is repeated once from its start with lr times this, and the record says so; None repeats none."""
+    """A training that diverges is begun again once with lr times this, and the record says so; None begins none again."""
     weight_decay: NotNegative = 0.05
     """For weights of at least two dimensions: biases, norms and scales are left out."""
     warmup_epochs: NotNegative = 1.0

@@ -62,7 +62,7 @@ def test_long_sequences_hold_no_matrix_of_all_pairs(monkeypatch):
 @pytest.mark.parametrize("autocast", [False, True])
 def test_a_depthwise_filter_is_torchs_convolution(size, autocast):
     weight = torch.randn(6, 1, size, size, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    x = torch.randn(2, 6, 9, 9, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(2, 6, 9, 9, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=torch.channels_last)
 
     def filtered_here(x):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):

@@ -206,7 +206,10 @@ def test_what_cannot_be_written_is_refused_before_anything_is(changes, message, 
     "broken, message",
     [
         pytest.param(lambda text: text + "\nimport nas\n", "must not need the package nas", marks=pytest.mark.slow),
-        (lambda text: text.replace("return average(x, self.size) - x", "return average(x, self.size)"), "timm computes other logits"),
+        (
+            lambda text: text.replace("return average(x, self.size) - x", "return average(x, self.size)"),
+            "timm computes other logits",
+        ),
     ],
 )
 def test_an_export_that_does_not_come_back_equal_leaves_no_directory(broken, message, tmp_path, monkeypatch):

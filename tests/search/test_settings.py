@@ -36,6 +36,7 @@ def test_the_flagship_has_all_six_mixers_and_a_billion_architectures():
         ("constraints.macs.max=many", "constraints.macs.max: must be a valid integer"),
         ("proxy.rungs=[3, 9]", "proxy.rungs"),
         ("proxy.epochs=none", "proxy.epochs: must be a valid integer"),
+        ("proxy.image_size=[24, 32]", "proxy.image_size: must be one size where stages may mix by random"),
         ("name=a/b", "name: must match pattern"),
         ("serch.trials=3", "unknown key 'serch'; did you mean search"),
         ("resources.gpu=-1", "resources.gpu: must be greater than or equal to 0"),

@@ -45,6 +45,14 @@ def manifest_of(folder, *, seed=0, **values):
     return make_manifest(Recipe(data=str(folder), **values), seed=seed)
 
 
+def flip_last_byte(path):
+    """Damages a file as a failing disk would, its time untouched; what it held."""
+    right, stat = path.read_bytes(), path.stat()
+    path.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    return right
+
+
 def ids(manifest, *splits):
     return {i for split in splits for i, _ in getattr(manifest, split)}
 
@@ -104,6 +112,16 @@ def test_a_subset_of_classes_is_spread_over_all_of_them(tmp_path):
     names = [f"c{i}" for i in range(9)]
     manifest = manifest_of(class_folders(tmp_path / "images", classes=names, images=4), classes=3)
     assert manifest.class_names == ("c0", "c4", "c8")
+
+
+def test_listed_classes_are_taken_as_if_they_were_the_whole_data_set(tmp_path):
+    all_of_them = class_folders(tmp_path / "all", classes=("bee", "ant", "cat", "dog"))
+    manifest = manifest_of(all_of_them, classes=("dog", "bee"))
+    for name in ("ant", "cat"):
+        shutil.rmtree(all_of_them / name)
+    assert manifest.class_names == ("bee", "dog")
+    assert {label for i, label in manifest.train if i.startswith("dog/")} == {1}
+    assert manifest.hash == manifest_of(all_of_them).hash
 
 
 # What identifies it
@@ -169,9 +187,22 @@ def test_fewer_images_than_asked_for_names_the_class(folder):
     assert "'bee' has 6" in text  # seven are left, one of which is set aside for the test
 
 
-def test_a_class_that_misses_from_one_split_is_named(split_folder):
+@pytest.mark.parametrize("values", [{}, {"classes": 2}, {"classes": ("ant", "dog", "elk")}])
+def test_classes_that_miss_from_one_split_are_named_with_the_split(split_folder, values):
     class_folders(split_folder / "train", classes=["dog"])
-    assert "'dog'" in refusal(split_folder)
+    class_folders(split_folder / "val", classes=["elk"])
+    assert "missing are 'elk' from the training split and 'dog' from the test split" in refusal(split_folder, **values)
+
+
+def test_a_class_that_misses_from_one_split_is_no_matter_where_others_are_listed(split_folder):
+    class_folders(split_folder / "train", classes=["dog"])
+    assert manifest_of(split_folder, classes=("cat", "ant")).class_names == ("ant", "cat")
+
+
+def test_listed_classes_that_do_not_exist_are_named_with_the_nearest(folder):
+    text = refusal(folder, classes=("ant", "bees", "dog"))
+    assert "unknown class 'bees'; did you mean bee?" in text
+    assert text.endswith("unknown are 'dog' as well")
 
 
 def test_an_empty_class_in_the_test_split_is_named(split_folder):
@@ -304,10 +335,16 @@ def test_a_cache_folder_that_moved_is_used_where_it_lies_now(folder, own_cache, 
 def test_a_search_finds_a_flipped_byte_before_its_trials_do(folder, own_cache):
     manifest = manifest_of(folder, image_size=8)
     path = own_cache / f"{manifest.hash}-train-8.npy"
-    right, stat = path.read_bytes(), path.stat()
-    path.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as a failing disk would leave it
+    right = flip_last_byte(path)
     prepare(manifest, image_size=8)
+    assert path.read_bytes() == right
+
+
+def test_another_manifest_of_the_same_images_finds_a_flipped_byte_as_well(folder, own_cache):
+    manifest = manifest_of(folder, image_size=8)
+    path = own_cache / f"{manifest.hash}-test-8.npy"
+    right = flip_last_byte(path)
+    assert manifest_of(folder, image_size=8) == manifest
     assert path.read_bytes() == right
 
 
@@ -327,7 +364,7 @@ def test_too_small_a_disk_is_refused_before_anything_is_decoded(folder, monkeypa
 
 def test_a_disk_that_fills_while_images_come_in_gives_one_message_and_leaves_nothing(folder, own_cache, small_disk):
     small_disk(5_000)
-    with pytest.raises(NasError, match="File too large"):
+    with pytest.raises(NasError, match=r"cache: must be writable, but: File too large\. Free the disk or choose another"):
         manifest_of(folder, image_size=16)
     assert list(own_cache.iterdir()) == []
 
@@ -345,8 +382,8 @@ def test_a_disk_that_fills_while_a_split_is_written_leaves_the_others_whole(fold
 
 def test_progress_is_told_from_nothing_to_all_images(folder):
     told = []
-    make_manifest(Recipe(data=str(folder)), seed=0, on_decoded=lambda done, total: told.append((done, total)))
-    assert told == [(i, 30) for i in range(31)]
+    make_manifest(Recipe(data=str(folder)), seed=0, on_decoded=lambda *state: told.append(state))
+    assert told == [(i, 30, "images") for i in range(31)]
 
 
 def test_normalisation_is_what_timm_expects():

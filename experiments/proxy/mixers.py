@@ -1,0 +1,114 @@
+"""Images that a CPU-second of one thread trains on, for each token mixer, with our operators and with torch's own.
+
+    python experiments/proxy/mixers.py
+
+The network has 1-1-3-1 blocks of widths 32-64-160-256 with that mixer in all of them, at 64 px, batch 64, 20 classes. All take
+turns, the best of the rounds counts. Results and hardware: README.md beside this file.
+"""
+
+import argparse
+import time
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+
+from nas.models import mixers
+from nas.models.metaformer import build
+from nas.space.architecture import Architecture, Stage
+from nas.training.augment import normalised
+from nas.training.loop import autocast, optimizer
+from nas.training.recipe import Recipe
+
+DEPTHS, WIDTHS = (1, 1, 3, 1), (32, 64, 160, 256)
+BATCH, STEPS = 64, 4
+PLAIN = {
+    "average": lambda x, size: F.avg_pool2d(x, size, stride=1, padding=size // 2, count_include_pad=False),
+    "attend": F.scaled_dot_product_attention,
+    "filtered": lambda x, weight: F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=weight.shape[0]),
+}
+NETWORKS = {
+    "identity": {"mixer": "identity"},
+    "pool 3x3": {"mixer": "pool", "pool_size": 3},
+    "pool 9x9": {"mixer": "pool", "pool_size": 9},
+    "affine": {"mixer": "affine"},
+    "random": {"mixer": "random"},
+    "spatial_fc": {"mixer": "spatial_fc"},
+    "dwconv 3x3": {"mixer": "dwconv", "kernel_size": 3},
+    "dwconv 7x7": {"mixer": "dwconv", "kernel_size": 7},
+    "conv 7x7": {"mixer": "conv", "kernel_size": 7},
+    "attention": {"mixer": "attention", "head_dim": 32},
+}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--rounds", type=int, default=5)
+    rounds = arguments.parse_args().rounds
+    torch.set_num_threads(1)
+    recipes = {
+        "bf16, channels last": Recipe(image_size=64, precision="bf16"),
+        "float32, NCHW": Recipe(image_size=64, precision="float32", channels_last=False),
+    }
+    for title, recipe in recipes.items():
+        best = {(name, plain): 0.0 for name in NETWORKS for plain in (False, True)}
+        for _ in range(rounds):
+            for name, plain in best:
+                with torchs_own() if plain else ours():
+                    best[name, plain] = max(best[name, plain], images_per_second(NETWORKS[name], recipe))
+        show(title, best)
+
+
+def show(title: str, best: dict[tuple[str, bool], float]) -> None:
+    """Print one table of images per CPU-second."""
+    table = Table(title=f"{title}: images per CPU-second", title_justify="left", box=None, pad_edge=False)
+    for column in ("token mixer", "ours", "torch's own", "ratio"):
+        table.add_column(column, justify="left" if column == "token mixer" else "right")
+    for name in NETWORKS:
+        fast, plain = best[name, False], best[name, True]
+        table.add_row(name, f"{fast:,.0f}", f"{plain:,.0f}", f"{fast / plain:.2f}")
+    Console().print(table)
+
+
+def images_per_second(mixer: dict, recipe: Recipe) -> float:
+    """Training steps on one batch, the first left out."""
+    torch.manual_seed(0)
+    stages = [Stage(depth=d, width=w, activation="gelu", **mixer) for d, w in zip(DEPTHS, WIDTHS, strict=True)]
+    model = build(Architecture(stages=stages), image_size=64, num_classes=20).train()
+    model = model.to(memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
+    steps, pixels = optimizer(model, recipe), torch.randint(0, 256, (BATCH, 64, 64, 3), dtype=torch.uint8)
+    labels = torch.randint(0, 20, (BATCH,))
+    for number in range(STEPS + 1):
+        if number == 1:
+            began = time.process_time()
+        with autocast(torch.device("cpu"), recipe):
+            loss = F.cross_entropy(model(normalised(pixels, channels_last=recipe.channels_last)).float(), labels)
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
+    return STEPS * BATCH / (time.process_time() - began)
+
+
+@contextmanager
+def ours():
+    """The operators as they are."""
+    yield
+
+
+@contextmanager
+def torchs_own():
+    """Torch's operators in the place of ours."""
+    kept = {name: getattr(mixers, name) for name in PLAIN}
+    for name, plain in PLAIN.items():
+        setattr(mixers, name, plain)
+    try:
+        yield
+    finally:
+        for name, operator in kept.items():
+            setattr(mixers, name, operator)
+
+
+if __name__ == "__main__":
+    main()
