@@ -11,6 +11,8 @@ from torch.nn import functional
 from nas.training.data import MEAN, STD
 from nas.training.recipe import Recipe
 
+PIXEL_MEAN = [255 * mean for mean in MEAN]
+PIXEL_SCALE = [1 / (255 * deviation) for deviation in STD]
 ERASED_AREA = (0.02, 1 / 3)  # share of the image, arXiv:1708.04896, section 4.2
 ERASED_ASPECT = (0.3, 1 / 0.3)  # height over width, likewise
 CROP_ASPECT = (3 / 4, 4 / 3)  # width over height, arXiv:1409.4842, section 6
@@ -49,26 +51,26 @@ def resized(images: Tensor, image_size: int) -> Tensor:
 
 def normalised(pixels: Tensor, *, channels_last: bool = True) -> Tensor:
     """Images `(B, 3, H, W)` in float32 with the mean and deviation that timm's models expect, from uint8 `(B, H, W, 3)`."""
-    mean, std = (torch.tensor(values, device=pixels.device) * 255 for values in (MEAN, STD))
-    images = ((pixels.float() - mean) / std).permute(0, 3, 1, 2)  # (B, 3, H, W)
+    width = pixels.shape[2]
+    mean, scale = (torch.tensor(values, device=pixels.device).repeat(width) for values in (PIXEL_MEAN, PIXEL_SCALE))  # (3W,)
+    rows = (pixels.flatten(2) - mean).mul_(scale)  # (B, H, 3W): long rows are ten times as fast as threes
+    images = rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2)  # (B, 3, H, W)
     return images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def moved(pixels: Tensor, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
     """Each image shifted by up to `padding` pixels with black behind it, half of them mirrored; `(B, H, W, 3)` is kept."""
-    if not (padding or flip):
-        return pixels
     number, height, width, _ = pixels.shape
-    rows, columns = (torch.arange(side, device=pixels.device).expand(number, side) for side in (height, width))  # (B, side)
     if flip:
-        mirrored = _uniform(number, 1, like=pixels, generator=generator) < 0.5  # (B, 1)
-        columns = torch.where(mirrored, width - 1 - columns, columns)
+        mirrored = _uniform(number, like=pixels, generator=generator) < 0.5  # (B,)
+        pixels = pixels.clone()
+        pixels[mirrored] = pixels[mirrored].flip(2)
     if padding:
-        shifts = torch.randint(2 * padding + 1, (2, number, 1), device=pixels.device, generator=generator)
-        rows, columns = rows + shifts[0], columns + shifts[1]
-        pixels = functional.pad(pixels, (0, 0, padding, padding, padding, padding))  # (B, H + 2 padding, W + 2 padding, 3)
-    each = torch.arange(number, device=pixels.device)[:, None, None]
-    return pixels[each, rows[:, :, None], columns[:, None, :]]  # (B, H, W, 3)
+        down, right = torch.randint(2 * padding + 1, (2, number), device=pixels.device, generator=generator)  # each (B,)
+        rows = functional.pad(pixels, (0, 0, *4 * [padding])).flatten(2)  # (B, H + 2 padding, 3 (W + 2 padding))
+        windows = rows.unfold(1, height, 1).unfold(2, 3 * width, 3)  # (B, 2 padding + 1, 2 padding + 1, H, 3W), nothing copied
+        pixels = windows[torch.arange(number, device=pixels.device), down, right].unflatten(2, (width, 3))  # (B, H, W, 3)
+    return pixels
 
 
 def cropped(pixels: Tensor, recipe: Recipe, *, image_size: int, generator: torch.Generator) -> Tensor:
