@@ -1,134 +1,99 @@
-"""Whole searches in seconds: a public table of trained networks stands in for the trainings.
+"""Whole searches in seconds: tables of trained networks stand in for the trainings.
 
-python experiments/searchers/simulate.py --table macro --samplers front tpe random --seeds 10 --out macro.csv
+export NAS_TABLES=DATA_FOLDER/nas_tables
+python experiments/searchers/simulate.py --out results.csv --plot results.png
 """
 
 import argparse
-import os
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import optuna
 import pandas as pd
-from optuna.distributions import CategoricalDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from drawing import draw
+from searchers import SEARCHERS, Event
+from tables import TABLES, Table, read_table
 
-from nas.search.front_sampler import FrontSampler
-from nas.search.pareto import hypervolume, pareto
-
-TABLES = Path(os.environ.get("NAS_TABLES", "nas_tables"))
-MARKS = (25, 50, 100, 200)  # evaluations at which the hypervolume is put down
-ASKS = 20  # questions an evaluation: a search that only repeats itself ends there
-
-SOURCES = {  # file, column of the accuracy in percent, column of the MACs
-    "macro": ("nas_bench_macro_cifar10.csv", "acc", "macs"),
-    "201-cifar10": ("nas_bench_201_cifar.csv", "cifar10_test_200ep", "macs_m"),
-    "201-cifar100": ("nas_bench_201_cifar.csv", "cifar100_test_200ep", "macs_m"),
-}
+MARKS = (5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 125, 150, 200)  # where the hypervolume is put down
+SHOWN = (25, 50, 100, 200)
+TWO_FIDELITIES = ("front-rungs", "mo-asha")
+LIMITS = {"gp": (100, 3)}  # trainings and seeds of what takes minutes
+KEYS = ["table", "searcher", "seed"]
 
 
-class Table(NamedTuple):
-    """Error and MACs by architecture, and the true front's ideal and nadir."""
-
-    objectives: dict[str, tuple[float, float]]
-    space: dict[str, CategoricalDistribution]
-    ideal: np.ndarray
-    nadir: np.ndarray
-    best: float
-
-    def cost(self, params: dict[str, str]) -> float:
-        """MACs, known before the training."""
-        return self.objectives["".join(params[n] for n in self.space)][1]
-
-    def volume(self, points: list[tuple[float, float]]) -> float:
-        """Hypervolume as a share of the true front's."""
-        return _volume(np.array(points), self.ideal, self.nadir) / self.best
-
-
-def _volume(points: np.ndarray, ideal: np.ndarray, nadir: np.ndarray) -> float:
-    front = points[pareto(points)]
-    return hypervolume((front - ideal) / (nadir - ideal), (1.1, 1.1))
-
-
-def read_table(name: str) -> Table:
-    """A table by its name in SOURCES."""
-    file, accuracy, macs = SOURCES[name]
-    if not (TABLES / file).is_file():
-        raise SystemExit(f"{TABLES / file} is missing; set NAS_TABLES to the folder that holds it")
-    rows = pd.read_csv(TABLES / file, dtype={"arch": str})
-    points = np.column_stack([100 - rows[accuracy], rows[macs]])
-    front = points[pareto(points)]
-    digits = zip(*rows.arch, strict=True)
-    space = {f"choice{i}": CategoricalDistribution(sorted(set(d))) for i, d in enumerate(digits)}
-    ideal, nadir = front.min(axis=0), front.max(axis=0)
-    objectives = dict(zip(rows.arch, map(tuple, points.tolist()), strict=True))
-    return Table(objectives, space, ideal, nadir, _volume(points, ideal, nadir))
-
-
-SAMPLERS = {
-    "random": lambda table, seed: RandomSampler(seed=seed),
-    "nsga2-20": lambda table, seed: NSGAIISampler(population_size=20, seed=seed),
-    "nsga2-50": lambda table, seed: NSGAIISampler(population_size=50, seed=seed),
-    "tpe": lambda table, seed: TPESampler(multivariate=True, seed=seed),
-    "front": lambda table, seed: FrontSampler(table.space, table.cost, seed=seed),
-}
-
-
-def search(table: Table, sampler: BaseSampler, evaluations: int) -> Iterator[tuple[float, float]]:
-    """Error and MACs of each new network that a search evaluates; repeats are answered and do not count."""
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    seen: set[str] = set()
-    for _ in range(ASKS * evaluations):
-        trial = study.ask()
-        arch = "".join(trial.suggest_categorical(n, d.choices) for n, d in table.space.items())
-        error, macs = table.objectives[arch]
-        study.tell(trial, [100 - error, macs])
-        if arch not in seen:
-            seen.add(arch)
-            yield error, macs
-        if len(seen) == evaluations:
+def events(table: Table, name: str, seed: int, budget: float) -> Iterator[Event]:
+    """What one search does until its budget of full trainings is spent."""
+    total = 0.0
+    for event in SEARCHERS[name](table, seed):
+        total += event.cost
+        if total > budget + 1e-9:
             return
+        yield event
 
 
-def measured(table: Table, name: str, seed: int, evaluations: int) -> dict[str, float]:
-    """The row of one search: hypervolume at each mark, evaluations to 95 % of it and seconds an evaluation."""
-    begun = time.perf_counter()
-    points = list(search(table, SAMPLERS[name](table, seed), evaluations))
-    seconds = (time.perf_counter() - begun) / len(points)
-    volumes = [table.volume(points[: i + 1]) for i in range(len(points))]
-    to_95 = next((i + 1 for i, v in enumerate(volumes) if v >= 0.95), float("inf"))
-    marks = {f"hv{m}": volumes[min(m, len(volumes)) - 1] for m in MARKS if m <= evaluations}
-    return {"sampler": name, "seed": seed, **marks, "to_95": to_95, "s_per_evaluation": seconds}
+def measured(name: str, searcher: str, seed: int, budget: float) -> dict[str, float]:
+    """The row of one search: hypervolume by what was spent and by whole trainings, and what 95 % of it cost."""
+    table, begun = read_table(name), time.perf_counter()
+    happened = list(events(table, searcher, seed, budget))
+    seconds = (time.perf_counter() - begun) / len(happened)
+    points, curve, cost = [], [], 0.0  # curve: (cost, whole trainings, hypervolume)
+    for event in happened:
+        cost += event.cost
+        if event.point is not None:
+            points.append(event.point)
+            curve.append((cost, len(points), table.volume(points)))
+    row = {"table": name, "searcher": searcher, "seed": seed}
+    for axis, what in enumerate(("cost", "trained")):
+        reached = [max((c[2] for c in curve if c[axis] <= mark + 1e-9), default=0.0) for mark in MARKS]
+        top = budget if what == "cost" else len(points)
+        row |= {f"{what}{m}": round(v, 5) if m <= top else math.nan for m, v in zip(MARKS, reached, strict=True)}
+    to_95 = next((c for c, _, volume in curve if volume >= 0.95), float("inf"))
+    return {**row, "to_95": round(to_95, 2), "seconds": round(seconds, 4)}
+
+
+def wanted(given: argparse.Namespace) -> Iterator[tuple[str, str, int, float]]:
+    """Table, searcher, seed and budget of each search that was asked for and can be run."""
+    for table in given.tables:
+        for searcher in given.searchers:
+            if searcher in TWO_FIDELITIES and not read_table(table).rung:
+                continue
+            budget, seeds = LIMITS.get(searcher, (given.budget, given.seeds))
+            for seed in range(given.first_seed, given.first_seed + min(seeds, given.seeds)):
+                yield table, searcher, seed, min(budget, given.budget)
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard error over the seeds, by sampler; of `to_95` the median."""
-    volumes = [c for c in rows if c.startswith("hv")]
-    by = rows.groupby("sampler", sort=False)
-    told = {v: by[v].mean().map("{:.3f}".format) + " ± " + by[v].sem().map("{:.3f}".format) for v in volumes}
-    return pd.DataFrame({**told, "to_95": by["to_95"].median(), "s_per_evaluation": by["s_per_evaluation"].mean().round(4)})
+    """Mean and standard error over the seeds by what was spent; of `to_95` the median."""
+    by = rows.groupby(["table", "searcher"], sort=False)
+    told = {m: by[f"cost{m}"].mean().map("{:.3f}".format) + " ± " + by[f"cost{m}"].sem().map("{:.3f}".format) for m in SHOWN}
+    last = {"to_95": by["to_95"].median(), "seeds": by.size(), "ms": (1000 * by["seconds"].mean()).round(1)}
+    return pd.DataFrame({**told, **last})
 
 
 def main() -> None:
-    """Search a table with each sampler and seed, write the rows as CSV and print their summary."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", choices=SOURCES, default="macro")
-    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+    """Run every search that --out does not hold yet, write the rows as CSV, draw them and print their summary."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
+    parser.add_argument("--searchers", nargs="+", choices=SEARCHERS, default=list(SEARCHERS))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--evaluations", type=int, default=200)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--first-seed", type=int, default=100)
+    parser.add_argument("--budget", type=float, default=200, help="in full trainings")
+    parser.add_argument("--out", type=Path, required=True, help="CSV; the searches that it holds are not run again")
+    parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    table = read_table(given.table)
-    seeds = range(given.first_seed, given.first_seed + given.seeds)
-    rows = pd.DataFrame([measured(table, n, s, given.evaluations) for n in given.samplers for s in seeds])
-    if given.out:
-        rows.round(5).to_csv(given.out, index=False)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    rows = pd.read_csv(given.out) if given.out.exists() else pd.DataFrame(columns=KEYS)
+    done = set(rows[KEYS].itertuples(index=False, name=None))
+    for table, searcher, seed, budget in wanted(given):
+        if (table, searcher, seed) not in done:
+            row = measured(table, searcher, seed, budget)
+            rows = pd.concat([rows, pd.DataFrame([row])], ignore_index=True)
+            rows.to_csv(given.out, index=False)
     print(summary(rows).to_string())
+    if given.plot:
+        draw(rows, MARKS, given.plot)
 
 
 if __name__ == "__main__":

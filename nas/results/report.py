@@ -1,69 +1,23 @@
-"""What the command line says of a run: its front, what was found, which command comes next; and how a retraining goes."""
+"""What the command line says at the end of a search, which command comes next, and how a retraining goes."""
 
-import json
 import time
 from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
 
-from nas.errors import NasError
-from nas.results.calibrate import quote
-from nas.results.front import frame, require_front, write
+from nas.results.front_table import show_front
 from nas.search.decoding_bar import shown_decoding
 from nas.search.folder import read_run
-from nas.search.pareto import pareto
-from nas.search.progress import front_hypervolume, front_table, reference_costs
-from nas.search.record import Record, front, objectives
-from nas.search.settings import Search
+from nas.search.progress import front_hypervolume, reference_costs
+from nas.search.record import Record, front
 from nas.search.storage import read_records
 from nas.space.architecture import Architecture
 from nas.training.data import make_manifest
 from nas.training.loop import Epoch
 from nas.training.recipe import Recipe
 from nas.training.retrain import retrain
-from nas.units import count, duration, percent
-
-
-def show_front(root: Path, console: Console, *, as_json: bool = False) -> None:
-    """Write a run's tables and picture and print its front, the baselines beside it."""
-    folder, search = read_run(root)
-    records = read_records(search, folder)
-    best = front(records, search)
-    try:
-        write(records, search, folder)
-    except NasError as error:  # somebody else's run, say: its front can be looked at all the same
-        Console(stderr=True).print(f"nothing was written: {error}", highlight=False, soft_wrap=True)
-    require_front(records, best, folder)
-    if as_json:
-        _print_json(best, console)
-        return
-    console.print(f"[bold]Pareto front of {root}[/]: accuracy against {' and '.join(search.objectives[1:])}", soft_wrap=True)
-    console.print(front_table(best))
-    for line in [*_baseline_lines(records, best, search), quote(root)]:
-        console.print(line, highlight=False, soft_wrap=True)
-
-
-def _print_json(best: list[Record], console: Console) -> None:
-    rows = json.loads(frame(best).to_json(orient="records"))
-    for row in rows:
-        row |= {name: json.loads(row[name]) for name in ("curve", "architecture")}
-    console.print_json(data=rows)
-
-
-def _baseline_lines(records: list[Record], best: list[Record], search: Search) -> list[str]:
-    """For each trained baseline its result, and what it is beaten by."""
-    lines = []
-    for r in records:
-        if r.baseline is None or r.accuracy is None:
-            continue
-        above = [f for f in best if f.number != r.number and pareto([objectives(r, search), objectives(f, search)]) == [1]]
-        outside = ", outside the constraints" if search.constraints.excess(r.cost) else ""
-        beaten = f"dominated by {', '.join(str(f.number) for f in above)}" if above else "not dominated"
-        lines.append(
-            f"baseline {r.baseline} (trial {r.number}): {percent(r.accuracy)}, {count(r.cost.macs)} MACs{outside}, {beaten}"
-        )
-    return lines
+from nas.units import duration, percent
 
 
 def show_result(root: Path, console: Console) -> None:

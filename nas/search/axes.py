@@ -1,7 +1,8 @@
-"""One axis of a space as a sampler that mutates and predicts sees it: choices, integers or a stretch of numbers."""
+"""A space as a sampler that mutates and predicts sees it: axes of choices, integers or a stretch of numbers."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 
 LETTERS = 16  # more options than these are told apart by their order only
 STEPS = 16  # values of a stretch without steps that are looked at for an untried one
+
+Params = dict[str, Any]
 
 
 class Axis(NamedTuple):
@@ -94,3 +97,49 @@ def axis_of(distribution: BaseDistribution) -> Axis:
     if isinstance(distribution, IntDistribution) and not distribution.log:
         return Axis(distribution, range(distribution.low, distribution.high + 1, distribution.step))
     return Axis(distribution, None)
+
+
+class Axes(dict[str, Axis]):
+    """A space as axes by name: points drawn, changed, crossed and listed. A point may lack axes that do not count for it."""
+
+    def __init__(self, space: dict[str, BaseDistribution]):
+        super().__init__({name: axis_of(distribution) for name, distribution in space.items()})
+
+    def holds(self, params: Params) -> bool:
+        """Whether all of `params` lie on axes of the space."""
+        return all(name in self and self[name].holds(value) for name, value in params.items())
+
+    def draw(self, rng: np.random.Generator) -> Params:
+        """A point at random."""
+        return {name: axis.draw(rng) for name, axis in self.items()}
+
+    def mutant(self, parent: Params, rng: np.random.Generator, *, most: int) -> Params:
+        """A point that differs from `parent` on one to `most` of its axes."""
+        names = [name for name in parent if self[name].is_open]
+        chosen = rng.choice(names, min(rng.integers(1, most + 1), len(names)), replace=False) if names else ()
+        return self.whole({**parent, **{str(n): self[n].other(parent[n], rng) for n in chosen}}, rng)
+
+    def crossing(self, one: Params, other: Params, rng: np.random.Generator) -> Params:
+        """A point that takes each value from one of two."""
+        both = {**one, **other}
+        return self.whole({n: (one if n not in other or (n in one and rng.random() < 0.5) else other)[n] for n in both}, rng)
+
+    def whole(self, params: Params, rng: np.random.Generator) -> Params:
+        """`params` with a random value on each axis that they lack."""
+        return {name: params[name] if name in params else axis.draw(rng) for name, axis in self.items()}
+
+    def first(self, params: Params) -> Params:
+        """`params` with the first value on each axis that they lack."""
+        return {name: params[name] if name in params else next(iter(axis.grid)) for name, axis in self.items()}
+
+    def neighbours(self, params: Params) -> Iterator[Params]:
+        """Every point that differs on one axis."""
+        return ({**params, name: value} for name, axis in self.items() for value in axis.grid)
+
+    def points(self) -> Iterator[Params]:
+        """Every point, or an evenly spaced choice of them where an axis has no steps."""
+        return (dict(zip(self, values, strict=True)) for values in product(*(axis.grid for axis in self.values())))
+
+    def features(self, points: Sequence[Params]) -> np.ndarray:
+        """What a prediction sees of points: (points, columns)."""
+        return np.column_stack([axis.features([p.get(name) for p in points]) for name, axis in self.items()])

@@ -8,11 +8,13 @@ import numpy as np
 def pareto(points: Sequence[Sequence[float]]) -> list[int]:
     """Indices of the points that no other point dominates, in the order given; equal points stand or fall together."""
     values = np.asarray(points, dtype=float)
+    left = np.lexsort(values.T[::-1]) if len(values) else np.array([], dtype=int)  # what dominates a point sorts before it
     front: list[int] = []
-    for i in np.lexsort(values.T[::-1]) if len(values) else ():  # what dominates a point sorts before it
-        above = values[front]
-        if not ((above <= values[i]).all(axis=1) & (above < values[i]).any(axis=1)).any():
-            front.append(int(i))
+    while len(left):
+        best, left = left[0], left[1:]
+        front.append(int(best))
+        below = (values[best] <= values[left]).all(axis=1) & (values[best] < values[left]).any(axis=1)
+        left = left[~below]
     return sorted(front)
 
 

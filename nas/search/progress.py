@@ -68,6 +68,8 @@ class Progress(AbstractContextManager):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live:
             self._live.stop()
+        if self.study is not None and self.study.exhausted:
+            self.console.print("every affordable architecture that was found has been tried: the search ends before its budget")
 
     def changed(self) -> None:
         """Take note that the record changed."""

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-MIN_PEERS = 4  # a trial is judged only beside at least so many that cost no more
-MACS_SLACK = 1.1  # up to ten per cent more MACs still count as "no more"
+COST_SLACK = 1.3  # a rival may cost so much more and still count; experiments/searchers says how it was chosen
 
 
-def goes_on(macs: int, accuracy: float, peers: Sequence[tuple[int, float]]) -> bool:
-    """Whether a trial with `accuracy` at a rung continues, given (macs, accuracy) of all others that reached that rung.
+def goes_on(cost: float, accuracy: float, rivals: Sequence[tuple[float, float]], *, share: float) -> bool:
+    """Whether a trial continues, given the final accuracy foreseen for it and (cost, accuracy) of all others at that rung.
 
-    It stops when more than half of the networks that cost no more than itself were more accurate at the same rung. The cheap
-    end has few such peers and so survives, where a comparison by accuracy alone would end it.
+    It is judged within its band, beside those that cost no more than itself or little more, and goes on if none of them
+    dominates it or fewer than a `share` of them: the cheap end has few such rivals and survives, where a comparison by accuracy
+    alone would end it. `share` is what the rung costs of the training up to the next one, so that as much is spent on trying
+    as on training (successive halving, arXiv:1810.05934).
     """
-    rivals = [other for cost, other in peers if cost <= MACS_SLACK * macs]
-    if len(rivals) < MIN_PEERS:
-        return True
-    return sum(other > accuracy for other in rivals) <= len(rivals) / 2
+    band = [other for macs, other in rivals if macs <= COST_SLACK * cost]
+    ahead = sum(other > accuracy for other in band)
+    return ahead == 0 or ahead < share * (len(band) + 1)

@@ -1,7 +1,6 @@
 """The record of a search in Optuna's storage: what is asked, told, answered from memory, and found again after a kill."""
 
 import random
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import optuna
@@ -10,9 +9,10 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.config import validated
 from nas.errors import ConfigError, NasError
 from nas.search.folder import RunFolder, check_same, plain, versions
+from nas.search.foresight import foreseen
 from nas.search.record import Record, objectives, read_record
 from nas.search.rungs import goes_on
-from nas.search.sampler import SAMPLERS, suggest
+from nas.search.sampler import SAMPLERS, history_of, suggest
 from nas.search.settings import Search
 from nas.search.storage import close_storage, open_storage, storage_errors
 from nas.space.architecture import Architecture
@@ -42,6 +42,7 @@ class Study:
         self.search, self.manifest_hash = search, manifest_hash
         self.exhausted = False
         self._sampler = SAMPLERS[search.search.sampler](search)
+        self._history = history_of(search)
         self._storage = open_storage(search, folder, create=True)
         with storage_errors(search, folder):
             self._study = self._open()
@@ -66,19 +67,25 @@ class Study:
             return check_same({"manifest": manifest, **plain(settings)}, now, where=str(folder.root))
         for name in self.search.baselines:
             self._study.enqueue_trial({}, user_attrs={"baseline": name}, skip_if_exists=False)
-        for name in self.search.search.start:
-            self._enqueue_start(name)
+        self._enqueue_start()
         self._study.set_user_attr("versions", versions())
         self._study.set_user_attr("search", now)  # last: a study without it has not begun
         return None
 
-    def _enqueue_start(self, name: str) -> None:
-        """Put what is nearest to a reference design among the affordable architectures in the queue."""
-        space, rng = self.search.space, random.Random(self.search.search.seed)
-        near = repair(space.nearest(design(name)), space, self.search.constraints, rng=rng)
-        if near is None:
-            raise ConfigError(f"search.start: nothing affordable lies near {name}. Leave it out, or loosen the constraints.")
-        self._study.enqueue_trial(space.choices(near), user_attrs={"start": name}, skip_if_exists=False)
+    def _enqueue_start(self) -> None:
+        """Put what is nearest to each reference design among the affordable architectures in the queue, each once."""
+        space, queued = self.search.space, {}
+        for name in self.search.search.start_designs:
+            rng = random.Random(self.search.search.seed)
+            near = repair(space.nearest(design(name)), space, self.search.constraints, rng=rng)
+            if near is not None:
+                queued.setdefault(near.key, (name, near))
+            elif name in self.search.search.start:
+                raise ConfigError(
+                    f"search.start: nothing affordable lies near {name}. Leave it out, or loosen the constraints."
+                )
+        for name, near in queued.values():
+            self._study.enqueue_trial(space.choices(near), user_attrs={"start": name}, skip_if_exists=False)
 
     def _left_open(self, trials: list[FrozenTrial]) -> list[Proposal]:
         """What a killed driver was training, to be trained again under its old number; what it was telling is told, and what it
@@ -167,12 +174,18 @@ class Study:
         curve = (*(e for e in record.curve if e["epoch"] < epoch["epoch"]), epoch)
         self._records[number] = record._replace(curve=curve)
         self._set(number, curve=list(curve))
-        if epoch["epoch"] not in self.search.proxy.rungs or record.baseline:
+        return epoch["epoch"] not in self.search.proxy.rungs or bool(record.baseline) or self._goes_on(number, epoch["epoch"])
+
+    def _goes_on(self, number: int, epoch: int) -> bool:
+        """Whether a trial at a rung is foreseen to end well beside all others that reached it."""
+        known = {k.number: k for k in self._history.known(self._study.get_trials(deepcopy=False))}
+        rungs = (*self.search.proxy.rungs, self.search.proxy.epochs)
+        rung = rungs.index(epoch)
+        expected = foreseen(list(known.values()), rung=rung, seed=self.search.search.seed)
+        if number not in expected:  # what it shows there is no number: its training will end by itself
             return True
-        peers = [
-            (r.cost.macs, at) for r in self._records.values() if r.number != number for at in _accuracy_at(r, epoch["epoch"])
-        ]
-        return goes_on(record.cost.macs, epoch["accuracy"], peers)
+        rivals = [(known[n].costs[0], value) for n, value in expected.items() if n != number]
+        return goes_on(known[number].costs[0], expected[number], rivals, share=epoch / rungs[rung + 1])
 
     def finish(self, number: int, *, accuracy: float, seconds: float) -> None:
         """Tell the final accuracy of a trial that had its whole training."""
@@ -261,7 +274,3 @@ class Study:
 
     def _reread(self, number: int) -> Record:
         return read_record(self._storage.get_trial(self._ids[number]))
-
-
-def _accuracy_at(record: Record, epoch: int) -> Iterator[float]:
-    return (e["accuracy"] for e in record.curve if e["epoch"] == epoch)

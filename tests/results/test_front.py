@@ -1,15 +1,18 @@
+import io
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
 from nas.errors import NasError
-from nas.results.front import COLUMNS, load, require_front
-from nas.results.report import show_front
+from nas.results.front import COLUMNS, load
+from nas.results.front_table import most_macs, show_front
+from nas.results.page import write_report
 from nas.search.folder import open_folder
-from nas.search.record import front
-from nas.search.storage import read_records
 from nas.search.study import Study
 from nas.space.architecture import Architecture
 
@@ -35,7 +38,7 @@ def run(tiny, tmp_path):
 
 def test_the_table_has_one_row_a_trial_and_says_what_became_of_it(run):
     trials = load(run)
-    assert list(trials.columns) == COLUMNS
+    assert list(trials.columns)[: len(COLUMNS)] == COLUMNS
     assert list(trials[trials.state != "answered"].state) == [
         "complete",
         "complete",
@@ -74,6 +77,55 @@ def test_a_run_with_nothing_finished_says_what_failed(tiny, tmp_path):
     folder = open_folder(tmp_path / "run", settings)
     study = Study(settings, folder, manifest_hash="feed")
     study.fail(study.propose().number, cause="out of memory: 3 GB", seconds=1.0)
-    records = read_records(settings, folder)
     with pytest.raises(NasError, match=r"no trial has finished yet.*\n  1 x failed: out of memory: 3 GB"):
-        require_front(records, front(records, settings), folder)
+        show_front(folder.root, Console(quiet=True))
+    with pytest.raises(NasError, match="no trial has finished yet"):
+        write_report(folder.root, Console(quiet=True))
+
+
+def test_a_trial_that_is_just_being_written_counts_as_running(tiny, tmp_path):
+    folder = open_folder(tmp_path / "run", tiny())
+    study = Study(tiny(), folder, manifest_hash="feed")
+    study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
+    study.report(study.propose().number, {"epoch": 1, "accuracy": 0.4, "loss": 1.0})
+    assert list(load(folder.root).state) == ["complete", "running"]
+    assert list(load(folder.root).epochs) == [0, 1]
+
+
+def test_an_architecture_of_another_version_is_refused_with_the_way_out(run):
+    with closing(sqlite3.connect(run / "study.db")) as connection, connection:
+        connection.execute("UPDATE trial_user_attributes SET value_json = '{\"layers\": 3}' WHERE key = 'architecture'")
+    with pytest.raises(NasError, match=r"architectures that this version cannot read .* the version that search\.yaml names"):
+        load(run)
+
+
+def test_several_runs_stand_in_one_table_under_their_names(run, tmp_path):
+    shutil.copytree(run, tmp_path / "other" / run.name)
+    shutil.copytree(run, tmp_path / "second")
+    assert set(load(run, tmp_path / "second").run) == {"run", "second"}
+    assert set(load(run, tmp_path / "other" / "run").run) == {str(run), str(tmp_path / "other" / "run")}
+
+
+def shown(run, **options) -> str:
+    console = Console(width=160, record=True, quiet=False, file=io.StringIO())
+    show_front(run, console, **options)
+    return console.export_text()
+
+
+def test_the_table_shows_the_front_and_what_beats_a_baseline(run):
+    text = shown(run)
+    assert "90.0 %" in text and "poolformer_s12, outside the constraints, not dominated" in text
+
+
+def test_a_limit_or_another_cost_changes_what_is_shown_and_leaves_the_files_alone(run):
+    assert "parameters" in shown(run, x="params") and not (run / "front.csv").exists()
+    with pytest.raises(NasError, match=r"no finished trial is inside the limits, and the cheapest finished one has"):
+        shown(run, max_macs=1)
+    with pytest.raises(NasError, match="latency_ms: an objective must be a number that the record holds"):
+        shown(run, x="latency_ms")
+
+
+def test_a_limit_is_a_count():
+    assert (most_macs("1.5G"), most_macs(None)) == (1_500_000_000, None)
+    with pytest.raises(NasError, match=r"--max-macs: must be a count such as 1\.5G or 800M, but got 'much'"):
+        most_macs("much")

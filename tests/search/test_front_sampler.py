@@ -111,6 +111,28 @@ def test_a_region_that_fails_or_is_stopped_is_left():
         assert sum(failures[30:]) <= 6  # of 30; random draws give 15
 
 
+def test_a_point_that_a_machine_lost_is_no_bad_point_and_comes_again():
+    def lost(trial):
+        return bool(trial.user_attrs.get("machine"))
+
+    study = new_study({"a": IntDistribution(0, 2)}, void=lost)
+    points = []
+    for number in range(4):
+        trial, params = asked(study, {"a": IntDistribution(0, 2)})
+        trial.set_user_attr("machine", number == 0)
+        study.tell(trial, None if number == 0 else [1.0, total(params)], state=TrialState.FAIL if number == 0 else None)
+        points.append(params["a"])
+    assert sorted(points[1:]) == [0, 1, 2]
+
+
+def test_a_storage_written_by_another_sampler_is_read():
+    study = new_study()
+    study.sampler = optuna.samplers.TPESampler(seed=0)
+    before = run(study, 20)
+    study.sampler = FrontSampler(GRID, total, seed=0)
+    assert not {tuple(p.items()) for p in run(study, 5)} & {tuple(p.items()) for p in before}
+
+
 def test_a_study_in_which_all_fail_goes_on_asking():
     study, points = new_study(), []
     for _ in range(25):

@@ -49,6 +49,7 @@ def test_a_setting_that_breaks_a_rule_is_refused_by_its_path(setting, message):
     assert str(TINY) in str(caught.value)
 
 
-def test_the_front_sampler_takes_one_cost_only(tiny):
-    with pytest.raises(ConfigError, match=r"search\.sampler: front takes accuracy and one cost, but got 2 costs"):
-        tiny("search.sampler=front", "objectives=[accuracy, macs, params]")
+def test_start_takes_one_name_a_list_or_all_references(tiny):
+    assert tiny("search.start=caformer_s18").search.start_designs == ("caformer_s18",)
+    all_of_them = tiny("search.start=[poolformer_s12, references]").search.start_designs
+    assert all_of_them[:2] == ("poolformer_s12", "poolformerv2_s12") and len(all_of_them) == 14

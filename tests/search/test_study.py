@@ -43,7 +43,7 @@ def told(study: Study) -> list[tuple]:
     return [(r.number, r.state, r.key, r.accuracy, r.cause) for r in study.records]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "front"])
+@pytest.mark.parametrize("sampler", ["front", "evolution", "tpe", "nsga2", "random"])
 def test_a_search_trains_its_budget_once_each_and_within_the_constraints(opened, tiny, sampler):
     search = tiny("search.trials=30", f"search.sampler={sampler}")
     study = opened(search)
@@ -98,6 +98,7 @@ def test_a_killed_search_trains_what_ran_again_under_its_old_number_and_asks_wha
         interrupted = killed.propose()
         again = study_in("killed")
         assert again.propose() == interrupted
+        again.report(interrupted.number, {"epoch": 1, "accuracy": accuracy_of(interrupted.architecture)})
         again.finish(interrupted.number, accuracy=accuracy_of(interrupted.architecture), seconds=1.0)
     assert told(study_in("killed")) == told(unkilled)
 
@@ -153,7 +154,7 @@ def test_an_architecture_that_is_being_trained_is_not_proposed_again(opened, tin
 
 
 def test_a_proposal_outside_the_constraints_is_counted_and_never_trained(opened, tiny):
-    study = opened(tiny("constraints.macs.max=0.6M", "search.trials=10"))
+    study = opened(tiny("constraints.macs.max=0.6M", "search.trials=10", "search.sampler=random"))
     finish_all(study)
     rejected = [r for r in study.records if r.state == "rejected"]
     assert rejected and all("macs" in r.cause for r in rejected)
@@ -219,6 +220,22 @@ def test_a_rung_stops_what_lags_behind_cheaper_networks(opened, tiny):
     *cheaper, dearest = proposals
     assert all([study.report(p.number, {"epoch": 1, "accuracy": 0.9}) for p in cheaper])
     assert not study.report(dearest.number, {"epoch": 1, "accuracy": 0.1})
+
+
+def test_references_as_a_start_are_queued_once_each(opened, tiny):
+    study = opened(tiny("search.start=references", "search.trials=3"))
+    finish_all(study)
+    started = [r for r in study.records if r.facts.get("start")]
+    assert started[0].facts["start"] == "poolformerv2_s12"
+    assert len({r.key for r in started}) == len(started) == 3
+
+
+def test_three_objectives_are_searched_and_each_proposal_says_why(opened, tiny):
+    study = opened(tiny("search.trials=22", "objectives=[accuracy, macs, params]"))
+    finish_all(study)
+    reasons = [r.facts["why"] for r in study.records if r.state == "complete"]
+    assert reasons[0] == {"by": "start"}
+    assert {"by", "predicted", "spread", "expected_gain"} <= set(reasons[-1])
 
 
 def test_a_study_of_another_search_in_the_same_storage_is_refused(tiny, tmp_path):

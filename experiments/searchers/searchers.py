@@ -1,0 +1,178 @@
+"""Whole searches over a table, ours and their peers': each gives one event a training, whole or stopped at the rung."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+from tables import Table
+
+from nas.search.domain import Domain
+from nas.search.evolution_sampler import EvolutionSampler
+from nas.search.foresight import foreseen
+from nas.search.front_sampler import FrontSampler
+from nas.search.history import Early, History
+from nas.search.pareto import pareto
+from nas.search.point_sampler import none_void
+from nas.search.rungs import goes_on
+
+ASKS = 2_000  # questions in a row that bring nothing new: a search that only repeats itself ends there
+POPULATION = 20
+ETA = 4  # of MO-ASHA: one in so many is promoted
+
+
+class Event(NamedTuple):
+    """What a search spent, in full trainings, and the error and MACs it learnt; None at a rung."""
+
+    cost: float
+    point: tuple[float, float] | None
+
+
+Searcher = Callable[[Table, int], Iterator[Event]]
+
+
+def optuna_search(table: Table, seed: int, *, sampler: Callable[[Table, int], BaseSampler]) -> Iterator[Event]:
+    """Whole trainings of what one of Optuna's samplers, or ours, proposes; repeats are answered and cost nothing."""
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(table, seed))
+    seen: set[str] = set()
+    idle = 0
+    while idle < ASKS:
+        trial = study.ask()
+        arch = table.arch({n: trial.suggest_categorical(n, d.choices) for n, d in table.space.items()})
+        error, macs = table.objectives[arch]
+        study.tell(trial, [100 - error, macs])
+        idle = idle + 1 if arch in seen else 0
+        if not idle:
+            seen.add(arch)
+            yield Event(1.0, (error, macs))
+
+
+def front_rungs(table: Table, seed: int) -> Iterator[Event]:
+    """FrontSampler and our rule at the rung: what is foreseen to end badly stops there."""
+
+    def early(trial: FrozenTrial) -> Early:
+        return [trial.user_attrs["rung"]] if "rung" in trial.user_attrs else []
+
+    history = History(Domain(table.space, table.cost, active=dict), early=early, void=none_void)
+    sampler = FrontSampler(table.space, table.cost, seed=seed, early=early)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    while True:
+        trial = study.ask()
+        arch = table.arch({n: trial.suggest_categorical(n, d.choices) for n, d in table.space.items()})
+        trial.set_user_attr("rung", table.rung[arch])
+        yield Event(table.rung_cost, None)
+        known = {k.number: k for k in history.known(study.get_trials(deepcopy=False))}
+        expected = foreseen(list(known.values()), rung=0, seed=seed)
+        rivals = [(known[n].costs[0], value) for n, value in expected.items() if n != trial.number]
+        error, macs = table.objectives[arch]
+        if goes_on(macs, expected[trial.number], rivals, share=table.rung_cost):
+            study.tell(trial, [100 - error, macs])
+            yield Event(1 - table.rung_cost, (error, macs))
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
+
+
+def mo_asha(table: Table, seed: int) -> Iterator[Event]:
+    """Random architectures to the rung; whenever a best one of each ETA there is left untrained, it is trained to the end.
+
+    Best is by non-dominated sorting of rung error and MACs, crowding within a front (arXiv:2106.12639).
+    """
+    rng = np.random.default_rng(seed)
+    order = iter(rng.permutation(sorted(table.objectives)))
+    low: dict[str, tuple[float, float]] = {}
+    promoted: set[str] = set()
+    while True:
+        best = _best_first(low)[: len(low) // ETA]
+        waiting = [a for a in best if a not in promoted]
+        if waiting:
+            promoted.add(waiting[0])
+            yield Event(1 - table.rung_cost, table.objectives[waiting[0]])
+        elif (arch := next(order, None)) is not None:
+            low[arch] = -table.rung[arch][0], table.objectives[arch][1]
+            yield Event(table.rung_cost, None)
+        else:
+            return
+
+
+def _best_first(points: dict[str, tuple[float, float]]) -> list[str]:
+    """Names by front, and within one by crowding distance, the loneliest first."""
+    left, ranked = dict(points), []
+    while left:
+        names = list(left)
+        values = np.array([left[n] for n in names])
+        front = pareto(values)
+        ranked += [names[front[i]] for i in np.argsort(-_crowding(values[front]), kind="stable")]
+        left = {n: left[n] for i, n in enumerate(names) if i not in set(front)}
+    return ranked
+
+
+def _crowding(values: np.ndarray) -> np.ndarray:
+    distance = np.zeros(len(values))
+    for column in values.T:
+        order = np.argsort(column, kind="stable")
+        gaps = np.diff(column[order], prepend=-np.inf, append=np.inf)
+        distance[order] += (gaps[:-1] + gaps[1:]) / (np.ptp(column) or 1)
+    return distance
+
+
+def sms_emoa(table: Table, seed: int) -> Iterator[Event]:
+    """pymoo's SMS-EMOA, evolution by hypervolume, over whole numbers and without duplicates; `pip install pymoo`."""
+    from pymoo.algorithms.moo.sms import SMSEMOA
+    from pymoo.core.problem import Problem
+    from pymoo.operators.crossover.sbx import SBX
+    from pymoo.operators.mutation.pm import PM
+    from pymoo.operators.repair.rounding import RoundingRepair
+    from pymoo.operators.sampling.rnd import IntegerRandomSampling
+
+    choices = [d.choices for d in table.space.values()]
+    problem = Problem(n_var=len(choices), n_obj=2, xl=0, xu=np.array([len(c) - 1 for c in choices]), vtype=int)
+    whole = {"prob": 1.0, "eta": 3.0, "vtype": float, "repair": RoundingRepair()}
+    search = SMSEMOA(POPULATION, sampling=IntegerRandomSampling(), crossover=SBX(**whole), mutation=PM(**whole))
+    search.setup(problem, termination=("n_gen", ASKS), seed=seed, verbose=False)
+    seen: set[str] = set()
+    while search.has_next():
+        children = search.ask()
+        archs = ["".join(c[int(i)] for c, i in zip(choices, row, strict=True)) for row in children.get("X")]
+        children.set("F", np.array([table.objectives[a] for a in archs]))
+        yield from (Event(1.0, table.objectives[a]) for a in dict.fromkeys(archs) if a not in seen)
+        seen.update(archs)
+        search.tell(infills=children)
+
+
+def mo_rea(table: Table, seed: int) -> Iterator[Event]:
+    """Syne Tune's multi-objective regularised evolution, its own package; `pip install syne-tune[moo]`."""
+    from syne_tune.config_space import choice
+    from syne_tune.optimizer.schedulers.multiobjective import MultiObjectiveRegularizedEvolution
+
+    space = {name: choice(list(d.choices)) for name, d in table.space.items()}
+    search = MultiObjectiveRegularizedEvolution(space, population_size=POPULATION, random_seed=seed)
+    seen: set[str] = set()
+    for number in range(ASKS):
+        config = search.suggest()
+        arch = table.arch(config)
+        search.on_trial_complete(number, config, list(table.objectives[arch]))
+        if arch not in seen:
+            seen.add(arch)
+            yield Event(1.0, table.objectives[arch])
+
+
+def _optuna(sampler: Callable[[Table, int], BaseSampler]) -> Searcher:
+    return partial(optuna_search, sampler=sampler)
+
+
+SEARCHERS: dict[str, Searcher] = {
+    "front": _optuna(lambda table, seed: FrontSampler(table.space, table.cost, seed=seed)),
+    "evolution": _optuna(lambda table, seed: EvolutionSampler(table.space, table.cost, seed=seed)),
+    "tpe": _optuna(lambda table, seed: TPESampler(multivariate=True, seed=seed)),
+    "gp": _optuna(lambda table, seed: GPSampler(seed=seed)),
+    "nsga2-20": _optuna(lambda table, seed: NSGAIISampler(population_size=20, seed=seed)),
+    "nsga2-50": _optuna(lambda table, seed: NSGAIISampler(population_size=50, seed=seed)),
+    "sms-emoa": sms_emoa,
+    "mo-rea": mo_rea,
+    "front-rungs": front_rungs,
+    "mo-asha": mo_asha,
+    "random": _optuna(lambda table, seed: RandomSampler(seed=seed)),
+}

@@ -1,0 +1,98 @@
+"""Tables of trained networks that stand in for trainings: error and MACs by architecture, some with an earlier rung."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from optuna.distributions import CategoricalDistribution
+
+from nas.search.pareto import hypervolume, pareto
+
+FOLDER = Path(os.environ.get("NAS_TABLES", "nas_tables"))
+HERE = Path(__file__).parent
+REFERENCE = (1.1, 1.1)  # of the true front, ideal 0 and nadir 1
+
+
+class Source(NamedTuple):
+    """Where a table lies: a CSV file, its columns, and the share of a training that its rung costs."""
+
+    file: Path
+    accuracy: str
+    macs: str = "macs"
+    rung: tuple[str, ...] = ()
+    rung_cost: float = 0.0
+
+
+SOURCES = {
+    "macro": Source(FOLDER / "nas_bench_macro_cifar10.csv", "acc"),
+    "201-cifar10": Source(FOLDER / "nas_bench_201_cifar.csv", "cifar10_test_200ep", "macs_m", ("cifar10_val_12ep",), 12 / 200),
+    "201-cifar100": Source(
+        FOLDER / "nas_bench_201_cifar.csv", "cifar100_test_200ep", "macs_m", ("cifar100_val_12ep",), 12 / 200
+    ),
+    "digits": Source(HERE / "digits.csv", "acc", rung=("acc_rung", "loss_rung"), rung_cost=1 / 4),
+}
+TABLES = [*SOURCES, "landscape"]
+
+
+class Table(NamedTuple):
+    """Error in percent and MACs by architecture; what the rung shows of it; the true front's ideal, nadir and hypervolume."""
+
+    objectives: dict[str, tuple[float, float]]
+    space: dict[str, CategoricalDistribution]
+    rung: dict[str, tuple[float, ...]]
+    rung_cost: float
+    ideal: np.ndarray
+    nadir: np.ndarray
+    best: float
+
+    def arch(self, params: dict[str, str]) -> str:
+        """The name of a point."""
+        return "".join(params[name] for name in self.space)
+
+    def cost(self, params: dict[str, str]) -> float:
+        """MACs, known before the training."""
+        return self.objectives[self.arch(params)][1]
+
+    def volume(self, points: list[tuple[float, float]]) -> float:
+        """Hypervolume as a share of the true front's."""
+        return _volume(np.array(points), self.ideal, self.nadir) / self.best if points else 0.0
+
+
+@cache
+def read_table(name: str) -> Table:
+    """A table by its name in TABLES."""
+    if name == "landscape":
+        return _table(*landscape(), {}, 0.0)
+    source = SOURCES[name]
+    if not source.file.is_file():
+        raise SystemExit(f"{source.file} is missing; set NAS_TABLES to the folder that holds the public tables.")
+    rows = pd.read_csv(source.file, dtype={"arch": str})
+    rung = dict(zip(rows.arch, map(tuple, rows[list(source.rung)].to_numpy().tolist()), strict=True)) if source.rung else {}
+    return _table(list(rows.arch), np.column_stack([100 - rows[source.accuracy], rows[source.macs]]), rung, source.rung_cost)
+
+
+def landscape(*, axes: int = 8, options: int = 4, seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """A made-up table: error falls with the logarithm of the cost and with random triples of neighbouring choices (Kauffman's
+    NK landscapes, K = 2), and half of the options cost little."""
+    rng = np.random.default_rng(seed)
+    digits = np.indices((options,) * axes).reshape(axes, -1)  # (axes, architectures)
+    costs = 1 + sum(rng.lognormal(0, 1, options)[row] for row in digits)
+    fitness = sum(rng.random((options,) * 3)[digits[i], digits[(i + 1) % axes], digits[(i + 2) % axes]] for i in range(axes))
+    size, fit = ((v - v.min()) / np.ptp(v) for v in (np.log(costs), fitness))
+    return ["".join(map(str, column)) for column in digits.T], np.column_stack([50 - 20 * size - 20 * fit, costs])
+
+
+def _table(names: list[str], points: np.ndarray, rung: dict[str, tuple[float, ...]], rung_cost: float) -> Table:
+    front = points[pareto(points)]
+    ideal, nadir = front.min(axis=0), front.max(axis=0)
+    digits = zip(*names, strict=True)
+    space = {f"choice{i}": CategoricalDistribution(sorted(set(d))) for i, d in enumerate(digits)}
+    objectives = dict(zip(names, map(tuple, points.tolist()), strict=True))
+    return Table(objectives, space, rung, rung_cost, ideal, nadir, _volume(points, ideal, nadir))
+
+
+def _volume(points: np.ndarray, ideal: np.ndarray, nadir: np.ndarray) -> float:
+    return hypervolume((points[pareto(points)] - ideal) / (nadir - ideal), REFERENCE)

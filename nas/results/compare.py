@@ -1,0 +1,159 @@
+"""Two runs side by side: whether they can be compared, whose front is larger, and what the other took to get there."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from nas.errors import NasError
+from nas.results.course import TRAINED, volumes
+from nas.results.front import COLUMNS, front
+from nas.results.front_table import require_finished
+from nas.results.reading import Reading, read
+from nas.results.trials import table
+from nas.search.pareto import hypervolume, pareto
+from nas.search.progress import reference_costs
+from nas.search.settings import Search
+from nas.units import count, duration, percent
+
+RESAMPLES = 500
+MEANS_SOMETHING_ELSE = ("objectives", "image_size", "num_classes", "data")  # what makes numbers of two runs incomparable
+
+
+class Standing(NamedTuple):
+    """One of the compared runs."""
+
+    name: str
+    trials: pd.DataFrame
+    course: pd.DataFrame
+    volume: float
+    low: float
+    high: float
+
+
+def differences_that_matter(one: Reading, other: Reading) -> dict[str, tuple[Any, Any]]:
+    """What makes accuracies or costs of the two runs mean different things, by name; settings that do not are left out."""
+    told = [_meaning(reading) for reading in (one, other)]
+    return {name: (told[0][name], told[1][name]) for name in told[0] if told[0][name] != told[1][name]}
+
+
+def _meaning(reading: Reading) -> dict[str, Any]:
+    search, manifests = reading.search, sorted({str(r["manifest"]) for r in reading.rows if r.get("manifest")})
+    recipe = search.proxy.model_dump(
+        mode="json", exclude={"rungs", "data", "image_size", "precision", "channels_last", "compile"}
+    )
+    return {
+        "objectives": ", ".join(search.objectives),
+        "image_size": f"counted at {search.space.image_size} px, trained at {search.proxy.full_size} px",
+        "num_classes": search.space.num_classes,
+        "data": ", ".join(manifests) or "none yet",
+        "recipe": ", ".join(f"{k} {v}" for k, v in recipe.items()),
+    }
+
+
+def refuse(one: Reading, other: Reading, found: dict[str, tuple[Any, Any]]) -> None:
+    """NasError if one of `found` makes the two runs' numbers incomparable."""
+    wrong = [name for name in MEANS_SOMETHING_ELSE if name in found]
+    if not wrong:
+        return
+    lines = "\n".join(f"  {name}: {found[name][0]} and {found[name][1]}" for name in wrong)
+    raise NasError(
+        f"{one.folder.root} and {other.folder.root}: must share data, resolution and objectives to be compared, "
+        f"but differ:\n{lines}\nSearch again with the same data and sizes, or look at each with nas report."
+    )
+
+
+def compare(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Standing], dict[str, tuple[Any, Any]]]:
+    """Both runs with the hypervolume of their fronts, its 95 % bootstrap interval, and the differences to keep in mind."""
+    readings = [read(root) for root in roots]
+    found = differences_that_matter(*readings)
+    refuse(*readings, found)
+    tables = [table(r, COLUMNS) for r in readings]
+    for trials, root in zip(tables, roots, strict=True):
+        require_finished(trials, (root,))
+    search = readings[0].search
+    reference = [max(values) for values in zip(*(reference_costs(r.search) for r in readings), strict=True)]
+    names = [root.name for root in roots] if roots[0].name != roots[1].name else [str(root) for root in roots]
+    standings = [_standing(n, t, search, reference, seed) for n, t in zip(names, tables, strict=True)]
+    return standings, found
+
+
+def _standing(name: str, trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> Standing:
+    course = volumes(trials, search.objectives[1:], reference)
+    low, high = np.quantile(_resampled(trials, search, reference, seed), (0.025, 0.975))
+    volume = float(course["hypervolume"].iloc[-1])
+    return Standing(name, trials, course, volume, float(low), max(float(high), volume))
+
+
+def _resampled(trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> list[float]:
+    """The hypervolumes of as many trainings drawn with replacement, those without a result included.
+
+    None exceeds the run's own, so they say how far it rests on a few lucky trainings, not what more of them would bring.
+    """
+    ended = trials[trials["state"].isin(TRAINED)]
+    whole = ((ended["state"] == "complete") & ended["affordable"].astype(bool)).to_numpy()
+    costs = ended[list(search.objectives[1:])].to_numpy(float) / np.asarray(reference, dtype=float)
+    points = np.column_stack([1 - ended["accuracy"].to_numpy(float), costs])
+    rng, ones = np.random.default_rng(seed), [1.0] * points.shape[1]
+    found = []
+    for _ in range(RESAMPLES):
+        drawn = np.unique(rng.integers(len(points), size=len(points)))
+        kept = points[drawn[whole[drawn]]]
+        found.append(hypervolume(kept[pareto(kept)], ones))
+    return found
+
+
+def reached(course: pd.DataFrame, volume: float) -> pd.Series | None:
+    """The first row of a course at which a hypervolume was reached; None if it never was."""
+    able = course[course["hypervolume"] >= volume - 1e-12]
+    return able.iloc[0] if len(able) else None
+
+
+def show_comparison(roots: tuple[Path, Path], console: Console) -> None:
+    """Print both runs' standing, the share of the joint front that each holds, and what the smaller hypervolume cost either."""
+    standings, found = compare(roots)
+    console.print(_table(standings))
+    for line in [*_verdict(standings), *_marks(found)]:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _table(standings: list[Standing]) -> Table:
+    output = Table(box=None, pad_edge=False, header_style="bold")
+    output.add_column("run")
+    for column in ("trainings", "time", "best", "front", "joint front", "hypervolume", "95 % interval"):
+        output.add_column(column, justify="right", no_wrap=True)
+    joint = front(pd.concat([s.trials.assign(run=i) for i, s in enumerate(standings)], ignore_index=True))
+    for i, s in enumerate(standings):
+        best = front(s.trials)
+        cells = [str(len(s.course)), duration(s.course["seconds"].iloc[-1]), percent(best["accuracy"].max()), str(len(best))]
+        cells += [f"{(joint['run'] == i).sum()} of {len(joint)}", f"{s.volume:.4f}", f"{s.low:.4f} to {s.high:.4f}"]
+        output.add_row(s.name, *cells)
+    return output
+
+
+def _verdict(standings: list[Standing]) -> list[str]:
+    lower, upper = sorted(standings, key=lambda s: s.volume)
+    overlap = upper.low <= lower.high
+    word = "the intervals overlap, so call it a tie" if overlap else "the intervals do not overlap"
+    lines = [f"hypervolume: {upper.name} is ahead of {lower.name} by {upper.volume - lower.volume:.4f}; {word}."]
+    for s in (lower, upper):
+        row = reached(s.course, lower.volume)
+        lines.append(
+            f"{lower.volume:.4f} was reached by {s.name} after {row['trainings']:.0f} trainings, {duration(row['seconds'])}."
+        )
+    dearest = max(front(s.trials)["macs"].max() for s in standings)
+    shown = [f"{s.name} {percent(front(s.trials)['accuracy'].max())}" for s in standings]
+    lines.append(f"best accuracy up to {count(dearest)} MACs: {', '.join(shown)}.")
+    return lines
+
+
+def _marks(found: dict[str, tuple[Any, Any]]) -> list[str]:
+    if "recipe" not in found:
+        return []
+    pairs = [set(side.split(", ")) for side in found["recipe"]]
+    return [
+        f"mind: the recipes differ ({'; '.join(sorted(pairs[0] - pairs[1]))} against {'; '.join(sorted(pairs[1] - pairs[0]))})."
+    ]

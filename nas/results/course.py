@@ -1,0 +1,89 @@
+"""How a search went: hypervolume as trainings end, what the machine time went into, what failed, what was refused."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+
+from nas.results.points import minimised
+from nas.results.reading import Reading
+from nas.search.pareto import hypervolume, pareto
+
+TRAINED = ("complete", "stopped", "failed")
+WORDS = {"complete": "trained in full", "stopped": "stopped at a rung", "failed": "failed"}
+
+
+def volumes(trials: pd.DataFrame, costs: tuple[str, ...], reference: list[float]) -> pd.DataFrame:
+    """A row for each training in the order they ended: `trainings`, summed `seconds` and the `hypervolume` reached by then."""
+    ended = trials[trials["state"].isin(TRAINED)].sort_values(["ended", "trial"], kind="stable", na_position="last")
+    counts = ((ended["state"] == "complete") & ended["affordable"].astype(bool)).to_numpy()
+    errors = 1 + minimised(ended, "accuracy")
+    points = np.hstack([errors, ended[list(costs)].to_numpy(float) / np.asarray(reference, dtype=float)])  # (N, objectives)
+    reached = _reached(points, counts)
+    seconds = ended["seconds"].cumsum().to_numpy()
+    return pd.DataFrame({"trainings": np.arange(1, len(ended) + 1), "seconds": seconds, "hypervolume": reached})
+
+
+def _reached(points: np.ndarray, counts: np.ndarray) -> list[float]:
+    front, volume, reached = points[:0], 0.0, []
+    for point, counted in zip(points, counts, strict=True):
+        if counted and not (front <= point).all(axis=1).any():
+            front = np.vstack([front, point])
+            front = front[pareto(front)]
+            volume = hypervolume(front, [1.0] * len(point))
+        reached.append(volume)
+    return reached
+
+
+def flat_for(course: pd.DataFrame, *, share: float = 0.002) -> int:
+    """How many of the last trainings together raised the hypervolume by less than `share` of it."""
+    if not len(course):
+        return 0
+    last = course["hypervolume"].iloc[-1]
+    return int((course["hypervolume"] >= last * (1 - share)).sum()) - 1 if last > 0 else 0
+
+
+def ledger(trials: pd.DataFrame) -> pd.DataFrame:
+    """Where the seconds of training went, one row a fate: `what`, `trainings`, `seconds`, `share`."""
+    kinds = [("baselines", trials["baseline"].notna() & trials["state"].isin(TRAINED))]
+    kinds += [(WORDS[s], (trials["state"] == s) & trials["baseline"].isna()) for s in TRAINED]
+    rows = [
+        {"what": what, "trainings": int(rows.sum()), "seconds": float(trials["seconds"][rows].sum())} for what, rows in kinds
+    ]
+    found = pd.DataFrame(rows)
+    found = found[found["trainings"] > 0].reset_index(drop=True)
+    return found.assign(share=found["seconds"] / max(found["seconds"].sum(), 1e-9))
+
+
+def saved(trials: pd.DataFrame) -> dict[str, float]:
+    """Seconds not spent, estimated: `rungs` what stopped trials had left to train, `record` what an answer from it spared."""
+    stopped = trials[(trials["state"] == "stopped") & (trials["epochs"] > 0)]
+    whole = trials.loc[trials["state"] == "complete", "epochs"].max() if (trials["state"] == "complete").any() else 0
+    rungs = (stopped["seconds"] / stopped["epochs"] * (whole - stopped["epochs"])).clip(lower=0).sum()
+    by_number = trials.set_index("trial")["seconds"]
+    answered = trials.loc[trials["state"] == "answered", "answered_from"].dropna()
+    return {"rungs": float(rungs), "record": float(by_number.reindex(answered.astype(int)).sum())}
+
+
+def failures(trials: pd.DataFrame) -> pd.DataFrame:
+    """Failed trials by the kind of their cause, most frequent first: `kind`, `trials`, `example`, `numbers`."""
+    failed = trials[trials["state"] == "failed"]
+    kinds = failed["cause"].fillna("unknown").str.partition(":")[0] if len(failed) else pd.Series(dtype=str)
+    rows = [
+        {"kind": kind, "trials": len(rows), "example": str(rows["cause"].iloc[0]), "numbers": list(rows["trial"])}
+        for kind, rows in failed.groupby(kinds)
+    ]
+    found = pd.DataFrame(rows, columns=["kind", "trials", "example", "numbers"])
+    return found.sort_values("trials", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def rejections(reading: Reading) -> tuple[int, int, Counter]:
+    """Proposals in all, those refused before training, and how many of these broke which limit."""
+    refused = [r for r in reading.rows if r.get("state") == "rejected" and "architecture" in r]
+    asked = [r for r in reading.rows if "architecture" in r and "baseline" not in r]
+    limits = Counter(
+        part.split()[0] if "outside its limit" in part else "already in training"
+        for r in refused
+        for part in str(r.get("cause", "")).split(", ")
+    )
+    return len(asked), len(refused), limits

@@ -1,0 +1,88 @@
+"use strict";
+const report = JSON.parse(document.getElementById("data").textContent);
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const byTrial = new Map(report.trials.map((t) => [t.trial, t]));
+
+function inColour(value) {
+  if (typeof value === "string") return value.startsWith("--") ? colour(value) : value;
+  if (Array.isArray(value)) return value.some((v) => typeof v === "string" || typeof v === "object") ? value.map(inColour) : value;
+  if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, inColour(v)]));
+  return value;
+}
+
+function layoutOf(given) {
+  const axis = { gridcolor: colour("--grid"), zeroline: false, linecolor: colour("--rule"), automargin: true };
+  const layout = inColour(given);
+  return {
+    margin: { l: 56, r: 16, t: 12, b: 48 }, hovermode: "closest", autosize: true,
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("--ink") },
+    hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--blue"), font: { color: colour("--ink"), size: 13 }, align: "left" },
+    legend: { orientation: "h", y: 1.08, x: 0 },
+    ...layout, xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
+  };
+}
+
+const settings = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+function drawAll() {
+  const all = Object.entries(report.figures).map(([id, f]) => Plotly.react(id, inColour(f.data), layoutOf(f.layout), settings));
+  return Promise.all(all).then(() => { ring(); });
+}
+
+let marked = null;
+function ring() {
+  const t = byTrial.get(marked);
+  const data = report.figures.front.data;
+  const at = t && t.accuracy !== null ? { x: [[t.x]], y: [[100 * t.accuracy]] } : { x: [[]], y: [[]] };
+  return Plotly.restyle("front", at, [data.length - 1]);
+}
+
+function element(name, text, attributes = {}) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+function mark(trial) {
+  const t = byTrial.get(trial);
+  if (!t) return;
+  marked = trial;
+  ring();
+  document.querySelectorAll("tr[data-trial]").forEach((row) => row.classList.toggle("is-marked", Number(row.dataset.trial) === trial));
+  const command = t.kept ? `nas export ${report.root} --trial ${trial} --out exported/${trial}`
+    : `nas retrain ${report.root} --trial ${trial} --recipe RECIPE.yaml --out retrained/${trial}`;
+  const head = element("p", "");
+  head.append(element("strong", `Trial ${trial}`), ` · ${t.about}`);
+  const row = element("div", "", { class: "command" });
+  const copy = element("button", "copy", { type: "button", id: "copy" });
+  copy.addEventListener("click", () => copyText(command).then((ok) => { copy.textContent = ok ? "copied" : "select and copy"; }));
+  row.append(element("code", command, { id: "command" }), copy);
+  document.getElementById("marked").replaceChildren(head, element("p", t.line, { class: "arch" }), row);
+}
+
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = element("textarea", text);
+    document.body.append(area);
+    area.select();
+    const ok = document.execCommand("copy");
+    area.remove();
+    return ok;
+  }
+}
+
+drawAll().then(() => {
+  document.getElementById("front").on("plotly_click", (event) => {
+    const found = event.points.find((p) => p.customdata !== undefined);
+    if (found) mark(found.customdata);
+  });
+  document.body.dataset.ready = "yes";
+});
+document.querySelectorAll("button[data-mark]").forEach((b) => b.addEventListener("click", () => mark(Number(b.dataset.mark))));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+addEventListener("beforeprint", () => { document.documentElement.classList.add("print"); drawAll(); });
+addEventListener("afterprint", () => { document.documentElement.classList.remove("print"); drawAll(); });

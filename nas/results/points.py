@@ -1,0 +1,112 @@
+"""Which rows of a table of trials matter: the front of two or three objectives, its volume, its knee, what beats what."""
+
+import numpy as np
+import pandas as pd
+
+from nas.errors import NasError
+from nas.search import pareto
+
+LARGER_IS_BETTER = ("accuracy",)  # everything else is a cost
+WAY_OUT = {
+    "latency_ms": "Measure some of them with `nas latency RUN:TRIAL ...`, and join the result as a column of that name.",
+}
+
+
+def front(trials: pd.DataFrame, x: str = "macs", y: str = "accuracy", z: str | None = None) -> pd.DataFrame:
+    """The rows that no other dominates in these objectives, sorted by `x`; equal ones stand together.
+
+    Only complete trials inside the constraints count; those without a value of an objective are left out.
+    """
+    able = candidates(trials, *_named(x, y, z))
+    chosen = able.iloc[pareto.pareto(minimised(able, x, y, z))]
+    return chosen.sort_values([x, y], ascending=[x not in LARGER_IS_BETTER, y not in LARGER_IS_BETTER], kind="stable")
+
+
+def candidates(trials: pd.DataFrame, *objectives: str) -> pd.DataFrame:
+    """The rows that can stand on a front of `objectives`; NasError where one of them was never recorded."""
+    for name in objectives:
+        if name not in trials or (len(trials) and not pd.api.types.is_numeric_dtype(trials[name].dropna().infer_objects())):
+            raise NasError(_missing(name, trials))
+    complete = trials[trials["state"] == "complete"] if "state" in trials else trials
+    if "affordable" in complete:
+        complete = complete[complete["affordable"].astype(bool)]
+    able = complete.dropna(subset=list(objectives))
+    if len(complete) and not len(able):
+        empty = next((n for n in objectives if complete[n].isna().all()), objectives[0])
+        raise NasError(_missing(empty, trials))
+    return able
+
+
+def _missing(name: str, trials: pd.DataFrame) -> str:
+    known = [c for c in ("accuracy", "macs", "params", "activation_bytes", "seconds") if c in trials]
+    way_out = WAY_OUT.get(name, f"Choose one of {', '.join(known)}.")
+    return f"{name}: an objective must be a number that the record holds, but no trial has one. {way_out}"
+
+
+def _named(*objectives: str | None) -> list[str]:
+    names = [name for name in objectives if name is not None]
+    if len(set(names)) != len(names):
+        raise NasError(f"objectives must differ, but got {', '.join(names)}. Leave one out.")
+    return names
+
+
+def minimised(trials: pd.DataFrame, *objectives: str | None) -> np.ndarray:
+    """`(N, objectives)` with every objective the better the smaller."""
+    columns = [(-1 if n in LARGER_IS_BETTER else 1) * trials[n].to_numpy(float) for n in _named(*objectives)]
+    return np.stack(columns, axis=1)
+
+
+def hypervolume(
+    trials: pd.DataFrame,
+    x: str = "macs",
+    y: str = "accuracy",
+    z: str | None = None,
+    *,
+    reference: dict[str, float] | None = None,
+) -> float:
+    """Share of the box from the ideal to `reference` that the front dominates.
+
+    The box reaches from accuracy 1 to 0 and from no cost to the reference, which is the largest one seen where none is given.
+    """
+    names, corner = _named(x, y, z), reference or {}
+    able = candidates(trials, *names)
+    if not len(able):
+        return 0.0
+    columns = [
+        1 - able[n].to_numpy(float)
+        if n in LARGER_IS_BETTER
+        else able[n].to_numpy(float) / corner.get(n, float(trials[n].max()) or 1.0)
+        for n in names
+    ]
+    points = np.stack(columns, axis=1)  # (N, objectives)
+    return pareto.hypervolume(points[pareto.pareto(points)], [1.0] * len(names))
+
+
+def knee(trials: pd.DataFrame, x: str = "macs", y: str = "accuracy") -> int | None:
+    """Index label of the front's row farthest above the line between its two ends, both axes scaled to 0..1.
+
+    None for a front of fewer than three different points. Satopaa et al., ICDCSW 2011.
+    """
+    best = front(trials, x, y)
+    points = minimised(best, x, y)
+    if len(np.unique(points, axis=0)) < 3:
+        return None
+    spread = points.max(axis=0) - points.min(axis=0)
+    below = 1 - ((points - points.min(axis=0)) / spread).sum(axis=1)  # distance to the line, but for a factor
+    return best.index[int(np.argmax(below))] if below.max() > 1e-12 else None
+
+
+def dominated_by(trials: pd.DataFrame, x: str = "macs", y: str = "accuracy", z: str | None = None) -> pd.Series:
+    """For each row the labels of the front's rows that dominate it, empty for the front itself and what has no value."""
+    best = front(trials, x, y, z)
+    above, points = minimised(best, x, y, z), minimised(trials, x, y, z)
+    beaten = (above[:, None] <= points).all(axis=2) & (above[:, None] < points).any(axis=2)  # (front, N)
+    names = labels(best).to_numpy()
+    return pd.Series([tuple(names[column]) for column in beaten.T], index=trials.index, dtype=object)
+
+
+def labels(trials: pd.DataFrame) -> pd.Series:
+    """How a trial is called: its number, or RUN:NUMBER where the table holds several runs."""
+    numbers = trials["trial"].astype(str) if "trial" in trials else pd.Series(trials.index.astype(str), index=trials.index)
+    several = "run" in trials and trials.attrs.get("runs", trials["run"].nunique()) > 1
+    return trials["run"] + ":" + numbers if several else numbers

@@ -1,0 +1,78 @@
+"""A study's trials as a sampler reads them: points with their costs, what came of them, and what they showed early."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.search.axes import Params
+from nas.search.domain import Costs, Domain
+
+PLAN = "front:plan"  # where a trial keeps its proposal until its parameters are suggested
+
+Early = Sequence[Sequence[float]]  # signals, the same at every rung, of each rung that was reached
+
+
+class Known(NamedTuple):
+    """A point that was asked before; `value` is None while it runs, and if it was stopped or came to nothing."""
+
+    number: int
+    params: Params
+    key: frozenset
+    costs: Costs
+    value: float | None
+    pending: bool
+    early: Early
+    features: np.ndarray
+
+
+class History:
+    """Reads trials as points of `domain`; a finished one is read once.
+
+    `early` gives what a trial showed at its rungs; `void` says of which trials nothing is to be learnt, not even that they were
+    tried: those that a machine lost.
+    """
+
+    def __init__(self, domain: Domain, *, early: Callable[[FrozenTrial], Early], void: Callable[[FrozenTrial], bool]):
+        self._domain, self._early, self._void = domain, early, void
+        self._read: dict[tuple, Known | None] = {}
+
+    def known(self, trials: list[FrozenTrial]) -> list[Known]:
+        """What is known of those trials that have a point of the domain."""
+        return [k for k in map(self._known, trials) if k is not None]
+
+    def _known(self, trial: FrozenTrial) -> Known | None:
+        if not trial.state.is_finished():
+            return self._point(trial)
+        key = (trial._trial_id, trial.number, trial.datetime_complete)
+        if key not in self._read:
+            self._read[key] = self._point(trial)
+        return self._read[key]
+
+    def _point(self, trial: FrozenTrial) -> Known | None:
+        params = trial.params
+        if trial.state != TrialState.COMPLETE:  # may have ended before all its parameters were suggested
+            params = {**trial.system_attrs.get(PLAN, {}), **trial.system_attrs.get("fixed_params", {}), **params}
+        if not params or not self._domain.axes.holds(params) or self._void(trial):
+            return None
+        if trial.state == TrialState.COMPLETE:
+            return self._described(trial, params, tuple(trial.values[1:]), trial.values[0])
+        whole = self._domain.axes.first(params)
+        costs = self._domain.costs(whole)
+        return None if costs is None else self._described(trial, self._domain.active(whole), costs, None)
+
+    def _described(self, trial: FrozenTrial, params: Params, costs: Costs, value: float | None) -> Known:
+        features = described(self._domain, [params], [costs])[0]
+        pending = not trial.state.is_finished()
+        return Known(trial.number, params, frozenset(params.items()), costs, value, pending, self._early(trial), features)
+
+
+def described(domain: Domain, points: Sequence[Params], costs: Sequence[Costs]) -> np.ndarray:
+    """What a prediction sees of points: their parameters and the logarithms of their costs, (points, columns)."""
+    return np.column_stack([domain.axes.features(points), log_costs(costs)]).astype(np.float32)
+
+
+def log_costs(costs: Sequence[Costs]) -> np.ndarray:
+    """Logarithms that also take a cost of nothing, (points, costs)."""
+    return np.arcsinh(np.asarray(costs, dtype=float))

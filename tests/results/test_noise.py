@@ -1,0 +1,28 @@
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from nas.results.noise import Noise, interval, tied
+
+
+def test_the_interval_of_images_alone_is_wilsons():
+    low, high = interval(pd.Series([0.9, 1.0]), Noise(images=100))
+    for right, i in ((90, 0), (100, 1)):
+        expected = binomtest(right, 100).proportion_ci(method="wilson")
+        assert (low[i], high[i]) == pytest.approx((expected.low, expected.high), abs=1e-4)
+
+
+def test_the_spread_between_seeds_widens_it_as_independent_errors_add():
+    low, high = interval(pd.Series([0.5]), Noise(images=10**9, seeds=0.01))
+    assert (low[0], high[0]) == pytest.approx((0.5 - 0.0196, 0.5 + 0.0196), abs=1e-4)
+
+
+def test_without_a_manifest_no_interval_is_made_up():
+    assert interval(pd.Series([0.5]), Noise())[0].isna().all()
+    assert str(Noise()).startswith("no interval")
+
+
+def test_what_is_beaten_by_less_than_the_noise_is_tied_and_what_is_dearer_and_clearly_worse_is_not():
+    table = pd.DataFrame({"accuracy": [0.90, 0.89, 0.80, 0.70], "macs": [2, 3, 3, 1], "state": "complete", "affordable": True})
+    table["accuracy_low"], table["accuracy_high"] = table.accuracy - 0.01, table.accuracy + 0.01
+    assert list(tied(table, table.loc[[0]]).index) == [3, 1]  # 3 is cheaper than the front's only network
