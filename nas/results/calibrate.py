@@ -18,10 +18,9 @@ from nas.results.fidelities import FLOORS, GROUPS, Analysis, Resolution, analyse
 from nas.results.ranking import FAILED, Estimate
 from nas.search.calibration_plan import PUBLISHED, Plan, epochs_at_full_size
 from nas.search.folder import RunFolder, read_run, versions
-from nas.search.trainings import Training, Trainings, plain_recipe
+from nas.search.trainings import Training, Trainings, calibrated_as, plain_recipe
 from nas.training.data import read_manifest
 from nas.training.decoding import num_cores
-from nas.training.recipe import Proxy
 from nas.units import count, duration
 
 IMAGENET_CLASSES = 1000
@@ -315,22 +314,13 @@ def quote(root: Path) -> str:
         return f"proxy: never calibrated, so nobody knows how far its ranking can be trusted; measure it: {how}"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        name = _same_training(found, search.proxy, folder)
+        images = read_manifest(folder.manifest).hash if folder.manifest.exists() else None
+        name = calibrated_as(found, search.proxy, manifest=images)
         if name is None:
             return f"proxy: calibrated as another recipe or on other images ({folder.calibration}), not as this one; {how}"
         return _quoted(found, name, folder)
     except (OSError, ValueError, KeyError, TypeError, NasError) as error:
         return f"proxy: {path} cannot be read ({type(error).__name__}); write it again: {how}"
-
-
-def _same_training(found: dict, proxy: Proxy, folder: RunFolder) -> str | None:
-    """The fidelity whose recipe and images are the run's."""
-    here = read_manifest(folder.manifest).hash if folder.manifest.exists() else None
-    for name, recipe in found["recipes"].items():
-        same_images = here in (None, found["manifests"][name])
-        if same_images and plain_recipe(Proxy.model_validate(recipe)) == plain_recipe(proxy):
-            return name
-    return None
 
 
 def _quoted(found: dict, name: str, folder: RunFolder) -> str:

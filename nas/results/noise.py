@@ -7,7 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from nas.search.folder import RunFolder
+from nas.errors import NasError
+from nas.search.folder import RunFolder, read_run
+from nas.search.trainings import calibrated_as
+from nas.training.data import read_manifest
 
 Z = 1.96  # a normal distribution has 95 % within
 
@@ -32,16 +35,19 @@ class Noise(NamedTuple):
 
 def noise_of(folder: RunFolder) -> Noise:
     """What the run's manifest and its calibration say; a file that cannot be read says nothing."""
-    manifest = _read(folder.manifest)
-    return Noise(len(manifest["validation"]) if "validation" in manifest else None, _between_seeds(folder, manifest))
+    images = len(_read(folder.manifest).get("validation", ())) or None
+    return Noise(images, None if images is None else _between_seeds(folder))
 
 
-def _between_seeds(folder: RunFolder, manifest: dict) -> float | None:
-    """The noise of the calibrated fidelity named after the run's own recipe."""
+def _between_seeds(folder: RunFolder) -> float | None:
+    """The noise of the calibrated fidelity that trains as the run does, on its images."""
     found = _read(folder.calibration / "calibration.json")
-    row = found.get("fidelities", {}).get("proxy") or {}
-    noise = row.get("noise")
-    return float(noise) if manifest and isinstance(noise, int | float) else None
+    try:
+        name = calibrated_as(found, read_run(folder.root)[1].proxy, manifest=read_manifest(folder.manifest).hash)
+        noise = found["fidelities"][name]["noise"] if name else None
+    except (KeyError, TypeError, NasError):  # no calibration, or none that can be read
+        return None
+    return float(noise) if isinstance(noise, int | float) else None
 
 
 def _read(path: Path) -> dict:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nas.config import Value, read_text
+from nas.config import Value, read_text, validated
 from nas.errors import ConfigError
 from nas.files import write_whole
 from nas.space.architecture import Architecture
@@ -40,6 +40,18 @@ class Training(Value):
 def plain_recipe(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe decides how a training goes, as plain data that can be compared."""
     return recipe.model_dump(mode="json", exclude=set(WHERE_AND_WHEN))
+
+
+def calibrated_as(calibration: dict[str, Any], proxy: Proxy, *, manifest: str | None) -> str | None:
+    """The fidelity of a calibration.json whose recipe is `proxy`, on images of that manifest's hash (None: any); or None.
+
+    KeyError or ConfigError where it is no whole calibration.json.
+    """
+    for name, recipe in calibration["recipes"].items():
+        same_images = manifest in (None, calibration["manifests"][name])
+        if same_images and plain_recipe(validated(Proxy, recipe, where="calibration.json")) == plain_recipe(proxy):
+            return name
+    return None
 
 
 def hashed(data: Any) -> str:

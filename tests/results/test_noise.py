@@ -1,8 +1,16 @@
+"""Intervals by hand, by scipy, and from the files that a run holds."""
+
+import json
+
 import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from nas.results.noise import Noise, interval, tied
+from nas.results.noise import Noise, interval, noise_of, tied
+from nas.search.folder import open_folder
+from nas.search.trainings import plain_recipe
+from nas.training.data import make_manifest
+from nas.training.recipe import Proxy
 
 
 def test_the_interval_of_images_alone_is_wilsons():
@@ -26,3 +34,27 @@ def test_what_is_beaten_by_less_than_the_noise_is_tied_and_what_is_dearer_and_cl
     table = pd.DataFrame({"accuracy": [0.90, 0.89, 0.80, 0.70], "macs": [2, 3, 3, 1], "state": "complete", "affordable": True})
     table["accuracy_low"], table["accuracy_high"] = table.accuracy - 0.01, table.accuracy + 0.01
     assert list(tied(table, table.loc[[0]]).index) == [3, 1]  # 3 is cheaper than the front's only network
+
+
+def test_the_spread_between_seeds_is_that_of_the_runs_own_recipe_on_its_own_images(tiny, tmp_path):
+    proxy = Proxy(epochs=3)
+    folder = open_folder(tmp_path / "run", tiny().model_copy(update={"proxy": proxy}))
+    manifest = make_manifest(proxy, seed=0)
+    manifest.write(folder.manifest)
+
+    def calibrated(recipe, images):
+        folder.calibration.mkdir(exist_ok=True)
+        found = {
+            "recipes": {"some": plain_recipe(recipe)},
+            "manifests": {"some": images},
+            "fidelities": {"some": {"noise": 0.02}},
+        }
+        (folder.calibration / "calibration.json").write_text(json.dumps(found))
+        return noise_of(folder).seeds
+
+    assert noise_of(folder) == Noise(images=len(manifest.validation), seeds=None)
+    assert calibrated(proxy, manifest.hash) == 0.02
+    assert calibrated(proxy.model_copy(update={"lr": 0.5}), manifest.hash) is None
+    assert calibrated(proxy, "another") is None
+    (folder.calibration / "calibration.json").write_text("{")
+    assert noise_of(folder).seeds is None
