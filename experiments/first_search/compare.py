@@ -1,4 +1,4 @@
-"""Hypervolume of the default search beside random search's at equal trainings: one folder a sampler and seed, one CSV.
+"""Hypervolume of several samplers at equal trainings: one folder a sampler and seed, one CSV.
 
 python experiments/first_search/compare.py --out runs/first_search --seeds 3
 """
@@ -30,7 +30,7 @@ def volume_after(records: list[Record], settings: Search, trainings: int) -> flo
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the runs and of volumes.csv.")] = Path("runs/first_search"),
     seeds: Annotated[int, typer.Option(help="Seeds of each sampler.")] = 3,
-    samplers: Annotated[list[str], typer.Option(help="Samplers to compare.")] = ["tpe", "random"],  # noqa: B006
+    samplers: Annotated[list[str], typer.Option(help="Samplers to compare.")] = ["front", "tpe", "random"],  # noqa: B006
 ) -> None:
     """Run every search that is not in `out` yet, then write and print the table."""
     rows = []

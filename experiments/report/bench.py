@@ -1,7 +1,7 @@
 """What reading, the front and the report of a run cost.
 
-python experiments/report/synthetic.py --trials 10000 --out /tmp/synthetic
-python experiments/report/bench.py /tmp/synthetic
+python experiments/report/synthetic.py --trials 10000 --out runs/synthetic
+python experiments/report/bench.py runs/synthetic
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A run of many trials that nobody trained, for measuring what reading and showing it costs.
 
-    python experiments/report/synthetic.py --trials 10000 --out /tmp/synthetic
+    python experiments/report/synthetic.py --trials 10000 --out runs/synthetic
 
 Architectures are random affordable ones of search_spaces/hybrid.yaml; accuracies follow a made-up rule with noise, and some
 trials fail, stop at a rung or were rejected. Nothing here says anything about networks.
