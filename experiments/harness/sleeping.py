@@ -27,7 +27,7 @@ def sleep(architecture, *, on_epoch, weights) -> Outcome:
     """A training that takes a second and no processor; its curve says when it began."""
     began = time.time()
     time.sleep(SECONDS)
-    on_epoch(Epoch(epoch=1, accuracy=0.5, loss=1.0, train_loss=1.0, lr=began, seconds=SECONDS))
+    on_epoch(Epoch(epoch=1, accuracy=0.5, loss=1.0, train_loss=1.0, lr=began, seconds=SECONDS, steps=1))
     return Outcome(curve=(), accuracy=int(architecture.key[:4], 16) / 16**4, seconds=SECONDS)
 
 

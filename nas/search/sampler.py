@@ -75,8 +75,9 @@ def _shown(trial: FrozenTrial, *, rungs: tuple[int, ...]) -> list[tuple[float, .
 
 
 def _void(trial: FrozenTrial) -> bool:
-    """Whether a trial says nothing of its architecture: a machine lost it, or it was never trained."""
-    return bool(trial.user_attrs.get("machine")) or trial.user_attrs.get("state") == "rejected"
+    """Whether a trial says nothing of its architecture because it was never trained. One whose worker died each time counts as
+    failed: asked for again and again it would end the search."""
+    return trial.user_attrs.get("state") == "rejected"
 
 
 SAMPLERS: dict[str, Callable[[Search], Callable[[int], BaseSampler]]] = {  # for a search what makes a sampler from a seed

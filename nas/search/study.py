@@ -22,6 +22,7 @@ from nas.space.reference import design
 
 REDRAWS = 20  # unaffordable or running proposals in a row before one is repaired
 REPEATS = 20  # proposals in a row that the record answers before an untried one is put first
+LOST = 2  # trials of one architecture that a machine may lose before it is trained no more
 BREAKER = 6  # failures in a row for one cause that end a search
 UNTRIED_DRAWS = 500  # random architectures looked at for an untried one before the space counts as exhausted
 QUEUED = ("baseline", "start", "repaired")  # why a trial was put into the queue
@@ -235,7 +236,10 @@ class Study:
         return begun < len(self.search.baselines)
 
     def _known(self, key: str) -> Record | None:
-        return next((r for r in self._records.values() if r.key == key and (r.trained or r.state == "running")), None)
+        """What the record has of an architecture that shall not be trained again: it ran, runs, or lost its workers twice."""
+        same = [r for r in self._records.values() if r.key == key]
+        lost = [r for r in same if r.facts.get("machine")]
+        return next((r for r in same if r.trained or r.state == "running"), lost[-1] if len(lost) >= LOST else None)
 
     def _cost(self, architecture: Architecture) -> Cost:
         return self.search.space.cost(architecture)

@@ -262,6 +262,7 @@ def troubled(job: tuple[str, str]) -> str:
     return name.upper()
 
 
+@pytest.mark.slow
 def test_a_job_whose_worker_dies_is_tried_three_times_and_missing_data_ends_them_all(tmp_path):
     ended = {}
     jobs = [(name, str(tmp_path)) for name in ("dies", "a", "breaks", "b", "gone", "never")]

@@ -186,12 +186,17 @@ def test_a_failure_of_the_machine_is_told_as_failed_and_not_as_a_bad_score(opene
     assert study._study.trials[number].state == optuna.trial.TrialState.FAIL
 
 
-def test_a_failure_of_the_machine_costs_no_budget_and_the_architecture_may_come_again(opened, tiny):
+def test_a_failure_of_the_machine_costs_no_budget_and_the_architecture_may_come_again_once(opened, tiny):
     study = opened(tiny("search.trials=1"))
     first = study.propose()
     study.fail(first.number, cause="the worker died 3 times", machine=True)
     study._study.enqueue_trial(study.search.space.choices(first.architecture))
-    assert study.propose().architecture == first.architecture
+    again = study.propose()
+    assert again.architecture == first.architecture
+    study.fail(again.number, cause="the worker died 3 times", machine=True)
+    study._study.enqueue_trial(study.search.space.choices(first.architecture))
+    assert study.propose().architecture != first.architecture
+    assert study.records[again.number + 1].state == "answered"
 
 
 def test_many_failures_in_a_row_for_one_cause_end_the_search(opened, tiny):

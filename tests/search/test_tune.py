@@ -28,7 +28,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot im
 
 def quick(architecture, *, on_epoch, weights):
     """A training that takes no time."""
-    curve = tuple(Epoch(epoch=i, accuracy=0.1 * i, loss=1.0, train_loss=1.0, lr=0.1, seconds=0.0) for i in (1, 2, 3))
+    curve = tuple(Epoch(epoch=i, accuracy=0.1 * i, loss=1.0, train_loss=1.0, lr=0.1, seconds=0.0, steps=1) for i in (1, 2, 3))
     for epoch in curve:
         on_epoch(epoch)
     return Outcome(curve=curve, accuracy=curve[-1].accuracy, seconds=0.0)
@@ -44,6 +44,7 @@ def troubled(architecture, *, on_epoch, weights):
     return quick(architecture, on_epoch=on_epoch, weights=weights)
 
 
+@pytest.mark.slow
 def test_trouble_in_a_worker_is_recorded_with_its_cause_and_the_search_goes_on(tiny, tmp_path):
     one_each = ["space.stages.1.depth=1", "space.stages.1.width=8", "space.stages.2={mixer: pool, width: 16, depth: 1}"]
     settings = tiny(*one_each, "space.stages.3={mixer: random, width: 32, depth: 1}", "search.trials=3", "proxy.rungs=[]")
