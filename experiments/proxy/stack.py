@@ -43,7 +43,14 @@ def main() -> None:
     arguments.add_argument("--epochs", type=int, default=4)
     given = arguments.parse_args()
     recipe = Recipe(
-        data=given.data, classes=20, images_per_class=400, image_size=64, epochs=given.epochs, crop_padding=8, flip=True
+        data=given.data,
+        classes=20,
+        images_per_class=400,
+        validation_share=0.1,  # as in search_spaces/imagenet.yaml
+        image_size=64,
+        epochs=given.epochs,
+        crop_padding=8,
+        flip=True,
     )
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NAS_CACHE"] = folder

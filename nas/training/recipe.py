@@ -131,7 +131,7 @@ class Recipe(Value):
     """"auto" takes bf16 where the device computes in it, float32 elsewhere."""
     channels_last: bool = True
     compile: bool = False
-    """torch.compile: half a minute and more before the first step, so for long trainings only (experiments/proxy)."""
+    """torch.compile: a minute and more before the first step, and no gain measured on a CPU (experiments/proxy)."""
     stem_stride: Count | None = None
     """Trains with another stride of the stem, so that a small image still gives a large token grid; None keeps it."""
     layer_scale: NotNegative | None = None
