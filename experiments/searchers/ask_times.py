@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", nargs="+", type=int, default=[1000, 10_000])
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
-    parser.add_argument("--storage", help="such as sqlite:////tmp/asks.db; in memory without one")
+    parser.add_argument("--storage", help="such as sqlite:///asks.db; in memory without one")
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for name in given.samplers:
