@@ -2,7 +2,8 @@
 
 import typer
 
-from nas.cli import run_reporting, search
+from nas.cli.app import run_reporting
+from nas.cli.searching import search
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.command()(search)

@@ -1,5 +1,5 @@
 """`python -m nas VERB`: the command line."""
 
-from nas.cli import main
+from nas.cli.main import main
 
 main()

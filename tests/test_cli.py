@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nas.cli import app, run_reporting
+from nas.cli.main import app, run_reporting
 
 ROOT = Path(__file__).parents[1]
 TINY = str(ROOT / "search_spaces" / "tiny.yaml")

@@ -31,7 +31,8 @@ ORDER = [
     "nas.results.advice", "nas.results.compare", "nas.results.figures", "nas.results.page",
     "nas.results.lookup", "nas.results.report", "nas.results.export",
     "nas.results.tables", "nas.results.timing", "nas.results.gradcam",
-    "nas.cli", "nas.__main__",
+    "nas.cli", "nas.cli.app", "nas.cli.searching", "nas.cli.reading", "nas.cli.winners", "nas.cli.designs", "nas.cli.main",
+    "nas.__main__",
 ]  # fmt: skip
 ONLY_IN = {
     "ray": {"nas.search.tune"},
@@ -80,7 +81,7 @@ def test_ray_and_optuna_are_imported_where_they_belong_only(library):
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("nas.cli", {"torch", "ray", "optuna", "timm", "pandas", "pydantic"}),
+        ("nas.cli.main", {"torch", "ray", "optuna", "timm", "pandas", "pydantic"}),
         ("nas.results.lookup", {"torch", "ray", "optuna", "timm", "pandas"}),
         ("nas.results.dry_run", {"torch", "ray", "optuna", "timm", "pandas"}),
         ("nas.search.tune", {"optuna"}),

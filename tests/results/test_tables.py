@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from nas.cli import main
+from nas.cli.main import main
 from nas.results import tables
 from nas.results.tables import ABSENT, DIFFERS, EXACT, NEAR, OFF, as_printed, line_of, reason, timm_counts
 from nas.space.printed import TABLES

@@ -6,7 +6,7 @@ import sys
 import pytest
 from torch import nn
 
-from nas.cli import main
+from nas.cli.main import main
 from nas.results.timing import network_of
 
 SMALL = ["--batch", "1", "--image-size", "32", "--repeats", "2", "--warm-up", "1", "--threads", "1"]

@@ -1,0 +1,11 @@
+"""All verbs together."""
+
+from typing import NoReturn  # noqa: I001 (help lists the verbs in the order of the next imports)
+
+from nas.cli import searching, reading, winners, designs  # noqa: F401 (each adds its verbs)
+from nas.cli.app import app, run_reporting
+
+
+def main() -> NoReturn:
+    """Run a verb; what a user can mend is one message and exit code 2."""
+    run_reporting(app)
