@@ -14,16 +14,16 @@ ORDER = [
     "nas.space.search_space", "nas.space.constraints",
     "nas.models", "nas.models.operators", "nas.models.mixers", "nas.models.blocks", "nas.models.metaformer",
     "nas.models.reparam", "nas.models.timm_models", "nas.models.latency",
-    "nas.training", "nas.training.recipe", "nas.training.decoding", "nas.training.cache", "nas.training.archives",
+    "nas.training", "nas.training.recipe", "nas.training.full_recipe", "nas.training.processes", "nas.training.decoding", "nas.training.cache", "nas.training.archives",
     "nas.training.sources", "nas.training.data", "nas.training.augment",
-    "nas.training.loss", "nas.training.trained", "nas.training.distill", "nas.training.loop", "nas.training.proxy",
+    "nas.training.loss", "nas.training.batches", "nas.training.trained", "nas.training.distill", "nas.training.loop", "nas.training.proxy",
     "nas.training.retrain",
-    "nas.search", "nas.search.pareto", "nas.search.rungs", "nas.search.settings", "nas.search.folder", "nas.search.record",
+    "nas.search", "nas.search.pareto", "nas.search.rungs", "nas.search.settings", "nas.search.folder", "nas.search.record", "nas.search.attempts", "nas.search.stopping",
     "nas.search.trainings", "nas.search.calibration_plan", "nas.search.calibration_bar",
-    "nas.search.storage", "nas.search.axes", "nas.search.domain", "nas.search.history", "nas.search.point_sampler",
+    "nas.search.journal", "nas.search.patient_storage", "nas.search.storage", "nas.search.driver", "nas.search.axes", "nas.search.domain", "nas.search.history", "nas.search.point_sampler",
     "nas.search.gain", "nas.search.foresight", "nas.search.front_sampler", "nas.search.evolution_sampler", "nas.search.sampler",
     "nas.search.study",
-    "nas.search.progress", "nas.search.tune", "nas.search.decoding_bar", "nas.search.run",
+    "nas.search.progress", "nas.search.cluster", "nas.search.tune", "nas.search.decoding_bar", "nas.search.run",
     "nas.search.calibration",
     "nas.results", "nas.results.dry_run", "nas.results.ranking", "nas.results.fidelities", "nas.results.calibrate",
     "nas.results.reading", "nas.results.noise", "nas.results.trials", "nas.results.points",
@@ -35,9 +35,9 @@ ORDER = [
     "nas.__main__",
 ]  # fmt: skip
 ONLY_IN = {
-    "ray": {"nas.search.tune"},
+    "ray": {"nas.search.cluster", "nas.search.tune"},
     "optuna": {
-        "nas.search.storage", "nas.search.axes", "nas.search.domain", "nas.search.history", "nas.search.point_sampler",
+        "nas.search.journal", "nas.search.patient_storage", "nas.search.storage", "nas.search.driver", "nas.search.axes", "nas.search.domain", "nas.search.history", "nas.search.point_sampler",
         "nas.search.sampler", "nas.search.study", "nas.results.importance",
     },
 }  # fmt: skip

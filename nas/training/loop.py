@@ -1,9 +1,9 @@
-"""The one training loop: a network, images and a recipe into a learning curve."""
+"""The one training loop: a network, images and a recipe into a learning curve, in one process or in many."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,8 @@ from torch.nn import functional
 from nas.config import Value
 from nas.errors import NasError
 from nas.models.mixers import MIXERS
-from nas.training.augment import augment, normalised
+from nas.training import processes
+from nas.training.batches import Batches, InMemory, InMemoryJudged, Judged, Share, mixed_seed, own_seed
 from nas.training.data import Images
 from nas.training.distill import loss_of
 from nas.training.loss import Batch
@@ -24,7 +25,7 @@ from nas.training.recipe import Recipe
 
 FUSED = ("adamw", "sgd")  # torch's own; fused AdamW is 1 to 13 % of a training step faster on CPU, more on a GPU
 CHECK_EVERY = 16  # steps between two looks at the loss: each one waits for a GPU
-EVALUATION_BATCH = 256
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SMALLEST_PIECE = 2  # images: batch norm has nothing to norm by in one
 ALLOCATION_SIGNS = ("out of memory", "can't allocate memory", "could not allocate", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -38,6 +39,10 @@ class Epoch(Value):
     """Top-1 on the validation images as a fraction; None without validation images."""
     loss: float | None
     """Mean cross-entropy on the validation images, without smoothing."""
+    top5: float | None = None
+    raw_accuracy: float | None = None
+    """Of the weights as they are, where `accuracy` is that of their average; None without an average, or in a proxy."""
+    raw_top5: float | None = None
     train_loss: float
     """Mean over the epoch's steps, with augmentation and smoothing; with a teacher's share where the recipe has one. Times
     `steps` it is the sum by which arXiv:2006.04492 ranks architectures."""
@@ -51,6 +56,8 @@ class Epoch(Value):
     """Parts that a batch was cut into because memory did not suffice for it whole; their gradients are added up."""
     retried: str | None = None
     """Why the training was begun again at a lower rate; None at the first attempt."""
+    unsaved: str | None = None
+    """Why no checkpoint could be written after it, or read before it; None where nothing went wrong."""
 
 
 class Diverged(Exception):
@@ -69,7 +76,21 @@ class Score(NamedTuple):
     loss: float
 
 
+class Progress(NamedTuple):
+    """Where a training is within an epoch."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    """Mean over the steps since the last one of these."""
+    lr: float
+    images: int
+    """Trained on since the epoch began, in all processes."""
+
+
 OnEpoch = Callable[[Epoch], bool | None]
+OnStep = Callable[[Progress], None]
 
 
 def keep_going(epoch: Epoch) -> bool:
@@ -77,25 +98,33 @@ def keep_going(epoch: Epoch) -> bool:
     return True
 
 
+def unheard(progress: Progress) -> None:
+    """Tells nobody."""
+
+
 def fit(
     model: nn.Module,
-    train: Images,
-    validation: Images | None,
+    train: Images | Batches,
+    validation: Images | Judged | None,
     recipe: Recipe,
     *,
     seed: int,
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch = keep_going,
+    on_step: OnStep = unheard,
     state: dict[str, Any] | None = None,
     save: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[Epoch]:
     """Trains `model` in place and returns its curve; `on_epoch` ends it early by returning False. Raises Diverged.
 
     `save` is given everything that a later call needs as `state` to go on from that epoch: tensors and plain values.
-    All draws of an epoch hang on (seed, epoch) alone, so that a resumed training equals one that ran through.
+    All draws of an epoch hang on (seed, epoch) and the process alone, so that a resumed training equals one that ran through.
+    Of several processes (`processes.joined`) each calls this alike and holds the same weights; `save` and the callbacks are
+    called in all of them.
     With an EMA in the recipe, the averaged weights are validated and are what `model` holds at the end.
     """
-    training = _Training(model, recipe, device=torch.device(device))
+    train = InMemory(train, recipe) if isinstance(train, Images) else train
+    training = _Training(model, recipe, device=torch.device(device), on_step=on_step)
     curve = training.restore(state) if state else []
     generators = torch.random.fork_rng(devices=[training.device] if training.device.type == "cuda" else [])
     with generators, _compiling(recipe):
@@ -127,14 +156,17 @@ def _compiling(recipe: Recipe) -> Iterator[None]:
 class _Training:
     """A network with what lives as long as its training: optimiser, averaged weights, arithmetic."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, *, device: torch.device):
-        self.recipe, self.device = recipe, device
+    def __init__(self, model: nn.Module, recipe: Recipe, *, device: torch.device, on_step: OnStep):
+        self.recipe, self.device, self.on_step = recipe, device, on_step
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.model = model.to(device=device, memory_format=layout)
         self.optimizer = optimizer(self.model, recipe)
         self.ema = ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         self.loss = loss_of(recipe, self.model, device=device)
-        self.trained = torch.compile(self.model) if recipe.compile else self.model
+        self.parallel = _in_parallel(self.model, device) if processes.world() > 1 else None
+        trained = self.parallel or self.model
+        self.trained = torch.compile(trained) if recipe.compile else trained
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.pieces = 1
 
     @property
@@ -142,79 +174,99 @@ class _Training:
         """The network that is validated and kept."""
         return self.ema.module if self.ema else self.model
 
-    def run_epoch(self, number: int, train: Images, validation: Images | None, *, seed: int) -> Epoch:
-        started, steps = time.perf_counter(), num_steps(len(train.labels), self.recipe)
-        torch.manual_seed(_mixed_seed(seed, number))  # drop path and dropout draw from torch's own generator
-        train_loss = self._train(number, train, steps, seed=seed)
-        score = evaluate(self.measured, validation, self.recipe, device=self.device) if validation is not None else None
+    def run_epoch(self, number: int, train: Batches, validation: Images | Judged | None, *, seed: int) -> Epoch:
+        started, steps = time.perf_counter(), train.steps
+        torch.manual_seed(own_seed(mixed_seed(seed, number)))  # drop path and dropout draw from torch's own generator
+        train_loss = self._train(number, train, seed=seed)
+        score, raw = self._validated(validation)
         if score is not None and not math.isfinite(score.loss):
             raise Diverged(score.loss, number, steps)
         return Epoch(
             epoch=number,
             accuracy=score and score.accuracy,
             loss=score and score.loss,
+            top5=score and score.top5,
+            raw_accuracy=raw and raw.accuracy,
+            raw_top5=raw and raw.top5,
             train_loss=train_loss,
-            lr=self.recipe.lr * lr_share(number * steps, steps, self.recipe),
+            lr=self._lr(number * steps, steps),
             seconds=round(time.perf_counter() - started, 3),
             steps=steps,
             pieces=self.pieces,
         )
 
-    def _train(self, number: int, train: Images, steps: int, *, seed: int) -> float:
+    def _validated(self, validation: Images | Judged | None) -> tuple["Score | None", "Score | None"]:
+        """The score of what is kept, and that of the weights as they are if the recipe asks for it beside."""
+        if validation is None:
+            return None, None
+        raw = self.model if self.ema and self.recipe.validates_raw else None
+        measured = (model and evaluate(model, validation, self.recipe, device=self.device) for model in (self.measured, raw))
+        return tuple(measured)
+
+    def _lr(self, position: int, steps: int) -> float:
+        return self.recipe.lr * lr_share(position, steps, self.recipe)
+
+    def _train(self, number: int, train: Batches, *, seed: int) -> float:
         """One pass over the training images; the mean loss."""
         self.model.train()
-        losses, checked = [], 0
-        for step, batch in enumerate(self._batches(number, train, steps, seed=_mixed_seed(seed, number)), start=1):
+        fresh, checked, images, steps = [], [], 0, train.steps
+        for step, share in enumerate(train.epoch(number, seed=seed, device=self.device), start=1):
             position = (number - 1) * steps + step
             for group in self.optimizer.param_groups:
-                group["lr"] = self.recipe.lr * group["lr_scale"] * lr_share(position, steps, self.recipe)
-            losses.append(self._step(batch))
+                group["lr"] = group["lr_scale"] * self._lr(position, steps)
+            fresh.append(self._step(share))
+            images += share.num_images
             if self.ema:
                 self.ema.update(self.model, step=position)
             if step % CHECK_EVERY == 0 or step == steps:
-                _check(losses[checked:], number, checked)
-                checked = step
-        return float(torch.stack(losses).mean())
+                losses = processes.averaged(torch.stack(fresh))
+                _check(losses, number, step - len(fresh))
+                self.on_step(Progress(number, step, steps, float(losses.mean()), self._lr(position, steps), images))
+                checked, fresh = [*checked, losses], []
+        return float(torch.cat(checked).mean())
 
-    def _batches(self, number: int, train: Images, steps: int, *, seed: int) -> Iterator[Batch]:
-        generator, size = torch.Generator(self.device).manual_seed(seed), self.recipe.size_at(number)
-        order = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(seed))
-        for chosen in order.tensor_split(steps):
-            pixels, labels = (torch.from_numpy(part[chosen.numpy()]).to(self.device) for part in train)
-            mixed = augment(pixels, self.recipe, image_size=size, generator=generator)
-            yield Batch(*mixed, labels, partners=labels.flip(0))
-
-    def _step(self, batch: Batch) -> Tensor:
-        while (loss := self._gradients(batch)) is None:
+    def _step(self, share: Share) -> Tensor:
+        while (loss := self._gradients(share)) is None:
             self.pieces *= 2
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         if self.recipe.clip_grad:
+            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         return loss
 
-    def _gradients(self, batch: Batch) -> Tensor | None:
-        """The batch's loss, its gradient added up piece by piece; None where smaller pieces may fit into memory."""
+    def _gradients(self, share: Share) -> Tensor | None:
+        """The loss of this process's share, its gradient added up by pieces; None where smaller ones may fit into memory."""
         self.optimizer.zero_grad()
+        pieces = [piece for batch in share.batches for piece in batch.pieces(self.pieces)]
+        whole = share.num_images / processes.world()  # DistributedDataParallel takes the mean over the processes
         try:
-            return torch.stack([self._piece(piece, len(batch.labels)) for piece in batch.pieces(self.pieces)]).sum()
+            return torch.stack([self._piece(piece, whole, is_last=piece is pieces[-1]) for piece in pieces]).sum()
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or len(batch.labels) < 2 * self.pieces * SMALLEST_PIECE:
+            smallest = min(len(batch.labels) for batch in share.batches)
+            if not is_out_of_memory(error) or self.parallel or smallest < 2 * self.pieces * SMALLEST_PIECE:
                 raise
             return None
 
-    def _piece(self, piece: Batch, whole: int) -> Tensor:
-        with autocast(self.device, self.recipe):
-            loss = self.loss(self.trained, piece) * (len(piece.labels) / whole)
-        loss.backward()
+    def _piece(self, piece: Batch, whole: float, *, is_last: bool) -> Tensor:
+        with self._apart(until=is_last):
+            with autocast(self.device, self.recipe):
+                loss = self.loss(self.trained, piece) * (len(piece.labels) / whole)
+            self.scaler.scale(loss).backward()
         return loss.detach()
+
+    def _apart(self, *, until: bool) -> AbstractContextManager:
+        """Keeps gradients in this process until the last piece of a batch, when those of all processes are averaged."""
+        return nullcontext() if until or self.parallel is None else self.parallel.no_sync()
 
     def state(self, curve: list[Epoch]) -> dict[str, Any]:
         """Tensors and plain values, so that it loads without pickle."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "ema": self.ema.module.state_dict() if self.ema else None,
             "curve": [epoch.model_dump() for epoch in curve],
         }
@@ -222,6 +274,8 @@ class _Training:
     def restore(self, state: dict[str, Any]) -> list[Epoch]:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
         if self.ema:
             self.ema.module.load_state_dict(state["ema"])
         curve = [Epoch(**epoch) for epoch in state["curve"]]
@@ -234,10 +288,16 @@ class _Training:
         self.model.eval()
 
 
-def _check(losses: list[Tensor], epoch: int, before: int) -> None:
+def _in_parallel(model: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel:
+    """The network whose backward pass averages the gradients of all processes; batch norms of a GPU see the whole batch."""
+    if device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+
+
+def _check(losses: Tensor, epoch: int, before: int) -> None:
     """Raises Diverged at the first loss that is not finite; `before` steps of the epoch came before these."""
-    values = torch.stack(losses).tolist()
-    for step, loss in enumerate(values, start=before + 1):
+    for step, loss in enumerate(losses.tolist(), start=before + 1):
         if not math.isfinite(loss):
             raise Diverged(loss, epoch, step)
 
@@ -247,22 +307,12 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in ALLOCATION_SIGNS)
 
 
-def _mixed_seed(seed: int, epoch: int) -> int:
-    """A seed for one epoch that no neighbouring (seed, epoch) shares."""
-    return seed * 1_000_003 + epoch
-
-
-def num_steps(num_images: int, recipe: Recipe) -> int:
-    """Batches in an epoch."""
-    return max(1, math.ceil(num_images / recipe.batch_size))
-
-
 def lr_share(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     """Learning rate over its peak at a step counted from 1: a line up in the warm-up, then a cosine down to `min_lr`."""
-    warmup, total = recipe.warmup_epochs * steps_per_epoch, recipe.epochs * steps_per_epoch
+    warmup, total = recipe.warmup_epochs * steps_per_epoch, recipe.annealed_epochs * steps_per_epoch
     if step <= warmup:
         return step / warmup
-    done = (step - warmup) / max(1.0, total - warmup)
+    done = min(1.0, (step - warmup) / max(1.0, total - warmup))
     return recipe.min_lr + (1 - recipe.min_lr) * (1 + math.cos(math.pi * done)) / 2
 
 
@@ -294,9 +344,9 @@ def _lr_factors(model: nn.Module, recipe: Recipe) -> dict[Tensor, float]:
 
 
 def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:
-    """bf16 where the recipe asks for it or, on "auto", where the device computes in it."""
-    wanted = recipe.precision == "bf16" or (recipe.precision == "auto" and computes_in_bf16(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+    """The recipe's precision; on "auto" bf16 where the device computes in it."""
+    wanted = recipe.precision in PRECISIONS or (recipe.precision == "auto" and computes_in_bf16(device))
+    return torch.autocast(device.type, dtype=PRECISIONS.get(recipe.precision, torch.bfloat16), enabled=wanted)
 
 
 def computes_in_bf16(device: torch.device) -> bool:
@@ -308,28 +358,37 @@ def computes_in_bf16(device: torch.device) -> bool:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, images: Images, recipe: Recipe, *, device: str | torch.device = "cpu") -> Score:
-    """Accuracy and loss of a network on images as they are, nothing drawn."""
-    device, number = torch.device(device), len(images.labels)
+def evaluate(model: nn.Module, images: Images | Judged, recipe: Recipe, *, device: str | torch.device = "cpu") -> Score:
+    """Accuracy and loss of a network on images as they are, nothing drawn; several processes judge a part each."""
+    device, sums, pieces = torch.device(device), np.zeros(4), 1
     model.eval()
-    sums, done, size = np.zeros(3), 0, EVALUATION_BATCH
-    while done < number:
-        part = Images(*(array[done : done + size] for array in images))
-        try:
-            sums += _judged(model, part, recipe, device)
-            done += size
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or size == 1:
-                raise
-            size //= 2
-    return Score(*(sums / number).tolist())
+    judged = InMemoryJudged(images, recipe) if isinstance(images, Images) else images
+    for pixels, labels in judged.chunks(device):
+        while (found := _judged(model, pixels, labels, recipe, pieces)) is None:
+            pieces *= 2
+        sums += found
+    total = processes.summed(torch.from_numpy(sums).to(device)).tolist()
+    return Score(*(value / total[3] for value in total[:3]))
 
 
-def _judged(model: nn.Module, images: Images, recipe: Recipe, device: torch.device) -> tuple[float, float, float]:
-    """How many images are right, how many among the five likeliest classes, and the sum of their losses."""
-    pixels, labels = (torch.from_numpy(part.copy()).to(device) for part in images)
-    with autocast(device, recipe):
-        logits = model(normalised(pixels, channels_last=recipe.channels_last))
+def _judged(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, pieces: int) -> np.ndarray | None:
+    """How many images are right, how many among the five likeliest classes, the sum of their losses, their number.
+
+    None where smaller pieces may fit into memory.
+    """
+    parts = zip(images.tensor_split(pieces), labels.tensor_split(pieces), strict=True)
+    try:
+        return np.sum([_judged_at_once(model, *part, recipe) for part in parts if len(part[1])], axis=0)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error) or pieces >= len(labels):
+            raise
+        return None
+
+
+def _judged_at_once(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> tuple[float, float, float, int]:
+    with autocast(images.device, recipe):
+        logits = model(images)
     logits = logits.float()  # (B, num_classes)
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]  # (B, 5)
-    return float(best[:, 0].sum()), float(best.sum()), float(functional.cross_entropy(logits, labels, reduction="sum"))
+    loss = functional.cross_entropy(logits, labels, reduction="sum")
+    return float(best[:, 0].sum()), float(best.sum()), float(loss), len(labels)

@@ -1,7 +1,7 @@
 """How to train, as a value: a proxy and a full training are two recipes. It imports without torch."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -67,6 +67,9 @@ class Recipe(Value):
 
     The seed is no part of it: runs of one recipe with several seeds are replicates.
     """
+
+    validates_raw: ClassVar[bool] = False
+    """Whether, beside an average of the weights, the weights as they are are validated too: a proxy has no time for it."""
 
     data: Annotated[str, Field(min_length=1)] = "digits"
     """ "digits" (embedded in scikit-learn), a directory of class folders or a tar of one, or timm's name of a data set:
@@ -136,6 +139,11 @@ class Recipe(Value):
     """Trains with another stride of the stem, so that a small image still gives a large token grid; None keeps it."""
     layer_scale: NotNegative | None = None
     """Trains with this initial value of LayerScale in every block, 0 without LayerScale; None keeps the architecture's own."""
+
+    @property
+    def annealed_epochs(self) -> int:
+        """Epochs at whose end the learning rate has come down: all of them."""
+        return self.epochs
 
     @property
     def full_size(self) -> int:

@@ -11,8 +11,9 @@ from torch import nn
 
 from nas.errors import NasError
 from nas.models.metaformer import build
+from nas.training.batches import num_steps
 from nas.training.data import Images
-from nas.training.loop import Diverged, computes_in_bf16, evaluate, fit, lr_share, num_steps, optimizer
+from nas.training.loop import Diverged, computes_in_bf16, evaluate, fit, lr_share, optimizer
 from nas.training.recipe import Recipe
 
 QUICK = Recipe(image_size=8, epochs=3, batch_size=16, crop_padding=1, warmup_epochs=0.5, lr=0.01)

@@ -1,0 +1,94 @@
+"""Where a training's batches come from: decoded images in memory here, timm's loader in `full_data.py`."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from nas.training import processes
+from nas.training.augment import augment, normalised
+from nas.training.data import Images
+from nas.training.loss import Batch
+from nas.training.recipe import Recipe
+
+EVALUATION_BATCH = 256
+
+
+class Share(NamedTuple):
+    """What one process does of one update of the weights."""
+
+    batches: list[Batch]
+    """Gradients are added up over these."""
+    num_images: int
+    """Of the whole update, in all processes together."""
+
+
+class Batches(Protocol):
+    """The training images, an epoch at a time; every process has the same number of steps."""
+
+    steps: int
+    """Updates of the weights in an epoch."""
+    num_images: int
+    """In an epoch, over all processes."""
+
+    def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[Share]:
+        """This process's shares of an epoch, counted from 1; what is drawn hangs on these values and the process alone."""
+
+
+class Judged(Protocol):
+    """Images to be judged as they are."""
+
+    def chunks(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's images `(B, 3, H, W)`, normalised, and labels `(B,)`."""
+
+
+class InMemory:
+    """Decoded images, cut into batches of nearly equal size so that none is left out, augmented on the device."""
+
+    def __init__(self, images: Images, recipe: Recipe):
+        self.images, self.recipe = images, recipe
+        self.num_images = len(images.labels)
+        self.steps = num_steps(self.num_images, recipe)
+
+    def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[Share]:
+        """Each batch in as many parts as there are processes."""
+        drawn = mixed_seed(seed, number)
+        generator = torch.Generator(device).manual_seed(own_seed(drawn))
+        order = torch.randperm(self.num_images, generator=torch.Generator().manual_seed(drawn))
+        for chosen in order.tensor_split(self.steps):
+            own = chosen.tensor_split(processes.world())[processes.rank()]
+            pixels, labels = (torch.from_numpy(part[own.numpy()]).to(device) for part in self.images)
+            mixed = augment(pixels, self.recipe, image_size=self.recipe.size_at(number), generator=generator)
+            yield Share([Batch(*mixed, labels, partners=labels.flip(0))], len(chosen))
+
+
+class InMemoryJudged:
+    """Decoded images of which each process judges an equal part."""
+
+    def __init__(self, images: Images, recipe: Recipe):
+        self.images, self.recipe = images, recipe
+
+    def chunks(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """In the order of the images."""
+        own = Images(*(part[processes.rank() :: processes.world()] for part in self.images))
+        for start in range(0, len(own.labels), EVALUATION_BATCH):
+            part = (array[start : start + EVALUATION_BATCH].copy() for array in own)
+            pixels, labels = (torch.from_numpy(array).to(device) for array in part)
+            yield normalised(pixels, channels_last=self.recipe.channels_last), labels
+
+
+def num_steps(num_images: int, recipe: Recipe) -> int:
+    """Batches in an epoch."""
+    return max(1, math.ceil(num_images / recipe.batch_size))
+
+
+def mixed_seed(seed: int, epoch: int) -> int:
+    """A seed for one epoch that no neighbouring (seed, epoch) shares."""
+    return seed * 1_000_003 + epoch
+
+
+def own_seed(seed: int) -> int:
+    """A seed for this process; that of the first, or the only one, is `seed`."""
+    return seed + processes.rank() * 1_000_000_000_039

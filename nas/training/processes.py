@@ -1,0 +1,89 @@
+"""The processes that train one network together: who this one is, and sums over all of them. Alone it is one of one.
+
+torchrun and Ray Train both say so in the environment: RANK, WORLD_SIZE, LOCAL_RANK.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from nas.errors import NasError
+
+PATIENCE = timedelta(hours=3)  # one process may decode a whole data set while the others wait
+
+
+def rank() -> int:
+    """The number of this process; 0 speaks and writes."""
+    return dist.get_rank() if _joined() else 0
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if _joined() else 1
+
+
+def asked_for() -> int:
+    """How many processes the launcher of this one started."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def own_device(device: str) -> torch.device:
+    """This process's device; "auto" and "cuda" take the card of its own number. NasError where there is none."""
+    local, cards = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if device == "auto":
+        device = "cuda" if cards else "cpu"
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise NasError(f"--device: must be auto, cpu, cuda or cuda:N, but got {device!r}. Choose one of them.") from None
+    if found.type != "cuda":
+        return found
+    number = local if found.index is None else found.index
+    if number >= cards:
+        raise NasError(
+            f"--device {device}: process {local + 1} of this machine needs GPU {number}, but {cards} can be seen. "
+            "Start fewer processes, look at CUDA_VISIBLE_DEVICES, or train with --device cpu."
+        )
+    return torch.device("cuda", number)
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Joins the processes that a launcher started, unless it has done so itself; alone there is nothing to join."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    mine = asked_for() > 1 and not _joined()
+    if mine:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        if mine:
+            dist.destroy_process_group()
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum of each process's `values`, in every process."""
+    if world() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def averaged(values: Tensor) -> Tensor:
+    """The mean of each process's `values`, in every process."""
+    return summed(values) / world() if world() > 1 else values
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    if world() > 1:
+        dist.barrier()
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
