@@ -1,11 +1,27 @@
 """Files that are written whole or not at all."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nas.errors import NasError
+
+PATIENCE_SECONDS = 600.0
+PAUSE_SECONDS = 2.0
+
+
+def patiently(write: Callable[[], None]) -> None:
+    """Call `write`, and again for up to ten minutes while it says that the disk is full or out of reach."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return write()
+        except NasError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(PAUSE_SECONDS)
 
 
 def write_whole(path: Path, text: str) -> None:

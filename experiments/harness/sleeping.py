@@ -23,7 +23,7 @@ SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 SECONDS = 1.0
 
 
-def sleep(architecture, *, on_epoch, weights) -> Outcome:
+def sleep(architecture, *, on_start, on_epoch, weights, checkpoint) -> Outcome:
     """A training that takes a second and no processor; its curve says when it began."""
     began = time.time()
     time.sleep(SECONDS)

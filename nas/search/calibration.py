@@ -9,12 +9,13 @@ from rich.console import Console
 from nas.errors import NasError
 from nas.search.calibration_bar import CalibrationBar, Pace
 from nas.search.calibration_plan import Plan, draft
+from nas.search.cluster import check_address
 from nas.search.decoding_bar import shown_decoding
-from nas.search.folder import RunFolder, open_folder, read_run
-from nas.search.run import alone
+from nas.search.folder import RunFolder, alone, open_folder, read_run
 from nas.search.settings import Search
+from nas.search.stopping import Stopping
 from nas.search.trainings import Training, Trainings, hashed
-from nas.search.tune import check_address, run_jobs
+from nas.search.tune import run_jobs
 from nas.training.data import Manifest, make_manifest, prepare, read_manifest
 from nas.training.proxy import Outcome, score
 from nas.training.recipe import Proxy
@@ -33,7 +34,7 @@ def calibrate(
     check_address(search.resources.address)
     drafted = draft(search, where=where)
     folder = open_folder(root, search)
-    with alone(folder):
+    with alone(folder), Stopping():
         plan = with_data(drafted, folder, console)
         done = Trainings(folder.calibration / "trainings.csv")
         announce(plan, done)

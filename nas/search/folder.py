@@ -1,10 +1,14 @@
 """What lies in a run's folder, and whether a search may go on in it."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from nas import __version__
 from nas.config import dump_yaml, parse_yaml, read_text, validated
@@ -13,7 +17,9 @@ from nas.files import write_whole
 from nas.search.settings import Search
 
 # how much, where, and what a search does not read; the manifest says which data
-MAY_CHANGE = ("search.trials", "search.storage", "resources", "proxy.data", "calibration")
+MAY_CHANGE = (
+    "search.trials", "search.storage", "search.max_hours", "search.max_gpu_hours", "resources", "proxy.data", "calibration",
+)  # fmt: skip
 VERSIONED = ("torch", "timm", "optuna", "ray", "numpy")
 
 
@@ -45,6 +51,10 @@ class RunFolder(NamedTuple):
     def weights(self, number: int) -> Path:
         """Final proxy weights of a trial; only those on the front and the baselines are kept."""
         return self.root / "weights" / f"{number}.safetensors"
+
+    def checkpoint(self, number: int) -> Path:
+        """From where a trial goes on whose training was interrupted; only running trials have one."""
+        return self.root / "checkpoints" / f"{number}.pt"
 
 
 def versions() -> dict[str, str]:
@@ -136,3 +146,13 @@ def _check_writable(root: Path) -> None:
             probe.write(b"0" * 4096)
     except OSError as error:
         raise NasError(f"{root}: cannot be written: {error.strerror}. Choose another --out, or make room there.") from None
+
+
+@contextmanager
+def alone(folder: RunFolder) -> Iterator[None]:
+    """Makes this the only process that adds files to the run; NasError if there is one already. A killed one's lock is free."""
+    try:
+        with FileLock(folder.root / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise NasError(f"{folder.root}: another process is training there. Wait for it, or choose another --out.") from None

@@ -1,22 +1,22 @@
 """A search from its settings to a full record: limits checked, data listed, trials run, what was found kept."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
-from nas.errors import NasError
+from nas.search.cluster import check_address
 from nas.search.decoding_bar import shown_decoding
+from nas.search.driver import Driver, driving
 from nas.search.folder import RunFolder, open_folder
 from nas.search.progress import Progress
 from nas.search.record import front
 from nas.search.settings import Search
-from nas.search.storage import storage_errors
+from nas.search.stopping import Stopping
+from nas.search.storage import close_storage, open_storage, patient, storage_errors
 from nas.search.study import Study
-from nas.search.tune import check_address, run_trials
+from nas.search.tune import run_trials
 from nas.space.constraints import check_reachable
 from nas.training.data import Manifest, make_manifest, prepare, read_manifest
 from nas.training.distill import teacher_of
@@ -35,17 +35,30 @@ def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     if settings.proxy.distillation is not None:
         teacher_of(settings.proxy, num_classes=len(manifest.class_names))  # a missing teacher is said once, before any trial
     folder = open_folder(root, settings)
-    with alone(folder), storage_errors(settings, folder):
-        _prepare_data(manifest, settings, folder, console)
-        console.print(_about(manifest), highlight=False, soft_wrap=True)
-        with Progress(settings, console) as progress:
-            study = Study(settings, folder, manifest_hash=manifest.hash)
-            progress.watch(study)
-            try:
-                _run(study, folder, manifest, progress)
-            finally:
-                study.close()
+    with Stopping() as stopping, storage_errors(settings, folder):
+        storage = open_storage(settings, folder, create=True)
+        try:
+            with driving(storage, settings.name, on_wait=console.print) as driver:
+                _prepare_data(manifest, settings, folder, console)
+                console.print(_about(manifest), highlight=False, soft_wrap=True)
+                waiting = partial(_wait, console=console, stopping=stopping, driver=driver)
+                with Progress(settings, console) as progress:
+                    study = Study(
+                        settings, folder, manifest_hash=manifest.hash, storage=patient(storage, on_wait=waiting), driver=driver
+                    )
+                    progress.watch(study)
+                    _run(study, folder, manifest, progress, stopping=stopping)
+        finally:
+            close_storage(storage)
     return folder
+
+
+def _wait(message: str, *, console: Console, stopping: Stopping, driver: Driver) -> None:
+    """While the storage is away: say so once, and stop if a signal or another driver wants that."""
+    if message:
+        console.print(message, highlight=False, soft_wrap=True)
+    stopping.check()
+    driver.check()
 
 
 def _new_manifest(settings: Search, console: Console) -> Manifest:
@@ -60,7 +73,8 @@ def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder, conso
         prepare(manifest, image_size=size, root=_data_root(settings), on_decoded=told)
     if not folder.manifest.exists():
         manifest.write(folder.manifest)
-    folder.weights(0).parent.mkdir(exist_ok=True)
+    for path in (folder.weights(0), folder.checkpoint(0)):
+        path.parent.mkdir(exist_ok=True)
 
 
 def _data_root(settings: Search) -> Path | None:
@@ -80,7 +94,7 @@ def _about(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: Progress) -> None:
+def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: Progress, *, stopping: Stopping) -> None:
     settings = study.search
     work = partial(
         score,
@@ -92,27 +106,20 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: Progress
     )
 
     def on_change() -> None:
-        _drop_weights(study, folder)
+        _drop_files(study, folder)
         progress.changed()
 
     if study.has_work:
-        run_trials(study, folder, work=work, resources=settings.resources, on_change=on_change)
+        run_trials(study, folder, work=work, resources=settings.resources, stopping=stopping, on_change=on_change)
 
 
-def _drop_weights(study: Study, folder: RunFolder) -> None:
-    """Remove the weights of every ended trial that is neither on the front nor a baseline."""
-    kept = {r.number for r in study.records if r.state == "running" or r.baseline}
-    kept |= {r.number for r in front(study.records, study.search)}
-    for path in folder.weights(0).parent.glob("*.safetensors"):
-        if path.stem.isdigit() and int(path.stem) not in kept:
+def _drop_files(study: Study, folder: RunFolder) -> None:
+    """Remove the checkpoint of every ended trial, and its weights where it is neither on the front nor a baseline."""
+    running = {r.number for r in study.records if r.state == "running"}
+    kept = running | {r.number for r in study.records if r.baseline} | {r.number for r in front(study.records, study.search)}
+    weights, checkpoints = folder.weights(0).parent.glob("*.safetensors"), folder.checkpoint(0).parent.glob("*.pt")
+    old = [p for p in weights if p.stem.isdigit() and int(p.stem) not in kept]
+    old += [p for p in checkpoints if int(p.stem) not in running]
+    for path in old:
+        with suppress(OSError):  # of a disk that is away for a while; the next change of the record comes here again
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def alone(folder: RunFolder) -> Iterator[None]:
-    """Makes this the only driver of the run; NasError if there is one already. A killed driver's lock is free."""
-    try:
-        with FileLock(folder.root / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise NasError(f"{folder.root}: another search is running there. Wait for it, or choose another --out.") from None

@@ -35,7 +35,13 @@ class SearchSettings(Value):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds the proposals, the split of the data and every training alike."""
     storage: str | None = None
-    """An Optuna storage URL; without one the record is study.db in the run's folder."""
+    """An Optuna storage URL (postgresql://…, mysql://…) or a journal file (journal:///shared/run.journal); without one the
+    record is study.db in the run's folder."""
+    max_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """No architecture is begun after a search has been driven for so long, its interruptions left out; those that run then are
+    trained to their end."""
+    max_gpu_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The same for the hours that trials held a GPU or their share of one, failures and repetitions included."""
 
     @property
     def start_designs(self) -> tuple[str, ...]:
@@ -91,6 +97,9 @@ class Search(Value):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Search":
+        if self.search.max_gpu_hours is not None and not self.resources.gpu:
+            rule = f"needs trials on a GPU, but got {self.search.max_gpu_hours:g} with resources.gpu=0"
+            raise broken("search.max_gpu_hours", f"{rule}; use max_hours, or set resources.gpu")
         costs = self.objectives[1:]
         if self.objectives[:1] != ("accuracy",) or len(costs) not in (1, 2) or len(set(costs)) != len(costs):
             raise broken("objectives", f"must be accuracy, then one or two different costs, but got {list(self.objectives)}")

@@ -4,20 +4,28 @@ import contextlib
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.trial import TrialState
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from nas.errors import NasError
-from nas.search.folder import RunFolder
+from nas.errors import ConfigError, NasError
+from nas.search.folder import RunFolder, without_password
+from nas.search.journal import WholeLines
+from nas.search.patient_storage import PatientStorage
 from nas.search.record import Record, read_record
 from nas.search.settings import Search
 
 URL_VARIABLE = "NAS_STORAGE"
+JOURNAL = "journal:///"
+CONNECT_SECONDS = 5  # for a database server to answer
+CONNECT_ARGUMENTS = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "mariadb": "connect_timeout"}
 
 
 def read_records(search: Search, folder: RunFolder) -> list[Record]:
@@ -31,22 +39,30 @@ def read_records(search: Search, folder: RunFolder) -> list[Record]:
                 f"{folder.root}: its storage holds no study named {search.name!r}. Start the search first."
             ) from None
         records = [read_record(t) for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-        storage.engine.dispose()
+        close_storage(storage)
     return [r for r in records if r.state != "rejected" and r.architecture is not None]
 
 
-def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStorage:
+def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStorage | JournalStorage:
     """The storage of the run, quiet; NasError if it is damaged, missing or out of reach."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what goes wrong is said once, by storage_errors
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     with storage_errors(search, folder):
+        url = _url(search, folder)
+        if url.startswith(JOURNAL):
+            return JournalStorage(WholeLines(_journal_path(url, create=create)))
         if search.search.storage is None:
             _check_sqlite(folder, create=create)
-        storage = RDBStorage(_url(search, folder))
+        storage = RDBStorage(url, engine_kwargs=_engine_arguments(url))
         if storage.engine.dialect.name == "sqlite" and create:
             event.listen(storage.engine, "connect", _use_wal)
             storage.engine.dispose()
         return storage
+
+
+def patient(storage: BaseStorage, *, on_wait: Callable[[str], None]) -> PatientStorage:
+    """The storage as a search's driver uses it: it outlasts a full disk and a server that is away; `on_wait` hears of it."""
+    return PatientStorage(get_storage(storage), on_wait=on_wait)
 
 
 def _url(search: Search, folder: RunFolder) -> str:
@@ -61,13 +77,39 @@ def _url(search: Search, folder: RunFolder) -> str:
     return os.environ[URL_VARIABLE]
 
 
-def close_storage(storage: RDBStorage) -> None:
+def _journal_path(url: str, *, create: bool) -> str:
+    path = Path("/" + url.removeprefix(JOURNAL).lstrip("/"))
+    if not path.parent.is_dir():
+        raise NasError(f"{path}: the journal's folder must exist. Make it, or give another --storage.")
+    if not create and not path.exists():
+        raise NasError(f"{path}: there is no such journal, so nothing was trained there. Start the search first.")
+    return str(path)
+
+
+def _engine_arguments(url: str) -> dict[str, Any]:
+    """A server that is away is noticed in seconds, and one that was restarted is connected to again."""
+    try:
+        kind = make_url(url).get_backend_name()
+    except ArgumentError:
+        raise ConfigError(
+            f"search.storage: must be a URL such as postgresql://user@host/name or {JOURNAL}shared/run.journal, "
+            f"but got {without_password(url)!r}."
+        ) from None
+    if kind not in CONNECT_ARGUMENTS:
+        return {}
+    return {"pool_pre_ping": True, "connect_args": {CONNECT_ARGUMENTS[kind]: CONNECT_SECONDS}}
+
+
+def close_storage(storage: BaseStorage) -> None:
     """Let go of the storage; SQLite is left as one plain file, which can be copied and read where nothing can be written."""
-    if storage.engine.dialect.name == "sqlite":
+    engine = getattr(storage, "engine", None)  # a journal holds nothing open
+    if engine is None:
+        return
+    if engine.dialect.name == "sqlite":
         # while somebody reads it, it stays as it is
-        with contextlib.suppress(SQLAlchemyError), storage.engine.connect() as connection:
+        with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
-    storage.engine.dispose()
+    engine.dispose()
 
 
 def _use_wal(connection: sqlite3.Connection, _: object) -> None:
@@ -98,14 +140,20 @@ def _check_sqlite(folder: RunFolder, *, create: bool) -> None:
 @contextlib.contextmanager
 def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
     """What goes wrong in the storage as a NasError."""
+    where = folder.study_db if search.search.storage is None else without_password(search.search.storage)
     try:
         yield
     except ImportError:
         raise NasError(
-            "the storage given with --storage needs a database driver, such as: pip install psycopg2-binary"
+            f"{where}: this storage needs a database driver, such as: pip install 'metaformer-nas[postgresql]'"
         ) from None
-    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-        where = folder.study_db if search.search.storage is None else "the storage given with --storage"
+    except RuntimeError as error:
+        if "optuna" not in str(error):  # how Optuna refuses tables of another version
+            raise
+        raise NasError(f"{where}: was written by another version of Optuna: {error}") from None
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:
+        if isinstance(error, OSError) and not (search.search.storage or "").startswith(JOURNAL):
+            raise
         why = " ".join(str(getattr(error.__cause__, "orig", None) or getattr(error, "orig", None) or error).split())[:200]
         raise NasError(
             f"{where}: cannot be used: {why}. What was told before is safe; mend this and start the same command again."

@@ -1,16 +1,20 @@
 """The record of a search in Optuna's storage: what is asked, told, answered from memory, and found again after a kill."""
 
 import random
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages import BaseStorage
 
 from nas.config import validated
 from nas.errors import ConfigError, NasError
+from nas.search.attempts import DRIVER_GONE, RETRIES, attempts, begun, ended, ledger, num_lost, repeated
+from nas.search.book import Book
+from nas.search.driver import Driver
 from nas.search.folder import RunFolder, check_same, plain, versions
 from nas.search.foresight import foreseen
-from nas.search.record import Record, objectives, read_record
+from nas.search.record import Record
 from nas.search.rungs import goes_on
 from nas.search.sampler import SAMPLERS, history_of, suggest
 from nas.search.settings import Search
@@ -39,19 +43,26 @@ class Proposal(NamedTuple):
 class Study:
     """One search's record; the only one who asks and tells. Everything it knows is read from the storage when it is opened."""
 
-    def __init__(self, search: Search, folder: RunFolder, *, manifest_hash: str):
-        self.search, self.manifest_hash = search, manifest_hash
+    def __init__(
+        self,
+        search: Search,
+        folder: RunFolder,
+        *,
+        manifest_hash: str,
+        storage: BaseStorage | None = None,
+        driver: Driver | None = None,
+    ):
+        self.search, self.manifest_hash, self.driver = search, manifest_hash, driver
         self.exhausted = False
         self._sampler = SAMPLERS[search.search.sampler](search)
         self._history = history_of(search)
-        self._storage = open_storage(search, folder, create=True)
+        self._storage = storage or open_storage(search, folder, create=True)
         with storage_errors(search, folder):
             self._study = self._open()
         self._begin(folder)
-        trials = [t for t in self._study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-        self._records = {t.number: read_record(t) for t in trials}
-        self._ids = {t.number: t._trial_id for t in trials}
-        self._resumed = self._left_open([t for t in trials if t.state == TrialState.RUNNING])
+        check = driver.check if driver is not None else lambda: None
+        self._book = Book(self._study, self._storage, search, check=check)
+        self._resumed = self._left_open()
 
     def _open(self) -> optuna.Study:
         directions = ["maximize", *("minimize" for _ in self.search.objectives[1:])]
@@ -88,18 +99,21 @@ class Study:
         for name, near in queued.values():
             self._study.enqueue_trial(space.choices(near), user_attrs={"start": name}, skip_if_exists=False)
 
-    def _left_open(self, trials: list[FrozenTrial]) -> list[Proposal]:
+    def _left_open(self) -> list[Proposal]:
         """What a killed driver was training, to be trained again under its old number; what it was telling is told, and what it
         was about to propose out of the queue goes back there."""
-        for trial in trials:
-            if self._records[trial.number].state != "running":
-                self._close(trial.number)
-            elif self._records[trial.number].architecture is None:
-                self._tell(trial.number, state="rejected", cause=UNPROPOSED)
+        for trial in self._book.open:
+            if self._book[trial.number].state != "running":
+                self._book.close(trial.number)
+            elif self._book[trial.number].architecture is None:
+                self._book.tell(trial.number, state="rejected", cause=UNPROPOSED)
                 if "fixed_params" in trial.system_attrs:
                     reasons = {name: trial.user_attrs[name] for name in QUEUED if name in trial.user_attrs}
                     self._study.enqueue_trial(trial.system_attrs["fixed_params"], user_attrs=reasons)
-        left = [self._records[t.number] for t in trials if self._records[t.number].state == "running"]
+        left = [r for r in self.records if r.state == "running"]
+        for record in left:
+            if attempts(record):
+                self._book.note(record.number, attempts=ended(record, cause=DRIVER_GONE))
         return [Proposal(r.number, r.architecture) for r in left]
 
     # what is trained next
@@ -130,11 +144,9 @@ class Study:
     def _ask(self) -> optuna.Trial:
         # The sampler is made anew for every question, from the seed and the number of questions before: a search that was
         # killed asks next what an unkilled one would.
-        asked = sum(r.cause != UNPROPOSED for r in self._records.values())
+        asked = sum(r.cause != UNPROPOSED for r in self.records)
         self._study.sampler = self._sampler(self.search.search.seed * 1_000_003 + asked)
-        trial = self._study.ask()
-        self._ids[trial.number] = trial._trial_id
-        return trial
+        return self._book.ask()
 
     def _draw(self, trial: optuna.Trial) -> Architecture:
         if "baseline" in trial.user_attrs:
@@ -142,23 +154,22 @@ class Study:
         return self.search.space.draw(lambda name, options: suggest(trial, name, options))
 
     def _start(self, trial: optuna.Trial, architecture: Architecture) -> Proposal:
-        self._describe(trial, architecture)
-        self._records[trial.number] = self._reread(trial.number)
+        self._book.describe(trial, architecture, manifest=self.manifest_hash)
         return Proposal(trial.number, architecture)
 
     def _reject(self, trial: optuna.Trial, architecture: Architecture, excess: dict[str, float], known: Record | None) -> None:
-        self._describe(trial, architecture, excess=excess)
+        self._book.describe(trial, architecture, manifest=self.manifest_hash, excess=excess)
         broken = ", ".join(f"{name} {value:.0%} outside its limit" for name, value in excess.items())
-        self._tell(trial.number, state="rejected", cause=broken or f"trial {known.number} is training it")
+        self._book.tell(trial.number, state="rejected", cause=broken or f"trial {known.number} is training it")
 
     def _answer(self, trial: optuna.Trial, architecture: Architecture, known: Record) -> None:
-        self._describe(trial, architecture)
-        self._tell(trial.number, state="answered", answered_from=known.number, cause=known.cause, accuracy=known.accuracy)
+        self._book.describe(trial, architecture, manifest=self.manifest_hash)
+        self._book.tell(trial.number, state="answered", answered_from=known.number, cause=known.cause, accuracy=known.accuracy)
 
     def _enqueue_untried(self, near: Architecture) -> None:
         """Put an untried affordable architecture first: the last proposal repaired, else one at random."""
-        space, rng = self.search.space, random.Random(self.search.search.seed * 1_000_003 + len(self._records))
-        tried = {r.key for r in self._records.values() if r.state != "rejected"}
+        space, rng = self.search.space, random.Random(self.search.search.seed * 1_000_003 + len(self.records))
+        tried = {r.key for r in self.records if r.state != "rejected"}
         candidates = [near, *(random_architecture(space, rng) for _ in range(UNTRIED_DRAWS))]
         for candidate in candidates if space.contains(near) else candidates[1:]:
             affordable = repair(candidate, space, self.search.constraints, rng=rng)
@@ -169,13 +180,33 @@ class Study:
 
     # what came out
 
+    def begin(self, number: int, *, host: str, curve: Sequence[dict[str, Any]] = ()) -> bool:
+        """Put down that a worker took up a trial, whose checkpoint holds a curve; False if a rung ends it there."""
+        record = self._book[number]
+        again = sum(e.get("seconds", 0.0) for e in record.curve[len(curve) :])
+        new = list(curve) if len(curve) > len(record.curve) else None
+        self._book.note(
+            number,
+            attempts=begun(record, host=host, resources=self.search.resources),
+            repeated=round(repeated(record) + again, 3) if again else None,
+            curve=new,
+        )
+        return not curve or self._is_kept(number, curve[-1]["epoch"])
+
     def report(self, number: int, epoch: dict[str, Any]) -> bool:
         """Put down one epoch of a running trial; False if a rung stops it there."""
-        record = self._records[number]
-        curve = (*(e for e in record.curve if e["epoch"] < epoch["epoch"]), epoch)
-        self._records[number] = record._replace(curve=curve)
-        self._set(number, curve=list(curve))
-        return epoch["epoch"] not in self.search.proxy.rungs or bool(record.baseline) or self._goes_on(number, epoch["epoch"])
+        self._book.note(number, curve=[*(e for e in self._book[number].curve if e["epoch"] < epoch["epoch"]), epoch])
+        return self._is_kept(number, epoch["epoch"])
+
+    def _is_kept(self, number: int, epoch: int) -> bool:
+        """Whether a trial goes on after an epoch; what a rung once let pass stays passed, however often it is trained again."""
+        record = self._book[number]
+        if epoch not in self.search.proxy.rungs or record.baseline or epoch <= record.facts.get("passed", 0):
+            return True
+        goes_on = self._goes_on(number, epoch)
+        if goes_on:
+            self._book.note(number, passed=epoch)
+        return goes_on
 
     def _goes_on(self, number: int, epoch: int) -> bool:
         """Whether a trial at a rung is foreseen to end well beside all others that reached it."""
@@ -190,18 +221,28 @@ class Study:
 
     def finish(self, number: int, *, accuracy: float, seconds: float) -> None:
         """Tell the final accuracy of a trial that had its whole training."""
-        self._tell(number, state="complete", accuracy=accuracy, seconds=seconds)
+        self._book.tell(number, state="complete", accuracy=accuracy, seconds=seconds)
 
-    def stop(self, number: int, *, seconds: float) -> None:
+    def stop(self, number: int) -> None:
         """Tell that a rung ended a trial: its curve stays, it has no accuracy."""
-        self._tell(number, state="stopped", seconds=seconds, cause="stopped at a rung")
+        seconds = sum(e.get("seconds", 0.0) for e in self._book[number].curve)
+        self._book.tell(number, state="stopped", seconds=round(seconds, 3), cause="stopped at a rung")
+
+    def lose(self, number: int, *, cause: str) -> None:
+        """Put down that the machine lost a trial's worker; it is proposed again, or has failed if that happened too often."""
+        self._book.note(number, attempts=ended(self._book[number], cause=cause))
+        record = self._book[number]
+        if num_lost(record) <= RETRIES:
+            self._resumed.append(Proposal(number, record.architecture))
+        else:
+            self.fail(number, cause=f"the worker died {num_lost(record)} times: {cause}", machine=True)
 
     def fail(self, number: int, *, cause: str, seconds: float = 0.0, machine: bool = False) -> None:
         """Tell why a trial has no result, and whether the `machine` was at fault and not the architecture.
 
         NasError when the last trials all failed for one cause: then it is not the architectures'.
         """
-        self._tell(number, state="failed", cause=cause, seconds=seconds, machine=machine or None)
+        self._book.tell(number, state="failed", cause=cause, seconds=seconds, machine=machine or None)
         ended = [r for r in self.records if r.state in ("complete", "stopped", "failed")][-BREAKER:]
         kinds = {r.state if r.cause is None else r.cause.partition(":")[0] for r in ended}
         if len(ended) == BREAKER and all(r.state == "failed" for r in ended) and len(kinds) == 1:
@@ -218,63 +259,40 @@ class Study:
     @property
     def records(self) -> list[Record]:
         """Every trial in the order of its number."""
-        return [self._records[n] for n in sorted(self._records)]
+        return self._book.records
 
     @property
     def has_work(self) -> bool:
         """Whether something is left to train: an interrupted trial, a baseline, or budget and an untried architecture."""
         budget = self.num_started < self.search.search.trials or self._baselines_wait()
-        return bool(self._resumed) or (budget and not self.exhausted)
+        return bool(self._resumed) or (budget and not self.exhausted and self.limit is None)
+
+    @property
+    def limit(self) -> str | None:
+        """The setting that lets nothing new begin, and what has been used of it; None while there is time and money."""
+        limits = self.search.search
+        if limits.max_hours is not None and self.driver is not None:
+            used = self.driver.hours_of_all()
+            if used >= limits.max_hours:
+                return f"search.max_hours={limits.max_hours:g} ({used:.2f} h used)"
+        if limits.max_gpu_hours is not None and (used := ledger(self.records).gpu_seconds / 3600) >= limits.max_gpu_hours:
+            return f"search.max_gpu_hours={limits.max_gpu_hours:g} ({used:.2f} GPU-hours used)"
+        return None
 
     @property
     def num_started(self) -> int:
         """Architectures of the space that were or are being trained; baselines and failures of the machine do not count."""
-        return sum((r.trained or r.state == "running") and not r.baseline for r in self._records.values())
+        return sum((r.trained or r.state == "running") and not r.baseline for r in self.records)
 
     def _baselines_wait(self) -> bool:
-        begun = sum(bool(r.baseline) and r.state != "rejected" for r in self._records.values())
+        begun = sum(bool(r.baseline) and r.state != "rejected" for r in self.records)
         return begun < len(self.search.baselines)
 
     def _known(self, key: str) -> Record | None:
         """What the record has of an architecture that shall not be trained again: it ran, runs, or lost its workers twice."""
-        same = [r for r in self._records.values() if r.key == key]
+        same = [r for r in self.records if r.key == key]
         lost = [r for r in same if r.facts.get("machine")]
         return next((r for r in same if r.trained or r.state == "running"), lost[-1] if len(lost) >= LOST else None)
 
     def _cost(self, architecture: Architecture) -> Cost:
         return self.search.space.cost(architecture)
-
-    def _describe(self, trial: optuna.Trial, architecture: Architecture, *, excess: dict[str, float] | None = None) -> None:
-        for name in self.search.constraints.model_fields_set:
-            trial.set_constraint(name, (excess or {}).get(name, -1.0))
-        facts = {"seed": self.search.search.seed, "manifest": self.manifest_hash, "versions": versions()}
-        self._set(
-            trial.number,
-            key=architecture.key,
-            **self._cost(architecture)._asdict(),
-            **facts,
-            architecture=architecture.to_dict(),
-        )
-
-    def _set(self, number: int, **facts: Any) -> None:
-        for name, value in facts.items():
-            if value is not None:
-                self._storage.set_trial_user_attr(self._ids[number], name, value)
-
-    def _tell(self, number: int, *, state: str, **facts: Any) -> None:
-        self._set(number, **facts, state=state)  # the state last: with it the record is whole, told or not
-        self._records[number] = self._reread(number)
-        self._close(number)
-
-    def _close(self, number: int) -> None:
-        """Tell Optuna what the record says: an accuracy as COMPLETE; a stopped, failed or unaffordable architecture as PRUNED,
-        which TPE learns from; a failure of the machine as FAIL, which samplers ignore."""
-        record, state, values = self._records[number], TrialState.PRUNED, None
-        if record.accuracy is not None:
-            state, values = TrialState.COMPLETE, [record.accuracy, *objectives(record, self.search)[1:]]
-        elif record.facts.get("machine"):
-            state = TrialState.FAIL
-        self._study.tell(number, values, state=state, skip_if_finished=True)
-
-    def _reread(self, number: int) -> Record:
-        return read_record(self._storage.get_trial(self._ids[number]))

@@ -1,49 +1,31 @@
 """Trials on Ray Tune: Ray moves the work, the study decides and remembers. Nothing that a resume needs lives here."""
 
 import contextlib
-import math
-import os
-import signal
 import socket
 import tempfile
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_THRESHOLD_S": "3600",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-}
-for _name, _value in QUIET.items():  # ray reads them when it is imported
-    os.environ.setdefault(_name, _value)
+from nas.search.cluster import check_folder_is_shared, num_workers, ray, started_ray  # isort: skip (sets ray's variables first)
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 
-import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
-
-from nas.errors import NasError  # noqa: E402
-from nas.space.architecture import Architecture  # noqa: E402
-from nas.training.decoding import num_cores  # noqa: E402
+from nas.errors import NasError
+from nas.search.attempts import RETRIES
+from nas.search.stopping import Stopping
+from nas.space.architecture import Architecture
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.search.folder import RunFolder
     from nas.search.settings import Resources
     from nas.search.study import Study
+    from nas.training.loop import Epoch
 
-RETRIES = 2  # of a trial whose worker died; what an architecture does to its training is an outcome and never retried
-OBJECT_STORE_BYTES = 200_000_000
 CAUSE_LENGTH = 300
-ADDRESS_TIMEOUT_SECONDS = 5
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -52,50 +34,48 @@ Result = TypeVar("Result")
 class StudySearcher(Searcher):
     """Ray Tune's question "what next?" handed to the study, and the end of each trial handed back."""
 
-    def __init__(self, study: "Study", folder: "RunFolder", on_change: Callable[[], None]):
+    def __init__(self, study: "Study", folder: "RunFolder", *, stopping: Stopping, on_change: Callable[[], None]):
         super().__init__()
-        self.study, self.folder, self.on_change = study, folder, on_change
+        self.study, self.folder, self.stopping, self.on_change = study, folder, stopping, on_change
         self.numbers: dict[str, int] = {}
         self.errors: dict[str, str] = {}
         self.trouble: Exception | None = None
 
     @contextlib.contextmanager
-    def noted(self) -> Iterator[None]:
-        """Keeps what went wrong in the study, which Ray would turn into the text of an error of its own."""
+    def writing(self) -> Iterator[None]:
+        """Around all that touches the record: a signal waits, and what goes wrong is kept, which Ray would turn into a text."""
         try:
-            yield
+            with self.stopping.held():
+                yield
+                self.on_change()
         except Exception as error:
             self.trouble = error
             raise
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next architecture as a Tune configuration, or the sign that the search is over."""
-        with self.noted():
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next architecture as a Tune configuration, or the sign that the search is over; None while what runs decides."""
+        with self.writing():
             proposal = self.study.propose()
-            self.on_change()
         if proposal is None:
-            return Searcher.FINISHED
+            return None if self.numbers else Searcher.FINISHED
         self.numbers[trial_id] = proposal.number
-        weights = str(self.folder.weights(proposal.number))
-        return {"number": proposal.number, "architecture": proposal.architecture.to_dict(), "weights": weights}
+        files = {name: getattr(self.folder, name)(proposal.number) for name in ("weights", "checkpoint")}
+        return {"architecture": proposal.architecture.to_dict(), **{name: str(p.absolute()) for name, p in files.items()}}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Tell the study how the trial ended."""
-        with self.noted():
-            self._tell(trial_id, result or {}, error=error)
-            self.on_change()
+        """Tell the study how the trial ended, unless a rung has told it already."""
+        if trial_id in self.numbers:
+            lost = self.errors.pop(trial_id, "the worker died") if error else None
+            with self.writing():
+                self._tell(self.numbers.pop(trial_id), result or {}, lost=lost)
 
-    def _tell(self, trial_id: str, result: dict, *, error: bool) -> None:
-        number = self.numbers.pop(trial_id)
-        seconds = result.get("outcome/seconds") or float(result.get("time_total_s", 0.0))
-        if error:
-            self.study.fail(number, cause=self.errors.pop(trial_id, "the worker died"), seconds=seconds, machine=True)
-        elif "outcome/seconds" not in result:
-            self.study.stop(number, seconds=seconds)
+    def _tell(self, number: int, result: dict, *, lost: str | None) -> None:
+        if lost is not None:
+            self.study.lose(number, cause=lost)
         elif result["outcome/accuracy"] is None:
-            self.study.fail(number, cause=result["outcome/cause"], seconds=seconds)
+            self.study.fail(number, cause=result["outcome/cause"], seconds=result["outcome/seconds"])
         else:
-            self.study.finish(number, accuracy=result["outcome/accuracy"], seconds=seconds)
+            self.study.finish(number, accuracy=result["outcome/accuracy"], seconds=result["outcome/seconds"])
 
     def __getstate__(self) -> dict:
         """Nothing: Ray pickles its searcher, but the record lives in the study alone."""
@@ -116,46 +96,72 @@ class RungScheduler(FIFOScheduler):
         self.searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
-        """Put an epoch down; stop at a rung if the study says so."""
-        epoch = {name.removeprefix("epoch/"): value for name, value in result.items() if name.startswith("epoch/")}
-        if epoch:
-            with self.searcher.noted():
-                on = self.searcher.study.report(self.searcher.numbers[trial.trial_id], epoch)
-                self.searcher.on_change()
-            return TrialScheduler.CONTINUE if on else TrialScheduler.STOP
-        return TrialScheduler.CONTINUE
+        """Put a begin or an epoch down; stop at a rung if the study says so."""
+        number, study = self.searcher.numbers[trial.trial_id], self.searcher.study
+        goes_on = True
+        with self.searcher.writing():
+            if "begin/curve" in result:
+                goes_on = study.begin(number, host=result["begin/host"], curve=result["begin/curve"])
+            elif "epoch/epoch" in result:
+                goes_on = study.report(number, _part(result, "epoch"))
+            if not goes_on:
+                study.stop(self.searcher.numbers.pop(trial.trial_id))
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Remember why, which Ray does not tell the searcher; called at every attempt."""
+        """Remember why, which Ray does not tell the searcher."""
         lines = [line.strip() for line in (trial.get_error() or "no cause given").splitlines() if line.strip()]
-        why = lines[-1].split(" Some common causes")[0][:CAUSE_LENGTH]
-        self.searcher.errors[trial.trial_id] = f"the worker died {trial.num_failures} times: {why}"
+        self.searcher.errors[trial.trial_id] = lines[-1].split(" Some common causes")[0][:CAUSE_LENGTH]
 
     def __getstate__(self) -> dict:
         """Nothing: see StudySearcher."""
         return {}
 
 
+def _part(result: dict[str, Any], name: str) -> dict[str, Any]:
+    """One of a trial's reports out of the flat mapping that Tune makes of it."""
+    return {key.removeprefix(f"{name}/"): value for key, value in result.items() if key.startswith(f"{name}/")}
+
+
 def train_one(config: dict[str, Any], *, work: Callable, threads: int) -> None:
-    """One trial in a worker: train, report every epoch, report the outcome."""
+    """One trial in a worker: say what is known of it, train, report every epoch, report the outcome."""
     import torch
 
     torch.set_num_threads(threads)
-    architecture = Architecture.model_validate(config["architecture"])
     outcome = work(
-        architecture,
-        on_epoch=lambda epoch: tune.report({"epoch": epoch.model_dump(mode="json")}),
+        Architecture.model_validate(config["architecture"]),
+        on_start=_report_begin,
+        on_epoch=lambda epoch: _report("epoch", epoch.model_dump(mode="json")),
         weights=Path(config["weights"]),
+        checkpoint=Path(config["checkpoint"]),
     )
-    tune.report({"outcome": outcome.model_dump(mode="json", include={"accuracy", "seconds", "cause"})})
+    _report("outcome", outcome.model_dump(mode="json", include={"accuracy", "seconds", "cause"}))
+
+
+def _report_begin(curve: "Sequence[Epoch]") -> None:
+    _report("begin", {"host": socket.gethostname(), "curve": [epoch.model_dump(mode="json") for epoch in curve]})
+
+
+def _report(name: str, content: dict[str, Any]) -> None:
+    """Tune ends this process's trial here if a rung stops it."""
+    tune.report({name: content})
 
 
 def run_trials(
-    study: "Study", folder: "RunFolder", *, work: Callable, resources: "Resources", on_change: Callable[[], None] = lambda: None
+    study: "Study",
+    folder: "RunFolder",
+    *,
+    work: Callable,
+    resources: "Resources",
+    stopping: Stopping | None = None,
+    on_change: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train what `study` proposes until it proposes nothing more; `work(architecture, on_epoch=, weights=)` is one training."""
+    """Train what `study` proposes until it proposes nothing more; `work(architecture, on_start=, on_epoch=, weights=,
+    checkpoint=)` is one training."""
     with started_ray(resources), _scratch(folder, resources) as scratch:
-        searcher = StudySearcher(study, folder, on_change)
+        if resources.address:
+            check_folder_is_shared(folder.search_yaml)
+        searcher = StudySearcher(study, folder, stopping=stopping or Stopping(), on_change=on_change)
         try:
             _tuner(searcher, work=work, resources=resources, scratch=scratch).fit()
         except Exception:
@@ -175,8 +181,9 @@ def _tuner(searcher: StudySearcher, *, work: Callable, resources: "Resources", s
             max_concurrent_trials=num_workers(resources),
             reuse_actors=True,
         ),
+        # no retries by Ray: the study counts them, and hands a lost trial out again
         run_config=tune.RunConfig(
-            name="trials", storage_path=str(scratch), verbose=0, failure_config=tune.FailureConfig(max_failures=RETRIES)
+            name="trials", storage_path=str(scratch), verbose=0, failure_config=tune.FailureConfig(max_failures=0)
         ),
     )
 
@@ -237,68 +244,3 @@ def _scratch(folder: "RunFolder", resources: "Resources") -> Iterator[Path]:
     """A folder for Ray's own notes, which nobody reads: on a cluster beside the record, where all nodes see it."""
     with tempfile.TemporaryDirectory(dir=folder.root.resolve() if resources.address else None, prefix=".ray") as path:
         yield Path(path)
-
-
-def num_workers(resources: "Resources") -> int:
-    """Trials at once: as asked for, else as many as the started Ray has room for; NasError if it has room for none."""
-    have = ray.cluster_resources()
-    room = have.get("CPU", 0) / resources.cpu
-    if resources.gpu:
-        room = min(room, have.get("GPU", 0) / resources.gpu)
-    if room < 1:
-        raise NasError(
-            f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but Ray has "
-            f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU. "
-            "Lower resources.cpu or resources.gpu, or give the --address of a larger cluster."
-        )
-    return resources.workers or int(room)
-
-
-def _local_cpus(resources: "Resources") -> int:
-    """What Ray may hand out on this machine: what the asked-for workers need, else the cores this process may use."""
-    if resources.workers:
-        return math.ceil(resources.workers * resources.cpu)
-    return num_cores()
-
-
-def check_address(address: str | None) -> None:
-    """NasError in seconds where nobody listens at a cluster's address; Ray itself would try for minutes."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=ADDRESS_TIMEOUT_SECONDS).close()
-    except OSError as error:
-        raise NasError(
-            f"resources.address {address}: nobody answers there: {error}. Start the cluster, or mend the address."
-        ) from None
-
-
-def _unprinted(*_: Any, **__: Any) -> None:
-    """What Ray would print of a lost worker: the record and the display say it."""
-
-
-@contextlib.contextmanager
-def started_ray(resources: "Resources") -> Iterator[None]:
-    """Ray, quiet and closed to the network, or the cluster at the address asked for."""
-    local = {"num_cpus": _local_cpus(resources), "object_store_memory": OBJECT_STORE_BYTES} if resources.address is None else {}
-    # log_to_driver=False leaves the raylet's messages, and there is no setting for those
-    ray._private.worker.print_to_stdstream = _unprinted
-    try:
-        ray.init(
-            address=resources.address or "local",
-            include_dashboard=False if local else None,
-            log_to_driver=False,
-            logging_level="CRITICAL",  # a lost worker is told in the record and the display, not as a traceback
-            **local,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise NasError(
-            f"resources.address {resources.address}: Ray cannot be reached: {error}. Is the cluster running?"
-        ) from None
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # how Slurm and Kubernetes end a job: the same as Ctrl-C
-    try:
-        yield
-    finally:
-        ray.shutdown()

@@ -1,9 +1,10 @@
 """An architecture's proxy training: a learning curve, or the reason why there is none."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -11,15 +12,24 @@ from torch import Tensor, nn
 
 from nas.config import Value, validated
 from nas.errors import Infeasible
-from nas.files import replacing
+from nas.files import patiently, replacing
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
+from nas.training.checkpoints import Keeper
 from nas.training.data import Images, Manifest, load
 from nas.training.loop import Diverged, Epoch, OnEpoch, fit, is_out_of_memory, keep_going
 from nas.training.recipe import Recipe
 
 DIVERGED = "diverged"  # what the cause of a training begins with whose loss was no number
+
+
+OnStart = Callable[[tuple[Epoch, ...]], bool | None]
+
+
+def from_the_start(curve: tuple[Epoch, ...]) -> bool:
+    """Hears what is known already, and lets the training go on."""
+    return True
 
 
 class Outcome(Value):
@@ -41,17 +51,29 @@ def score(
     *,
     seed: int,
     device: str | torch.device = "cpu",
+    on_start: OnStart = from_the_start,
     on_epoch: OnEpoch = keep_going,
     weights: Path | None = None,
+    checkpoint: Path | None = None,
     root: Path | None = None,
 ) -> Outcome:
     """Trains on search-train and validates on search-validation; writes the final weights to `weights` when it is given.
+
+    With a `checkpoint` file it goes on where an earlier call with the same arguments was killed; `on_start` hears which epochs
+    were trained then, and may end it there by returning False.
 
     What the architecture does (a loss that is no number, memory that doesn't suffice, no feature map left at this image
     size) comes back as the outcome's cause; what is wrong with data or disk raises NasError. A training that diverges is
     begun again once with the recipe's `retry_lr`, and each epoch of the second attempt says why.
     """
     images = [load(manifest, split, image_size=recipe.full_size, root=root) for split in ("train", "validation")]
+    keeper = Keeper(
+        checkpoint, _setup(architecture, recipe, manifest, seed), must={*getattr(recipe, "rungs", ()), recipe.epochs}
+    )
+    found = keeper.found() or {}
+    known = tuple(Epoch(**epoch) for epoch in found.get("curve", ()))
+    if on_start(known) is False:
+        return Outcome(curve=known, accuracy=None, seconds=found["seconds"])
     train = partial(
         _attempt,
         architecture,
@@ -61,13 +83,23 @@ def score(
         device=device,
         on_epoch=on_epoch,
         weights=weights,
+        keeper=keeper,
     )
-    first = train(recipe)
-    if recipe.retry_lr is None or not (first.cause or "").startswith(DIVERGED):
-        return first
-    second = train(recipe.model_copy(update={"lr": recipe.lr * recipe.retry_lr}), retried=first.cause)
-    cause = second.cause and f"{first.cause}; at {recipe.retry_lr:g} of the rate {second.cause}"
-    return second.model_copy(update={"seconds": round(first.seconds + second.seconds, 3), "cause": cause})
+    retried = found.get("retried")
+    if retried is None:
+        first = train(recipe, found=found)
+        if recipe.retry_lr is None or not (first.cause or "").startswith(DIVERGED):
+            return first
+        retried, found = first.cause, {"seconds": first.seconds}
+    second = train(recipe.model_copy(update={"lr": recipe.lr * recipe.retry_lr}), found=found, retried=retried)
+    cause = second.cause and f"{retried}; at {recipe.retry_lr:g} of the rate {second.cause}"
+    return second.model_copy(update={"cause": cause})
+
+
+def _setup(architecture: Architecture, recipe: Recipe, manifest: Manifest, seed: int) -> dict[str, Any]:
+    """What must be equal for a training to go on; where the data lies may change."""
+    settings = recipe.model_dump(mode="json", exclude={"data"})
+    return {"key": architecture.key, "recipe": settings, "manifest": manifest.hash, "seed": seed}
 
 
 def _attempt(
@@ -80,23 +112,32 @@ def _attempt(
     device: str | torch.device,
     on_epoch: OnEpoch,
     weights: Path | None,
+    keeper: Keeper,
+    found: dict[str, Any],
     retried: str | None = None,
 ) -> Outcome:
-    started, curve = time.perf_counter(), []
+    """One attempt from the beginning or from what a checkpoint holds of it; its seconds are those of all before it as well."""
+    started, curve = time.perf_counter() - found.get("seconds", 0.0), [Epoch(**epoch) for epoch in found.get("curve", ())]
 
     def recorded(epoch: Epoch) -> bool | None:
-        curve.append(epoch.model_copy(update={"retried": retried}))
+        curve.append(epoch.model_copy(update={"retried": retried, "unsaved": keeper.trouble}))
         return on_epoch(curve[-1])
+
+    def kept(state: dict[str, Any]) -> None:
+        told = [{**epoch, "retried": retried} for epoch in state["curve"]]
+        content = {"curve": told, "state": state, "retried": retried, "seconds": _since(started)}
+        keeper.keep(content, epoch=len(told))
 
     try:
         model = network(architecture, recipe, num_classes=num_classes, seed=seed)
-        fit(model, *images, recipe, seed=seed, device=device, on_epoch=recorded)
+        state = found.get("state")
+        fit(model, *images, recipe, seed=seed, device=device, on_epoch=recorded, state=state, save=kept)
     except (Diverged, Infeasible, MemoryError, RuntimeError) as error:
         return Outcome(curve=tuple(curve), accuracy=None, seconds=_since(started), cause=cause_of(error))
     finished = len(curve) == recipe.epochs
     outcome = Outcome(curve=tuple(curve), accuracy=curve[-1].accuracy if finished else None, seconds=_since(started))
     if weights is not None and finished:
-        save_weights(model, weights)
+        patiently(partial(save_weights, model, weights))
     return outcome
 
 

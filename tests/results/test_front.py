@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from nas.errors import NasError
+from nas.results.ending import show_result
 from nas.results.front import COLUMNS, load
 from nas.results.front_table import most_macs, show_front
 from nas.results.page import write_report
@@ -27,7 +28,7 @@ def run(tiny, tmp_path):
         number = study.propose().number
         study.report(number, {"epoch": 1, "accuracy": 0.5, "loss": 1.0})
         if accuracy is None:
-            study.stop(number, seconds=1.0)
+            study.stop(number)
         elif accuracy == "nan":
             study.fail(number, cause="diverged: loss nan", seconds=1.0)
         else:
@@ -58,7 +59,7 @@ def test_an_architecture_in_the_table_can_be_built_again(run):
 
 
 def test_the_front_holds_affordable_complete_trials_only_cheapest_first(run):
-    show_front(run, Console(quiet=True))
+    show_result(run, Console(quiet=True))
     best = pd.read_csv(run / "front.csv")
     assert list(best.columns) == COLUMNS
     assert (best.state == "complete").all() and best.baseline.isna().all()
@@ -66,8 +67,8 @@ def test_the_front_holds_affordable_complete_trials_only_cheapest_first(run):
     assert 0.9 in set(best.accuracy)
 
 
-def test_the_picture_and_both_tables_are_written(run):
-    show_front(run, Console(quiet=True))
+def test_the_end_of_a_search_writes_the_picture_and_both_tables(run):
+    show_result(run, Console(quiet=True))
     assert len(pd.read_csv(run / "trials.csv")) == len(load(run))
     assert (run / "front.png").read_bytes().startswith(b"\x89PNG")
 
@@ -78,7 +79,7 @@ def test_a_run_with_nothing_finished_says_what_failed(tiny, tmp_path):
     study = Study(settings, folder, manifest_hash="feed")
     study.fail(study.propose().number, cause="out of memory: 3 GB", seconds=1.0)
     with pytest.raises(NasError, match=r"no trial has finished yet.*\n  1 x failed: out of memory: 3 GB"):
-        show_front(folder.root, Console(quiet=True))
+        show_front((folder.root,), Console(quiet=True))
     with pytest.raises(NasError, match="no trial has finished yet"):
         write_report(folder.root, Console(quiet=True))
 
@@ -108,7 +109,7 @@ def test_several_runs_stand_in_one_table_under_their_names(run, tmp_path):
 
 def shown(run, **options) -> str:
     console = Console(width=160, record=True, quiet=False, file=io.StringIO())
-    show_front(run, console, **options)
+    show_front((run,), console, **options)
     return console.export_text()
 
 
@@ -117,8 +118,10 @@ def test_the_table_shows_the_front_and_what_beats_a_baseline(run):
     assert "90.0 %" in text and "poolformer_s12, outside the constraints, not dominated" in text
 
 
-def test_a_limit_or_another_cost_changes_what_is_shown_and_leaves_the_files_alone(run):
-    assert "parameters" in shown(run, x="params") and not (run / "front.csv").exists()
+def test_a_limit_or_another_cost_changes_what_is_shown_and_looking_writes_nothing(run):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert "parameters" in shown(run, x="params")
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
     with pytest.raises(NasError, match=r"no finished trial is inside the limits, and the cheapest finished one has"):
         shown(run, max_macs=1)
     with pytest.raises(NasError, match="latency_ms: an objective must be a number that the record holds"):

@@ -1,6 +1,8 @@
 """A whole search without a training: the accuracy is made up from the key, so that it is the same wherever it is asked."""
 
+import contextlib
 import itertools
+import sqlite3
 
 import optuna
 import pytest
@@ -212,7 +214,7 @@ def test_a_stopped_trial_keeps_its_curve_and_is_never_on_the_front(opened, tiny)
     study = opened(search)
     number = study.propose().number
     study.report(number, {"epoch": 1, "accuracy": 0.99})
-    study.stop(number, seconds=1.0)
+    study.stop(number)
     finish_next(study)
     stopped = study.records[number]
     assert (stopped.state, stopped.accuracy, stopped.curve[0]["accuracy"]) == ("stopped", None, 0.99)
@@ -283,5 +285,130 @@ def test_a_password_that_was_not_written_down_is_asked_for_by_name(tiny, tmp_pat
 
 def test_a_storage_out_of_reach_is_one_message(tiny, tmp_path):
     search = tiny(f"search.storage=sqlite:///{tmp_path}/no/such/folder/study.db")
-    with pytest.raises(NasError, match="the storage given with --storage: cannot be used: unable to open"):
+    with pytest.raises(NasError, match=r"study\.db: cannot be used: unable to open"):
         Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
+
+
+def epoch(number: int, accuracy: float = 0.5) -> dict:
+    return {"epoch": number, "accuracy": accuracy, "seconds": 2.0}
+
+
+def test_a_lost_worker_is_replaced_until_that_happened_too_often(opened, tiny):
+    study = opened(tiny())
+    number = study.propose().number
+    for host in ("a", "b"):
+        study.begin(number, host=host)
+        study.lose(number, cause="node lost")
+        assert study.propose().number == number
+    study.begin(number, host="c")
+    study.lose(number, cause="node lost")
+    record = study.records[number]
+    assert (record.state, record.cause) == ("failed", "the worker died 3 times: node lost")
+    assert [a["host"] for a in record.facts["attempts"]] == ["a", "b", "c"]
+
+
+def test_lost_workers_count_across_a_killed_driver_whose_own_death_does_not(opened, tiny):
+    study = opened(tiny())
+    number = study.propose().number
+    study.begin(number, host="a")
+    study.lose(number, cause="node lost")
+    study.propose()
+    study.begin(number, host="b")
+    again = opened(tiny())
+    assert again.propose().number == number
+    again.begin(number, host="c")
+    again.lose(number, cause="node lost")
+    assert again.records[number].state == "running"
+    causes = [a["cause"] for a in again.records[number].facts["attempts"]]
+    assert causes == ["node lost", "the driver was killed or stopped", "node lost"]
+
+
+def test_epochs_that_a_checkpoint_holds_are_not_lost_and_the_others_count_as_repeated(opened, tiny):
+    study = opened(tiny("proxy.epochs=4"))
+    number = study.propose().number
+    study.begin(number, host="a")
+    for i in (1, 2, 3):
+        study.report(number, epoch(i))
+    study.lose(number, cause="node lost")
+    study.begin(number, host="b", curve=[epoch(1), epoch(2)])
+    assert study.records[number].facts["repeated"] == 2.0
+    study.lose(number, cause="node lost")
+    study.begin(number, host="b", curve=[epoch(i) for i in (1, 2, 3, 4)])
+    record = study.records[number]
+    assert ([e["epoch"] for e in record.curve], record.facts["repeated"]) == ([1, 2, 3, 4], 2.0)
+
+
+def test_what_a_rung_let_pass_stays_passed_when_it_is_trained_again(opened, tiny):
+    study = opened(tiny("search.trials=20", "constraints={}"))
+    proposals = sorted((study.propose() for _ in range(8)), key=lambda p: study.search.space.cost(p.architecture).macs)
+    *cheaper, dearest = [p.number for p in proposals]
+    assert study.report(dearest, {"epoch": 1, "accuracy": 0.1})
+    for number in cheaper:
+        study.report(number, {"epoch": 1, "accuracy": 0.9})
+    assert study.report(dearest, {"epoch": 1, "accuracy": 0.1})
+    assert study.begin(dearest, host="a", curve=[epoch(1, 0.1)])
+
+
+def test_a_rung_that_a_kill_left_undecided_is_decided_when_the_trial_goes_on(opened, tiny):
+    study = opened(tiny("search.trials=20", "constraints={}"))
+    proposals = sorted((study.propose() for _ in range(8)), key=lambda p: study.search.space.cost(p.architecture).macs)
+    *cheaper, dearest = [p.number for p in proposals]
+    for number in cheaper:
+        study.report(number, {"epoch": 1, "accuracy": 0.9})
+    assert not opened(study.search).begin(dearest, host="a", curve=[epoch(1, 0.1)])
+
+
+def test_money_ends_a_search_and_more_of_it_lets_it_go_on(opened, tiny):
+    gpu = ("search.trials=20", "resources.gpu=0.5")
+    study = opened(tiny(*gpu, "search.max_gpu_hours=1"))
+    for _ in range(2):
+        number = study.propose().number
+        study.begin(number, host="a")
+        study.report(number, epoch(1))
+        study.finish(number, accuracy=0.5, seconds=3600.0)
+    assert study.propose() is None and not study.has_work
+    assert study.limit == "search.max_gpu_hours=1 (1.00 GPU-hours used)"
+    assert opened(tiny(*gpu, "search.max_gpu_hours=2")).propose() is not None
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_every_storage_holds_the_same_search(tiny, tmp_path, kind):
+    url = [f"search.storage=journal://{tmp_path}/run.journal"] if kind == "journal" else []
+    search = tiny("search.trials=6", *url)
+    folder = open_folder(tmp_path / "run", search)
+    finish_all(Study(search, folder, manifest_hash="feed"))
+    again = Study(search, folder, manifest_hash="feed")
+    assert not again.has_work and len(read_records(search, folder)) == 6
+
+
+def test_a_journal_that_is_not_there_is_no_run(tiny, tmp_path):
+    search = tiny(f"search.storage=journal://{tmp_path}/none.journal")
+    with pytest.raises(NasError, match=r"none\.journal: there is no such journal"):
+        read_records(search, open_folder(tmp_path / "run", search))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", r"search\.storage: must be a URL such as postgresql://"),
+        ("journal:///no/such/folder/x", "the journal's folder must exist"),
+        (
+            "postgresql+psycopg2://me:secret@127.0.0.1:1/db",
+            r"postgresql\+psycopg2://me:\*\*\*@127.0.0.1:1/db: (cannot be used|this)",
+        ),
+    ],
+)
+def test_a_wrong_storage_is_refused_in_seconds_and_no_password_is_shown(tiny, tmp_path, url, message):
+    search = tiny(f"search.storage={url}")
+    with pytest.raises(NasError, match=message) as refused:
+        Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
+    assert "secret" not in str(refused.value)
+
+
+def test_the_tables_of_another_optuna_are_refused_with_the_way_out(opened, tiny, tmp_path):
+    opened(tiny()).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "run" / "study.db")) as database, database:
+        database.execute("UPDATE version_info SET schema_version = 3, library_version = '1.0.0'")
+        database.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    with pytest.raises(NasError, match=r"study\.db: was written by another version of Optuna: .*optuna storage upgrade"):
+        opened(tiny())

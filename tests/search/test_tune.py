@@ -13,8 +13,8 @@ from rich.console import Console
 
 from nas.errors import NasError
 from nas.results.front import load
-from nas.search.folder import open_folder
-from nas.search.run import alone, search
+from nas.search.folder import alone, open_folder
+from nas.search.run import search
 from nas.search.settings import Resources
 from nas.search.study import Study
 from nas.search.tune import run_trials
@@ -26,7 +26,7 @@ TWO = Resources(workers=2)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
 
-def quick(architecture, *, on_epoch, weights):
+def quick(architecture, *, on_start, on_epoch, weights, checkpoint):
     """A training that takes no time."""
     curve = tuple(Epoch(epoch=i, accuracy=0.1 * i, loss=1.0, train_loss=1.0, lr=0.1, seconds=0.0, steps=1) for i in (1, 2, 3))
     for epoch in curve:
@@ -34,14 +34,14 @@ def quick(architecture, *, on_epoch, weights):
     return Outcome(curve=curve, accuracy=curve[-1].accuracy, seconds=0.0)
 
 
-def troubled(architecture, *, on_epoch, weights):
+def troubled(architecture, *, on_start, on_epoch, weights, checkpoint):
     """Three kinds of trouble by the first stage's mixer, no trouble otherwise."""
     kind = architecture.stages[0].mixer
     if kind == "pool":
         return Outcome(curve=(), accuracy=None, seconds=0.0, cause="diverged: loss nan at epoch 1, step 1")
     if kind == "identity":
         os.kill(os.getpid(), signal.SIGKILL)
-    return quick(architecture, on_epoch=on_epoch, weights=weights)
+    return quick(architecture, on_start=on_start, on_epoch=on_epoch, weights=weights, checkpoint=checkpoint)
 
 
 @pytest.mark.slow
@@ -94,5 +94,5 @@ def test_the_same_command_after_sigkill_continues_and_repeats_nothing(tmp_path):
 
 def test_a_second_driver_of_one_run_is_refused(tiny, tmp_path):
     folder = open_folder(tmp_path, tiny())
-    with alone(folder), pytest.raises(NasError, match="another search is running there"), alone(folder):
+    with alone(folder), pytest.raises(NasError, match="another process is training there"), alone(folder):
         pass

@@ -11,7 +11,7 @@ from nas.training import proxy
 from nas.training.data import Images, load, make_manifest
 from nas.training.loop import evaluate, is_out_of_memory
 from nas.training.proxy import score
-from nas.training.recipe import Recipe
+from nas.training.recipe import Proxy, Recipe
 
 RECIPE = Recipe(epochs=2, images_per_class=20, batch_size=32, warmup_epochs=0.5)
 
@@ -157,3 +157,50 @@ def test_the_recipes_layer_scale_replaces_the_architectures(tiny, value, expecte
     changed = proxy.as_trained(tiny, RECIPE.model_copy(update={"layer_scale": value}))
     assert {stage.layer_scale for stage in changed.stages} == {expected}
     assert proxy.as_trained(tiny, RECIPE) == tiny
+
+
+class Killed(BaseException):
+    """Ends a training as SIGKILL would: nothing after it runs."""
+
+
+def until_epoch(last: int):
+    def on_epoch(epoch):
+        if epoch.epoch == last:
+            raise Killed
+
+    return on_epoch
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint_and_ends_as_an_unkilled_one(tiny, manifest, tmp_path):
+    recipe, files = Proxy(**RECIPE.model_dump() | {"epochs": 4}, rungs=(2,)), {"checkpoint": tmp_path / "c.pt"}
+    whole = score(tiny, recipe, manifest, seed=0, weights=tmp_path / "whole.safetensors")
+    with pytest.raises(Killed):
+        score(tiny, recipe, manifest, seed=0, on_epoch=until_epoch(3), **files)
+    known, trained = [], []
+    again = score(
+        tiny,
+        recipe,
+        manifest,
+        seed=0,
+        on_start=lambda curve: known.extend(e.epoch for e in curve),
+        on_epoch=lambda e: trained.append(e.epoch),
+        weights=tmp_path / "again.safetensors",
+        **files,
+    )
+    assert known[:2] == [1, 2] and known + trained == [1, 2, 3, 4]
+    assert without_time(again) == without_time(whole)
+    weights = [load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "again")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_a_checkpoint_of_another_training_is_not_taken(tiny, manifest, tmp_path):
+    score(tiny, RECIPE, manifest, seed=0, checkpoint=tmp_path / "c.pt")
+    known = []
+    score(tiny, RECIPE, manifest, seed=1, checkpoint=tmp_path / "c.pt", on_start=known.extend)
+    assert known == []
+
+
+def test_a_rung_may_end_a_training_that_was_taken_up_again(tiny, manifest, tmp_path):
+    whole = score(tiny, RECIPE, manifest, seed=0, checkpoint=tmp_path / "c.pt")
+    again = score(tiny, RECIPE, manifest, seed=0, checkpoint=tmp_path / "c.pt", on_start=lambda curve: False)
+    assert (again.accuracy, again.curve) == (None, whole.curve)

@@ -1,0 +1,65 @@
+"""A storage that waits for its disk or its server instead of ending a night's search."""
+
+import abc
+import time
+from collections.abc import Callable
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from nas.units import duration
+
+PATIENCE_SECONDS = 600.0
+PAUSE_SECONDS = (0.2, 5.0)  # between two attempts: the first pause, doubled up to the last
+DAMAGE = ("malformed", "not a database", "no such table", "does not exist")
+
+
+class PatientStorage(BaseStorage):
+    """Passes everything on to `backend`, and again for up to ten minutes while that cannot be reached or written.
+
+    Every call is one transaction of the backend's, so that one that failed has done nothing. `on_wait` hears, once for each
+    outage, in words, what is waited for; what it raises ends the waiting.
+    """
+
+    def __init__(self, backend: BaseStorage, *, on_wait: Callable[[str], None]):
+        self.backend, self._on_wait = backend, on_wait
+
+    def _tried(self, name: str, *arguments: Any, **named: Any) -> Any:
+        began, pause, told = time.monotonic(), PAUSE_SECONDS[0], False
+        while True:
+            try:
+                return getattr(self.backend, name)(*arguments, **named)
+            except (StorageInternalError, DBAPIError, OSError) as error:
+                if not passes(error) or time.monotonic() - began > PATIENCE_SECONDS:
+                    raise
+                self._on_wait("" if told else _announced(error))
+                told = True
+            time.sleep(pause)
+            pause = min(2 * pause, PAUSE_SECONDS[1])
+
+
+def passes(error: Exception) -> bool:
+    """Whether waiting may help: a disk that is full or read-only, a server that is away; not damage, not a wrong statement."""
+    if isinstance(error, OSError):
+        return True
+    cause = error if isinstance(error, DBAPIError) else error.__cause__
+    return isinstance(cause, OperationalError | InterfaceError) and not any(sign in str(cause) for sign in DAMAGE)
+
+
+def _announced(error: Exception) -> str:
+    why = " ".join(str(getattr(error.__cause__, "orig", None) or getattr(error, "orig", None) or error).split())[:200]
+    return f"the record cannot be used ({why}); trying again for {duration(PATIENCE_SECONDS)}"
+
+
+def _passed_on(name: str) -> Callable:
+    def method(self: PatientStorage, *arguments: Any, **named: Any) -> Any:
+        return self._tried(name, *arguments, **named)
+
+    return method
+
+
+for _name in (name for name in dir(BaseStorage) if not name.startswith("_") and callable(getattr(BaseStorage, name))):
+    setattr(PatientStorage, _name, _passed_on(_name))
+abc.update_abstractmethods(PatientStorage)
