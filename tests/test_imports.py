@@ -15,11 +15,11 @@ ORDER = [
     "nas.models", "nas.models.operators", "nas.models.mixers", "nas.models.blocks", "nas.models.metaformer",
     "nas.models.reparam", "nas.models.timm_classes", "nas.models.timm_models", "nas.models.latency",
     "nas.training", "nas.training.recipe", "nas.training.full_recipe", "nas.training.processes", "nas.training.decoding",
-    "nas.training.cache", "nas.training.archives",
+    "nas.training.cache", "nas.training.archives", "nas.training.checkpoints",
     "nas.training.sources", "nas.training.data", "nas.training.augment",
     "nas.training.loss", "nas.training.batches", "nas.training.full_data", "nas.training.trained", "nas.training.distill",
     "nas.training.loop", "nas.training.proxy", "nas.training.retraining_folder",
-    "nas.training.retrain",
+    "nas.training.retrain", "nas.training.launch",
     "nas.search", "nas.search.pareto", "nas.search.rungs", "nas.search.settings", "nas.search.folder", "nas.search.record", "nas.search.attempts", "nas.search.stopping",
     "nas.search.trainings", "nas.search.calibration_plan", "nas.search.calibration_bar",
     "nas.search.journal", "nas.search.patient_storage", "nas.search.storage", "nas.search.additions", "nas.search.driver", "nas.search.axes", "nas.search.domain", "nas.search.history", "nas.search.point_sampler",
@@ -33,7 +33,8 @@ ORDER = [
     "nas.results.front", "nas.results.listing", "nas.results.pictures", "nas.results.front_table", "nas.results.course",
     "nas.results.importance", "nas.results.advice", "nas.results.compare", "nas.results.findings", "nas.results.figures",
     "nas.results.page_text", "nas.results.page", "nas.results.ending",
-    "nas.results.lookup", "nas.results.report",
+    "nas.results.lookup", "nas.results.chosen", "nas.results.event_log", "nas.results.retraining_bar", "nas.results.retrained",
+    "nas.results.retraining",
     "nas.results.export_level", "nas.results.export_stub", "nas.results.export_card", "nas.results.export_formats",
     "nas.results.export_fresh", "nas.results.export_proof", "nas.results.export_hub", "nas.results.export",
     "nas.results.tables", "nas.results.timing", "nas.results.gradcam",
@@ -41,7 +42,7 @@ ORDER = [
     "nas.__main__",
 ]  # fmt: skip
 ONLY_IN = {
-    "ray": {"nas.search.cluster", "nas.search.tune"},
+    "ray": {"nas.training.launch", "nas.search.cluster", "nas.search.tune"},
     "optuna": {
         "nas.search.journal", "nas.search.patient_storage", "nas.search.storage", "nas.search.additions", "nas.search.driver", "nas.search.axes", "nas.search.domain", "nas.search.history", "nas.search.point_sampler",
         "nas.search.sampler", "nas.search.book", "nas.search.study", "nas.results.importance",

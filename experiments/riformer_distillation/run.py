@@ -14,12 +14,14 @@ import torch
 
 from nas.space.architecture import Architecture, Stage
 from nas.training.data import make_manifest
-from nas.training.recipe import Distillation, Recipe
-from nas.training.retrain import Result, retrain
+from nas.training.full_recipe import FullRecipe
+from nas.training.recipe import Distillation
+from nas.training.retrain import retrain
+from nas.training.retraining_folder import Result
 from nas.units import duration
 
 SEEDS = (0, 1, 2)
-RECIPE = Recipe(
+RECIPE = FullRecipe(
     classes=20, image_size=32, epochs=20, batch_size=64, lr=2e-3, warmup_epochs=2, crop_padding=4, flip=True, stem_stride=2
 )
 STUDENT = {"images_per_class": 50, "epochs": 30}  # the teacher learns from all 500 of each class
@@ -33,7 +35,7 @@ def network(mixer: str) -> Architecture:
     return Architecture(stages=stages, stem_norm=False, downsample_norm=False, head_norm="norm_pool")
 
 
-def train(mixer: str, recipe: Recipe, out: Path, *, seed: int) -> Result:
+def train(mixer: str, recipe: FullRecipe, out: Path, *, seed: int) -> Result:
     """One full training, tested once after its last epoch."""
     result = retrain(network(mixer), recipe, make_manifest(recipe, seed=seed), out=out, seed=seed)
     print(f"{out.name}: {result.accuracy:.1%} of {result.test_images} test images, {duration(result.seconds)}", flush=True)

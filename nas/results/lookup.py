@@ -10,7 +10,8 @@ from nas.search.folder import RunFolder, read_run
 from nas.search.record import Record
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.reference import design, designs
-from nas.training.recipe import Recipe, read_recipe
+from nas.training.full_recipe import read_full_recipe
+from nas.training.recipe import Recipe
 
 
 class Trained(NamedTuple):
@@ -97,7 +98,7 @@ def trained_folder(root: Path) -> Trained:
     return Trained(
         read_architecture(root / "architecture.json"),
         root / "model.safetensors",
-        read_recipe(root / "recipe.yaml"),
+        read_full_recipe(root / "recipe.yaml"),
         manifest.class_names,
         provenance,
     )

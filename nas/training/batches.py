@@ -40,6 +40,9 @@ class Batches(Protocol):
 class Judged(Protocol):
     """Images to be judged as they are."""
 
+    num_images: int
+    """In all processes together."""
+
     def chunks(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's images `(B, 3, H, W)`, normalised, and labels `(B,)`."""
 
@@ -61,14 +64,16 @@ class InMemory:
             own = chosen.tensor_split(processes.world())[processes.rank()]
             pixels, labels = (torch.from_numpy(part[own.numpy()]).to(device) for part in self.images)
             mixed = augment(pixels, self.recipe, image_size=self.recipe.size_at(number), generator=generator)
-            yield Share([Batch(*mixed, labels, partners=labels.flip(0))], len(chosen))
+            batch = Batch(*mixed, labels, partners=labels.flip(0))
+            most = self.recipe.part_size
+            yield Share([batch] if most is None else batch.pieces(math.ceil(len(own) / most)), len(chosen))
 
 
 class InMemoryJudged:
     """Decoded images of which each process judges an equal part."""
 
     def __init__(self, images: Images, recipe: Recipe):
-        self.images, self.recipe = images, recipe
+        self.images, self.recipe, self.num_images = images, recipe, len(images.labels)
 
     def chunks(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """In the order of the images."""

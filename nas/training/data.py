@@ -20,13 +20,14 @@ from nas.files import write_whole
 from nas.training.cache import Scratch, cache_folder, cached, check_room, discard_damaged
 from nas.training.decoding import OnDecoded, decoded, silent
 from nas.training.recipe import Recipe
-from nas.training.sources import Pool, Source, is_folder, open_source
+from nas.training.sources import Ignored, Pool, Source, is_folder, open_source
 
 # One rule for photos and digits alike: ImageNet's channel statistics, which every timm model expects.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 TEST_SHARE = 0.2  # set aside where a data set has no test split of its own
+LISTED = "listed"  # stands for the checksum of contents that nobody has looked at
 TEST_SEED = 0  # the same for every seed of a search, so that none ever trains on another's test images
 
 Split = Literal["train", "validation", "test"]
@@ -53,7 +54,8 @@ class Manifest(Value):
     validation: tuple[Item, ...]
     test: tuple[Item, ...]
     content: str
-    """Checksum over the listed files' contents, so that changed images under old names make another manifest."""
+    """Checksum over the listed files' contents, so that changed images under old names make another manifest; LISTED where
+    nobody looked."""
     skipped: tuple[tuple[str, str], ...] = ()
     """Files that were left out, each with the reason."""
     seed: int
@@ -93,25 +95,45 @@ def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_dec
         drawn, test = inspector.first_readable(rest, {name: test[name] for name in names}, recipe.images_per_class)
         inspector.refuse_above(recipe.unreadable_share)
         _check_counts(drawn, test, recipe)
-        manifest = _manifest(recipe, seed, drawn, test, inspector)
+        content = inspector.checksum([i for pool in (drawn, test) for ids in pool.values() for i in ids])
+        manifest = _manifest(recipe, seed, drawn, test, content=content, skipped=source.ignored + inspector.unreadable)
         for split in SPLITS:
             discard_damaged(_cache_path(manifest, split, recipe.full_size))
             _cached(manifest, split, recipe.full_size, lambda items: scratch.rows([inspector.rows[name] for name, _ in items]))
     return manifest
 
 
-def _manifest(recipe: Recipe, seed: int, drawn: Pool, test: Pool, inspector: "_Inspector") -> Manifest:
-    numbers = {name: min(max(1, round(len(ids) * recipe.validation_share)), len(ids) - 1) for name, ids in drawn.items()}
+def list_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> Manifest:
+    """Images drawn for a recipe by their names alone, nothing decoded: for data that is too much to be looked at beforehand.
+
+    ConfigError where the data can't serve the recipe.
+    """
+    source = open_source(recipe.data, root=root, on_decoded=on_decoded)
+    names = _chosen_classes(source, recipe)
+    rest, test = _set_aside(source, names)
+    drawn = {name: _shuffled(rest[name], name, seed)[: recipe.images_per_class] for name in names}
+    test = {name: test[name] for name in names}
+    _check_counts(drawn, test, recipe)
+    return _manifest(recipe, seed, drawn, test, content=LISTED, skipped=source.ignored)
+
+
+def _manifest(recipe: Recipe, seed: int, drawn: Pool, test: Pool, *, content: str, skipped: Ignored) -> Manifest:
+    numbers = {name: _num_held_out(len(ids), recipe.validation_share) for name, ids in drawn.items()}
     return Manifest(
         data=recipe.data,
         class_names=tuple(drawn),
         train=_items({name: ids[numbers[name] :] for name, ids in drawn.items()}),
         validation=_items({name: ids[: numbers[name]] for name, ids in drawn.items()}),
         test=_items(test),
-        content=inspector.checksum([i for pool in (drawn, test) for ids in pool.values() for i in ids]),
-        skipped=inspector.source.ignored + inspector.unreadable,
+        content=content,
+        skipped=skipped,
         seed=seed,
     )
+
+
+def _num_held_out(number: int, share: float) -> int:
+    """Of so many images: that share, at least one and not all; none of a share of 0."""
+    return min(max(1, round(number * share)), number - 1) if share else 0
 
 
 def _chosen_classes(source: Source, recipe: Recipe) -> tuple[str, ...]:
@@ -269,6 +291,8 @@ def _cached(
 ) -> np.ndarray:
     items: tuple[Item, ...] = getattr(manifest, split)
     shape = (len(items), image_size, image_size, 3)
+    if not items:
+        return np.empty(shape, np.uint8)
     return cached(_cache_path(manifest, split, image_size), shape, lambda: make(items))
 
 

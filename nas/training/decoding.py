@@ -48,11 +48,16 @@ def decode(image: Image.Image, size: int) -> np.ndarray:
     ValueError for pixels whose range the file doesn't tell.
     """
     image.draft("RGB", (2 * size, 2 * size))  # JPEG only: decodes at a fraction of the size where twice the need is left
+    return np.asarray(ImageOps.fit(as_rgb(image), (size, size), Image.Resampling.BILINEAR))
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The image decoded, in 8 bits of red, green and blue; ValueError for pixels whose range the file doesn't tell."""
     image.load()
     image.info.pop("transparency", None)  # dropped all the same, but with a warning for each image
     if image.mode[0] in "IF":
         image = _eight_bits(image)
-    return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
+    return image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -74,6 +74,11 @@ class FullRecipe(Recipe):
         """Epochs at whose end the learning rate has come down."""
         return self.epochs - self.cooldown_epochs
 
+    @property
+    def part_size(self) -> int | None:
+        """Most images whose gradients a device computes at once."""
+        return self.device_batch
+
     def of_depth(self, num_blocks: int) -> "FullRecipe":
         """The recipe with the one drop path rate that it has for so many blocks."""
         if not isinstance(self.drop_path, dict):

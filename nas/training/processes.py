@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -79,10 +80,12 @@ def averaged(values: Tensor) -> Tensor:
     return summed(values) / world() if world() > 1 else values
 
 
-def wait() -> None:
-    """Until all processes are here."""
+def told(value: Any) -> Any:
+    """The first process's `value`, in every process."""
+    box = [value]
     if world() > 1:
-        dist.barrier()
+        dist.broadcast_object_list(box)
+    return box[0]
 
 
 def _joined() -> bool:

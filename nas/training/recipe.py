@@ -146,6 +146,11 @@ class Recipe(Value):
         return self.epochs
 
     @property
+    def part_size(self) -> int | None:
+        """Most images whose gradients a device computes at once; None takes its whole share of a batch."""
+        return None
+
+    @property
     def full_size(self) -> int:
         """Side of the images as they are cached and judged."""
         return self.image_size if isinstance(self.image_size, int) else self.image_size[1]

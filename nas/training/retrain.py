@@ -1,189 +1,204 @@
-"""A chosen architecture trained in full, resumable, and evaluated once on the test split."""
+"""A chosen architecture trained in full, resumable, in one process or in many, and evaluated once on the test split."""
 
-import io
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import timm
 import torch
+from timm.optim import list_optimizers
 from torch import nn
 
 from nas import __version__
-from nas.config import Value, dump_yaml, read_text, validated
-from nas.errors import NasError
-from nas.files import replacing, write_whole
+from nas.config import Value
+from nas.errors import ConfigError, NasError, unknown
 from nas.space.architecture import Architecture
-from nas.training.data import Images, Manifest, load
-from nas.training.loop import Diverged, Epoch, OnEpoch, evaluate, fit, keep_going
-from nas.training.proxy import as_trained, network, save_weights
-from nas.training.recipe import Recipe
+from nas.training import processes
+from nas.training.data import Manifest
+from nas.training.decoding import OnDecoded, silent
+from nas.training.full_data import FullData, data_of, manifest_of
+from nas.training.full_recipe import FullRecipe
+from nas.training.loop import Diverged, Epoch, OnEpoch, OnStep, evaluate, fit, is_out_of_memory, keep_going, unheard
+from nas.training.proxy import as_trained, network
+from nas.training.retraining_folder import Result, RetrainingFolder, setup_of
+from nas.training.trained import load_initial, read_weights
 
-CURVE_COLUMNS = ("epoch", "train_loss", "lr", "seconds")
+
+class Unstable(NasError):
+    """A training whose loss is no longer a number: the architecture's or the recipe's doing, not the machine's."""
 
 
-class Result(Value):
-    """What a full training came to. Nothing was chosen by the test images: they were seen once, after the last epoch."""
+class Begun(NamedTuple):
+    """What a training begins with."""
 
-    accuracy: float
-    """Top-1 on the test split as a fraction."""
-    top5: float
-    """1 with fewer than six classes, where it says nothing."""
-    loss: float
-    """Mean cross-entropy on the test split."""
     train_images: int
+    """In an epoch."""
+    held_out_images: int
     test_images: int
-    epochs: int
-    seconds: float
-    """Summed over the epochs, those before an interruption included."""
-    device: str
-    versions: dict[str, str]
-    setup: dict[str, Any]
-    """What was trained: architecture, recipe, manifest hash, seed."""
+    epochs_done: int
+    """Before an interruption."""
+
+
+OnBegun = Callable[[Begun], None]
+OnLost = Callable[[int, str], None]
+"""Told how often workers were lost, and why the last time."""
+
+
+def unannounced(begun: Begun) -> None:
+    """Tells nobody."""
+
+
+def unmourned(times: int, why: str) -> None:
+    """Tells nobody."""
+
+
+class Job(Value):
+    """One full training as a value that another process can be sent."""
+
+    architecture: Architecture
+    recipe: FullRecipe
+    out: Path
+    seed: int = 0
+    device: str = "auto"
+
+
+class Listener(NamedTuple):
+    """Who hears how a training goes."""
+
+    decoded: OnDecoded = silent
+    begun: OnBegun = unannounced
+    step: OnStep = unheard
+    epoch: OnEpoch = keep_going
+    lost: OnLost = unmourned
+
+
+def run(job: Job, listener: Listener = Listener()) -> Result:  # noqa: B008 (frozen)
+    """Does a job in this process, together with those that its launcher started beside it."""
+    device = processes.own_device(job.device)
+    with processes.joined(device):
+        first = processes.rank() == 0
+        manifest = manifest_of(job.recipe, seed=job.seed, on_decoded=listener.decoded) if first else None
+        manifest = processes.told(manifest)
+        return retrain(job.architecture, job.recipe, manifest, out=job.out, seed=job.seed, device=device, listener=listener)
 
 
 def retrain(
     architecture: Architecture,
-    recipe: Recipe,
+    recipe: FullRecipe,
     manifest: Manifest,
     *,
     out: Path,
     seed: int = 0,
     device: str | torch.device = "cpu",
-    on_epoch: OnEpoch = keep_going,
+    listener: Listener = Listener(),  # noqa: B008 (frozen)
     root: Path | None = None,
 ) -> Result:
-    """Trains on the whole training split (search-train and search-validation) and writes everything to `out`.
+    """Trains on the manifest's training images and writes everything to `out`; the first of several processes writes.
 
     A call that was cut short goes on from its last epoch; a finished one is read back; another setup in the same `out` is
-    refused. There is no accuracy before the end: no image is left to measure it on that is not trained on or the test's.
-    `on_epoch` is told of each epoch, its answer is not asked for.
+    refused. What the listener answers is not asked for.
     """
+    recipe = checked(recipe).of_depth(sum(stage.depth for stage in architecture.stages))
     architecture = as_trained(architecture, recipe)  # what is written down is what is trained
-    out, setup = Path(out), _setup(architecture, recipe, manifest, seed)
-    if (out / "result.json").exists():
-        return _finished(out, setup)
-    state = _checkpoint(out, setup)
-    train, test = _images(manifest, recipe, root)
-    _write_setup(out, architecture, recipe, manifest)
+    folder = RetrainingFolder(out, setup_of(architecture, recipe, manifest, seed))
+    if (result := folder.result()) is not None:
+        return result
+    state = folder.state()
     model = network(architecture, recipe, num_classes=len(manifest.class_names), seed=seed)
-    curve = _train(model, train, recipe, out=out, setup=setup, state=state, device=device, on_epoch=on_epoch)
-    save_weights(model, out / "model.safetensors")
-    score = evaluate(model, test, recipe, device=device)
-    result = Result(
-        **score._asdict(),
-        train_images=len(train.labels),
-        test_images=len(test.labels),
-        epochs=len(curve),
-        seconds=round(sum(epoch.seconds for epoch in curve), 2),
-        device=device_name(device),
-        versions={"nas": __version__, "torch": torch.__version__, "timm": timm.__version__},
-        setup=setup,
-    )
-    write_whole(out / "result.json", result.model_dump_json(indent=1))
-    return result
+    if recipe.weights is not None and state is None:
+        load_initial(model, recipe.weights)
+    data = data_of(manifest, recipe, unreadable=folder.unreadable, root=root)
+    if processes.rank() == 0:
+        folder.write_setup(architecture, recipe, manifest)
+    held_out = 0 if data.validation is None else data.validation.num_images
+    listener.begun(Begun(data.train.num_images, held_out, data.test.num_images, len(state["curve"]) if state else 0))
+    curve = _train(model, data, recipe, folder=folder, state=state, device=device, listener=listener)
+    return _finish(model, data, recipe, curve, folder=folder, device=torch.device(device))
 
 
-def _images(manifest: Manifest, recipe: Recipe, root: Path | None) -> tuple[Images, Images]:
-    """The whole training split, and the test split, decoded before hours are spent on training."""
-    *parts, test = (load(manifest, split, image_size=recipe.full_size, root=root) for split in ("train", "validation", "test"))
-    return Images(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))), test
+def checked(recipe: FullRecipe) -> FullRecipe:
+    """The recipe, if timm has its optimiser."""
+    if recipe.optimizer not in list_optimizers():
+        raise ConfigError(f"optimizer: {unknown('optimizer', recipe.optimizer, list_optimizers())}.")
+    return recipe
 
 
 def _train(
     model: nn.Module,
-    train: Images,
-    recipe: Recipe,
+    data: FullData,
+    recipe: FullRecipe,
     *,
-    out: Path,
-    setup: dict[str, Any],
+    folder: RetrainingFolder,
     state: dict[str, Any] | None,
     device: str | torch.device,
-    on_epoch: OnEpoch,
+    listener: Listener,
 ) -> list[Epoch]:
-    """The whole curve; after each epoch a checkpoint and `curve.csv` lie in `out`."""
+    """The whole curve; after each epoch a checkpoint, the best weights and `curve.csv` lie in the folder."""
     curve = [Epoch(**epoch) for epoch in state["curve"]] if state else []
+
+    def save(state: dict[str, Any]) -> None:
+        if processes.rank() == 0:
+            epochs = [Epoch(**epoch) for epoch in state["curve"]]
+            if best_epoch(epochs) == len(epochs):
+                folder.write_weights(folder.best, state["ema"] or state["model"])
+            folder.save(state)
 
     def told(epoch: Epoch) -> None:
         curve.append(epoch)
-        _write_curve(out, curve)
-        on_epoch(epoch)
+        if processes.rank() == 0:
+            folder.write_curve(curve)
+        listener.epoch(epoch)
 
+    options = {"seed": folder.setup["seed"], "device": device, "state": state, "save": save}
     try:
-        save = _saver(out, setup)
-        return fit(model, train, None, recipe, seed=setup["seed"], device=device, on_epoch=told, state=state, save=save)
+        return fit(model, data.train, data.validation, recipe, **options, on_epoch=told, on_step=listener.step)
     except Diverged as error:
-        raise NasError(f"{out}: the training diverged: {error}. Lower lr={recipe.lr}, or set clip_grad.") from None
-
-
-def _setup(architecture: Architecture, recipe: Recipe, manifest: Manifest, seed: int) -> dict[str, Any]:
-    """What must be equal for a training to go on; where the data lies may change."""
-    return {
-        "architecture": architecture.to_dict(),
-        "recipe": recipe.model_dump(mode="json", exclude={"data"}),
-        "manifest": manifest.hash,
-        "seed": seed,
-    }
-
-
-def _finished(out: Path, setup: dict[str, Any]) -> Result:
-    path = out / "result.json"
-    result = validated(Result, json.loads(read_text(path)), where=str(path))
-    _refuse_other(out, result.setup, setup)
-    return result
-
-
-def _checkpoint(out: Path, setup: dict[str, Any]) -> dict[str, Any] | None:
-    """The state that an earlier call left, or None."""
-    path = out / "checkpoint.pt"
-    if not path.exists():
-        return None
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        there, state = found["setup"], found["state"]
-    except Exception as error:  # torch names no exception for a file that is not its own
+        way_out = f"Lower lr={recipe.lr}, or set clip_grad."
+        raise Unstable(f"{folder.root}: the training diverged: {error}. {way_out}") from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         why = " ".join(str(error).split())[:200]
-        raise NasError(f"{path}: must be a checkpoint, but can't be read: {why}. Delete it to start anew.") from None
-    _refuse_other(out, there, setup)
-    return state
+        raise NasError(f"{folder.root}: memory doesn't suffice: {why}. Lower device_batch (--set device_batch=64).") from None
 
 
-def _refuse_other(out: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    there, here = _flat(there), _flat(here)
-    changes = [f"{k}: {there.get(k)} there, {here.get(k)} here" for k in sorted(there | here) if there.get(k) != here.get(k)]
-    if changes:
-        raise NasError(f"{out}: holds another training: {'; '.join(changes)}. Choose another --out, or delete that folder.")
+def best_epoch(curve: list[Epoch]) -> int | None:
+    """The first epoch with the highest accuracy on the held-out images; None where none are held out."""
+    judged = [epoch for epoch in curve if epoch.accuracy is not None]
+    return max(judged, key=lambda epoch: epoch.accuracy).epoch if judged else None
 
 
-def _flat(data: Any, path: str = "") -> dict[str, Any]:
-    """Leaves by dotted path."""
-    if isinstance(data, (dict, list, tuple)) and data:
-        pairs = data.items() if isinstance(data, dict) else enumerate(data)
-        parts = [_flat(value, f"{path}.{key}" if path else str(key)) for key, value in pairs]
-        return {name: leaf for part in parts for name, leaf in part.items()}
-    return {path: data}
-
-
-def _saver(out: Path, setup: dict[str, Any]):
-    def save(state: dict[str, Any]) -> None:
-        buffer = io.BytesIO()  # torch reports a full disk as a RuntimeError without a reason; writing bytes reports it properly
-        torch.save({"setup": setup, "state": state}, buffer)
-        with replacing(out / "checkpoint.pt") as temporary:
-            temporary.write_bytes(buffer.getbuffer())
-
-    return save
-
-
-def _write_setup(out: Path, architecture: Architecture, recipe: Recipe, manifest: Manifest) -> None:
-    write_whole(out / "architecture.json", json.dumps(architecture.to_dict(), indent=1))
-    write_whole(out / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")))
-    manifest.write(out / "manifest.json")
-
-
-def _write_curve(out: Path, curve: list[Epoch]) -> None:
-    rows = [",".join(str(getattr(epoch, column)) for column in CURVE_COLUMNS) for epoch in curve]
-    write_whole(out / "curve.csv", "\n".join([",".join(CURVE_COLUMNS), *rows]) + "\n")
+def _finish(
+    model: nn.Module,
+    data: FullData,
+    recipe: FullRecipe,
+    curve: list[Epoch],
+    *,
+    folder: RetrainingFolder,
+    device: torch.device,
+) -> Result:
+    """Writes the weights that are kept, and looks at the test images."""
+    kept = best_epoch(curve) if recipe.keep == "best" else len(curve)
+    if kept < len(curve):
+        model.load_state_dict(read_weights(folder.best))
+    if processes.rank() == 0:
+        folder.write_weights(folder.weights, model.state_dict())
+    score = evaluate(model, data.test, recipe, device=device)
+    result = Result(
+        **score._asdict(),
+        train_images=data.train.num_images,
+        test_images=data.test.num_images,
+        epochs=len(curve),
+        kept_epoch=kept,
+        seconds=round(sum(epoch.seconds for epoch in curve), 2),
+        device=device_name(device),
+        processes=processes.world(),
+        versions={"nas": __version__, "torch": torch.__version__, "timm": timm.__version__},
+        setup=folder.setup,
+    )
+    if processes.rank() == 0:
+        folder.write_result(result)
+    return result
 
 
 def device_name(device: str | torch.device) -> str:

@@ -41,7 +41,7 @@ def open_source(data: str, *, root: Path | None = None, on_decoded: OnDecoded = 
     if data == "digits":
         return _digits()
     if data.startswith(TIMM_PREFIXES):
-        return _timm(data, root=root or Path(os.environ.get("NAS_DATA", "~/.cache/metaformer-nas/data")).expanduser())
+        return _timm(data, root=data_home(root))
     path = Path(root or data).expanduser()
     if path.is_dir():
         return _arranged(path, partial(_files, path), partial(read_file, path))
@@ -51,6 +51,11 @@ def open_source(data: str, *, root: Path | None = None, on_decoded: OnDecoded = 
         f"data must be digits, a timm name ({', '.join(p + '…' for p in TIMM_PREFIXES)}), an image folder or a tar of one, "
         f"but {path} is none of these. Check the path."
     )
+
+
+def data_home(root: Path | None = None) -> Path:
+    """Where timm's data sets lie: `root`, else $NAS_DATA, else ~/.cache/metaformer-nas/data."""
+    return Path(root or os.environ.get("NAS_DATA", "~/.cache/metaformer-nas/data")).expanduser()
 
 
 def is_folder(data: str) -> bool:

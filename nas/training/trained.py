@@ -19,7 +19,7 @@ from nas.models.metaformer import build
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.reference import designs
 from nas.training.data import MEAN, STD, read_manifest
-from nas.training.recipe import read_recipe
+from nas.training.full_recipe import read_full_recipe
 
 TIMM_PREFIX = "timm/"
 CACHED_NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -97,7 +97,7 @@ def _exported(root: Path) -> Network:
 
 
 def _retrained(root: Path) -> Network:
-    recipe = read_recipe(root / "recipe.yaml")
+    recipe = read_full_recipe(root / "recipe.yaml")
     architecture = read_architecture(root / "architecture.json")
     model = own_network(architecture, root / "model.safetensors", image_size=recipe.full_size)
     return Network(model, recipe.full_size, class_names=read_manifest(root / "manifest.json").class_names)
@@ -116,6 +116,34 @@ def own_network(architecture: Architecture, weights: Path, *, image_size: int) -
             f"{weights}: must hold the weights of {architecture.describe()} at {image_size} px, but: {_short(error)}"
         ) from None
     return model.eval()
+
+
+def load_initial(model: nn.Module, name: str) -> None:
+    """Gives a network the weights that a full training starts from: those in a folder of ours, or in a safetensors file.
+
+    A classifier of another shape keeps its fresh weights; ConfigError where anything else doesn't fit.
+    """
+    path = Path(name) / "model.safetensors" if Path(name).is_dir() else Path(name)
+    given, own = read_weights(path), model.state_dict()
+    anew = [key for key in own if key.startswith("head.fc.") and (key not in given or given[key].shape != own[key].shape)]
+    given = {key: tensor for key, tensor in given.items() if not key.startswith("head.fc.") or key in {*own} - {*anew}}
+    odd = [key for key in own.keys() | given.keys() if key not in anew and _shape(own, key) != _shape(given, key)]
+    if odd and getattr(model, "fixed_resolution", False):
+        raise ConfigError(
+            f"weights: {path} must be of the same image size, because random, spatial_fc and position_embedding hold a weight "
+            f"for each position, but {min(odd)} is {_shape(given, min(odd))} there and {_shape(own, min(odd))} at "
+            f"{model.image_size} px. Train at the size of these weights, or choose a design without such mixers."
+        )
+    if odd:
+        raise ConfigError(
+            f"weights: {path} must hold the weights of this architecture, but {len(odd)} do not fit, such as {min(odd)}: "
+            f"{_shape(given, min(odd))} there, {_shape(own, min(odd))} here. Choose the file that belongs to it."
+        )
+    model.load_state_dict({**own, **given})
+
+
+def _shape(tensors: dict[str, Tensor], key: str) -> str:
+    return "x".join(map(str, tensors[key].shape)) or "one number" if key in tensors else "missing"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from nas.results.gradcam import (
 )
 from nas.space.architecture import Architecture, Stage
 from nas.training.data import make_manifest
-from nas.training.recipe import Recipe
+from nas.training.full_recipe import FullRecipe
 from nas.training.retrain import retrain
 from nas.training.trained import Network
 
@@ -58,7 +58,7 @@ def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAS_CACHE", str(root / "cache"))
-        recipe = Recipe(epochs=1, warmup_epochs=0.5, images_per_class=4, stem_stride=2)
+        recipe = FullRecipe(epochs=1, warmup_epochs=0.5, images_per_class=4, stem_stride=2)
         manifest = make_manifest(recipe, seed=0)
         for name, architecture in {"pooling": POOLING, "hybrid": HYBRID}.items():
             retrain(architecture, recipe, manifest, out=root / name)

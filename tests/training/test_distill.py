@@ -16,6 +16,7 @@ from nas.models.reparam import merge
 from nas.space.architecture import Architecture, Stage
 from nas.training.data import MEAN, STD, Images, make_manifest
 from nas.training.distill import Renormalised, as_tokens, hard_loss, imitation_loss, loss_of, soft_loss, watched
+from nas.training.full_recipe import FullRecipe
 from nas.training.loop import fit
 from nas.training.loss import Batch, label_loss
 from nas.training.proxy import save_weights, score
@@ -188,7 +189,7 @@ def test_logits_of_other_classes_are_refused(teacher):
 
 
 def test_a_folder_of_a_retraining_is_a_teacher_with_the_stem_that_it_was_trained_with(tmp_path):
-    recipe = Recipe(epochs=1, warmup_epochs=0.5, images_per_class=8, image_size=16, stem_stride=2)
+    recipe = FullRecipe(epochs=1, warmup_epochs=0.5, images_per_class=8, image_size=16, stem_stride=2)
     manifest = make_manifest(recipe, seed=0)
     retrain(architecture("pool"), recipe, manifest, out=tmp_path / "teacher")
     found = load_network(str(tmp_path / "teacher"), weights=None, image_size=16, num_classes=10)

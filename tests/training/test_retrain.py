@@ -12,11 +12,12 @@ from nas.models.metaformer import build
 from nas.space.architecture import read_architecture
 from nas.training import retrain as retrain_module
 from nas.training.data import load, make_manifest
+from nas.training.full_recipe import FullRecipe
 from nas.training.loop import evaluate
-from nas.training.recipe import Recipe
-from nas.training.retrain import Result, retrain
+from nas.training.retrain import Listener, retrain
+from nas.training.retraining_folder import Result
 
-RECIPE = Recipe(epochs=3, images_per_class=12, batch_size=32, warmup_epochs=0.5, drop_path=0.1)
+RECIPE = FullRecipe(epochs=3, images_per_class=12, batch_size=32, warmup_epochs=0.5, drop_path=0.1)
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_a_finished_training_leaves_everything_that_rebuilds_it(tiny, manifest, 
     model.load_state_dict(load_file(tmp_path / "model.safetensors"))
     model = model.to(memory_format=torch.channels_last)
     assert evaluate(model, load(manifest, "test", image_size=32), RECIPE).accuracy == result.accuracy
-    assert Recipe(**yaml.safe_load((tmp_path / "recipe.yaml").read_text())) == RECIPE
+    assert FullRecipe(**yaml.safe_load((tmp_path / "recipe.yaml").read_text())) == RECIPE
     assert Result(**json.loads((tmp_path / "result.json").read_text())) == result
     assert [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()] == ["epoch", "1", "2", "3"]
     assert (result.train_images, result.test_images, result.setup["manifest"]) == (120, len(manifest.test), manifest.hash)
@@ -44,9 +45,9 @@ def test_a_finished_training_leaves_everything_that_rebuilds_it(tiny, manifest, 
 def test_an_interrupted_training_goes_on_to_the_same_weights(tiny, manifest, tmp_path):
     whole = retrain(tiny, RECIPE, manifest, out=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        retrain(tiny, RECIPE, manifest, out=tmp_path / "cut", on_epoch=interrupted)
+        retrain(tiny, RECIPE, manifest, out=tmp_path / "cut", listener=Listener(epoch=interrupted))
     told = []
-    cut = retrain(tiny, RECIPE, manifest, out=tmp_path / "cut", on_epoch=lambda epoch: told.append(epoch.epoch))
+    cut = retrain(tiny, RECIPE, manifest, out=tmp_path / "cut", listener=Listener(epoch=lambda epoch: told.append(epoch.epoch)))
     assert told == [3]
     assert cut.model_dump(exclude={"seconds"}) == whole.model_dump(exclude={"seconds"})
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
@@ -68,7 +69,7 @@ def test_the_test_split_is_evaluated_once_and_only_after_the_last_epoch(tiny, ma
         return evaluate(*arguments, **options)
 
     monkeypatch.setattr(retrain_module, "evaluate", watched)
-    retrain(tiny, RECIPE, manifest, out=tmp_path, on_epoch=lambda epoch: events.append(epoch.epoch))
+    retrain(tiny, RECIPE, manifest, out=tmp_path, listener=Listener(epoch=lambda epoch: events.append(epoch.epoch)))
     assert events == [1, 2, 3, "test"]
 
 
@@ -78,7 +79,7 @@ def test_another_setup_in_the_same_folder_is_refused_with_the_difference(tiny, m
         retrain(tiny, RECIPE, manifest, out=tmp_path)
     else:
         with pytest.raises(KeyboardInterrupt):
-            retrain(tiny, RECIPE, manifest, out=tmp_path, on_epoch=interrupted)
+            retrain(tiny, RECIPE, manifest, out=tmp_path, listener=Listener(epoch=interrupted))
     with pytest.raises(NasError, match=r"recipe\.lr: 0\.001 there, 0\.1 here"):
         retrain(tiny, RECIPE.model_copy(update={"lr": 0.1}), manifest, out=tmp_path)
     with pytest.raises(NasError, match="seed: 0 there, 1 here"):
