@@ -44,7 +44,7 @@ ORDER = [
 ONLY_IN = {
     "ray": {"nas.training.launch", "nas.search.cluster", "nas.search.tune"},
     "optuna": {
-        "nas.search.journal", "nas.search.patient_storage", "nas.search.storage", "nas.search.additions", "nas.search.driver", "nas.search.axes", "nas.search.domain", "nas.search.history", "nas.search.point_sampler",
+        "nas.search.journal", "nas.search.patient_storage", "nas.search.storage", "nas.search.driver", "nas.search.axes", "nas.search.domain", "nas.search.history", "nas.search.point_sampler",
         "nas.search.sampler", "nas.search.book", "nas.search.study", "nas.results.importance",
     },
 }  # fmt: skip

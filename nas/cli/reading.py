@@ -12,14 +12,18 @@ from nas.cli.app import Run, app
 @app.command()
 def front(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/hybrid; several share one front.")],
-    x: Annotated[str | None, typer.Option("--x", help="Another cost: macs, params, activation_bytes, seconds.")] = None,
+    x: Annotated[
+        str | None, typer.Option("--x", help="Another cost: macs, params, activation_bytes, latency_ms, seconds.")
+    ] = None,
     max_macs: Annotated[str | None, typer.Option(help="Leave out what costs more, such as 1.5G.")] = None,
+    latency: Annotated[
+        str | None, typer.Option(help="Which recorded latency: words of its device or conditions.", show_default="the last")
+    ] = None,
+    ties: Annotated[bool, typer.Option("--ties", help="List everything that the noise leaves a place on the front.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the front as JSON instead of a table.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the front as CSV instead of a table.")] = False,
 ) -> None:
     """Show the Pareto front of a run or of several, also while they run.
-
-    Of one run as it is, trials.csv, front.csv and front.png are written into it.
 
     Example: `nas front runs/hybrid --x params --max-macs 1.5G`
     """
@@ -32,7 +36,8 @@ def front(
         raise ConfigError("--json and --csv: one output at a time, but got both; leave one out.")
     output = "json" if as_json else "csv" if as_csv else "table"
     console = Console(width=None if sys.stdout.isatty() else WIDE)
-    show_front(runs[0], console, others=tuple(runs[1:]), x=x, max_macs=most_macs(max_macs), output=output)
+    given = {"x": x, "max_macs": most_macs(max_macs), "latency": latency, "with_ties": ties, "output": output}
+    show_front(tuple(runs), console, **given)
 
 
 @app.command()

@@ -39,7 +39,7 @@ def search(
     }
     settings = read_search(file, settings=[*as_settings(flags), *set_])
 
-    from nas.results.report import show_result  # torch and Ray take seconds: a wrong file is said before
+    from nas.results.ending import show_result  # torch and Ray take seconds: a wrong file is said before
     from nas.search.run import search as run_search
 
     root = out or Path("runs") / settings.name

@@ -1,4 +1,4 @@
-"""A calibration for a person: what it will cost, its tables and picture, and the one line that a search quotes of it."""
+"""A calibration for a person: what it will cost, and its tables."""
 
 import json
 from collections.abc import Callable
@@ -11,21 +11,19 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from nas.errors import NasError
-from nas.files import replacing, write_whole
+from nas.files import write_whole
+from nas.results.calibration_picture import draw
 from nas.results.dry_run import MACS_PER_CORE_SECOND, TRAINING_PASSES
 from nas.results.fidelities import FLOORS, GROUPS, Analysis, Resolution, analyse, of, resolutions
 from nas.results.ranking import FAILED, Estimate
 from nas.search.calibration_plan import PUBLISHED, Plan, epochs_at_full_size
-from nas.search.folder import RunFolder, read_run, versions
-from nas.search.trainings import Training, Trainings, calibrated_as, plain_recipe
-from nas.training.data import read_manifest
+from nas.search.folder import RunFolder, versions
+from nas.search.trainings import Training, Trainings, plain_recipe
 from nas.training.decoding import num_cores
 from nas.units import count, duration
 
 IMAGENET_CLASSES = 1000
 MANY = 6  # names shown of a list
-BLUE, GREEN = "#0072b2", "#009e73"  # these and the floors' can be told apart by colour-blind readers
 
 
 # Before the first training
@@ -244,92 +242,6 @@ def _print_failures(causes: list[str], console: Console) -> None:
         console.print(f"and {len(causes) - MANY} more failures, see the column cause of trainings.csv", highlight=False)
 
 
-# The picture
-
-
 def _title(analysis: Analysis, plan: Plan) -> str:
     ranked = len(analysis.ranked) - len(analysis.broken)
     return f"{plan.search.name}: agreement with {analysis.against} on {ranked} architectures that train"
-
-
-def draw(analysis: Analysis, path: Path, *, title: str) -> None:
-    """Kendall tau with its interval against seconds a training; floors and ceiling as lines."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 5), dpi=150, layout="constrained")
-    shown = analysis.fidelities[analysis.fidelities.tau_trained.notna() & analysis.fidelities.seconds.notna()]
-    _draw_fidelities(axes, shown[~shown.is_reference])
-    for _, row in shown[shown.is_reference].iterrows():
-        if analysis.seeds > 1:
-            axes.axhline(
-                row.tau_trained, color=GREEN, linewidth=1.2, label=f"{row.fidelity} with itself, other seeds (ceiling)"
-            )
-    for (c, label), (style, color) in zip(FLOORS.items(), (("--", "#d55e00"), (":", "#aa4499")), strict=True):
-        floor = analysis.floors[c]["tau_trained"]
-        axes.axhline(floor.value, color=color, linestyle=style, linewidth=1.6, label=f"{label}: {floor}")
-    axes.set(xlabel="seconds a training", ylabel=f"Kendall tau to {analysis.against}, 95 % interval", title=title)
-    axes.margins(x=0.12, y=0.1)
-    axes.grid(color="#e4e7eb", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    if len(shown):
-        _plain_seconds(axes)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
-    plt.close(figure)
-
-
-def _draw_fidelities(axes: Any, rows: pd.DataFrame) -> None:
-    spread = np.abs(rows[["tau_trained_low", "tau_trained_high"]].to_numpy().T - rows.tau_trained.to_numpy())
-    look = {"fmt": "o", "color": BLUE, "capsize": 3, "markersize": 6, "zorder": 3, "label": "fidelity"}
-    axes.errorbar(rows.seconds, rows.tau_trained, yerr=spread, **look)
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
-    for _, row in rows.iterrows():
-        at = row.seconds, row.tau_trained
-        axes.annotate(row.fidelity, at, xytext=(8, 6), textcoords="offset points", color=BLUE, fontsize=9, bbox=box, zorder=4)
-
-
-def _plain_seconds(axes: Any) -> None:
-    """A logarithmic axis with 1, 2, 5, 10, ... instead of powers of ten."""
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-# The quote
-
-
-def quote(root: Path) -> str:
-    """One line on how far the ranking of the run in `root` can be trusted, for its report; never an error."""
-    folder, search = read_run(root)
-    path = folder.calibration / "calibration.json"
-    how = f"nas calibrate YOUR_SEARCH.yaml --out {root}"
-    if not path.exists():
-        return f"proxy: never calibrated, so nobody knows how far its ranking can be trusted; measure it: {how}"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        images = read_manifest(folder.manifest).hash if folder.manifest.exists() else None
-        name = calibrated_as(found, search.proxy, manifest=images)
-        if name is None:
-            return f"proxy: calibrated as another recipe or on other images ({folder.calibration}), not as this one; {how}"
-        return _quoted(found, name, folder)
-    except (OSError, ValueError, KeyError, TypeError, NasError) as error:
-        return f"proxy: {path} cannot be read ({type(error).__name__}); write it again: {how}"
-
-
-def _quoted(found: dict, name: str, folder: RunFolder) -> str:
-    row, number = found["fidelities"].get(name), len(found["ranked"]) - len(found["hardly_train"])
-    macs = found["floors"]["macs"]["tau_trained"][0]
-    where = f"on {number} architectures, MACs alone {macs:.2f}; {folder.calibration}"
-    if row is None or row["tau_trained"] is None:
-        return f"proxy: its calibration has no result yet; {folder.calibration}"
-    tau = Estimate(row["tau_trained"], row["tau_trained_low"], row["tau_trained_high"])
-    if row["is_reference"]:
-        return f"proxy: it is the truth of its own calibration; another seed of it agrees with Kendall tau {tau} {where}"
-    return f"proxy: Kendall tau {tau} to {found['against']!r} {where}"

@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.errors import NasError
-from nas.results.course import TRAINED, volumes
-from nas.results.front import COLUMNS, front
+from nas.results.course import ended, scaled, volumes
+from nas.results.front import front, joined
 from nas.results.front_table import require_finished
 from nas.results.reading import Reading, read
-from nas.results.trials import table
 from nas.search.pareto import hypervolume, pareto
 from nas.search.progress import reference_costs
 from nas.search.settings import Search
@@ -71,7 +70,7 @@ def compare(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Standing],
     readings = [read(root) for root in roots]
     found = differences_that_matter(*readings)
     refuse(*readings, found)
-    tables = [table(r, COLUMNS) for r in readings]
+    tables = [joined([r]) for r in readings]
     for trials, root in zip(tables, roots, strict=True):
         require_finished(trials, (root,))
     search = readings[0].search
@@ -93,10 +92,7 @@ def _resampled(trials: pd.DataFrame, search: Search, reference: list[float], see
 
     None exceeds the run's own, so they say how far it rests on a few lucky trainings, not what more of them would bring.
     """
-    ended = trials[trials["state"].isin(TRAINED)]
-    whole = ((ended["state"] == "complete") & ended["affordable"].astype(bool)).to_numpy()
-    costs = ended[list(search.objectives[1:])].to_numpy(float) / np.asarray(reference, dtype=float)
-    points = np.column_stack([1 - ended["accuracy"].to_numpy(float), costs])
+    points, whole = scaled(ended(trials), search.objectives[1:], reference)
     rng, ones = np.random.default_rng(seed), [1.0] * points.shape[1]
     found = []
     for _ in range(RESAMPLES):

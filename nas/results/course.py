@@ -13,15 +13,23 @@ TRAINED = ("complete", "stopped", "failed")
 WORDS = {"complete": "trained in full", "stopped": "stopped at a rung", "failed": "failed"}
 
 
+def ended(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trainings in the order they ended, those without a result included."""
+    return trials[trials["state"].isin(TRAINED)].sort_values(["ended", "trial"], kind="stable", na_position="last")
+
+
+def scaled(trainings: pd.DataFrame, costs: tuple[str, ...], reference: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Errors and costs as shares of `reference`, `(N, objectives)`; and which trainings may stand on a front, `(N,)`."""
+    errors = 1 + minimised(trainings, "accuracy")
+    points = np.hstack([errors, trainings[list(costs)].to_numpy(float) / np.asarray(reference, dtype=float)])
+    return points, ((trainings["state"] == "complete") & trainings["affordable"].astype(bool)).to_numpy()
+
+
 def volumes(trials: pd.DataFrame, costs: tuple[str, ...], reference: list[float]) -> pd.DataFrame:
     """A row for each training in the order they ended: `trainings`, summed `seconds` and the `hypervolume` reached by then."""
-    ended = trials[trials["state"].isin(TRAINED)].sort_values(["ended", "trial"], kind="stable", na_position="last")
-    counts = ((ended["state"] == "complete") & ended["affordable"].astype(bool)).to_numpy()
-    errors = 1 + minimised(ended, "accuracy")
-    points = np.hstack([errors, ended[list(costs)].to_numpy(float) / np.asarray(reference, dtype=float)])  # (N, objectives)
-    reached = _reached(points, counts)
-    seconds = ended["seconds"].cumsum().to_numpy()
-    return pd.DataFrame({"trainings": np.arange(1, len(ended) + 1), "seconds": seconds, "hypervolume": reached})
+    rows = ended(trials)
+    reached, seconds = _reached(*scaled(rows, costs, reference)), rows["seconds"].cumsum().to_numpy()
+    return pd.DataFrame({"trainings": np.arange(1, len(rows) + 1), "seconds": seconds, "hypervolume": reached})
 
 
 def _reached(points: np.ndarray, counts: np.ndarray) -> list[float]:

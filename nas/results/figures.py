@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nas.results.front import COST_LABELS
+from nas.results.listing import Standing
 from nas.results.points import labels
 from nas.results.trials import curves
 from nas.search.settings import Search
@@ -15,6 +16,7 @@ from nas.units import count, duration, percent
 MANY = 1000  # points from which WebGL draws them
 SHOWN_CURVES = 150
 SHOWN_LINES = 1500
+MARGIN = 0.06  # of an axis beyond its outermost points
 Figure = dict[str, Any]
 COLOURS = {"grey": "--grey", "blue": "--blue", "orange": "--orange", "green": "--green", "pink": "--pink"}
 
@@ -24,8 +26,9 @@ def _numbers(values: Any, digits: int = 4) -> list[float | None]:
     return [None if np.isnan(v) else float(v) for v in found]
 
 
-def front_figure(trials: pd.DataFrame, best: pd.DataFrame, knee: int | None, cost: str) -> Figure:
+def front_figure(found: Standing) -> Figure:
     """Every whole training, the front with its intervals, the baselines, and an empty ring for the trial that is marked."""
+    trials, best, cost, knee = found.trials, found.best, found.costs[0], found.knee
     done = trials[trials["state"] == "complete"]
     baselines = done[done["baseline"].notna()]
     others = done[done["baseline"].isna() & ~done.index.isin(best.index)]
@@ -44,7 +47,19 @@ def front_figure(trials: pd.DataFrame, best: pd.DataFrame, knee: int | None, cos
             "marker": {"symbol": "circle-open", "size": 20, "color": "--ink", "line": {"width": 3}}}  # fmt: skip
     figure = _figure([cloud, line, marks, known, kink, ring], x=COST_LABELS.get(cost, cost), y="proxy accuracy (%)")
     figure["layout"]["xaxis"]["tickformat"] = ".3~s"  # 0.4G instead of 0.4B
+    # fixed, or the ring around a marked point would move the axes and with them all points
+    figure["layout"]["xaxis"]["range"] = _range(done[cost])
+    figure["layout"]["yaxis"]["range"] = _range(
+        100 * pd.concat([done["accuracy"], best["accuracy_low"], best["accuracy_high"]])
+    )
     return figure
+
+
+def _range(values: pd.Series) -> list[float]:
+    """From the smallest to the largest value with a margin."""
+    low, high = float(values.min()), float(values.max())
+    margin = MARGIN * (high - low) or abs(high) * MARGIN or 1.0
+    return [low - margin, high + margin]
 
 
 def _dots(rows: pd.DataFrame, cost: str) -> Figure:

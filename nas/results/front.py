@@ -6,29 +6,45 @@ import pandas as pd
 
 from nas.errors import NasError
 from nas.files import replacing
+from nas.results.noise import tied
 from nas.results.points import dominated_by, front, hypervolume, knee
-from nas.results.reading import read
+from nas.results.reading import Reading, read
 from nas.results.trials import table
 
-__all__ = ["COLUMNS", "COST_LABELS", "dominated_by", "front", "hypervolume", "knee", "load", "save"]
+__all__ = ["COLUMNS", "COST_LABELS", "dominated_by", "front", "hypervolume", "joined", "knee", "load", "save", "tied"]
 
 COLUMNS = [
-    "trial", "state", "baseline", "accuracy", "macs", "params", "frozen_params", "activation_bytes", "epochs", "seconds",
+    "trial", "state", "baseline", "accuracy", "accuracy_sd", "replicates", "macs", "params", "frozen_params",
+    "activation_bytes", "latency_ms", "epochs", "seconds",
     "cause", "why", "predicted", "spread", "expected_gain", "parents", "changes",
     "start", "answered_from", "key", "seed", "manifest", "curve", "architecture",
 ]  # fmt: skip
-COST_LABELS = {"macs": "MACs", "params": "parameters", "activation_bytes": "activation memory (bytes)"}
+COST_LABELS = {
+    "macs": "MACs",
+    "params": "parameters",
+    "activation_bytes": "activation memory (bytes)",
+    "latency_ms": "latency (ms a batch)",
+    "seconds": "seconds of training",
+}
 
 
-def load(*roots: Path) -> pd.DataFrame:
+def load(*roots: Path, latency: str | None = None) -> pd.DataFrame:
     """One row a trial of the runs in `roots`, in the order of their numbers; also while they run.
 
     The columns of trials.csv come first, then `run`, `line` (the architecture for a reader), `affordable`, `accuracy_low` and
-    `accuracy_high` (what the noise leaves open), `began`, `ended`, and every stage's choices as `stage1_mixer`, ...
+    `accuracy_high` (what the noise leaves open), `accuracy_first`, `began`, `ended`, and every stage's choices as
+    `stage1_mixer`, ... The accuracy of a trial that was trained again with other seeds is their mean, `accuracy_sd` their
+    spread and `accuracy_first` what the search itself saw. `latency_ms` is what was measured last, or what was measured under
+    conditions in which the words of `latency` stand, such as "cuda".
     """
-    tables = [table(read(Path(root)), COLUMNS) for root in roots]
+    return joined([read(Path(root)) for root in roots], latency=latency)
+
+
+def joined(readings: list[Reading], *, latency: str | None = None) -> pd.DataFrame:
+    """The same of runs that were read already."""
+    tables = [table(reading, COLUMNS, latency=latency) for reading in readings]
     if len({t["run"].iloc[0] for t in tables if len(t)}) < len(tables):
-        tables = [t.assign(run=str(root)) for t, root in zip(tables, roots, strict=True)]
+        tables = [t.assign(run=str(r.folder.root)) for t, r in zip(tables, readings, strict=True)]
     found = pd.concat(tables, ignore_index=True)
     found.attrs = {"runs": len(tables)}
     return found
@@ -41,3 +57,9 @@ def save(trials: pd.DataFrame, path: Path) -> None:
         raise NasError(f"{path}: must end in {' or '.join(writers)}, but ends in {Path(path).suffix!r}. Choose one of them.")
     with replacing(path) as temporary:
         writers[Path(path).suffix](temporary, index=False)
+
+
+def write_tables(root: Path, trials: pd.DataFrame, best: pd.DataFrame) -> None:
+    """trials.csv and front.csv in the folder of a run."""
+    for name, rows in (("trials.csv", trials), ("front.csv", best)):
+        save(rows[COLUMNS], root / name)

@@ -9,69 +9,56 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.errors import ConfigError, NasError
-from nas.files import write_whole
-from nas.results.front import COLUMNS, COST_LABELS, dominated_by, front, knee, load
-from nas.results.noise import noise_of, tied
-from nas.results.pictures import draw_front
-from nas.results.points import labels
-from nas.search.folder import RunFolder, read_run
+from nas.results.front import COLUMNS, COST_LABELS, joined
+from nas.results.latencies import chosen, setups
+from nas.results.listing import Standing, entries, standing, ties
+from nas.results.noise import noise_of
+from nas.results.points import WAY_OUT, labels
+from nas.results.reading import Reading, read
+from nas.results.trust import quote
 from nas.units import count, percent, quantity
 
-FEW = 3  # names of what dominates a baseline
 TIES = 6
 WIDE = 140  # columns where nobody's terminal says how many
 Output = Literal["table", "json", "csv"]
 
 
 def show_front(
-    root: Path,
+    roots: tuple[Path, ...],
     console: Console,
     *,
-    others: tuple[Path, ...] = (),
     x: str | None = None,
     max_macs: int | None = None,
+    latency: str | None = None,
+    with_ties: bool = False,
     output: Output = "table",
 ) -> None:
-    """Print the front of a run, or that of several together; of one run as it is, its tables and picture are written as well.
+    """Print the front of a run, or that of several together; NasError without a finished trial.
 
-    `x` takes another cost than the search's own, `max_macs` leaves out what costs more. NasError without a finished trial.
+    `x` takes another cost than the search's own, `max_macs` leaves out what costs more, `latency` names the conditions that
+    latency_ms is of, `with_ties` adds everything that the noise leaves a place on the front.
     """
-    roots = (Path(root), *others)
-    searches = [read_run(r)[1] for r in roots]
-    trials = load(*roots)
-    costs = (x,) if x else searches[0].objectives[1:]
-    if not others and x is None and max_macs is None:
-        write_tables(roots[0], trials, costs)
+    readings = [read(Path(root)) for root in roots]
+    trials = joined(readings, latency=latency)
     require_finished(trials, roots)
     able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
     able.attrs = trials.attrs
-    best = front(able, costs[0], "accuracy", *costs[1:])
-    if not len(best):
-        cheapest = f", and the cheapest finished one has {count(_finished(trials)['macs'].min())}" if max_macs else ""
+    found = standing(able, (x,) if x else readings[0].search.objectives[1:])
+    if not len(found.best):
+        cheapest = f", and the cheapest finished one has {count(finished(trials)['macs'].min())}" if max_macs else ""
         raise NasError(f"{_names(roots)}: no finished trial is inside the limits{cheapest}. Give a larger --max-macs.")
+    shown = pd.concat([found.best, found.open]) if with_ties else found.best
     if output == "json":
-        print_json(best[COLUMNS if not others else ["run", *COLUMNS]], console)
+        _print_json(shown[COLUMNS if len(roots) == 1 else ["run", *COLUMNS]], console)
     elif output == "csv":
-        console.file.write(best.drop(columns=["curve", "architecture"]).to_csv(index=False))
+        console.file.write(shown.drop(columns=["curve", "architecture"]).to_csv(index=False))
     else:
-        _print(able, best, costs, roots, console)
-
-
-def write_tables(root: Path, trials: pd.DataFrame, costs: tuple[str, ...]) -> None:
-    """Write trials.csv, front.csv and, once a training was whole, front.png; where nothing can be written, say so."""
-    try:
-        write_whole(root / "trials.csv", trials[COLUMNS].to_csv(index=False))
-        best = front(trials, costs[0], "accuracy", *costs[1:]) if trials["accuracy"].notna().any() else trials.iloc[:0]
-        write_whole(root / "front.csv", best[COLUMNS].to_csv(index=False))
-        if len(best):
-            draw_front(trials, best, cost=costs[0], path=root / "front.png")
-    except NasError as error:  # somebody else's run, say: its front can be looked at all the same
-        Console(stderr=True).print(f"nothing was written: {error}", highlight=False, soft_wrap=True)
+        show_standing(found, readings, console, latency=latency, with_ties=with_ties)
 
 
 def require_finished(trials: pd.DataFrame, roots: tuple[Path, ...]) -> None:
     """NasError that says what failed and why, if no affordable training was whole."""
-    if len(_finished(trials)):
+    if len(finished(trials)):
         return
     ended = trials[trials["state"].isin(["failed", "stopped"])]
     causes = (ended["state"] + ": " + ended["cause"].fillna("")).value_counts()
@@ -81,7 +68,8 @@ def require_finished(trials: pd.DataFrame, roots: tuple[Path, ...]) -> None:
     )
 
 
-def _finished(trials: pd.DataFrame) -> pd.DataFrame:
+def finished(trials: pd.DataFrame) -> pd.DataFrame:
+    """The affordable trials whose training was whole."""
     return trials[(trials["state"] == "complete") & trials["affordable"].astype(bool)]
 
 
@@ -89,7 +77,7 @@ def _names(roots: tuple[Path, ...]) -> str:
     return ", ".join(map(str, roots))
 
 
-def print_json(best: pd.DataFrame, console: Console) -> None:
+def _print_json(best: pd.DataFrame, console: Console) -> None:
     rows = json.loads(best.to_json(orient="records"))
     for row in rows:
         row |= {name: json.loads(row[name]) for name in ("curve", "architecture")}
@@ -99,41 +87,46 @@ def print_json(best: pd.DataFrame, console: Console) -> None:
 # The table
 
 
-def _print(trials: pd.DataFrame, best: pd.DataFrame, costs: tuple[str, ...], roots: tuple[Path, ...], console: Console) -> None:
-    against = " and ".join(COST_LABELS.get(c, c) for c in costs)
+def show_standing(
+    found: Standing, readings: list[Reading], console: Console, *, latency: str | None = None, with_ties: bool = False
+) -> None:
+    """Print a front, then how far its numbers could be off."""
+    roots = tuple(r.folder.root for r in readings)
+    against = " and ".join(COST_LABELS.get(c, c) for c in found.costs)
     console.print(f"[bold]Pareto front of {_names(roots)}[/]: accuracy against {against}", soft_wrap=True)
-    console.print(_table(trials, best, costs))
-    lines = [*_ties(trials, best, costs[0]), *(_trust(r, several=len(roots) > 1) for r in roots)]
+    console.print(_table(found, with_ties=with_ties))
+    lines = [] if with_ties else _ties(found)
+    for reading in readings:
+        prefix = f"{reading.folder.root}: " if len(readings) > 1 else ""
+        lines += [f"{prefix}±: {noise_of(reading)}", quote(reading.folder.root)]
+        if "latency_ms" in found.costs:
+            lines.append(f"{prefix}latency: {_measured(found, reading, latency)}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _table(trials: pd.DataFrame, best: pd.DataFrame, costs: tuple[str, ...]) -> Table:
+def _table(found: Standing, *, with_ties: bool) -> Table:
     """The front, cheapest first, and every trained baseline in its place with what beats it."""
-    baselines = trials[trials["baseline"].notna() & (trials["state"] == "complete") & ~trials.index.isin(best.index)]
-    shown = pd.concat([best, baselines]).sort_values([costs[0], "accuracy"], kind="stable")
-    shown.attrs = trials.attrs
-    beaten = dominated_by(trials, costs[0], "accuracy", *costs[1:])
-    bend = knee(trials, costs[0])
-    names = labels(shown)
+    again = bool(found.best["replicates"].any())
+    extra = [c for c in found.costs if c not in ("macs", "params")]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    extra = [c for c in costs if c not in ("macs", "params")]
-    for column in ("trial", "accuracy", "±", "MACs", "params", *extra):
+    head = ["trial", "accuracy", "±", *(["seeds"] if again else []), "MACs", "params", *(COST_LABELS.get(c, c) for c in extra)]
+    for column in head:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("architecture", no_wrap=True)
     table.add_column("")
-    for i, row in shown.iterrows():
-        cells = [
-            percent(row["accuracy"]),
-            _half(row),
-            count(row["macs"]),
-            count(row["params"]),
-            *(count(row[c]) for c in extra),
-        ]
-        table.add_row(
-            names[i], *cells, row["line"], _remark(row, beaten[i], is_knee=i == bend), style=None if i in best.index else "dim"
-        )
+    shown = sorted([*entries(found), *ties(found)], key=lambda e: e.row[found.costs[0]]) if with_ties else entries(found)
+    for entry in shown:
+        row = entry.row
+        seeds = [str(max(row["replicates"], 1))] if again else []
+        costs = [count(row["macs"]), count(row["params"]), *(_cost(row[c]) for c in extra)]
+        cells = [entry.label, percent(row["accuracy"]), _half(row), *seeds, *costs, row["line"], entry.remark]
+        table.add_row(*cells, style=None if entry.on_front else "dim")
     return table
+
+
+def _cost(value: float) -> str:
+    return f"{value:.1f}" if value < 1000 else count(value)
 
 
 def _half(row: pd.Series) -> str:
@@ -142,40 +135,23 @@ def _half(row: pd.Series) -> str:
     return "" if pd.isna(half) else f"{100 * half:.1f}"
 
 
-def _remark(row: pd.Series, beaten: tuple[str, ...], *, is_knee: bool) -> str:
-    parts = ["knee"] if is_knee else []
-    if pd.notna(row["baseline"]):
-        parts.append(str(row["baseline"]))
-        if not row["affordable"]:
-            parts.append("outside the constraints")
-        few = ", ".join(beaten[:FEW]) + (f" and {len(beaten) - FEW} more" if len(beaten) > FEW else "")
-        parts.append(f"dominated by {few}" if beaten else "not dominated")
-    return ", ".join(parts)
-
-
-def _ties(trials: pd.DataFrame, best: pd.DataFrame, x: str) -> list[str]:
+def _ties(found: Standing) -> list[str]:
     """Which other networks the noise leaves a place on the front."""
-    found = tied(trials, best, x)
-    if not len(found):
+    if not len(found.open):
         return []
-    found.attrs = trials.attrs
-    names = ", ".join(labels(found)[:TIES]) + (f" and {len(found) - TIES} more" if len(found) > TIES else "")
-    return [f"ties: {len(found)} more could be on the front within the noise: trials {names}"]
+    names = ", ".join(labels(found.open)[:TIES])
+    more = f" and {len(found.open) - TIES} more (--ties lists them)" if len(found.open) > TIES else ""
+    return [f"ties: {len(found.open)} more could be on the front within the noise: trials {names}{more}"]
 
 
-def _trust(root: Path, *, several: bool) -> str:
-    folder = RunFolder(root)
-    return f"{f'{root}: ' if several else ''}±: {noise_of(folder)}\n{_quote(folder)}"
-
-
-def _quote(folder: RunFolder) -> str:
-    """What the calibration says; reading one takes torch, which a run without one does not wait for."""
-    if not (folder.calibration / "calibration.json").exists():
-        how = f"nas calibrate YOUR_SEARCH.yaml --out {folder.root}"
-        return f"proxy: never calibrated, so nobody knows how far its ranking can be trusted; measure it: {how}"
-    from nas.results.calibrate import quote
-
-    return quote(folder.root)
+def _measured(found: Standing, reading: Reading, words: str | None) -> str:
+    """Under which conditions latencies were measured, how many of them, and which others the record holds."""
+    setup = chosen(reading, words)
+    if setup is None:
+        return f"not measured. {WAY_OUT['latency_ms']}"
+    others = [str(s) for s in setups(reading) if s.which != setup.which]
+    also = f"; --latency also knows {' and '.join(others)}" if others else ""
+    return f"{setup}; {setup.trials} of {len(finished(found.trials))} networks measured{also}"
 
 
 def most_macs(given: str | None) -> int | None:

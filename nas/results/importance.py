@@ -75,6 +75,7 @@ def importances(trials: pd.DataFrame, search: Search, *, seed: int = 0) -> pd.Da
 def _study(taken: list[dict[str, Any]], search: Search) -> optuna.Study:
     """A study in memory that holds the choices alone, in their order."""
     kinds = {name: CategoricalDistribution([_plain(o) for o in options]) for name, options in search.space.axes.items()}
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # or it tells of a study that nobody asked for
     study = optuna.create_study()
     for params in taken:
         plain = {n: _plain(v) for n, v in params.items()}

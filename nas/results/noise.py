@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from nas.errors import NasError
-from nas.search.folder import RunFolder, read_run
+from nas.results.reading import Reading
+from nas.search.additions import REPLICATE
 from nas.search.trainings import calibrated_as
 from nas.training.data import read_manifest
 
 Z = 1.96  # a normal distribution has 95 % within
+FEWEST = 2  # degrees of freedom from which replicates say how far seeds spread
 
 
 class Noise(NamedTuple):
@@ -21,29 +23,68 @@ class Noise(NamedTuple):
     images: int | None = None
     """Search-validation images; None where no manifest says."""
     seeds: float | None = None
-    """Standard deviation between seeds; None where no calibration measured it."""
+    """Standard deviation between seeds; None where neither replicates nor a calibration measured it."""
+    freedom: int | None = None
+    """Degrees of freedom of `seeds`; None where a calibration measured it."""
+
+    @property
+    def quantile(self) -> float:
+        """How many standard deviations between seeds hold 95 %: Student's t where few replicates measured them."""
+        if self.freedom is None:
+            return Z
+        from scipy.special import stdtrit  # takes a while to import
+
+        return float(stdtrit(self.freedom, 0.975))
 
     def __str__(self) -> str:
         if self.images is None:
             return "no interval: the run holds no manifest"
+        judged = f"95 % interval from the {self.images:,} images judged by"
         if self.seeds is None:
-            return (
-                f"95 % interval from the {self.images:,} images judged by alone; seeds add to it, and nobody measured how much"
-            )
-        return f"95 % interval from the {self.images:,} images judged by and the {100 * self.seeds:.1f} points between seeds"
+            return f"{judged} alone; seeds add to it, and nobody measured how much (nas replicate does)"
+        by = "a calibration" if self.freedom is None else "replicates"
+        return f"{judged} and the {100 * self.seeds:.1f} points between seeds, measured by {by}"
 
 
-def noise_of(folder: RunFolder) -> Noise:
-    """What the run's manifest and its calibration say; a file that cannot be read says nothing."""
-    images = len(_read(folder.manifest).get("validation", ())) or None
-    return Noise(images, None if images is None else _between_seeds(folder))
+def replicates(reading: Reading) -> pd.DataFrame:
+    """One row a trial that was trained again, by its number.
+
+    Columns: `replicates` (other seeds that came to an accuracy), `failed`, their `mean` and the standard deviation `sd`.
+    """
+    told = [{"trial": a.trial, "accuracy": a.value["accuracy"]} for a in reading.additions if a.kind == REPLICATE]
+    by_trial = pd.DataFrame(told, columns=["trial", "accuracy"]).astype({"accuracy": float}).groupby("trial")["accuracy"]
+    return pd.DataFrame(
+        {
+            "replicates": by_trial.count(),
+            "failed": by_trial.size() - by_trial.count(),
+            "mean": by_trial.mean(),
+            "sd": by_trial.std(),
+        }
+    )
 
 
-def _between_seeds(folder: RunFolder) -> float | None:
+def noise_of(reading: Reading) -> Noise:
+    """What the run's manifest, its replicates and its calibration say; a file that cannot be read says nothing."""
+    images = len(_read(reading.folder.manifest).get("validation", ())) or None
+    if images is None:
+        return Noise()
+    seeds, freedom = _pooled(replicates(reading))
+    return Noise(images, seeds, freedom) if freedom >= FEWEST else Noise(images, _calibrated(reading))
+
+
+def _pooled(found: pd.DataFrame) -> tuple[float, int]:
+    """The standard deviation between seeds, one for all networks, and its degrees of freedom."""
+    several = found[found["replicates"] > 1]
+    freedom = several["replicates"] - 1
+    total = int(freedom.sum())
+    return (float(np.sqrt((freedom * several["sd"] ** 2).sum() / total)) if total else np.nan), total
+
+
+def _calibrated(reading: Reading) -> float | None:
     """The noise of the calibrated fidelity that trains as the run does, on its images."""
-    found = _read(folder.calibration / "calibration.json")
+    found = _read(reading.folder.calibration / "calibration.json")
     try:
-        name = calibrated_as(found, read_run(folder.root)[1].proxy, manifest=read_manifest(folder.manifest).hash)
+        name = calibrated_as(found, reading.search.proxy, manifest=read_manifest(reading.folder.manifest).hash)
         noise = found["fidelities"][name]["noise"] if name else None
     except (KeyError, TypeError, NasError):  # no calibration, or none that can be read
         return None
@@ -58,15 +99,16 @@ def _read(path: Path) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def interval(accuracy: pd.Series, noise: Noise) -> tuple[pd.Series, pd.Series]:
+def interval(accuracy: pd.Series, noise: Noise, *, trainings: pd.Series | int = 1) -> tuple[pd.Series, pd.Series]:
     """Lower and upper end of each accuracy's 95 % interval, NaN where nothing is known of the noise.
 
-    Wilson's interval for the images (JASA 22, 1927), widened by the spread between seeds as independent errors add.
+    Wilson's interval for the images (JASA 22, 1927), widened by the spread between seeds as independent errors add; an accuracy
+    that is the mean of several `trainings` has that much less of it.
     """
     if noise.images is None:
         nothing = pd.Series(np.nan, index=accuracy.index)
         return nothing, nothing
-    n, seeds = noise.images, Z * (noise.seeds or 0.0)
+    n, seeds = noise.images, noise.quantile * (noise.seeds or 0.0) / np.sqrt(trainings)
     centre = (accuracy + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * np.sqrt(accuracy * (1 - accuracy) / n + Z**2 / (4 * n**2))
     low = accuracy - np.hypot((accuracy - centre + half).clip(lower=0), seeds)
@@ -74,18 +116,46 @@ def interval(accuracy: pd.Series, noise: Noise) -> tuple[pd.Series, pd.Series]:
     return low.clip(0, 1), high.clip(0, 1)
 
 
-def tied(trials: pd.DataFrame, best: pd.DataFrame, x: str = "macs") -> pd.DataFrame:
-    """The complete affordable trials off the front that could be on it: no cheaper one is better by more than the noise.
+def surely_better(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
+    """`(one, other)`: whether each row of `one` is more accurate than each of `other` by more than the noise.
 
-    The noise of a difference is that of both accuracies together. Empty where no interval is known.
+    The noise of a difference is that of both accuracies together; where no interval is known, any difference counts.
     """
+    gap = one["accuracy"].to_numpy()[:, None] - other["accuracy"].to_numpy()
+    below = (one["accuracy"] - one["accuracy_low"]).fillna(0).to_numpy()[:, None]
+    above = (other["accuracy_high"] - other["accuracy"]).fillna(0).to_numpy()
+    return gap > np.hypot(below, above)
+
+
+def tied(trials: pd.DataFrame, best: pd.DataFrame, *costs: str) -> pd.DataFrame:
+    """The complete affordable trials off the front that could be on it: nothing that costs no more is surely better.
+
+    With the front `best` they are the front that the noise leaves open; `costs` are the objectives beside accuracy, MACs where
+    none is named. Cheapest first; empty where no interval is known.
+    """
+    costs = costs or ("macs",)
     able = trials[(trials["state"] == "complete") & trials["affordable"].astype(bool) & ~trials.index.isin(best.index)]
-    able = able.dropna(subset=[x, "accuracy", "accuracy_low"])
-    if not len(able) or not len(best):
-        return able.iloc[:0]
-    gap = best["accuracy"].to_numpy()[:, None] - able["accuracy"].to_numpy()  # (front, N)
-    below = (best["accuracy"] - best["accuracy_low"]).to_numpy()[:, None]
-    above = (able["accuracy_high"] - able["accuracy"]).to_numpy()
-    cheaper = best[x].to_numpy()[:, None] <= able[x].to_numpy()
-    beaten = (cheaper & (gap > np.hypot(below, above))).any(axis=0)
-    return able[~beaten].sort_values([x, "accuracy"], ascending=[True, False])
+    able = able.dropna(subset=[*costs, "accuracy", "accuracy_low"])
+    beaten = (_no_dearer(best, able, costs) & surely_better(best, able)).any(axis=0)
+    return able[~beaten].sort_values([costs[0], "accuracy"], ascending=[True, False])
+
+
+def _no_dearer(one: pd.DataFrame, other: pd.DataFrame, costs: tuple[str, ...]) -> np.ndarray:
+    """`(one, other)`: whether a row of `one` costs no more than a row of `other` in anything."""
+    return (one[list(costs)].to_numpy(float)[:, None] <= other[list(costs)].to_numpy(float)).all(axis=2)
+
+
+def rivals(best: pd.DataFrame, *costs: str) -> pd.Series:
+    """For each row of the front the label of the cheapest one that costs no more and is not surely worse; None where it stands
+    clear of all that are cheaper."""
+    open_ = _no_dearer(best, best, costs or ("macs",)) & ~surely_better(best, best).T
+    np.fill_diagonal(open_, False)
+    first = [next((best.index[i] for i in np.flatnonzero(column)), None) for column in open_.T]
+    return pd.Series(first, index=best.index, dtype=object)
+
+
+def highest(trials: pd.DataFrame, best: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
+    """The front's most accurate row, and every other complete affordable trial that it is not surely better than."""
+    top = best.loc[[best["accuracy"].idxmax()]]
+    able = trials[(trials["state"] == "complete") & trials["affordable"].astype(bool)].drop(index=top.index)
+    return top.iloc[0], able[~surely_better(top, able)[0]]

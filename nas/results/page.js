@@ -75,11 +75,20 @@ async function copyText(text) {
   }
 }
 
-drawAll().then(() => {
-  document.getElementById("front").on("plotly_click", (event) => {
-    const found = event.points.find((p) => p.customdata !== undefined);
-    if (found) mark(found.customdata);
+// Plotly's own click event is lost when the button goes down within 50 ms of the last movement: it takes the hover away and
+// does not look again so soon. What was hovered a moment ago is what the reader means.
+function marksOnClick(figure) {
+  let under = null, leaving;
+  figure.on("plotly_hover", (event) => {
+    clearTimeout(leaving);
+    under = event.points.find((p) => p.customdata !== undefined)?.customdata ?? null;
   });
+  figure.on("plotly_unhover", () => { leaving = setTimeout(() => { under = null; }, 300); });
+  figure.addEventListener("click", (event) => { if (under !== null && event.target.closest(".draglayer")) mark(under); });
+}
+
+drawAll().then(() => {
+  marksOnClick(document.getElementById("front"));
   document.body.dataset.ready = "yes";
 });
 document.querySelectorAll("button[data-mark]").forEach((b) => b.addEventListener("click", () => mark(Number(b.dataset.mark))));

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from nas.files import replacing
+from nas.results.front import COST_LABELS
+from nas.results.listing import Standing
 
 BLUE, ORANGE, DARK_ORANGE, GREY, PINK, GREEN = "#0072b2", "#d55e00", "#a34700", "#9aa5b1", "#cc79a7", "#009e73"  # Okabe and Ito
-COST_LABELS = {"macs": "MACs", "params": "parameters", "activation_bytes": "activation memory (bytes)"}
 
 
 def _plot(width: float = 8, height: float = 5) -> tuple[Any, Any]:
@@ -31,10 +32,11 @@ def _save(figure: Any, path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def draw_front(trials: pd.DataFrame, best: pd.DataFrame, *, cost: str, path: Path) -> None:
+def draw_front(found: Standing, path: Path) -> None:
     """Accuracy against the first cost: every whole training, the front as a line, the baselines by name."""
     from matplotlib.ticker import EngFormatter
 
+    trials, best, cost = found.trials, found.best, found.costs[0]
     figure, axes = _plot()
     done = trials[trials["state"] == "complete"]
     baselines = done[done["baseline"].notna()]

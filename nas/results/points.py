@@ -8,7 +8,7 @@ from nas.search import pareto
 
 LARGER_IS_BETTER = ("accuracy",)  # everything else is a cost
 WAY_OUT = {
-    "latency_ms": "Measure some of them with `nas latency RUN:TRIAL ...`, and join the result as a column of that name.",
+    "latency_ms": "Measure it: `nas latency RUN` times a run's networks and puts the result into its record.",
 }
 
 

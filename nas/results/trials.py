@@ -7,35 +7,47 @@ import numpy as np
 import pandas as pd
 
 from nas.errors import NasError
-from nas.results.noise import interval, noise_of
-from nas.results.reading import Reading
+from nas.results.latencies import latencies
+from nas.results.noise import interval, noise_of, replicates
+from nas.results.reading import Reading, parsed
+from nas.search.folder import RunFolder
 from nas.search.settings import Search
-from nas.space.architecture import INITIALS
+from nas.space.architecture import in_short
 from nas.space.cost import Cost
 
 STAGED = ("mixer", "depth", "width", "norm", "activation", "mlp_ratio", "pool_size", "kernel_size", "expansion", "head_dim")
 
 
-def table(reading: Reading, columns: list[str]) -> pd.DataFrame:
+def table(reading: Reading, columns: list[str], *, latency: str | None = None) -> pd.DataFrame:
     """One row a trial: `columns`, then run, line, affordable, accuracy_low and _high, began, ended, and stageN_mixer, ...
 
     Rejected proposals are left out. A trial that is being written has the state running until its last fact is there.
+    `latency` names the recorded conditions that latency_ms is of.
     """
     rows = [_told(r) for r in reading.rows if r.get("state") != "rejected" and "architecture" in r]
-    try:
-        made = [_made_of(json.loads(r["architecture"])) for r in rows]
-    except (ValueError, KeyError, TypeError) as error:
-        raise NasError(
-            f"{reading.folder.root}: holds architectures that this version cannot read ({error!r}). "
-            "Look at it with the version that search.yaml names under `run: versions: nas`."
-        ) from None
-    found = _typed(pd.DataFrame({name: [r.get(name) for r in rows] for name in (*columns, "began", "ended")}), rows)
+    found = _typed(pd.DataFrame({name: [r.get(name) for r in rows] for name in (*columns, "began", "ended")}))
     found["run"] = reading.folder.root.name
     found["affordable"] = _affordable(found, reading.search)
-    noise = noise_of(reading.folder)
-    found["accuracy_low"], found["accuracy_high"] = interval(found["accuracy"].astype(float), noise)
-    found = pd.concat([found, pd.DataFrame(made, index=found.index)], axis=1)
+    found = _with_replicates(found, reading)
+    found["latency_ms"] = found["trial"].map(latencies(reading, latency)).astype(float)
+    found = pd.concat([found, pd.DataFrame(_made_of(rows, reading.folder), index=found.index)], axis=1)
     found.attrs = {"runs": 1}
+    return found
+
+
+def _with_replicates(found: pd.DataFrame, reading: Reading) -> pd.DataFrame:
+    """The table with the means of trials that were trained again in the place of the one accuracy each was chosen for.
+
+    That one is left out of the mean: who is picked because a number is high is rarely as good as the number.
+    """
+    again = replicates(reading).reindex(found["trial"])
+    number = again["replicates"].fillna(0).astype(int).to_numpy()
+    found["accuracy_first"] = found["accuracy"]
+    found["accuracy"] = np.where(number > 0, again["mean"], found["accuracy"])
+    found["accuracy_sd"], found["replicates"] = again["sd"].to_numpy(), number
+    found["replicates_failed"] = again["failed"].fillna(0).astype(int).to_numpy()
+    noise, trainings = noise_of(reading), np.maximum(number, 1)
+    found["accuracy_low"], found["accuracy_high"] = interval(found["accuracy"], noise, trainings=trainings)
     return found
 
 
@@ -46,40 +58,38 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
     return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in spread.items()}
 
 
-def _typed(found: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataFrame:
+def _typed(found: pd.DataFrame) -> pd.DataFrame:
     found["state"] = found["state"].fillna("running")
     for name in ("began", "ended"):
-        found[name] = pd.to_datetime(found[name])
-    found["accuracy"] = pd.to_numeric(found["accuracy"])
+        found[name] = pd.to_datetime(found[name], format="ISO8601")
+    found["accuracy"] = pd.to_numeric(found["accuracy"]).astype(float)
     found["seconds"] = pd.to_numeric(found["seconds"]).fillna(0.0)
     found["curve"] = found["curve"].fillna("[]")
-    found["epochs"] = [_last_epoch(r.get("curve")) for r in rows]
+    found["epochs"] = [max((e["epoch"] for e in curve), default=0) for curve in parsed(found["curve"].tolist())]
     for name in Cost._fields:
         found[name] = pd.to_numeric(found[name]).fillna(0).astype("int64")
     return found
 
 
-def _last_epoch(curve: str | None) -> int:
-    return max((e["epoch"] for e in json.loads(curve)), default=0) if curve else 0
+def _made_of(rows: list[dict[str, Any]], folder: RunFolder) -> list[dict[str, Any]]:
+    """For each trial the readable line and every stage's choices as columns."""
+    try:
+        return [_described(a["stages"]) for a in parsed([r["architecture"] for r in rows])]
+    except (ValueError, KeyError, TypeError) as error:
+        raise NasError(
+            f"{folder.root}: holds architectures that this version cannot read ({error!r}). "
+            "Look at it with the version that search.yaml names under `run: versions: nas`."
+        ) from None
 
 
-def _made_of(architecture: dict[str, Any]) -> dict[str, Any]:
-    """The readable line and every stage's choices as columns."""
-    stages = architecture["stages"]
-    line = " ".join(f"{INITIALS.get(s['mixer'], '?')}{s['depth']}·{s['width']}" for s in stages)
+def _described(stages: list[dict[str, Any]]) -> dict[str, Any]:
+    line = " ".join(in_short(s["mixer"], s["depth"], s["width"]) for s in stages)
     staged = {f"stage{i}_{f}": s[f] for i, s in enumerate(stages, start=1) for f in STAGED if s.get(f) is not None}
     return {"line": line, **staged}
 
 
-def _affordable(found: pd.DataFrame, search: Search) -> np.ndarray:
-    able = np.ones(len(found), dtype=bool)
-    for name in type(search.constraints).model_fields:
-        limits = getattr(search.constraints, name)
-        if limits.min is not None:
-            able &= (found[name] >= limits.min).to_numpy()
-        if limits.max is not None:
-            able &= (found[name] <= limits.max).to_numpy()
-    return able
+def _affordable(found: pd.DataFrame, search: Search) -> list[bool]:
+    return [search.constraints.allow(Cost(*costs)) for costs in found[list(Cost._fields)].itertuples(index=False)]
 
 
 def curves(trials: pd.DataFrame) -> dict[Any, list[dict[str, Any]]]:

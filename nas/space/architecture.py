@@ -159,7 +159,12 @@ class Architecture(Value):
 
     def describe(self) -> str:
         """One readable line, a letter for the mixer, depth and width of each stage, such as `P2·64 P2·128 C6·320 A2·512`."""
-        return " ".join(f"{INITIALS[s.mixer]}{s.depth}·{s.width}" for s in self.stages)
+        return " ".join(in_short(s.mixer, s.depth, s.width) for s in self.stages)
+
+
+def in_short(mixer: str, depth: int, width: int) -> str:
+    """A stage in `Architecture.describe`; a mixer that this version does not know gets a question mark."""
+    return f"{INITIALS.get(mixer, '?')}{depth}·{width}"
 
 
 def read_architecture(path: Path) -> Architecture:

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from nas.results.noise import Noise, interval, noise_of, tied
+from nas.results.reading import Reading
 from nas.search.folder import open_folder
 from nas.search.trainings import plain_recipe
 from nas.training.data import make_manifest
@@ -38,7 +39,9 @@ def test_what_is_beaten_by_less_than_the_noise_is_tied_and_what_is_dearer_and_cl
 
 def test_the_spread_between_seeds_is_that_of_the_runs_own_recipe_on_its_own_images(tiny, tmp_path):
     proxy = Proxy(epochs=3)
-    folder = open_folder(tmp_path / "run", tiny().model_copy(update={"proxy": proxy}))
+    search = tiny().model_copy(update={"proxy": proxy})
+    folder = open_folder(tmp_path / "run", search)
+    run = Reading(folder, search, rows=[], additions=[])
     manifest = make_manifest(proxy, seed=0)
     manifest.write(folder.manifest)
 
@@ -50,11 +53,11 @@ def test_the_spread_between_seeds_is_that_of_the_runs_own_recipe_on_its_own_imag
             "fidelities": {"some": {"noise": 0.02}},
         }
         (folder.calibration / "calibration.json").write_text(json.dumps(found))
-        return noise_of(folder).seeds
+        return noise_of(run).seeds
 
-    assert noise_of(folder) == Noise(images=len(manifest.validation), seeds=None)
+    assert noise_of(run) == Noise(images=len(manifest.validation), seeds=None)
     assert calibrated(proxy, manifest.hash) == 0.02
     assert calibrated(proxy.model_copy(update={"lr": 0.5}), manifest.hash) is None
     assert calibrated(proxy, "another") is None
     (folder.calibration / "calibration.json").write_text("{")
-    assert noise_of(folder).seeds is None
+    assert noise_of(run).seeds is None

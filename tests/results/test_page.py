@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from playwright.sync_api import sync_playwright
 from rich.console import Console
 
 from nas.errors import NasError
+from nas.files import write_whole
 from nas.results.advice import advise
 from nas.results.compare import compare, show_comparison
 from nas.results.course import flat_for, ledger, volumes
@@ -18,6 +20,7 @@ from nas.results.front import front, load
 from nas.results.importance import at_equal_macs, effects, importances
 from nas.results.page import write_report
 from nas.results.reading import read
+from nas.search.folder import RunFolder
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "report"))
 from synthetic import synthesise
@@ -27,9 +30,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A made-up run of 300 trials in which attention and conv are good and identity is bad."""
+    """A made-up run of 300 trials in which attention and conv are good and identity is bad; it kept the front's weights."""
     root = tmp_path_factory.mktemp("made") / "made"
     synthesise(root, trials=300, seed=0)
+    for number in front(load(root))["trial"]:
+        write_whole(RunFolder(root).weights(number), "")
     return root
 
 
@@ -112,10 +117,9 @@ def test_runs_at_another_resolution_are_refused_with_the_difference(made, tmp_pa
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium of this machine."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
     if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with playwright.sync_playwright() as started:
+        pytest.skip("the page was not opened: no Chromium on this machine, apt-get install chromium")
+    with sync_playwright() as started:
         found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
         yield found
         found.close()
@@ -123,7 +127,8 @@ def browser():
 
 def opened(browser, path: Path, *, scheme: str = "light"):
     """The page once its figures are drawn, and what the console complained of."""
-    tab = browser.new_context(color_scheme=scheme, viewport={"width": 1180, "height": 900}).new_page()
+    look = {"color_scheme": scheme, "reduced_motion": "reduce", "viewport": {"width": 1180, "height": 900}}
+    tab = browser.new_context(**look).new_page()  # nothing scrolls by itself while the mouse is under way
     complaints = []
     tab.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     tab.on("pageerror", lambda e: complaints.append(str(e)))

@@ -1,0 +1,86 @@
+"""What the command line says at the end of a search, and which command comes next."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from nas.results.course import scaled
+from nas.results.front import joined, write_tables
+from nas.results.front_table import require_finished, show_standing
+from nas.results.listing import Standing, standing
+from nas.results.noise import highest
+from nas.results.pictures import draw_front
+from nas.results.reading import Reading, read
+from nas.search.folder import without_password
+from nas.search.pareto import hypervolume
+from nas.search.progress import reference_costs
+from nas.units import duration
+
+WORDS = {
+    "complete": "trained in full",
+    "stopped": "stopped early",
+    "failed": "failed",
+    "answered": "answered from the record",
+}
+
+
+def show_result(root: Path, console: Console) -> None:
+    """Write a search's tables and picture, and print what was found, where it lies and which command comes next."""
+    reading = read(root)
+    trials, costs = joined([reading]), reading.search.objectives[1:]
+    if not trials["accuracy"].notna().any():
+        write_tables(root, trials, trials.iloc[:0])
+    require_finished(trials, (root,))
+    found = standing(trials, costs)
+    write_tables(root, trials, found.best)
+    draw_front(found, root / "front.png")
+    show_standing(found, [reading], console)
+    for line in [*_account(found, reading), *remarks(trials), *_next(found, reading)]:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _account(found: Standing, reading: Reading) -> list[str]:
+    """What became of the trials, what that took, and what failed."""
+    trials, states = found.trials, found.trials["state"].value_counts()
+    points, _ = scaled(found.best, found.costs, reference_costs(reading.search))
+    volume = hypervolume(points, [1.0] * points.shape[1])
+    counts = ", ".join(f"{states.get(state, 0)} {word}" for state, word in WORDS.items())
+    lines = [f"{counts}; {duration(trials['seconds'].sum())} of training in all; hypervolume {volume:.4f}"]
+    causes = trials.loc[trials["state"] == "failed", "cause"].value_counts()
+    return lines + [f"  failed {number} times: {cause}" for cause, number in causes.head(5).items()]
+
+
+def remarks(trials: pd.DataFrame) -> list[str]:
+    """What was not trained quite as the recipe says, counted."""
+    last = [(n, curve[-1]) for n, curve in zip(trials["trial"], map(json.loads, trials["curve"]), strict=True) if curve]
+    retried = [str(number) for number, epoch in last if epoch.get("retried")]
+    cut = [f"{number} ({epoch['pieces']})" for number, epoch in last if epoch.get("pieces", 1) > 1]
+    lines = []
+    if retried:
+        lines.append(f"  diverged and begun again once at a lower learning rate: {len(retried)} (trials {', '.join(retried)})")
+    if cut:
+        lines.append(f"  batches cut into pieces for want of memory: {len(cut)} (trials and pieces {', '.join(cut)})")
+    return lines
+
+
+def _next(found: Standing, reading: Reading) -> list[str]:
+    """Where everything lies, and the command that takes a network: the cheapest of those that may be the most accurate."""
+    root, storage = reading.folder.root, reading.search.search.storage
+    record = "study.db" if storage is None else without_password(storage)
+    lines = [f"The record lies in {root}: {record}, trials.csv, front.csv, front.png, search.yaml"]
+    top, equals = highest(found.trials, found.best)
+    able = pd.concat([top.to_frame().T, equals])
+    able = able[able.index.isin(found.best.index) & able["baseline"].isna()]
+    if not len(able):
+        return lines
+    cheapest = able.loc[able[found.costs[0]].astype(float).idxmin()]
+    number = cheapest["trial"]
+    if len(able) > 1:
+        names = ", ".join(map(str, sorted(able["trial"])))
+        lines.append(f"The noise leaves the most accurate of the front tied: trials {names}; {number} is the cheapest of them.")
+    weights = reading.folder.weights(number).is_file()
+    take = f"nas export {root} --trial {number} --out exported/{number}"
+    again = f"nas retrain {root} --trial {number} --recipe RECIPE.yaml --out retrained/{number}"
+    return [*lines, f"Next: {take if weights else again}"]

@@ -1,0 +1,70 @@
+"""Recorded latencies: under which conditions they were measured, and which of them a table shows."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from nas.errors import NasError
+from nas.results.reading import Reading
+from nas.search.additions import LATENCY, Addition
+
+
+class Setup(NamedTuple):
+    """One machine and one way of measuring on it."""
+
+    which: str
+    """Equal for equal conditions on equal machines."""
+    conditions: dict[str, Any]
+    machine: dict[str, Any]
+    measured: str
+    """When the last of them was, in ISO 8601."""
+    trials: int
+
+    def __str__(self) -> str:
+        told = self.conditions
+        mode = "compiled" if told["compile"] else "eager"
+        layout = "channels_last" if told["channels_last"] else "contiguous"
+        size = f"batch {told['batch']}, {told['image_size']} px, {told['dtype']}, {layout}, {mode}"
+        return f"{self.machine['device']} {self.machine['model']}, {self.machine['threads']} threads, {size}"
+
+
+def setups(reading: Reading) -> list[Setup]:
+    """Every machine and way of measuring in the record, the one that was used last at the end."""
+    found: dict[str, list[Addition]] = {}
+    for each in reading.additions:
+        if each.kind == LATENCY:
+            found.setdefault(each.which, []).append(each)
+    told = [_setup(which, several) for which, several in found.items()]
+    return sorted(told, key=lambda setup: (setup.measured, setup.which))
+
+
+def _setup(which: str, several: list[Addition]) -> Setup:
+    last = max(several, key=lambda each: each.value["measured"]).value
+    return Setup(which, last["conditions"], last["machine"], last["measured"], len(several))
+
+
+def chosen(reading: Reading, words: str | None) -> Setup | None:
+    """The setup that was measured last, among those in which all `words` stand; None where nothing was measured.
+
+    NasError where something was, but not so.
+    """
+    known = setups(reading)
+    able = [s for s in known if all(word in str(s).lower() for word in (words or "").lower().split())]
+    if known and not able:
+        listed = "".join(f"\n  {setup}" for setup in known)
+        raise NasError(
+            f"{reading.folder.root}: no latency was recorded for {words!r}, but for:{listed}\n"
+            f"Name one of these, or measure it: nas latency {reading.folder.root} --help"
+        )
+    return able[-1] if able else None
+
+
+def latencies(reading: Reading, words: str | None) -> dict[int, float]:
+    """Median milliseconds a batch by trial, under the conditions that `chosen` picks."""
+    setup = chosen(reading, words)
+    return {} if setup is None else dict(_of(reading, setup))
+
+
+def _of(reading: Reading, setup: Setup) -> Iterator[tuple[int, float]]:
+    for each in reading.additions:
+        if each.kind == LATENCY and each.which == setup.which:
+            yield each.trial, float(each.value["latency_ms"])

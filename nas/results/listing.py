@@ -1,0 +1,76 @@
+"""The front and the trained baselines in one order, with what there is to say of each."""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from nas.results.noise import rivals, tied
+from nas.results.points import dominated_by, front, knee, labels
+
+FEW = 3  # names of what dominates a baseline
+
+
+class Entry(NamedTuple):
+    """One network of a list for a reader."""
+
+    label: str
+    row: pd.Series
+    on_front: bool
+    remark: str
+
+
+class Standing(NamedTuple):
+    """A table of trials and which of them matter, against the costs that were asked for."""
+
+    trials: pd.DataFrame
+    costs: tuple[str, ...]
+    best: pd.DataFrame
+    """The front."""
+    open: pd.DataFrame
+    """What else could be on it within the noise."""
+    knee: int | None
+
+
+def standing(trials: pd.DataFrame, costs: tuple[str, ...]) -> Standing:
+    """The front of accuracy against `costs`, what is tied with it, and its knee against the first of them."""
+    best = front(trials, costs[0], "accuracy", *costs[1:])
+    found = Standing(trials, costs, best, tied(trials, best, *costs), knee(trials, costs[0]))
+    for rows in (found.best, found.open):
+        rows.attrs = trials.attrs
+    return found
+
+
+def entries(found: Standing) -> list[Entry]:
+    """The front and every trained baseline, cheapest first."""
+    trials, best = found.trials, found.best
+    baselines = trials[trials["baseline"].notna() & (trials["state"] == "complete") & ~trials.index.isin(best.index)]
+    return _listed(pd.concat([best, baselines.dropna(subset=list(found.costs))]), found)
+
+
+def ties(found: Standing) -> list[Entry]:
+    """What the noise leaves a place on the front, cheapest first; baselines are in `entries`."""
+    return _listed(found.open[found.open["baseline"].isna()], found)
+
+
+def _listed(rows: pd.DataFrame, found: Standing) -> list[Entry]:
+    beaten = dominated_by(found.trials, found.costs[0], "accuracy", *found.costs[1:])
+    names, equals = labels(found.trials), rivals(found.best, *found.costs)
+    return [
+        Entry(names[i], row, i in found.best.index, ", ".join(_remarks(i, row, found, beaten[i], names.get(equals.get(i)))))
+        for i, row in rows.sort_values([found.costs[0], "accuracy"], kind="stable").iterrows()
+    ]
+
+
+def _remarks(i: int, row: pd.Series, found: Standing, beaten: tuple[str, ...], equal: str | None) -> list[str]:
+    parts = ["knee"] if i == found.knee else []
+    if isinstance(row["baseline"], str):
+        few = ", ".join(beaten[:FEW]) + (f" and {len(beaten) - FEW} more" if len(beaten) > FEW else "")
+        parts += [row["baseline"], *([] if row["affordable"] else ["outside the constraints"])]
+        parts.append(f"dominated by {few}" if beaten else "not dominated")
+    if isinstance(equal, str):
+        parts.append(f"tied with {equal}, which is cheaper")
+    elif i in found.open.index:
+        parts.append("tied with the front")
+    if row["replicates_failed"]:
+        parts.append(f"failed under {row['replicates_failed']} other seeds")
+    return parts
