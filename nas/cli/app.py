@@ -31,10 +31,12 @@ StorageOption = Annotated[
 
 
 def again() -> str:
-    """The command that was given."""
+    """The command that was given, without the password of a storage."""
+    from nas.search.folder import without_password
+
     script = Path(sys.argv[0])
     started = ["python", "-m", "nas"] if script.name == "__main__.py" else ["python", script.name] if script.suffix else ["nas"]
-    return " ".join([*started, *sys.argv[1:]])
+    return " ".join([*started, *map(without_password, sys.argv[1:])])
 
 
 def as_settings(flags: dict[str, object]) -> list[str]:

@@ -25,6 +25,7 @@ import ray  # noqa: E402
 
 import nas  # noqa: E402 (the code that a cluster's nodes are sent)
 from nas.errors import NasError  # noqa: E402
+from nas.search.stopping import own_signals  # noqa: E402
 from nas.training.decoding import num_cores  # noqa: E402
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
@@ -110,12 +111,13 @@ def started_ray(resources: "Resources") -> Iterator[None]:
     # log_to_driver=False leaves the raylet's messages, and there is no setting for those
     ray._private.worker.print_to_stdstream = _unprinted
     try:
-        ray.init(
-            address=resources.address or "local",
-            log_to_driver=False,
-            logging_level="CRITICAL",  # a lost worker is told in the record and the display, not as a traceback
-            **where,
-        )
+        with own_signals():
+            ray.init(
+                address=resources.address or "local",
+                log_to_driver=False,
+                logging_level="CRITICAL",  # a lost worker is told in the record and the display, not as a traceback
+                **where,
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise NasError(
             f"resources.address {resources.address}: Ray cannot be reached: {error}. Is the cluster running?"

@@ -12,6 +12,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 130  # exit code of a program that Ctrl-C ended
 
 
+@contextlib.contextmanager
+def own_signals() -> Iterator[None]:
+    """Takes back what a library that is started in the block does to this process's signals."""
+    ours = {name: signal.getsignal(name) for name in SIGNALS}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for name, handler in ours.items():
+            signal.signal(name, handler)
+
+
 class Stopping:
     """Within its `with` block the first signal raises KeyboardInterrupt, though never inside `held`; a second one ends the
     process where it stands, which loses nothing either, but leaves what it started to find out."""

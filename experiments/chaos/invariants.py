@@ -1,0 +1,89 @@
+"""What must hold of a search after everything that was done to it, judged from its record alone."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+from nas.search.attempts import repeated
+from nas.search.folder import read_run
+from nas.search.progress import front_hypervolume, reference_costs
+from nas.search.record import Record
+from nas.search.storage import close_storage, open_storage, read_records
+
+MARK = "CHAOS_RUN"  # a variable that everything a search starts inherits
+FINISHED = ("complete", "stopped", "failed", "answered")
+
+
+def broken(run: Path, *, unkilled: Path | None = None, exactly: bool = False) -> list[str]:
+    """The invariants that do not hold, in words; with `exactly` the run must be trial for trial what the unkilled one is."""
+    records, wrong = records_of(run), []
+    wrong += [f"trial {r.number} is {r.state}" for r in records if r.state not in FINISHED]
+    wrong += [f"Optuna holds trial {number} as {state.name}" for number, state in _open_trials(run)]
+    trained = Counter(r.key for r in records if r.state in ("complete", "stopped"))
+    wrong += [f"{key} was trained {times} times" for key, times in trained.items() if times > 1]
+    wrong += [f"{path.name} is left" for path in (run / "checkpoints").glob("*")]
+    wrong += _repeated_too_much(records)
+    if unkilled is not None:
+        wrong += _different(records, records_of(unkilled), exactly=exactly)
+    return wrong
+
+
+def records_of(run: Path) -> list[Record]:
+    """The record of a run."""
+    folder, search = read_run(run)
+    return read_records(search, folder)
+
+
+def hypervolume(run: Path) -> float:
+    """Of a run's front, as the search shows it."""
+    _, search = read_run(run)
+    return front_hypervolume(records_of(run), search, reference_costs(search))
+
+
+def survivors(mark: str) -> Iterator[int]:
+    """Processes that were started under this mark and still live."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
+                yield int(folder.name)
+
+
+def _open_trials(run: Path) -> list[tuple[int, TrialState]]:
+    folder, search = read_run(run)
+    storage = open_storage(search, folder, create=False)
+    trials = optuna.load_study(study_name=search.name, storage=storage).get_trials(deepcopy=False)
+    close_storage(storage)
+    return [(t.number, t.state) for t in trials if t.state == TrialState.RUNNING]
+
+
+def _repeated_too_much(records: list[Record]) -> list[str]:
+    """At most one epoch for each attempt that was broken off; in these searches a rung is at most two epochs long."""
+    wrong = []
+    for record in records:
+        rung = 2 * max((e["seconds"] for e in record.curve), default=0.0)
+        allowed = rung * sum("cause" in a for a in record.facts.get("attempts", ()))
+        if repeated(record) > allowed:
+            wrong.append(f"trial {record.number} repeated {repeated(record):.1f} s, {allowed:.1f} s are allowed")
+    return wrong
+
+
+def _different(records: list[Record], before: list[Record], *, exactly: bool) -> list[str]:
+    if exactly:
+        pairs = zip(map(_shown, records), map(_shown, before), strict=False)
+        wrong = [f"trial {a[0]} is {a}, unkilled {b}" for a, b in pairs if a != b]
+        return wrong if len(records) == len(before) else [*wrong, f"{len(records)} trials, unkilled {len(before)}"]
+    known = {r.key: r.accuracy for r in before if r.state == "complete"}
+    return [
+        f"{r.key} reached {r.accuracy}, unkilled {known[r.key]}"
+        for r in records
+        if r.state == "complete" and r.key in known and r.accuracy != known[r.key]
+    ]
+
+
+def _shown(record: Record) -> tuple:
+    return record.number, record.key, record.state, record.accuracy

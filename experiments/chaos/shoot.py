@@ -1,0 +1,358 @@
+"""Searches that are shot at: kills of every kind, and after each the record's invariants.
+
+python experiments/chaos/shoot.py --out runs/chaos
+"""
+
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+from invariants import MARK, broken, hypervolume, records_of, survivors  # noqa: E402
+
+from nas.search.attempts import ledger  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+SEARCH = Path(__file__).with_name("chaos.yaml")
+LIFE_SECONDS = 900
+TRIALS: tuple[str, ...] = ()  # as chaos.yaml says
+ORPHAN_SECONDS = 45  # Ray's own agents take a while to notice that they are alone
+
+
+class Result(NamedTuple):
+    """What one kind of shot came to."""
+
+    kind: str
+    shots: int
+    restarts: tuple[float, ...]
+    """Seconds from each start of the command to the first trial that runs again."""
+    repeated_seconds: float
+    wasted_share: float
+    hypervolume: float
+    broken: tuple[str, ...]
+
+
+class Run:
+    """One search in its folder, started as often as need be."""
+
+    first: "Run | None" = None
+    """The unkilled one."""
+
+    def __init__(self, root: Path, name: str, *settings: str):
+        self.folder, self.mark = root / name, f"{name}-{os.getpid()}"
+        self.log = root / f"{name}.log"
+        self.command = [sys.executable, "run_search.py", str(SEARCH), "--out", str(self.folder), *settings]
+        self.starts: list[float] = []
+        self.start_seconds = next(iter(Run.first.restarts()), 10.0) if Run.first else 10.0
+
+    def start(self) -> subprocess.Popen:
+        """The command in a session of its own."""
+        self.starts.append(time.time())
+        with self.log.open("a") as log:
+            environment = {**os.environ, MARK: self.mark}
+            return subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=log, env=environment, start_new_session=True)
+
+    def live(self, least: float, most: float, rng: random.Random) -> subprocess.Popen:
+        """Start it and wait a random time, in multiples of what the unkilled search took to its first trial."""
+        driver = self.start()
+        with suppress(subprocess.TimeoutExpired):
+            driver.wait(timeout=rng.uniform(least, most) * self.start_seconds)
+        return driver
+
+    def end(self) -> None:
+        """Run it to its end."""
+        driver = self.start()
+        if code := driver.wait(timeout=LIFE_SECONDS):
+            raise RuntimeError(f"{self.folder}: ended with {code}: {self.log.read_text()[-2000:]}")
+
+    def workers(self) -> list[int]:
+        """Processes that train."""
+        return [pid for pid in survivors(self.mark) if "ray::" in _command_line(pid) and "Implicit" in _command_line(pid)]
+
+    def restarts(self) -> tuple[float, ...]:
+        """Seconds from each start to the first trial that ran after it, where one did before the next shot."""
+        begins = sorted(
+            datetime.fromisoformat(a["began"]).timestamp()
+            for r in records_of(self.folder)
+            for a in r.facts.get("attempts", ())
+            if "began" in a
+        )
+        later = [*self.starts[1:], float("inf")]
+        firsts = [
+            next((b for b in begins if start - 1 <= b < end), None) for start, end in zip(self.starts, later, strict=True)
+        ]
+        return tuple(first - start for start, first in zip(self.starts, firsts, strict=True) if first is not None)
+
+    def result(self, kind: str, *, shots: int, unkilled: Path | None, exactly: bool = False) -> Result:
+        """The invariants after the last shot."""
+        until = time.monotonic() + ORPHAN_SECONDS
+        while (left := list(survivors(self.mark))) and time.monotonic() < until:
+            time.sleep(1)
+        wrong = [*broken(self.folder, unkilled=unkilled, exactly=exactly), *(f"process {p} is left" for p in left)]
+        spent = ledger(records_of(self.folder))
+        volume = hypervolume(self.folder)
+        return Result(kind, shots, self.restarts(), spent.repeated_seconds, spent.wasted_share, volume, tuple(wrong))
+
+
+def _command_line(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""
+
+
+def kill_drivers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
+    """SIGKILL to the driver of one search at random moments."""
+    run = Run(root, "driver", *TRIALS)
+    for _ in range(shots):
+        driver = run.live(0.05, 2.5, rng)
+        driver.kill()
+        driver.wait()
+    run.end()
+    return run.result("driver, SIGKILL", shots=shots, unkilled=unkilled, exactly=True)
+
+
+def interrupt_drivers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
+    """SIGTERM once, and in every other shot a second one, which ends it at once."""
+    run = Run(root, "interrupt", *TRIALS)
+    for shot in range(shots):
+        driver = run.live(0.7, 2.5, rng)
+        for _ in range(1 + shot % 2):
+            driver.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        driver.wait(timeout=60)
+    run.end()
+    return run.result("driver, SIGTERM once or twice", shots=shots, unkilled=unkilled, exactly=True)
+
+
+def kill_workers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
+    """SIGKILL to a random worker of two while the search goes on."""
+    run = Run(root, "worker", "--workers", "2", "--trials", str(6 * shots))
+    driver, done = run.start(), 0
+    while done < shots and driver.poll() is None:
+        time.sleep(rng.uniform(2, 6))
+        if pids := run.workers():
+            os.kill(rng.choice(pids), signal.SIGKILL)
+            done += 1
+    driver.wait(timeout=LIFE_SECONDS)
+    run.end()
+    return run.result("worker, SIGKILL", shots=done, unkilled=unkilled)
+
+
+def freeze_drivers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
+    """SIGSTOP; a second driver takes over; the first wakes up and must stop without a word to the record."""
+    run = Run(root, "frozen", *TRIALS)
+    for _ in range(shots):
+        first = run.live(1.1, 2.5, rng)
+        os.kill(first.pid, signal.SIGSTOP)
+        second = run.start()
+        time.sleep(rng.uniform(35, 40) + 3 * run.start_seconds)
+        os.kill(first.pid, signal.SIGCONT)
+        if first.wait(timeout=60) == 0:
+            raise RuntimeError("two drivers ran at once")
+        second.kill()
+        second.wait()
+    run.end()
+    return run.result("driver, SIGSTOP longer than its heartbeat", shots=shots, unkilled=unkilled)
+
+
+def _shoot_disk(root: Path, shots: int, rng: random.Random, unkilled: Path, *, kind: str, name: str, shot: Callable) -> Result:
+    mount = root / f"{name}.disk"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(mount)], check=True)
+    try:
+        run = Run(mount, name)
+        driver = run.start()
+        for _ in range(shots):
+            time.sleep(rng.uniform(1, 2) * run.start_seconds)
+            with shot(mount):
+                time.sleep(rng.uniform(5, 12))
+        driver.wait(timeout=LIFE_SECONDS)
+        run.end()
+        result = run.result(kind, shots=shots, unkilled=unkilled, exactly=True)
+        shutil.copytree(mount, root / name)
+        return result
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+@contextmanager
+def _full(mount: Path) -> Iterator[None]:
+    filler = mount / "filler"
+    with suppress(OSError), filler.open("wb") as file:
+        while True:
+            file.write(b"\0" * 65536)
+            file.flush()
+    yield
+    filler.unlink()
+
+
+@contextmanager
+def _read_only(mount: Path) -> Iterator[None]:
+    """As a failing disk is mounted; files that are open for writing forbid it, so it is tried until none is."""
+    while subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=False, capture_output=True).returncode:
+        time.sleep(0.05)
+    yield
+    subprocess.run(["mount", "-o", "remount,rw", str(mount)], check=True)
+
+
+def fill_disk(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
+    """The disk of the run is full for some seconds; needs the right to mount."""
+    return _shoot_disk(root, shots, rng, unkilled, kind="disk full", name="full", shot=_full)
+
+
+def lock_storage(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
+    """The record can't be written for some seconds: another program holds the database."""
+    run = Run(root, "locked")
+    driver = run.start()
+    for _ in range(shots):
+        time.sleep(rng.uniform(1.2, 2) * run.start_seconds)
+        code = (
+            f"import sqlite3, time; c = sqlite3.connect({str(run.folder / 'study.db')!r}, timeout=60, isolation_level=None); "
+            f"c.execute('BEGIN IMMEDIATE'); time.sleep({rng.uniform(8, 20)})"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+    driver.wait(timeout=LIFE_SECONDS)
+    run.end()
+    return run.result("record not writable", shots=shots, unkilled=unkilled, exactly=True)
+
+
+def restart_postgresql(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
+    """The database server of the record is stopped and started again, at once or after some seconds."""
+    with postgresql(root / "postgresql") as server:
+        run = Run(root, "postgresql-run", "--storage", server.url)
+        driver = run.start()
+        for _ in range(shots):
+            time.sleep(rng.uniform(1, 2) * run.start_seconds)
+            server.control("stop", "-m", rng.choice(["fast", "immediate"]))
+            time.sleep(rng.uniform(0, 10))
+            server.control("start")
+        driver.wait(timeout=LIFE_SECONDS)
+        run.end()
+        os.environ["NAS_STORAGE"] = server.url
+        return run.result("PostgreSQL restarted", shots=shots, unkilled=unkilled, exactly=True)
+
+
+class Server(NamedTuple):
+    """A PostgreSQL server of this benchmark's own."""
+
+    control: Callable[..., None]
+    url: str
+
+
+@contextmanager
+def postgresql(folder: Path, *, port: int = 54329) -> Iterator[Server]:
+    """Debian's PostgreSQL in `folder`, run as the user postgres where this process is root, which it refuses to be."""
+    (programs,) = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
+    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    folder.mkdir()
+    if as_user:
+        shutil.chown(folder, "postgres")
+
+    def call(program: str, *arguments: str) -> None:
+        command = [*as_user, str(programs / program), "-D", str(folder), *arguments]
+        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL)
+
+    def control(*arguments: str) -> None:
+        call("pg_ctl", "-w", "-l", str(folder / "log"), "-o", f"-p {port} -k {folder}", *arguments)
+
+    call("initdb", "--auth=trust", "--username=nas")
+    control("start")
+    try:
+        yield Server(control, f"postgresql+psycopg2://nas:secret@127.0.0.1:{port}/postgres")
+    finally:
+        control("stop", "-m", "immediate")
+
+
+def kill_nodes(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
+    """A node of a simulated cluster of three, one of which is the head, is killed, and another one joins."""
+    command = [sys.executable, str(Path(__file__).with_name("cluster.py")), "2", "1"]
+    cluster = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        address = cluster.stdout.readline().strip()
+        run = Run(root, "node", "--workers", "2", "--address", address, "--trials", str(6 * shots))
+        driver = run.start()
+        for _ in range(shots):
+            time.sleep(rng.uniform(1, 2) * run.start_seconds)
+            print("shoot", file=cluster.stdin, flush=True)
+            cluster.stdout.readline()
+        driver.wait(timeout=LIFE_SECONDS)
+        run.end()
+        return run.result("node of three, SIGKILL", shots=shots, unkilled=unkilled)
+    finally:
+        cluster.communicate("end\n", timeout=60)
+
+
+SCENES = {
+    "driver": (kill_drivers, 25),
+    "interrupt": (interrupt_drivers, 6),
+    "worker": (kill_workers, 12),
+    "node": (kill_nodes, 5),
+    "frozen": (freeze_drivers, 2),
+    "locked": (lock_storage, 3),
+    "full": (fill_disk, 4),
+    "postgresql": (restart_postgresql, 4),
+}
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="A new folder for the searches.")],
+    scenes: Annotated[str, typer.Option(help="Which kinds of shots, with commas.")] = ",".join(SCENES),
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
+) -> None:
+    """Shoot at searches, print what came of it, and write results.csv; exit code 1 if an invariant is broken."""
+    out = out.absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    unkilled = Run(out, "unkilled")
+    unkilled.end()
+    Run.first = unkilled
+    results = []
+    for name in scenes.split(","):
+        shoot, shots = SCENES[name]
+        results.append(shoot(out, shots, random.Random(f"{seed} {name}"), unkilled.folder))
+        show(results[-1:])
+    write(results, out / "results.csv")
+    show(results, volume=hypervolume(unkilled.folder))
+    raise typer.Exit(any(r.broken for r in results))
+
+
+def show(results: list[Result], *, volume: float | None = None) -> None:
+    """The table of shots and outcomes."""
+    table = Table("shot", "times", "restart s (median, most)", "repeated s", "wasted", "hypervolume", "broken invariants")
+    for r in results:
+        waits = sorted(r.restarts)
+        wait = f"{waits[len(waits) // 2]:.0f}, {waits[-1]:.0f}" if waits else "none"
+        wrong = "\n".join(r.broken) or "none"
+        table.add_row(
+            r.kind, str(r.shots), wait, f"{r.repeated_seconds:.1f}", f"{r.wasted_share:.1%}", f"{r.hypervolume:.4f}", wrong
+        )
+    Console(width=160).print(table)
+    if volume is not None:
+        print(f"hypervolume of the unkilled search: {volume:.4f}")
+
+
+def write(results: list[Result], path: Path) -> None:
+    """One row a kind of shot, added to what is there."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(Result._fields)
+        writer.writerows([*r[:2], " ".join(f"{s:.1f}" for s in r.restarts), *r[3:6], "; ".join(r.broken)] for r in results)
+
+
+if __name__ == "__main__":
+    typer.run(main)

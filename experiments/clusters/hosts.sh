@@ -1,0 +1,29 @@
+#!/bin/bash
+# A search on hosts that are simply there, reached by ssh: starts Ray on all of them, runs the search on the first, stops Ray.
+#
+#   HOSTS="gpu1 gpu2 gpu3" SHARED=/shared/nas bash experiments/clusters/hosts.sh
+#
+# Needs: the same virtual environment in $SHARED/venv with this package in it, the same paths on all hosts, ssh without a
+# password, ports 6379 and 10000 to 19999 open between the hosts and closed to everyone else (Ray asks nobody for a password).
+# Run on: nothing but a syntax check; the Ray commands in it are those of README.md, which were run on simulated nodes.
+set -euo pipefail
+: "${HOSTS:?names of the hosts, the first one drives}" "${SHARED:?a folder that all hosts see}"
+SPACE=${SPACE:-search_spaces/imagenet.yaml} DATA=${DATA:-/data/imagenet} PORT=6379
+export RAY_USAGE_STATS_ENABLED=0
+
+read -ra hosts <<<"$HOSTS"
+head=${hosts[0]}
+ray="$SHARED/venv/bin/ray"
+
+stop() { for host in "${hosts[@]}"; do ssh "$host" "$ray stop" >/dev/null 2>&1 || true; done; }
+trap stop EXIT
+
+address=$(ssh "$head" "hostname -i" | awk '{print $1}'):$PORT
+ssh "$head" "$ray start --head --port=$PORT --min-worker-port=10000 --max-worker-port=19999 --include-dashboard=false --disable-usage-stats"
+for host in "${hosts[@]:1}"; do
+    ssh "$host" "$ray start --address=$address --min-worker-port=10000 --max-worker-port=19999 --disable-usage-stats"
+done
+
+# the record is SQLite on the first host's own disk unless STORAGE says otherwise; NAS_CACHE is local to each host
+ssh "$head" "cd $SHARED/metaformer-nas && NAS_CACHE=${NAS_CACHE:-/tmp/nas-cache} $SHARED/venv/bin/python run_search.py $SPACE \
+    --data $DATA --out $SHARED/runs/$(basename "$SPACE" .yaml) --address $address ${STORAGE:+--storage $STORAGE} $*"
