@@ -3,7 +3,11 @@
 import ast
 import importlib.util
 import json
+import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import timm
@@ -13,21 +17,16 @@ from safetensors.torch import load_file
 from nas.errors import NasError
 from nas.models.metaformer import build
 from nas.results import export as module
-from nas.results.export import export
+from nas.results.export import Description, export
+from nas.results.export_proof import Proof
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import cost
-from nas.units import count
 
 torch.set_num_threads(1)
 SIZE, CLASSES = 32, 5
-COMMON = {
-    "image_size": SIZE,
-    "num_classes": CLASSES,
-    "class_names": None,
-    "mean": (0.5, 0.4, 0.3),
-    "std": (0.2, 0.2, 0.2),
-    "provenance": {"accuracy": 0.8125, "split": "the test split", "seed": 3},
-}
+COMMON = {"image_size": SIZE, "num_classes": CLASSES}
+PROVENANCE = {"accuracy": 0.8125, "split": "the test split", "seed": 3, "recipe": {"data": "/home/me/cats", "epochs": 9}}
+ABOUT = Description(class_names=None, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), provenance=PROVENANCE)
 
 
 def small(**changes):
@@ -56,14 +55,16 @@ def exported(tmp_path_factory):
     """One export, proven in its fresh process, and the network that it came from."""
     net = trained(small())
     out = tmp_path_factory.mktemp("export") / "found"
-    export(small(), net.state_dict(), out, **{**COMMON, "class_names": list("abcde")})
+    level = export(small(), net.state_dict(), out, ABOUT._replace(class_names=tuple("abcde")), **COMMON)
+    assert level.letter == "C"
     imported(out)
     return out, net
 
 
 @pytest.fixture
 def unproven(monkeypatch):
-    monkeypatch.setattr(module, "_prove", lambda directory, model: None)
+    """Exports without their fresh process, which takes seconds."""
+    monkeypatch.setattr(module, "prove", lambda expected: [Proof(directory, 0.0) for directory in expected])
 
 
 def images():
@@ -115,7 +116,8 @@ def test_the_config_says_what_the_model_is_and_where_it_comes_from(exported):
     assert [s.mixer for s in merged.stages] == ["identity", "conv", "spatial_fc", "attention"]
     assert config["architecture"] == f"nas_{merged.key}"
     assert config["metaformer"]["cost"] == cost(merged, image_size=SIZE, num_classes=CLASSES)._asdict()
-    assert config["metaformer"]["provenance"] == COMMON["provenance"]
+    assert config["metaformer"]["level"] == "C"
+    assert config["metaformer"]["provenance"] == {**PROVENANCE, "recipe": {"data": "cats", "epochs": 9}}
     assert config["label_names"] == list("abcde")
     assert (config["num_classes"], config["num_features"], config["global_pool"]) == (CLASSES, 32, "avg")
     assert config["pretrained_cfg"]["classifier"] == "head.fc.fc2" and config["pretrained_cfg"]["fixed_input_size"]
@@ -126,13 +128,6 @@ def test_model_py_imports_torch_timm_and_the_standard_library_only(exported):
     nodes = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
     roots = {(n.module if isinstance(n, ast.ImportFrom) else n.names[0].name).split(".")[0] for n in nodes}
     assert roots - set(sys.stdlib_module_names) == {"torch", "timm"}
-
-
-def test_the_card_names_cost_accuracy_and_split(exported):
-    text = (exported[0] / "README.md").read_text()
-    merged = json.loads((exported[0] / "config.json").read_text())["metaformer"]
-    assert f"{count(merged['cost']['macs'])} multiply-accumulates" in text
-    assert "81.2 % on the test split" in text and "I1·32 C1·32 F1·32 A1·32" in text
 
 
 def test_the_three_lines_of_the_card_load_the_model(exported, monkeypatch):
@@ -147,33 +142,35 @@ def test_the_three_lines_of_the_card_load_the_model(exported, monkeypatch):
     sys.modules.pop("model")
 
 
+def test_pretrained_weights_of_positions_refuse_another_image_size_from_timm(exported):
+    out, _ = exported
+    with pytest.raises(ValueError, match=r"belong to the positions of 32 px images, but got img_size=64"):
+        timm.create_model(f"local-dir:{out}", pretrained=True, img_size=64)
+    assert timm.create_model(f"local-dir:{out}", img_size=64)(torch.zeros(1, 3, 64, 64)).shape == (1, CLASSES)
+
+
 def test_a_linear_head_is_named_as_the_classifier(tmp_path, unproven):
-    out = export(small(head="linear"), trained(small(head="linear")).state_dict(), tmp_path / "found", **COMMON)
+    out = tmp_path / "found"
+    export(small(head="linear"), trained(small(head="linear")).state_dict(), out, ABOUT, **COMMON)
     config = json.loads((out / "config.json").read_text())
     assert config["pretrained_cfg"]["classifier"] == "head.fc" and "label_names" not in config
 
 
-def test_the_card_names_affine_stages_that_could_not_be_merged(tmp_path, unproven):
-    architecture = Architecture(stages=[Stage(mixer="affine", depth=1, width=32)])
-    out = export(architecture, trained(architecture).state_dict(), tmp_path / "found", **COMMON)
-    assert "stage 1 are not merged: its layer norm has no bias" in (out / "README.md").read_text()
-
-
 def test_an_existing_directory_is_left_alone_unless_forced(tmp_path, unproven):
-    state = trained(small()).state_dict()
-    out = export(small(), state, tmp_path / "found", **COMMON)
+    state, out = trained(small()).state_dict(), tmp_path / "found"
+    export(small(), state, out, ABOUT, **COMMON)
     (out / "note").write_text("mine")
-    with pytest.raises(NasError, match=r"must be new, but .*found exists"):
-        export(small(), state, out, **COMMON)
+    with pytest.raises(NasError, match=r"must be new, but .*found exists; choose another, or replace it with --force"):
+        export(small(), state, out, ABOUT, **COMMON)
     assert (out / "note").exists()
-    export(small(), state, out, **COMMON, force=True)
+    export(small(), state, out, ABOUT, **COMMON, force=True)
     assert not (out / "note").exists() and [file.name for file in tmp_path.iterdir()] == ["found"]
 
 
 def test_a_directory_that_is_no_export_is_never_replaced(tmp_path, unproven):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(NasError, match=r"holds no config\.json"):
-        export(small(), trained(small()).state_dict(), tmp_path, **COMMON, force=True)
+        export(small(), trained(small()).state_dict(), tmp_path, ABOUT, **COMMON, force=True)
     assert (tmp_path / "thesis.tex").exists()
 
 
@@ -181,11 +178,28 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path):
     state = trained(small(head="linear")).state_dict()
     state["stem.conv.bias"] = torch.zeros(7)
     with pytest.raises(NasError, match=r"head\.fc\.bias is not in this architecture; .*fc1\.bias is missing") as refusal:
-        export(small(), state, tmp_path / "found", **COMMON)
+        export(small(), state, tmp_path / "found", ABOUT, **COMMON)
     assert "and 4 more" in str(refusal.value) and not list(tmp_path.iterdir())
     other = {**trained(small()).state_dict(), "stem.conv.bias": torch.zeros(7)}
     with pytest.raises(NasError, match=r"stem\.conv\.bias is \(7,\) instead of \(32,\)"):
-        export(small(), other, tmp_path / "found", **COMMON)
+        export(small(), other, tmp_path / "found", ABOUT, **COMMON)
+
+
+def test_weights_of_another_number_of_classes_are_refused_as_such(tmp_path):
+    with pytest.raises(NasError, match="a classifier of 7 classes, as many as the data, but theirs has 5"):
+        export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, image_size=SIZE, num_classes=7)
+
+
+def test_weights_of_positions_are_refused_at_another_resolution(tmp_path):
+    with pytest.raises(NasError, match=r"\(here in stage 3, 4\) takes the resolution .* but got 64 px"):
+        export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, image_size=64, num_classes=CLASSES)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    state = trained(small()).state_dict()
+    state["stem.conv.weight"][0, 0, 0, 0] = float("nan")
+    with pytest.raises(NasError, match="differ by up to nan"):
+        export(small(), state, tmp_path / "found", ABOUT, **COMMON)
 
 
 @pytest.mark.parametrize(
@@ -194,46 +208,69 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path):
         ({"class_names": ["cat"]}, "one name a class, 5 in all, but got 1"),
         ({"provenance": {"path": object()}}, "provenance must be JSON data"),
         ({"provenance": {"accuracy": float("nan")}}, "provenance must be JSON data"),
+        ({"license": "my own: free"}, "--license must be an identifier such as apache-2.0"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_anything_is(changes, message, tmp_path):
     with pytest.raises(NasError, match=message):
-        export(small(), trained(small()).state_dict(), tmp_path / "found", **{**COMMON, **changes})
+        export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT._replace(**changes), **COMMON)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    "broken, message",
-    [
-        pytest.param(lambda text: text + "\nimport nas\n", "must not need the package nas", marks=pytest.mark.slow),
-        (
-            lambda text: text.replace("return average(x, self.size) - x", "return average(x, self.size)"),
-            "timm computes other logits",
-        ),
-    ],
-)
-def test_an_export_that_does_not_come_back_equal_leaves_no_directory(broken, message, tmp_path, monkeypatch):
-    stub, architecture = module.stub, Architecture(stages=[Stage(mixer="pool", depth=1, width=16)])
-    monkeypatch.setattr(module, "stub", lambda merged: broken(stub(merged)))
+    "difference, error, message",
+    [(None, "ImportError: no", "does not load in a fresh process; nothing was written:\nImportError: no"),
+     (3e-7, None, "timm computes other logits than the network found, by up to 3.0e-07"),
+     (float("nan"), None, "timm computes other logits than the network found, by up to nan")],
+)  # fmt: skip
+def test_an_export_that_does_not_come_back_equal_leaves_no_directory(difference, error, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "prove", lambda expected: [Proof(directory, difference, error) for directory in expected])
     with pytest.raises(NasError, match=message):
-        export(architecture, trained(architecture).state_dict(), tmp_path / "found", **COMMON)
+        export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, **COMMON)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_forced_export_keeps_the_earlier_one(tmp_path, monkeypatch):
-    def fail(directory, model):
+    def fail(expected):
         raise NasError("other logits")
 
-    monkeypatch.setattr(module, "_prove", fail)
+    monkeypatch.setattr(module, "prove", fail)
     (tmp_path / "found").mkdir()
     (tmp_path / "found" / "config.json").write_text("earlier")
     with pytest.raises(NasError, match="other logits"):
-        export(small(), trained(small()).state_dict(), tmp_path / "found", **COMMON, force=True)
+        export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, **COMMON, force=True)
     assert (tmp_path / "found" / "config.json").read_text() == "earlier" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_map_of_four_positions_multiplies_to_the_same_bits_in_the_fresh_process(tmp_path):
-    """Torch multiplies a (B, C, 4) map another way when the weights were made in inference mode."""
-    stages = [Stage(mixer="spatial_fc" if i == 2 else "pool", depth=1, width=w) for i, w in enumerate((48, 64, 320))]
-    found = Architecture(stages=stages)
-    assert export(found, trained(found).state_dict(), tmp_path / "found", **COMMON).is_dir()
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from nas.results.export import _replace
+def fill(draft):
+    (draft / "config.json").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+_replace(Path(sys.argv[1]), fill)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_export_leaves_no_directory_and_the_next_one_clears_up(tmp_path):
+    root = Path(__file__).parents[2]
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "found")], cwd=root, check=False)
+    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "found").exists()
+    assert len(list(tmp_path.iterdir())) == 1
+    export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, **COMMON)
+    assert [file.name for file in tmp_path.iterdir()] == ["found"]
+
+
+def test_what_a_dead_export_replaced_comes_back_and_a_live_ones_draft_is_left(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    node = module.platform.node()
+    for name in (f".found.{node}.{dead.pid}.old", f".found.{node}.{os.getpid()}.draft", f".found.{node}.{dead.pid}.draft"):
+        (tmp_path / name).mkdir()
+    (tmp_path / f".found.{node}.{dead.pid}.old" / "config.json").write_text("earlier")
+    with pytest.raises(NasError, match="found exists"):
+        export(small(), {}, tmp_path / "found", ABOUT, **COMMON)
+    assert {file.name for file in tmp_path.iterdir()} == {"found", f".found.{node}.{os.getpid()}.draft"}
+    assert (tmp_path / "found" / "config.json").read_text() == "earlier"
