@@ -13,6 +13,7 @@ from nas.cli.main import app, run_reporting
 
 ROOT = Path(__file__).parents[1]
 TINY = str(ROOT / "search_spaces" / "tiny.yaml")
+RETRAIN = ["retrain", "poolformer_s12", "--recipe", "digits_quick", "--out", "x"]
 VERBS = [command.callback.__name__.rstrip("_").replace("_", "-") for command in app.registered_commands]
 
 
@@ -67,6 +68,13 @@ def test_space_prints_size_share_and_estimate(nas):
         (["export", "no/run", "--out", "x"], "is neither a run"),
         (["export", "no/run", "--trial", "3", "--out", "x"], "is no run"),
         (["retrain", "poolformer_s12", "--recipe", "no.yaml", "--out", "x"], "no.yaml: cannot be read"),
+        (["retrain", "no/run", "--knee", "--recipe", "digits_quick", "--out", "x"], "no/run: is no run"),
+        ([*RETRAIN, "--front", "--trial", "3"], "--trial and --front: one choice at a time"),
+        (["retrain", "poolformer_s12", "--recipe", "digit_quick", "--out", "x"], "did you mean digits_quick"),
+        ([*RETRAIN, "--device", "gpu"], "must be auto, cpu, cuda"),
+        ([*RETRAIN, "--parallel", "2"], "must stand with --front"),
+        ([*RETRAIN, "--set", "optimizer=adamm"], "unknown optimizer"),
+        ([*RETRAIN, "--set", "classes=11"], "must have at least 11"),
         (["search", TINY, "--trials", "0"], "search.trials: must be greater than or equal to 1, but got 0"),
         (["search", TINY, "--data", "/no/such/folder"], "/no/such/folder is none of these"),
         (["search", TINY, "--data", "tourch/cifar10"], "is none of these"),

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
 IMAGE_SIZE, CLASSES, HEAD_DIM = 64, 25, 16  # attention heads of 16 channels, as in the searched space
 WIDTHS = (64, 128, 320, 512)  # of S12 and S18; their depths are divided by three
-LAYER_SCALE = 0.1  # PoolFormer's own 1e-5 is made for 300 epochs: in twelve its blocks would hardly begin to count
+LAYER_SCALE = 0.1  # PoolFormer's own 1e-5 is made for 300 epochs: in ten its blocks would hardly begin to count
 
 
 def poolformer_of(widths: tuple[int, ...]) -> Architecture:

@@ -15,7 +15,7 @@ ELSEWHERE = {"data": True, "device_batch": True, "compile": True, "loader": {"wo
 """Where and with which memory a training runs: what may change before it goes on."""
 
 DropPath = Annotated[
-    Annotated[Share, Tag("(one)")] | Annotated[dict[Count, Share], Field(min_length=1), Tag("(several)")],
+    Annotated[Share, Tag("(one)")] | Annotated[dict[Annotated[int, Field(ge=1)], Share], Field(min_length=1), Tag("(several)")],
     Discriminator(lambda value: "(several)" if isinstance(value, dict) else "(one)"),
 ]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from nas.config import Value, broken, read_text, read_yaml, validated, with_settings
+from nas.config import Value, broken, read_text
 from nas.space.architecture import Mixer
 
 SIZE_STEP = 8  # pixels between the resolutions of a training that grows them
@@ -203,9 +203,3 @@ class Proxy(Recipe):
             rule = f"must rise strictly and stay below epochs={self.epochs}, but got {list(self.rungs)}"
             raise broken("rungs", f"{rule}; a rung is an epoch after which a trial may be stopped")
         return self
-
-
-def read_recipe(path: Path, *, settings: list[str] = ()) -> Recipe:
-    """The recipe in a YAML file with each "a.b=value" of `settings` laid over it."""
-    where = f"{path} (with --set)" if settings else str(path)
-    return validated(Recipe, with_settings(read_yaml(path), list(settings)), where=where)

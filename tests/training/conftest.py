@@ -1,5 +1,9 @@
 """Small networks, small image folders, and a decoded cache of each test's own."""
 
+import multiprocessing
+import time
+import uuid
+
 import numpy as np
 import pytest
 import torch
@@ -65,3 +69,28 @@ def split_folder(tmp_path):
     class_folders(root / "train", images=10)
     class_folders(root / "val", images=4)
     return root
+
+
+def in_processes(number, work, folder):
+    """What `work()` gives in each of so many processes that are joined as torchrun's would be; None for one that is killed."""
+    context = multiprocessing.get_context("fork")  # a fresh interpreter would take seconds to import torch
+    meeting, results = folder / f"meeting-{uuid.uuid4()}", context.SimpleQueue()
+    started = [context.Process(target=_joined, args=(rank, number, meeting, work, results)) for rank in range(number)]
+    for process in started:
+        process.start()
+    found = {}
+    while any(process.is_alive() for process in started) or not results.empty():
+        if results.empty():
+            time.sleep(0.01)
+        else:
+            rank, found[rank] = results.get()
+    return [found.get(rank) for rank in range(number)]
+
+
+def _joined(rank, number, meeting, work, results):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=number)
+    try:
+        results.put((rank, work()))
+    finally:
+        torch.distributed.destroy_process_group()

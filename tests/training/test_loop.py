@@ -53,7 +53,7 @@ def test_training_learns():
 EVERYTHING = {"ema": 0.9, "mixup": 0.3, "random_erasing": 0.5, "flip": True}
 
 
-@pytest.mark.parametrize("changes", [{}, EVERYTHING, {"precision": "bf16"}])
+@pytest.mark.parametrize("changes", [{}, EVERYTHING, {"precision": "bf16"}, {"precision": "fp16"}])
 def test_the_same_seed_gives_the_same_curve(changes):
     recipe = QUICK.model_copy(update=changes)
     assert curve_of(recipe) == curve_of(recipe)
