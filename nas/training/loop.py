@@ -178,6 +178,8 @@ class _Training:
         started, steps = time.perf_counter(), train.steps
         torch.manual_seed(own_seed(mixed_seed(seed, number)))  # drop path and dropout draw from torch's own generator
         train_loss = self._train(number, train, seed=seed)
+        for model in [self.model] if self.ema is None else [self.model, self.ema.module]:
+            processes.align(model)
         score, raw = self._validated(validation)
         if score is not None and not math.isfinite(score.loss):
             raise Diverged(score.loss, number, steps)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.errors import NasError
 
@@ -78,6 +78,12 @@ def summed(values: Tensor) -> Tensor:
 def averaged(values: Tensor) -> Tensor:
     """The mean of each process's `values`, in every process."""
     return summed(values) / world() if world() > 1 else values
+
+
+def align(model: nn.Module) -> None:
+    """Gives every process the first one's buffers: on a CPU each has its own statistics for batch norms."""
+    for buffer in model.buffers() if world() > 1 else ():
+        dist.broadcast(buffer, 0)
 
 
 def told(value: Any) -> Any:

@@ -60,6 +60,16 @@ def test_each_process_draws_for_itself_and_all_end_with_the_same_weights(tmp_pat
     assert all(np.array_equal(one, two) for one, two in zip(ours, theirs, strict=True))
 
 
+def test_batch_norms_end_with_the_same_statistics_in_all_processes(tmp_path):
+    def judged():
+        model = nn.Sequential(nn.BatchNorm2d(3), network())
+        fit(model, TRAIN, VALIDATION, EXACT.model_copy(update={"ema": 0.9}), seed=0)
+        return model[0].running_mean.numpy()
+
+    first, second = in_processes(2, judged, tmp_path)
+    assert np.array_equal(first, second) and np.abs(first).max() > 0
+
+
 def test_a_loss_that_is_no_number_ends_all_processes_alike(tmp_path):
     def diverging():
         try:
