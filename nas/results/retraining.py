@@ -1,6 +1,7 @@
 """Full trainings from the command line: here, under torchrun or on Ray's workers, with their display and their last words."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -96,12 +97,16 @@ def watched(job: Job, machines: Machines, *, tensorboard: bool, console: Console
 
 
 def _on_ray(job: Job, listener: Listener, machines: Machines) -> Result:
-    from nas.search.cluster import check_address, started_ray  # ray takes a second: a training here goes without
+    from nas.search.cluster import check_address, check_folder_is_shared, started_ray  # takes a second: only where needed
     from nas.training.launch import launch
 
     check_address(machines.address)
     cpu = _cores(machines.workers, machines)
     with started_ray(Resources(address=machines.address, workers=machines.workers, cpu=cpu)):
+        if machines.address:
+            job.out.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=job.out) as marker:
+                check_folder_is_shared(Path(marker.name))
         return launch(job, workers=machines.workers, cpu=cpu, listener=listener)
 
 

@@ -73,6 +73,7 @@ class Unreadable:
     def note(self, name: str, error: Exception) -> None:
         """Adds an image and why it could not be read."""
         why = " ".join(str(error).split()) or type(error).__name__
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{name}\t{why}\n")
 
@@ -128,6 +129,7 @@ class Loaded:
     """Training batches by timm's loader; the images that are left when an epoch is cut into whole batches change each time."""
 
     def __init__(self, images: Listed, recipe: FullRecipe):
+        parts_of(recipe)  # or its error
         self.images, self.recipe = Readable(images.source, images.items, images.broken), recipe
         self.steps = len(images) // recipe.batch_size
         self.num_images = self.steps * recipe.batch_size
@@ -165,18 +167,25 @@ class Streamed:
 
     def __init__(self, recipe: FullRecipe, manifest: Manifest, root: Path | None):
         self.recipe, self.root, self.num_classes = recipe, root, len(manifest.class_names)
-        self.steps = _stream(recipe, root, "train", seed=0).reader.num_samples // recipe.batch_size
+        reader = _stream(recipe, root, "train", seed=0).reader
+        self.steps, shards = reader.num_samples // recipe.batch_size, len(reader.split_info.filenames)
         self.num_images = self.steps * recipe.batch_size
         if not self.steps:
             raise ConfigError(
-                f"batch_size: must be at most the images of {recipe.data}, but got {recipe.batch_size}. Lower it."
+                f"batch_size: must be at most the {reader.num_samples} images of {recipe.data}, but got {recipe.batch_size}. "
+                "Lower it."
+            )
+        if shards < processes.world() * max(1, recipe.loader.workers):
+            raise ConfigError(
+                f"loader.workers: each of them, in each of the {processes.world()} processes, needs a shard of its own, but "
+                f"{recipe.data} has {shards} for {recipe.loader.workers}. Lower it, or cut the data into more shards."
             )
 
     def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[Share]:
         """As many batches as the stream says it has images for."""
         images = _stream(self.recipe, self.root, "train", seed=mixed_seed(seed, number))
         for share in _shares(images, self.recipe, number=number, seed=seed, device=device, steps=self.steps):
-            for batch in share.batches:
+            for batch in share.batches if number == 1 else ():  # each look waits for a GPU, and one epoch has them all
                 _check_labels(batch.labels, self.num_classes, self.recipe)
             yield share
 

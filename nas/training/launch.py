@@ -20,7 +20,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
 from nas.errors import NasError
-from nas.training.retrain import Job, Listener, run
+from nas.training.retrain import SILENT, Job, Listener, run
 from nas.training.retraining_folder import Result
 
 RESTARTS = 2  # of the whole group, after workers were lost
@@ -84,7 +84,7 @@ def _work(config: dict[str, Any], *, threads: int) -> None:
     torch.set_num_threads(threads)
 
     is_first = get_context().get_world_rank() == 0
-    run(Job.model_validate_json(config["job"]), _telling(config["queue"]) if is_first else Listener())
+    run(Job.model_validate_json(config["job"]), _telling(config["queue"]) if is_first else SILENT)
 
 
 def _telling(queue: Queue) -> Listener:

@@ -4,10 +4,10 @@ torchrun and Ray Train both say so in the environment: RANK, WORLD_SIZE, LOCAL_R
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nas.errors import NasError
 
+T = TypeVar("T")
 PATIENCE = timedelta(hours=3)  # one process may decode a whole data set while the others wait
 
 
@@ -86,9 +87,9 @@ def align(model: nn.Module) -> None:
         dist.broadcast(buffer, 0)
 
 
-def told(value: Any) -> Any:
-    """The first process's `value`, in every process."""
-    box = [value]
+def of_first(call: Callable[[], T]) -> T:
+    """What the first process's call gives, in every process; the others need not see its disk."""
+    box = [call() if rank() == 0 else None]
     if world() > 1:
         dist.broadcast_object_list(box)
     return box[0]

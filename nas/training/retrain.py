@@ -1,6 +1,7 @@
 """A chosen architecture trained in full, resumable, in one process or in many, and evaluated once on the test split."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,13 +73,14 @@ class Listener(NamedTuple):
     lost: OnLost = unmourned
 
 
-def run(job: Job, listener: Listener = Listener()) -> Result:  # noqa: B008 (frozen)
+SILENT = Listener()
+
+
+def run(job: Job, listener: Listener = SILENT) -> Result:
     """Does a job in this process, together with those that its launcher started beside it."""
     device = processes.own_device(job.device)
     with processes.joined(device):
-        first = processes.rank() == 0
-        manifest = manifest_of(job.recipe, seed=job.seed, on_decoded=listener.decoded) if first else None
-        manifest = processes.told(manifest)
+        manifest = processes.of_first(partial(manifest_of, job.recipe, seed=job.seed, on_decoded=listener.decoded))
         return retrain(job.architecture, job.recipe, manifest, out=job.out, seed=job.seed, device=device, listener=listener)
 
 
@@ -90,7 +92,7 @@ def retrain(
     out: Path,
     seed: int = 0,
     device: str | torch.device = "cpu",
-    listener: Listener = Listener(),  # noqa: B008 (frozen)
+    listener: Listener = SILENT,
     root: Path | None = None,
 ) -> Result:
     """Trains on the manifest's training images and writes everything to `out`; the first of several processes writes.
@@ -101,9 +103,9 @@ def retrain(
     recipe = checked(recipe).of_depth(sum(stage.depth for stage in architecture.stages))
     architecture = as_trained(architecture, recipe)  # what is written down is what is trained
     folder = RetrainingFolder(out, setup_of(architecture, recipe, manifest, seed))
-    if (result := folder.result()) is not None:
+    if (result := processes.of_first(folder.result)) is not None:
         return result
-    state = folder.state()
+    state = processes.of_first(folder.state)
     model = network(architecture, recipe, num_classes=len(manifest.class_names), seed=seed)
     if recipe.weights is not None and state is None:
         load_initial(model, recipe.weights)
@@ -180,7 +182,7 @@ def _finish(
     """Writes the weights that are kept, and looks at the test images."""
     kept = best_epoch(curve) if recipe.keep == "best" else len(curve)
     if kept < len(curve):
-        model.load_state_dict(read_weights(folder.best))
+        model.load_state_dict(processes.of_first(partial(read_weights, folder.best)))
     if processes.rank() == 0:
         folder.write_weights(folder.weights, model.state_dict())
     score = evaluate(model, data.test, recipe, device=device)

@@ -193,6 +193,12 @@ def test_a_streams_labels_must_be_among_its_classes(stream, tmp_path):
         list(data.train.epoch(1, seed=0, device=CPU))
 
 
+def test_a_worker_without_a_shard_is_refused(stream, tmp_path):
+    crowded = stream.model_copy(update={"loader": stream.loader.model_copy(update={"workers": 5})})
+    with pytest.raises(ConfigError, match=r"loader.workers: each of them.* needs a shard of its own, but wds/mine has 4 for 5"):
+        data_of(manifest_of(crowded, seed=0), crowded, unreadable=tmp_path / "unreadable.tsv")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"classes": None}, "classes: must be their number"), ({"validation_share": 0.1}, "validation_share: must be 0"),

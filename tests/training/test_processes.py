@@ -90,7 +90,7 @@ def test_each_image_is_judged_once_over_all_processes(tmp_path):
 def test_alone_a_process_is_the_first_of_one():
     values = torch.tensor([1.0, 2.0])
     assert (processes.rank(), processes.world()) == (0, 1)
-    assert processes.summed(values) is values and processes.averaged(values) is values and processes.told(3) == 3
+    assert processes.summed(values) is values and processes.averaged(values) is values and processes.of_first(lambda: 3) == 3
 
 
 def test_fewer_gpus_than_processes_is_one_message(monkeypatch):

@@ -21,7 +21,7 @@ from nas.training.data import load, make_manifest
 from nas.training.full_data import manifest_of
 from nas.training.full_recipe import FullRecipe
 from nas.training.loop import evaluate
-from nas.training.retrain import Listener, retrain
+from nas.training.retrain import SILENT, Listener, retrain
 from nas.training.retraining_folder import Result
 from nas.training.trained import load_initial
 from tests.training.conftest import in_processes
@@ -174,7 +174,7 @@ def test_two_processes_that_are_killed_go_on_to_the_weights_of_two_that_were_not
     )  # fmt: skip
     manifest = manifest_of(recipe, seed=0)
 
-    def trained(folder, listener=Listener()):  # noqa: B008
+    def trained(folder, listener=SILENT):
         return lambda: retrain(tiny, recipe, manifest, out=tmp_path / folder, listener=listener).accuracy
 
     whole = in_processes(2, trained("whole"), tmp_path)
