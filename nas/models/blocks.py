@@ -1,7 +1,7 @@
 """What a MetaFormer is made of besides its token mixers: norms, activations, scales, MLPs, stem, downsampling, the block.
 
 Module and parameter names are timm's, so that its weights load without a map. `tokens` tells the two layouts apart:
-`(B, N, C)` in attention stages, `(B, C, H, W)` elsewhere. The exporter copies this file, so it imports only its neighbour.
+`(B, N, C)` in attention stages, `(B, C, H, W)` elsewhere. The exporter copies this file, so it imports only its neighbours.
 """
 
 from typing import TYPE_CHECKING
@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
 
-from nas.models.mixers import MIXERS
+from nas.models.mixers import MIXERS, Pointwise
+from nas.models.operators import alike, gelu
 
 if TYPE_CHECKING:
     from nas.space.architecture import Stage
@@ -29,7 +30,8 @@ class StarReLU(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.scale * F.relu(x).square() + self.bias
+        x = F.relu(x).square()
+        return alike(self.scale, x) * x + alike(self.bias, x)
 
 
 class SquaredReLU(nn.Module):
@@ -39,7 +41,14 @@ class SquaredReLU(nn.Module):
         return F.relu(x).square()
 
 
-ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "star_relu": StarReLU, "squared_relu": SquaredReLU}
+class GELU(nn.GELU):
+    """GELU without an approximation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gelu(x)
+
+
+ACTIVATIONS = {"gelu": GELU, "relu": nn.ReLU, "silu": nn.SiLU, "star_relu": StarReLU, "squared_relu": SquaredReLU}
 
 
 class GroupNorm(nn.GroupNorm):
@@ -88,7 +97,7 @@ class Scale(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), value))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale.view(self.shape)
+        return x * alike(self.scale, x).view(self.shape)
 
 
 class ChannelMLP(nn.Module):
@@ -108,7 +117,7 @@ def pointwise(width_in: int, width: int, *, bias: bool, tokens: bool) -> nn.Modu
     """A linear map of each position's channels in either layout."""
     if tokens:
         return nn.Linear(width_in, width, bias=bias)
-    return nn.Conv2d(width_in, width, kernel_size=1, bias=bias)
+    return Pointwise(width_in, width, bias=bias)
 
 
 class Stem(nn.Module):

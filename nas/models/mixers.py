@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.models.operators import attend, average, filtered
+from nas.models.operators import attend, average, channel_map, filtered
 
 if TYPE_CHECKING:
     from nas.space.architecture import Stage
@@ -68,10 +68,10 @@ class SepConv(nn.Module):
     def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
         super().__init__()
         hidden = int(stage.expansion * stage.width)
-        self.pwconv1 = nn.Conv2d(stage.width, hidden, kernel_size=1, bias=False)
+        self.pwconv1 = Pointwise(stage.width, hidden, bias=False)
         self.act1 = activation()
         self.dwconv = Depthwise(hidden, kernel_size=stage.kernel_size)
-        self.pwconv2 = nn.Conv2d(hidden, stage.width, kernel_size=1, bias=False)
+        self.pwconv2 = Pointwise(hidden, stage.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act1(self.pwconv1(x))  # (B, hidden, H, W)
@@ -113,6 +113,16 @@ class Depthwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return filtered(x, self.weight)
+
+
+class Pointwise(nn.Conv2d):
+    """A linear map of each position's channels."""
+
+    def __init__(self, width_in: int, width: int, *, bias: bool):
+        super().__init__(width_in, width, kernel_size=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return channel_map(x, self.weight, self.bias)
 
 
 MIXERS = {

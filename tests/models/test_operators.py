@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.models.operators import SHORT, attend, average, filtered
+from nas.models.operators import SHORT, alike, attend, average, channel_map, filtered, gelu
 
 torch.set_num_threads(1)
 
@@ -33,7 +33,9 @@ def test_the_average_is_that_of_torchs_pooling(side, size, last):
 
 def test_other_devices_take_torchs_own():
     x = torch.empty(1, 2, 5, 5, device="meta")
-    assert average(x, 3).shape == filtered(x, torch.empty(2, 1, 7, 7, device="meta")).shape == (1, 2, 5, 5)
+    assert average(x, 3).shape == filtered(x, torch.empty(2, 1, 7, 7, device="meta")).shape == gelu(x).shape == (1, 2, 5, 5)
+    assert channel_map(x, torch.empty(7, 2, 1, 1, device="meta"), None).shape == (1, 7, 5, 5)
+    assert alike(torch.ones(2), x.bfloat16()).dtype == torch.float32
 
 
 @pytest.mark.parametrize("tokens", [1, 16, 49, 100])
@@ -71,3 +73,61 @@ def test_a_depthwise_filter_is_torchs_convolution(size, autocast):
 
     tolerance = 0.2 if autocast and size == 3 else 1e-5  # a 3x3 kernel stays in bf16: sums of nine products of normals
     assert_equal(filtered_here, lambda x: F.conv2d(x, weight, padding=size // 2, groups=6), x, atol=tolerance)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_map_of_the_channels_is_a_1x1_convolution(last, autocast):
+    drawn = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(6, 4, 1, 1, generator=drawn, requires_grad=True), torch.randn(6, generator=drawn)
+    x = torch.randn(2, 4, 5, 3, generator=drawn)
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+
+    def mapped(x):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            return channel_map(x, weight, bias)
+
+    assert_equal(mapped, lambda x: F.conv2d(x, weight, bias), x, atol=0.1 if autocast else 1e-5)
+
+
+def test_a_map_of_the_channels_gives_its_weights_the_gradient_of_a_convolution():
+    x = torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=torch.channels_last)
+    gradients = []
+    for function in (channel_map, F.conv2d):
+        weight, bias = torch.ones(6, 4, 1, 1, requires_grad=True), torch.zeros(6, requires_grad=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            function(x, weight, bias).float().square().sum().backward()
+        gradients.append((weight.grad, bias.grad))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.5)  # sums of 30 squares in three decimal digits
+
+
+def test_products_of_matrices_map_channels_only_where_a_training_in_bf16_has_them_last(monkeypatch):
+    multiplied, plain = [], F.linear
+    monkeypatch.setattr(F, "linear", lambda *given: multiplied.append(True) or plain(*given))
+    x, weight = torch.randn(1, 2, 3, 3), torch.randn(2, 2, 1, 1, requires_grad=True)
+    last = x.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        channel_map(x, weight, None)
+        with torch.no_grad():
+            channel_map(last, weight, None)
+    channel_map(last, weight, None)
+    assert not multiplied
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        channel_map(last, weight, None)
+    assert multiplied
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 7, 3), (1, 3, 1, 1)])
+@pytest.mark.parametrize("last", [False, True])
+def test_gelu_is_torchs_own(shape, last):
+    x = 3 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    x = x.contiguous(memory_format=torch.channels_last) if last and x.dim() == 4 else x
+    assert_equal(gelu, F.gelu, x)
+    assert gelu(x).stride() == x.stride()
+
+
+def test_weights_meet_a_bf16_map_of_a_cpu_in_bf16_and_any_other_as_they_are():
+    weights = torch.tensor([1e-5])
+    assert alike(weights, torch.ones(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert alike(weights, torch.ones(1)) is weights
