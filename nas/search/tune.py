@@ -109,8 +109,9 @@ class RungScheduler(FIFOScheduler):
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Remember why, which Ray does not tell the searcher."""
-        lines = [line.strip() for line in (trial.get_error() or "no cause given").splitlines() if line.strip()]
+        """Remember why, which Ray does not tell the searcher, and writes into a file of its own."""
+        file = Path(trial.error_file or "")
+        lines = [line.strip() for line in file.read_text().splitlines() if line.strip()] if file.is_file() else ["no cause given"]
         self.searcher.errors[trial.trial_id] = lines[-1].split(" Some common causes")[0][:CAUSE_LENGTH]
 
     def __getstate__(self) -> dict:
