@@ -23,7 +23,7 @@ ORDER = [
     "nas.search", "nas.search.pareto", "nas.search.rungs", "nas.search.settings", "nas.search.folder", "nas.search.record", "nas.search.attempts", "nas.search.stopping",
     "nas.search.trainings", "nas.search.calibration_plan", "nas.search.calibration_bar",
     "nas.search.journal", "nas.search.patient_storage", "nas.search.storage", "nas.search.additions", "nas.search.driver", "nas.search.axes", "nas.search.domain", "nas.search.history", "nas.search.point_sampler",
-    "nas.search.gain", "nas.search.foresight", "nas.search.front_sampler", "nas.search.evolution_sampler", "nas.search.sampler",
+    "nas.search.gain", "nas.search.gaussian_process", "nas.search.foresight", "nas.search.front_sampler", "nas.search.evolution_sampler", "nas.search.sampler",
     "nas.search.book", "nas.search.study",
     "nas.search.progress", "nas.search.cluster", "nas.search.tune", "nas.search.decoding_bar", "nas.search.run",
     "nas.search.calibration", "nas.search.replicates",

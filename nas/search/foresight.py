@@ -1,69 +1,120 @@
-"""What a training will come to, foreseen by trees from the point and from what its rungs have shown so far."""
+"""What a training will come to, foreseen from the point and from what its rungs have shown so far."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesRegressor
+from scipy.special import ndtri
+from scipy.stats.qmc import Halton
 
+from nas.search.gaussian_process import GaussianProcess
 from nas.search.history import Early, Known
-from nas.search.pareto import pareto
 
-TREES = 20
 FEW = 4  # finished trainings below which a rung is all that there is to compare
-LEARNT = 200  # points that each tree sees at most, so that a question costs the same after thousands of trials
-RIDGE = 1.0  # on standardised signals
-DOUBT = 0.1  # standard deviations of the values by which each tree may be wrong: they foresee nothing above the best
+GUESSES = 16  # equally likely values by which what may come of a point is told
+
+
+class Levels:
+    """Values on a scale on which what lies far below the best hardly differs: -log(1 + gap / usual gap).
+
+    A handful of ruined trainings would else be all that a prediction sees.
+    """
+
+    def __init__(self, values: np.ndarray):
+        self._best = values.max()
+        self._usual = self._best - np.median(values) or self._best - values.mean() or 1.0
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """From values to levels; that of the best is 0."""
+        return -np.log1p(np.maximum(self._best - values, 0.0) / self._usual)
+
+    def values(self, levels: np.ndarray) -> np.ndarray:
+        """From levels to values."""
+        return self._best - self._usual * np.expm1(-levels)
 
 
 class Foresight:
-    """Final values as trees over a point's features and its rungs; a rung that was not reached is foreseen itself.
+    """Final values by a Gaussian process over a point's features and its rungs; a rung not reached is foreseen likewise.
 
-    It learns from what finished, from the rungs of what was stopped or still runs, and from what failed, as bad. So that few
-    finished trainings teach much, those that only reached a rung count with the value in which they would have ended if that
-    were a straight line of what they showed.
+    It learns from what finished, from the rungs of what was stopped or still runs, and from what failed, as from the worst.
     """
 
     def __init__(self, known: list[Known], *, seed: int):
+        rng = np.random.default_rng(seed)
         settled = {k.key for k in known if k.value is not None or k.pending}
-        learnt = [k for k in known if k.value is not None or k.early or (not k.pending and k.key not in settled)]
-        features, values, rng = np.stack([k.features for k in learnt]), _levelled(learnt), np.random.default_rng(seed)
-        early = _aligned([k.early for k in learnt])
-        self._shape = early.shape[1:]  # (rungs, signals)
-        self._rungs: list[ExtraTreesRegressor] = []
-        for rung in range(early.shape[1]):
-            reached = ~np.isnan(early[:, rung]).any(axis=1)
-            self._rungs.append(_trees(self._seen(features, early[:, :rung])[reached], early[reached, rung], rng))
-        finished = ~np.isnan(values)
-        self.doubt = DOUBT * values[finished].std()
-        """How far each guess may be wrong."""
-        seen = self._seen(features, early)
-        measured = np.array([k.value is not None for k in learnt])  # what failed is no guide for what was stopped
-        values[~finished] = _continued(seen[:, features.shape[1] - 1 :], values, measured)[~finished]
-        self._last = _trees(seen, values, rng)
+        failed = [k for k in known if not (k.value is not None or k.early or k.pending or k.key in settled)]
+        finished = [k for k in known if k.value is not None]
+        shown = [k for k in known if k.value is not None or k.early]
+        self._signals = _Signals([k.early for k in shown])
+        self._rungs: list[GaussianProcess] = []
+        seen = np.stack([k.features for k in shown])
+        for rung, levels in enumerate(self._signals.levels([k.early for k in shown])):
+            reached = ~np.isnan(levels).any(axis=1)
+            trends = rung * levels.shape[1]
+            self._rungs.append(GaussianProcess(seen[reached], levels[reached], trends=trends, rng=rng))
+            levels[~reached] = self._rungs[-1].predict(seen[~reached])[0]
+            seen = np.column_stack([seen, levels])
+        values = np.array([k.value for k in finished])
+        self._levels = Levels(values)
+        rows = seen[[k.value is not None for k in shown]]
+        if failed:
+            bad = self._seen(np.stack([k.features for k in failed]), [() for _ in failed], np.zeros(len(self._rungs)))
+            rows, values = np.vstack([rows, bad]), np.append(values, np.full(len(failed), values.min()))
+        trends = rows.shape[1] - finished[0].features.size
+        self._last = GaussianProcess(rows, self._levels.of(values)[:, None], trends=trends, rng=rng)
 
     def guesses(self, features: np.ndarray, early: Sequence[Early] | None = None) -> np.ndarray:
-        """What each tree expects: (points, trees). For a rung not reached it takes what its own like expects there."""
-        rungs = np.full((len(features), *self._shape), np.nan)
-        for whole, curve in zip(rungs, early or (), strict=False):
-            for row, signals in zip(whole, curve, strict=False):
-                row[:] = signals[: self._shape[1]]
-        return np.stack([tree.predict(self._seen(features, rungs, t)) for t, tree in enumerate(self._last.estimators_)], axis=1)
+        """Equally likely final values of each point, given what it has `early` shown: (points, GUESSES)."""
+        curves = early if early is not None else [()] * len(features)
+        likely, steps = np.empty((len(features), GUESSES)), _spread(len(self._rungs) + 1)
+        whole = np.array([len(curve) >= len(self._rungs) for curve in curves])
+        for points in filter(np.any, (whole, ~whole)):
+            own = [curve for curve, chosen in zip(curves, points, strict=True) if chosen]
+            different = steps if points is not whole else steps[:1]  # nothing is left open before the end
+            told = [self._last.predict(self._seen(features[points], own, row[:-1])) for row in different]
+            mean, deviation = (np.column_stack(columns) for columns in zip(*told, strict=True))
+            likely[points] = self._levels.values(mean + steps[:, -1] * deviation)
+        return likely
+
+    def drawn(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One course that final values might take over points that have shown nothing yet: (points, 1)."""
+        for process in self._rungs:
+            features = np.column_stack([features, process.draw(features, rng)])
+        return self._levels.values(self._last.draw(features, rng))
 
     def of(self, known: list[Known]) -> np.ndarray:
-        """What each tree expects of known points, given what they have shown: (points, trees)."""
+        """The same of known points: (points, GUESSES)."""
         return self.guesses(np.stack([k.features for k in known]), [k.early for k in known])
 
-    def _seen(self, features: np.ndarray, early: np.ndarray, tree: int | None = None) -> np.ndarray:
-        """Features and rungs side by side, the gaps filled: by all trees' mean or by one tree."""
-        seen = features
-        for rung in range(early.shape[1]):
-            shown = early[:, rung].copy()
-            missing = np.isnan(shown).any(axis=1)
+    def _seen(self, features: np.ndarray, curves: Sequence[Early], steps: np.ndarray) -> np.ndarray:
+        """Features and rungs side by side; a rung not reached lies so many deviations above its mean."""
+        for process, levels, step in zip(self._rungs, self._signals.levels(curves), steps, strict=True):
+            missing = np.isnan(levels).any(axis=1)
             if missing.any():
-                trees = self._rungs[rung] if tree is None else self._rungs[rung].estimators_[tree]
-                shown[missing] = trees.predict(seen[missing]).reshape(-1, shown.shape[1])
-            seen = np.column_stack([seen, shown]).astype(np.float32)
-        return seen
+                mean, deviation = process.predict(features[missing])
+                levels[missing] = mean + step * deviation
+            features = np.column_stack([features, levels])
+        return features
+
+
+class _Signals:
+    """What rungs show as levels: each signal turned so that more is better, as more of the first is."""
+
+    def __init__(self, curves: Sequence[Early]):
+        self._width = min((len(row) for curve in curves for row in curve), default=0)
+        self._scales: list[list[tuple[float, Levels]]] = []
+        for rung in range(max(map(len, curves), default=0) if self._width else 0):
+            shown = np.array([curve[rung][: self._width] for curve in curves if len(curve) > rung])
+            first = shown[:, 0] - shown[:, 0].mean()
+            signs = np.where(first @ (shown - shown.mean(axis=0)) < 0, -1.0, 1.0)
+            self._scales.append([(sign, Levels(sign * column)) for sign, column in zip(signs, shown.T, strict=True)])
+
+    def levels(self, curves: Sequence[Early]) -> list[np.ndarray]:
+        """For each rung (points, signals); NaN where it was not reached."""
+        rungs = []
+        for rung, scales in enumerate(self._scales):
+            shown = np.array([c[rung][: self._width] if len(c) > rung else [np.nan] * self._width for c in curves])
+            rungs.append(np.column_stack([levels.of(sign * s) for (sign, levels), s in zip(scales, shown.T, strict=True)]))
+        return rungs
 
 
 def foreseen(known: list[Known], *, rung: int, seed: int) -> dict[int, float]:
@@ -72,45 +123,11 @@ def foreseen(known: list[Known], *, rung: int, seed: int) -> dict[int, float]:
     there = [k for k in known if len(k.early) > rung]
     if sum(k.value is not None for k in known) < FEW:
         return {k.number: k.early[rung][0] for k in there}
-    expected = Foresight(known, seed=seed).of(there).mean(axis=1)
+    expected = np.median(Foresight(known, seed=seed).of(there), axis=1)
     return {k.number: float(e) if k.value is None else k.value for k, e in zip(there, expected, strict=True)}
 
 
-def _aligned(curves: list[Early]) -> np.ndarray:
-    """The signals that all rungs share as one array (points, rungs, signals), NaN for a rung that was not reached."""
-    most = max(map(len, curves), default=0)
-    width = min((len(row) for curve in curves for row in curve), default=0)
-    early = np.full((len(curves), most if width else 0, width), np.nan)
-    for whole, curve in zip(early, curves, strict=True):
-        for row, signals in zip(whole, curve, strict=False):
-            row[:] = signals[:width]
-    return early
-
-
-def _continued(shown: np.ndarray, values: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """The values in a straight line (ridge) from what was shown, as those that were measured lie: (points,)."""
-    z = (shown - shown[measured].mean(axis=0)) / (shown[measured].std(axis=0) + 1e-9)
-    known, average = z[measured], values[measured].mean()
-    slopes = np.linalg.solve(known.T @ known + RIDGE * np.eye(z.shape[1]), known.T @ (values[measured] - average))
-    return average + z @ slopes
-
-
-def _levelled(learnt: list[Known]) -> np.ndarray:
-    """The values, none lower than what is certain not to matter: the front's range below its lowest. What failed counts as
-    that; what a rung stopped, or still runs, has none: NaN."""
-    finished = np.array([(*k.costs, -k.value) for k in learnt if k.value is not None])
-    front = -finished[pareto(finished), -1]
-    floor = front.min() - np.ptp(front) if len(front) > 1 else -finished[:, -1].max()
-    return np.array([max(k.value, floor) if k.value is not None else np.nan if k.early else floor for k in learnt])
-
-
-def _trees(features: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> ExtraTreesRegressor:
-    many = len(features) > LEARNT
-    trees = ExtraTreesRegressor(
-        TREES,
-        max_features=0.7,
-        bootstrap=many,
-        max_samples=LEARNT if many else None,
-        random_state=int(rng.integers(2**31)),
-    )
-    return trees.fit(features, targets.ravel() if targets.ndim == 2 and targets.shape[1] == 1 else targets)
+def _spread(dimensions: int) -> np.ndarray:
+    """Standard normal numbers, evenly spread: (GUESSES, dimensions)."""
+    even = Halton(dimensions, scramble=False).random(GUESSES)
+    return ndtri((even + 0.5 / GUESSES) % 1.0)

@@ -1,7 +1,9 @@
 """A sampler for one expensive objective and others known before: it proposes what should widen the front most.
 
-The expensive one is predicted by trees; candidates are mutants of the front, crossings and random draws; that with the largest
-expected gain in hypervolume at its known cost is proposed. All is read from the study at every question: no hidden state.
+The expensive one is predicted by a Gaussian process; candidates are mutants of the front, crossings and random draws. Proposed
+is that with the largest expected gain in hypervolume at its known cost, and every second time that with the largest gain if the
+values took one course drawn at random (Thompson sampling), lest the search settles where the prediction is surest of itself.
+All is read from the study at every question: no hidden state.
 """
 
 import numpy as np
@@ -17,6 +19,7 @@ START = 16  # points spread over the cost before the prediction takes over
 CANDIDATES = 240
 MUTANTS, CROSSINGS = 0.65, 0.2  # shares of the candidates; the rest is drawn at random
 MOST_CHANGES = 3  # of a mutant
+DRAWN_EVERY = 2  # so often a draw decides
 
 
 class FrontSampler(PointSampler):
@@ -30,8 +33,8 @@ class FrontSampler(PointSampler):
             return [candidates[i] for i in _spread([self._domain.costs(c.params) for c in candidates], taken)]
         foresight = Foresight(known, seed=int(rng.integers(2**31)))
         candidates = self._candidates(_parents(known, foresight), rng)
-        expected = self._expected(candidates, known, foresight)
-        order = sorted(range(len(candidates)), key=lambda i: -expected[i]["expected_gain"])
+        expected = self._expected(candidates, known, foresight, rng)
+        order = sorted(range(len(candidates)), key=lambda i: -expected[i].get("drawn_gain", expected[i]["expected_gain"]))
         return [Candidate(candidates[i].params, {**candidates[i].why, **expected[i]}) for i in order]
 
     def _candidates(self, front: list[Known], rng: np.random.Generator) -> list[Candidate]:
@@ -52,13 +55,18 @@ class FrontSampler(PointSampler):
             return Candidate(crossed, {"by": "crossing", "parents": [parent.number, other.number]})
         return Candidate(self._domain.draw(rng), {"by": "random"})
 
-    def _expected(self, candidates: list[Candidate], known: list[Known], foresight: Foresight) -> list[dict[str, float]]:
-        """What is foreseen for each candidate: its value, the trees' spread about it, and its gain in hypervolume."""
-        costs = [self._domain.costs(c.params) for c in candidates]
-        guesses = foresight.guesses(described(self._domain, [self._domain.active(c.params) for c in candidates], costs))
-        gains = expected_gain(np.array(costs, dtype=float), guesses, foresight.doubt, _points(known, foresight))
-        told = zip(guesses.mean(axis=1), guesses.std(axis=1), gains, strict=True)
-        return [{"predicted": float(p), "spread": float(s), "expected_gain": float(g)} for p, s, g in told]
+    def _expected(
+        self, candidates: list[Candidate], known: list[Known], foresight: Foresight, rng: np.random.Generator
+    ) -> list[dict[str, float]]:
+        """What is foreseen for each candidate: its value, the spread about it, its gain in hypervolume, and that in a draw."""
+        costs = np.array([self._domain.costs(c.params) for c in candidates], dtype=float)
+        features = described(self._domain, [self._domain.active(c.params) for c in candidates], costs)
+        guesses, points = foresight.guesses(features), _points(known, foresight)
+        told = {"predicted": guesses.mean(axis=1), "spread": guesses.std(axis=1)}
+        told["expected_gain"] = expected_gain(costs, guesses, points)
+        if len(known) % DRAWN_EVERY == 0:
+            told["drawn_gain"] = expected_gain(costs, foresight.drawn(features, rng), points)
+        return [dict(zip(told, map(float, row), strict=True)) for row in zip(*told.values(), strict=True)]
 
 
 def _parents(known: list[Known], foresight: Foresight) -> list[Known]:

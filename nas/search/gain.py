@@ -1,9 +1,6 @@
 """What a point is expected to add to a front when its costs are known and its value is guessed."""
 
-import math
-
 import numpy as np
-from scipy.special import ndtr
 
 from nas.search.pareto import pareto
 
@@ -11,10 +8,10 @@ REFERENCE = 1.1  # of the front's range, ideal 0 and nadir 1
 CELLS = 2_304  # cells that the costs are cut into at most: of two costs each has 48 steps
 
 
-def expected_gain(costs: np.ndarray, guesses: np.ndarray, doubt: float, known: np.ndarray) -> np.ndarray:
+def expected_gain(costs: np.ndarray, guesses: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Gain in hypervolume to be expected of points at `costs` (points, costs), beyond the `known` rows (costs..., value).
 
-    Each of a point's `guesses` (points, guesses) is the mean of a normal distribution of its value with deviation `doubt`.
+    The `guesses` (points, guesses) of a point's value are equally likely.
     Values are scaled by the known front's range and costs by that of all known points, so that a dear point which beats none
     yet does not end the front; the reference point lies at 1.1.
     """
@@ -24,9 +21,8 @@ def expected_gain(costs: np.ndarray, guesses: np.ndarray, doubt: float, known: n
     span = np.append(known[:, :-1].max(axis=0) - ideal[:-1], np.ptp(front[:, -1]))
     span[span == 0] = np.abs(ideal[span == 0]) + 1e-12
     heights, room = _room((costs - ideal[:-1]) / span[:-1], (front - ideal) / span)
-    spread = doubt / span[-1] + 1e-9
-    z = (heights - ((-guesses - ideal[-1]) / span[-1])[:, :, None]) / spread  # (points, guesses, heights)
-    falls = spread * (z * ndtr(z) + np.exp(-z * z / 2) / math.sqrt(2 * math.pi))  # expected max(0, height - error)
+    below = (-guesses - ideal[-1]) / span[-1]
+    falls = np.maximum(heights - below[:, :, None], 0.0)  # (points, guesses, heights)
     return np.einsum("pgh,ph->p", falls, room) / guesses.shape[1]  # (points,)
 
 

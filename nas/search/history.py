@@ -1,5 +1,6 @@
 """A study's trials as a sampler reads them: points with their costs, what came of them, and what they showed early."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ Early = Sequence[Sequence[float]]  # signals, the same at every rung, of each ru
 
 
 class Known(NamedTuple):
-    """A point that was asked before; `value` is None while it runs, and if it was stopped or came to nothing."""
+    """A point that was asked before; `value` is None while it runs, and if it was stopped or came to nothing finite."""
 
     number: int
     params: Params
@@ -57,7 +58,8 @@ class History:
         if not params or not self._domain.axes.holds(params) or self._void(trial):
             return None
         if trial.state == TrialState.COMPLETE:
-            return self._described(trial, params, tuple(trial.values[1:]), trial.values[0])
+            value = trial.values[0] if math.isfinite(trial.values[0]) else None
+            return self._described(trial, params, tuple(trial.values[1:]), value)
         whole = self._domain.axes.first(params)
         costs = self._domain.costs(whole)
         return None if costs is None else self._described(trial, self._domain.active(whole), costs, None)

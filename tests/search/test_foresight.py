@@ -1,9 +1,9 @@
-"""Trees that foresee final values from points and rungs: checked on values that are worked out from the point."""
+"""Final values foreseen from points and rungs: checked on values that are worked out from the point."""
 
 import numpy as np
 import pytest
 
-from nas.search.foresight import Foresight, foreseen
+from nas.search.foresight import GUESSES, Foresight, Levels, foreseen
 from nas.search.history import Known
 
 
@@ -49,3 +49,28 @@ def test_what_failed_counts_as_bad():
 def test_the_same_seed_foresees_the_same():
     point = np.array([[3.3, 6.6]], dtype=np.float32)
     assert np.array_equal(Foresight(FINISHED, seed=1).guesses(point), Foresight(FINISHED, seed=1).guesses(point))
+
+
+def test_levels_keep_the_order_and_press_together_what_lies_far_below_the_best():
+    values = np.array([0.0, 60.0, 70.0, 80.0, 90.0])
+    levels = Levels(values)
+    assert levels.of(values) == pytest.approx([-np.log(5.5), -np.log(2.5), -np.log(2), -np.log(1.5), 0])  # the usual gap is 20
+    assert levels.values(levels.of(values)) == pytest.approx(values)
+
+
+def test_levels_of_equal_values_are_equal():
+    assert Levels(np.full(3, 7.0)).values(Levels(np.full(3, 7.0)).of(np.full(3, 7.0))) == pytest.approx(np.full(3, 7.0))
+
+
+def test_guesses_lie_on_both_sides_and_farther_apart_where_less_is_known():
+    near, far = Foresight(FINISHED, seed=0).guesses(np.array([[4, 8], [40, 80]], dtype=np.float32))
+    assert near.shape == (GUESSES,) and near.min() < near.mean() < near.max()
+    assert np.ptp(far) > 1.5 * np.ptp(near)
+
+
+def test_a_draw_follows_what_was_measured_and_differs_from_the_next_elsewhere():
+    foresight, rng = Foresight(FINISHED, seed=0), np.random.default_rng(0)
+    points = np.array([[4, 8], [40, 80]], dtype=np.float32)
+    draws = np.hstack([foresight.drawn(points, rng) for _ in range(20)])
+    assert draws[0] == pytest.approx(np.full(20, 4.0), abs=2)
+    assert np.ptp(draws[1]) > 1.5 * np.ptp(draws[0])

@@ -1,5 +1,6 @@
 """Proposals in plain Optuna studies of made-up problems: values are worked out from the parameters, costs are sums."""
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -125,12 +126,29 @@ def test_a_point_that_a_machine_lost_is_no_bad_point_and_comes_again():
     assert sorted(points[1:]) == [0, 1, 2]
 
 
+def test_every_second_time_a_draw_decides_and_says_so():
+    study = new_study()
+    run(study, 24)
+    whys = [t.user_attrs["why"] for t in study.get_trials()]
+    assert [w["by"] == "start" for w in whys] == [True] * 16 + [False] * 8
+    assert ["drawn_gain" in w for w in whys[16:]] == [True, False] * 4
+    assert all(w["spread"] > 0 and w["expected_gain"] >= 0 for w in whys[16:])
+
+
 def test_a_storage_written_by_another_sampler_is_read():
     study = new_study()
     study.sampler = optuna.samplers.TPESampler(seed=0)
     before = run(study, 20)
     study.sampler = FrontSampler(GRID, total, seed=0)
     assert not {tuple(p.items()) for p in run(study, 5)} & {tuple(p.items()) for p in before}
+
+
+def test_an_infinite_value_counts_as_a_failure():
+    study = new_study()
+    for number in range(24):
+        trial, params = asked(study)
+        study.tell(trial, [-float("inf") if number % 4 == 0 else value(params), total(params)])
+    assert all(np.isfinite(t.user_attrs["why"]["predicted"]) for t in study.get_trials()[20:])
 
 
 def test_a_study_in_which_all_fail_goes_on_asking():

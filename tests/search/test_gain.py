@@ -5,7 +5,7 @@ from nas.search.gain import expected_gain
 
 
 def gain(costs, guesses, known):
-    return expected_gain(np.array(costs, float), np.array(guesses, float), 0.0, np.array(known, float))
+    return expected_gain(np.array(costs, float), np.array(guesses, float), np.array(known, float))
 
 
 def test_a_point_gains_the_area_between_it_and_the_front_behind_it():
