@@ -17,6 +17,7 @@ from nas.config import Value
 from nas.errors import NasError
 from nas.models.mixers import MIXERS
 from nas.training import processes
+from nas.training.allocator import keep_freed_memory
 from nas.training.batches import Batches, InMemory, InMemoryJudged, Judged, Share, mixed_seed, own_seed
 from nas.training.data import Images
 from nas.training.distill import loss_of
@@ -123,6 +124,8 @@ def fit(
     called in all of them.
     With an EMA in the recipe, the averaged weights are validated and are what `model` holds at the end.
     """
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
     train = InMemory(train, recipe) if isinstance(train, Images) else train
     training = _Training(model, recipe, device=torch.device(device), on_step=on_step)
     curve = training.restore(state) if state else []
