@@ -315,6 +315,8 @@ def main(
 ) -> None:
     """Shoot at searches, print what came of it, and write results.csv; exit code 1 if an invariant is broken."""
     out = out.absolute()
+    if any(out.glob("*")):
+        raise typer.BadParameter(f"must be a new folder, but {out} holds something", param_hint="--out")
     out.mkdir(parents=True, exist_ok=True)
     unkilled = Run(out, "unkilled")
     unkilled.end()
@@ -324,7 +326,7 @@ def main(
         shoot, shots = SCENES[name]
         results.append(shoot(out, shots, random.Random(f"{seed} {name}"), unkilled.folder))
         show(results[-1:])
-    write(results, out / "results.csv")
+        write(results, out / "results.csv")
     show(results, volume=hypervolume(unkilled.folder))
     raise typer.Exit(any(r.broken for r in results))
 
@@ -345,12 +347,10 @@ def show(results: list[Result], *, volume: float | None = None) -> None:
 
 
 def write(results: list[Result], path: Path) -> None:
-    """One row a kind of shot, added to what is there."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
+    """One row a kind of shot."""
+    with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        if new:
-            writer.writerow(Result._fields)
+        writer.writerow(Result._fields)
         writer.writerows([*r[:2], " ".join(f"{s:.1f}" for s in r.restarts), *r[3:6], "; ".join(r.broken)] for r in results)
 
 

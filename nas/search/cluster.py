@@ -97,6 +97,12 @@ def _looks(node: dict[str, Any], path: Path) -> "ray.ObjectRef":
     return ray.remote(num_cpus=0, scheduling_strategy=there)(os.path.exists).remote(str(path.resolve()))
 
 
+def _listen(*, here_only: bool) -> None:
+    """Ray asks nobody for a password and, on Linux, listens to the whole network; elsewhere to this machine, as here."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0" if here_only else "1"  # for the processes that Ray starts
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = not here_only  # for this one, which has read the variable already
+
+
 def _unprinted(*_: Any, **__: Any) -> None:
     """What Ray would print of a lost worker: the record and the display say it."""
 
@@ -105,11 +111,16 @@ def _unprinted(*_: Any, **__: Any) -> None:
 def started_ray(resources: "Resources") -> Iterator[None]:
     """Ray, quiet and closed to the network, or the cluster at the address asked for."""
     if resources.address is None:
-        where = {"num_cpus": _local_cpus(resources), "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+        where = {
+            "num_cpus": _local_cpus(resources),
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "include_dashboard": False,
+        }
     else:
         where = {"runtime_env": _sent()}
     # log_to_driver=False leaves the raylet's messages, and there is no setting for those
     ray._private.worker.print_to_stdstream = _unprinted
+    _listen(here_only=resources.address is None)
     try:
         with own_signals():
             ray.init(
