@@ -111,8 +111,8 @@ class RungScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Remember why, which Ray does not tell the searcher, and writes into a file of its own."""
         file = Path(trial.error_file or "")
-        lines = [line.strip() for line in file.read_text().splitlines() if line.strip()] if file.is_file() else ["no cause given"]
-        self.searcher.errors[trial.trial_id] = lines[-1].split(" Some common causes")[0][:CAUSE_LENGTH]
+        lines = [line.strip() for line in file.read_text().splitlines() if line.strip()] if file.is_file() else []
+        self.searcher.errors[trial.trial_id] = (lines or ["no cause given"])[-1].split(" Some common causes")[0][:CAUSE_LENGTH]
 
     def __getstate__(self) -> dict:
         """Nothing: see StudySearcher."""

@@ -20,7 +20,8 @@ def listening_to_the_network() -> set[str]:
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if MARK in (folder / "environ").read_text() and any(str(f.readlink()) in sockets for f in (folder / "fd").iterdir()):
+            ours = MARK in (folder / "environ").read_text()
+            if ours and any(str(file.readlink()) in sockets for file in (folder / "fd").iterdir()):
                 found.add((folder / "cmdline").read_text().strip("\0"))
     return found
 
