@@ -19,7 +19,8 @@ from nas.models import mixers
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
 from nas.training.augment import normalised
-from nas.training.loop import autocast, optimizer
+from nas.training.evaluation import autocast
+from nas.training.optimizer import optimizer
 from nas.training.recipe import Recipe
 
 DEPTHS, WIDTHS = (1, 1, 3, 1), (32, 64, 160, 256)

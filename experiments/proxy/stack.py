@@ -29,7 +29,8 @@ from nas.space.cost import cost
 from nas.training import loop
 from nas.training.batches import num_steps
 from nas.training.data import MEAN, STD, Manifest, load, make_manifest
-from nas.training.loop import fit, lr_share
+from nas.training.loop import fit
+from nas.training.optimizer import lr_share
 from nas.training.proxy import network, score
 from nas.training.recipe import Recipe
 

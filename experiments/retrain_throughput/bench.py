@@ -26,9 +26,10 @@ from nas.space.reference import baseline
 from nas.training.augment import augment
 from nas.training.batches import InMemory
 from nas.training.data import MEAN, STD, Images, load, make_manifest
+from nas.training.evaluation import autocast
 from nas.training.full_data import FullData, data_of, manifest_of
 from nas.training.full_recipe import FullRecipe, Loader
-from nas.training.loop import autocast, fit
+from nas.training.loop import fit
 
 REPEATS, CPU = 9, torch.device("cpu")
 CLASSES, SIZE = 10, 64

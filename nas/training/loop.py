@@ -2,33 +2,29 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nas.config import Value
 from nas.errors import NasError
-from nas.models.mixers import MIXERS
 from nas.training import processes
 from nas.training.allocator import keep_freed_memory
-from nas.training.batches import Batches, InMemory, InMemoryJudged, Judged, Share, mixed_seed, own_seed
+from nas.training.batches import Batches, InMemory, Judged, Share, mixed_seed, own_seed
 from nas.training.data import Images
 from nas.training.distill import loss_of
+from nas.training.evaluation import Score, autocast, evaluate, is_out_of_memory
 from nas.training.loss import Batch
+from nas.training.optimizer import lr_share, optimizer
 from nas.training.recipe import Recipe
 
-FUSED = ("adamw", "sgd")  # torch's own; fused AdamW is 1 to 13 % of a training step faster on CPU, more on a GPU
 CHECK_EVERY = 16  # steps between two looks at the loss: each one waits for a GPU
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SMALLEST_PIECE = 2  # images: batch norm has nothing to norm by in one
-ALLOCATION_SIGNS = ("out of memory", "can't allocate memory", "could not allocate", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class Epoch(Value):
@@ -67,14 +63,6 @@ class Diverged(Exception):
     def __init__(self, loss: float, epoch: int, step: int):
         super().__init__(f"loss {loss} at epoch {epoch}, step {step}")
         self.epoch, self.step = epoch, step
-
-
-class Score(NamedTuple):
-    """An evaluation: fractions of the images, and the mean cross-entropy."""
-
-    accuracy: float
-    top5: float
-    loss: float
 
 
 class Progress(NamedTuple):
@@ -200,7 +188,7 @@ class _Training:
             pieces=self.pieces,
         )
 
-    def _validated(self, validation: Images | Judged | None) -> tuple["Score | None", "Score | None"]:
+    def _validated(self, validation: Images | Judged | None) -> tuple[Score | None, Score | None]:
         """The score of what is kept, and that of the weights as they are if the recipe asks for it beside."""
         if validation is None:
             return None, None
@@ -295,6 +283,8 @@ class _Training:
 
 def _in_parallel(model: nn.Module, device: torch.device) -> nn.parallel.DistributedDataParallel:
     """The network whose backward pass averages the gradients of all processes; batch norms of a GPU see the whole batch."""
+    # a 1x1 convolution's weights have two layouts that are one
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     if device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
@@ -305,95 +295,3 @@ def _check(losses: Tensor, epoch: int, before: int) -> None:
     for step, loss in enumerate(losses.tolist(), start=before + 1):
         if not math.isfinite(loss):
             raise Diverged(loss, epoch, step)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory did not suffice; torch's CPU allocator says so with a plain RuntimeError."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in ALLOCATION_SIGNS)
-
-
-def lr_share(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
-    """Learning rate over its peak at a step counted from 1: a line up in the warm-up, then a cosine down to `min_lr`."""
-    warmup, total = recipe.warmup_epochs * steps_per_epoch, recipe.annealed_epochs * steps_per_epoch
-    if step <= warmup:
-        return step / warmup
-    done = min(1.0, (step - warmup) / max(1.0, total - warmup))
-    return recipe.min_lr + (1 - recipe.min_lr) * (1 + math.cos(math.pi * done)) / 2
-
-
-def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """timm's optimiser of that name; timm leaves biases, norms and scales (one dimension) out of the weight decay.
-
-    Each of its groups has its factor on the learning rate under timm's name for it, `lr_scale`.
-    """
-    fused = {"fused": True} if recipe.optimizer in FUSED else {}
-    made = create_optimizer_v2(model, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)
-    factors = _lr_factors(model, recipe)
-    made.param_groups = [part for group in made.param_groups for part in _by_factor(group, factors)]
-    return made
-
-
-def _by_factor(group: dict[str, Any], factors: dict[Tensor, float]) -> list[dict[str, Any]]:
-    """A group of an optimiser in one part for each factor on the learning rate."""
-    parts: dict[float, list[Tensor]] = {}
-    for weight in group["params"]:
-        parts.setdefault(factors.get(weight, 1.0), []).append(weight)
-    return [{**group, "params": weights, "lr_scale": factor} for factor, weights in parts.items()]
-
-
-def _lr_factors(model: nn.Module, recipe: Recipe) -> dict[Tensor, float]:
-    """By weight of a block whose token mixer the recipe names, the factor on its learning rate."""
-    kinds = {MIXERS[name]: factor for name, factor in recipe.mixer_lr.items()}
-    blocks = [block for block in model.modules() if type(getattr(block, "token_mixer", None)) in kinds]
-    return {weight: kinds[type(block.token_mixer)] for block in blocks for weight in block.parameters()}
-
-
-def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:
-    """The recipe's precision; on "auto" bf16 where the device computes in it."""
-    wanted = recipe.precision in PRECISIONS or (recipe.precision == "auto" and computes_in_bf16(device))
-    return torch.autocast(device.type, dtype=PRECISIONS.get(recipe.precision, torch.bfloat16), enabled=wanted)
-
-
-def computes_in_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 in hardware; emulated, it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-
-
-@torch.inference_mode()
-def evaluate(model: nn.Module, images: Images | Judged, recipe: Recipe, *, device: str | torch.device = "cpu") -> Score:
-    """Accuracy and loss of a network on images as they are, nothing drawn; several processes judge a part each."""
-    device, sums, pieces = torch.device(device), np.zeros(4), 1
-    model.eval()
-    judged = InMemoryJudged(images, recipe) if isinstance(images, Images) else images
-    for pixels, labels in judged.chunks(device):
-        while (found := _judged(model, pixels, labels, recipe, pieces)) is None:
-            pieces *= 2
-        sums += found
-    total = processes.summed(torch.from_numpy(sums).to(device)).tolist()
-    return Score(*(value / total[3] for value in total[:3]))
-
-
-def _judged(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, pieces: int) -> np.ndarray | None:
-    """How many images are right, how many among the five likeliest classes, the sum of their losses, their number.
-
-    None where smaller pieces may fit into memory.
-    """
-    parts = zip(images.tensor_split(pieces), labels.tensor_split(pieces), strict=True)
-    try:
-        return np.sum([_judged_at_once(model, *part, recipe) for part in parts if len(part[1])], axis=0)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error) or pieces >= len(labels):
-            raise
-        return None
-
-
-def _judged_at_once(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> tuple[float, float, float, int]:
-    with autocast(images.device, recipe):
-        logits = model(images)
-    logits = logits.float()  # (B, num_classes)
-    best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]  # (B, 5)
-    loss = functional.cross_entropy(logits, labels, reduction="sum")
-    return float(best[:, 0].sum()), float(best.sum()), float(loss), len(labels)

@@ -18,7 +18,8 @@ from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
 from nas.training.checkpoints import Keeper
 from nas.training.data import Images, Manifest, load
-from nas.training.loop import Diverged, Epoch, OnEpoch, fit, is_out_of_memory, keep_going
+from nas.training.evaluation import is_out_of_memory
+from nas.training.loop import Diverged, Epoch, OnEpoch, fit, keep_going
 from nas.training.recipe import Recipe
 
 DIVERGED = "diverged"  # what the cause of a training begins with whose loss was no number

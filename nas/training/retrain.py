@@ -1,6 +1,7 @@
 """A chosen architecture trained in full, resumable, in one process or in many, and evaluated once on the test split."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +18,10 @@ from nas.space.architecture import Architecture
 from nas.training import processes
 from nas.training.data import Manifest
 from nas.training.decoding import OnDecoded, silent
+from nas.training.evaluation import evaluate, is_out_of_memory
 from nas.training.full_data import FullData, data_of, manifest_of
 from nas.training.full_recipe import FullRecipe
-from nas.training.loop import Diverged, Epoch, OnEpoch, OnStep, evaluate, fit, is_out_of_memory, keep_going, unheard
+from nas.training.loop import Diverged, Epoch, OnEpoch, OnStep, fit, keep_going, unheard
 from nas.training.proxy import as_trained, network
 from nas.training.retraining_folder import Result, RetrainingFolder, setup_of
 from nas.training.trained import load_initial, read_weights
@@ -103,10 +105,24 @@ def retrain(
     recipe = checked(recipe).of_depth(sum(stage.depth for stage in architecture.stages))
     architecture = as_trained(architecture, recipe)  # what is written down is what is trained
     folder = RetrainingFolder(out, setup_of(architecture, recipe, manifest, seed))
-    if (result := processes.of_first(folder.result)) is not None:
-        return result
+    with folder.alone() if processes.rank() == 0 else nullcontext():
+        result = processes.of_first(folder.result)
+        return result or _retrain(architecture, recipe, manifest, folder, device=device, listener=listener, root=root)
+
+
+def _retrain(
+    architecture: Architecture,
+    recipe: FullRecipe,
+    manifest: Manifest,
+    folder: RetrainingFolder,
+    *,
+    device: str | torch.device,
+    listener: Listener,
+    root: Path | None,
+) -> Result:
+    """A training that has not ended, in a folder of its own."""
     state = processes.of_first(folder.state)
-    model = network(architecture, recipe, num_classes=len(manifest.class_names), seed=seed)
+    model = network(architecture, recipe, num_classes=len(manifest.class_names), seed=folder.setup["seed"])
     if recipe.weights is not None and state is None:
         load_initial(model, recipe.weights)
     data = data_of(manifest, recipe, unreadable=folder.unreadable, root=root)

@@ -1,16 +1,18 @@
 """What lies in the folder of a full training, and whether a training may go on in it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
 
 from nas.config import Value, dump_yaml, read_text, validated
 from nas.errors import NasError
-from nas.files import replacing, write_whole
+from nas.files import replacing, writable, write_whole
 from nas.space.architecture import Architecture
 from nas.training.checkpoints import read_checkpoint, write_checkpoint
 from nas.training.data import Manifest
@@ -18,6 +20,7 @@ from nas.training.full_recipe import ELSEWHERE, FullRecipe
 from nas.training.loop import Epoch
 from nas.training.proxy import plain
 
+ENDING_SECONDS = 20
 CURVE_COLUMNS = ("epoch", "train_loss", "lr", "accuracy", "top5", "loss", "raw_accuracy", "raw_top5", "seconds")
 
 
@@ -65,6 +68,24 @@ class RetrainingFolder:
     def unreadable(self) -> Path:
         """Images that a loader could not read."""
         return self.root / "unreadable.tsv"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other trainings out of the folder; of a killed one's, what is still ending is waited for a little."""
+        with writable(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.root / ".lock")
+            try:
+                lock.acquire(timeout=ENDING_SECONDS)
+            except Timeout:
+                raise NasError(
+                    f"{self.root}: must be trained in by one command at a time, but another one is at work there. "
+                    "Wait for it, end it, or choose another --out."
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def result(self) -> Result | None:
         """What the training came to if it has ended; NasError where it was another one."""

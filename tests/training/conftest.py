@@ -1,6 +1,7 @@
 """Small networks, small image folders, and a decoded cache of each test's own."""
 
 import multiprocessing
+import subprocess
 import time
 import uuid
 
@@ -85,6 +86,20 @@ def in_processes(number, work, folder):
         else:
             rank, found[rank] = results.get()
     return [found.get(rank) for rank in range(number)]
+
+
+def started_by(ancestor):
+    """The processes that one started, that those started, and so on: their ids and command lines."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,command="], capture_output=True, text=True, check=True).stdout
+    lines = [line.split(maxsplit=2) for line in listed.splitlines()]
+    parents = {int(pid): int(parent) for pid, parent, *_ in lines}
+
+    def descends(pid):
+        while (pid := parents.get(pid, 0)) and pid != ancestor:
+            pass
+        return pid == ancestor
+
+    return {int(pid): " ".join(command) for pid, _, *command in lines if descends(int(pid))}
 
 
 def _joined(rank, number, meeting, work, results):

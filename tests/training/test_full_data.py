@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from nas.errors import ConfigError, NasError
-from nas.training import full_data
+from nas.training import loaded as loaded_module
 from nas.training.data import LISTED
-from nas.training.full_data import Listed, Loaded, LoadedJudged, Unreadable, data_of, manifest_of, parts_of
+from nas.training.full_data import data_of, manifest_of
 from nas.training.full_recipe import FullRecipe
+from nas.training.loaded import Listed, Loaded, LoadedJudged, Unreadable, parts_of
 
 CPU = torch.device("cpu")
 RECIPE = FullRecipe(
@@ -52,7 +53,7 @@ PLAIN = RECIPE.model_copy(
 
 def greys(share):
     """Which images a share holds, by their grey."""
-    mean, scale = full_data.MEAN[0], full_data.STD[0]
+    mean, scale = loaded_module.MEAN[0], loaded_module.STD[0]
     return [round(float(255 * (image[0].mean() * scale + mean))) for batch in share.batches for image in batch.images]
 
 
@@ -65,10 +66,10 @@ def test_an_epoch_holds_each_image_at_most_once_in_whole_batches(tmp_path):
 
 
 def test_the_processes_parts_of_an_epoch_are_disjoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(full_data.processes, "world", lambda: 2)
+    monkeypatch.setattr(loaded_module.processes, "world", lambda: 2)
     found = []
     for rank in (0, 1):
-        monkeypatch.setattr(full_data.processes, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(loaded_module.processes, "rank", lambda rank=rank: rank)
         shares = list(Loaded(listed(30, tmp_path), PLAIN).epoch(1, seed=0, device=CPU))
         assert [(share.num_images, len(share.batches), len(share.batches[0].labels)) for share in shares] == 3 * [(8, 1, 4)]
         found.append({i for share in shares for i in greys(share)})
@@ -93,14 +94,14 @@ def test_the_same_epoch_of_the_same_seed_draws_the_same_batches(tmp_path, worker
     [(4096, 256, 8, 2), (4096, 256, 4, 4), (4096, 256, 1, 16), (1024, None, 8, 1), (12, 5, 1, 3), (8, 100, 1, 1)],
 )
 def test_the_effective_batch_is_the_recipes_on_any_number_of_devices(monkeypatch, batch_size, device_batch, processes, parts):
-    monkeypatch.setattr(full_data.processes, "world", lambda: processes)
+    monkeypatch.setattr(loaded_module.processes, "world", lambda: processes)
     found = parts_of(FullRecipe(batch_size=batch_size, device_batch=device_batch))
     assert found == parts
     assert batch_size / processes / found <= (device_batch or batch_size)
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(monkeypatch):
-    monkeypatch.setattr(full_data.processes, "world", lambda: 3)
+    monkeypatch.setattr(loaded_module.processes, "world", lambda: 3)
     with pytest.raises(ConfigError, match=r"batch_size: must be a multiple of the 3 processes.*but got 64. Take 63"):
         parts_of(FullRecipe(batch_size=64))
 

@@ -18,6 +18,7 @@ from nas.training import launch as launch_module
 from nas.training.full_recipe import FullRecipe
 from nas.training.launch import launch
 from nas.training.retrain import Job, Listener
+from tests.training.conftest import started_by
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,7 +97,7 @@ def test_a_killed_ray_worker_costs_no_more_than_an_epoch(tiny, tmp_path):
     while not (tmp_path / "ray" / "checkpoint.pt").exists():
         assert driver.poll() is None
         time.sleep(0.05)
-    _, second = _workers_of(driver.pid)
+    _, second = (pid for pid, command in started_by(driver.pid).items() if "RayTrainWorker" in command)
     os.kill(second, signal.SIGKILL)
     out, _ = driver.communicate(timeout=500)
     assert driver.returncode == 0 and "workers were lost (1)" in out and "going on after epoch" in out
@@ -104,17 +105,3 @@ def test_a_killed_ray_worker_costs_no_more_than_an_epoch(tiny, tmp_path):
     subprocess.run(plain, check=True, capture_output=True, **options)
     one, two = (load_file(tmp_path / folder / "model.safetensors") for folder in ("ray", "plain"))
     assert all(torch.equal(one[key], two[key]) for key in one)
-
-
-def _workers_of(driver):
-    """The processes of Ray Train's workers that `driver` started, or that something it started did."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,command="], capture_output=True, text=True, check=True).stdout
-    lines = [line.split(maxsplit=2) for line in listed.splitlines()]
-    parents = {int(pid): int(parent) for pid, parent, *_ in lines}
-
-    def descends(pid):
-        while pid in parents and pid != driver:
-            pid = parents[pid]
-        return pid == driver
-
-    return [int(pid) for pid, _, *command in lines if "RayTrainWorker" in "".join(command) and descends(int(pid))]

@@ -13,7 +13,9 @@ from nas.errors import NasError
 from nas.models.metaformer import build
 from nas.training.batches import num_steps
 from nas.training.data import Images
-from nas.training.loop import Diverged, computes_in_bf16, evaluate, fit, lr_share, optimizer
+from nas.training.evaluation import computes_in_bf16, evaluate
+from nas.training.loop import Diverged, fit
+from nas.training.optimizer import lr_share, optimizer
 from nas.training.recipe import Recipe
 
 QUICK = Recipe(image_size=8, epochs=3, batch_size=16, crop_padding=1, warmup_epochs=0.5, lr=0.01)

@@ -8,8 +8,9 @@ from torch import nn
 from nas.errors import NasError
 from nas.training import processes
 from nas.training.data import Images
+from nas.training.evaluation import evaluate
 from nas.training.full_recipe import FullRecipe
-from nas.training.loop import evaluate, fit
+from nas.training.loop import fit
 from tests.training.conftest import in_processes
 
 EXACT = FullRecipe(image_size=8, epochs=2, batch_size=16, crop_padding=0, warmup_epochs=0.5, lr=0.01, precision="float32")

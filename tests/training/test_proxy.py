@@ -9,7 +9,7 @@ from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
 from nas.training import proxy
 from nas.training.data import Images, load, make_manifest
-from nas.training.loop import evaluate, is_out_of_memory
+from nas.training.evaluation import evaluate, is_out_of_memory
 from nas.training.proxy import score
 from nas.training.recipe import Proxy, Recipe
 

@@ -18,13 +18,13 @@ from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage, read_architecture
 from nas.training import retrain as retrain_module
 from nas.training.data import load, make_manifest
+from nas.training.evaluation import evaluate
 from nas.training.full_data import manifest_of
 from nas.training.full_recipe import FullRecipe
-from nas.training.loop import evaluate
 from nas.training.retrain import SILENT, Listener, retrain
 from nas.training.retraining_folder import Result
 from nas.training.trained import load_initial
-from tests.training.conftest import in_processes
+from tests.training.conftest import in_processes, started_by
 
 ROOT = Path(__file__).parents[2]
 
@@ -258,22 +258,33 @@ def test_fp16_learns_and_goes_on_with_the_scale_it_had(tiny, manifest, tmp_path)
     assert retrain(tiny, recipe, manifest, out=tmp_path / "cut").loss == whole.loss
 
 
+def test_two_trainings_in_one_folder_are_refused(tiny, manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.training.retraining_folder.ENDING_SECONDS", 0.1)
+
+    def again(epoch):
+        with pytest.raises(NasError, match="must be trained in by one command at a time"):
+            retrain(tiny, RECIPE, manifest, out=tmp_path)
+
+    retrain(tiny, RECIPE.model_copy(update={"epochs": 1}), manifest, out=tmp_path, listener=Listener(epoch=again))
+
+
 @pytest.mark.slow
 def test_torchrun_killed_at_any_moment_goes_on_to_the_same_weights(tiny, tmp_path):
     (tmp_path / "tiny.json").write_text(json.dumps(tiny.to_dict()))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "nas", "retrain"]
     command += [str(tmp_path / "tiny.json"), "--recipe", "digits_quick", "--device", "cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": "0"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def start(folder):
         whole = [*command, "--out", str(tmp_path / folder)]
-        return subprocess.Popen(whole, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        return subprocess.Popen(whole, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
     assert start("whole").wait(timeout=300) == 0
     first = start("cut")
     while not (tmp_path / "cut" / "checkpoint.pt").exists():
         time.sleep(0.05)
-    os.killpg(first.pid, signal.SIGKILL)
+    for pid in (first.pid, *started_by(first.pid)):
+        os.kill(pid, signal.SIGKILL)
     first.wait()
     again = start("cut")
     out, _ = again.communicate(timeout=300)

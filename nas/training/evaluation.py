@@ -1,0 +1,80 @@
+"""How good a network is on images as they are, and the arithmetic and memory in which it is computed."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas.training import processes
+from nas.training.batches import InMemoryJudged, Judged
+from nas.training.data import Images
+from nas.training.recipe import Recipe
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+ALLOCATION_SIGNS = ("out of memory", "can't allocate memory", "could not allocate", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+class Score(NamedTuple):
+    """An evaluation: fractions of the images, and the mean cross-entropy."""
+
+    accuracy: float
+    top5: float
+    loss: float
+
+
+def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:
+    """The recipe's precision; on "auto" bf16 where the device computes in it."""
+    wanted = recipe.precision in PRECISIONS or (recipe.precision == "auto" and computes_in_bf16(device))
+    return torch.autocast(device.type, dtype=PRECISIONS.get(recipe.precision, torch.bfloat16), enabled=wanted)
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 in hardware; emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory did not suffice; torch's CPU allocator says so with a plain RuntimeError."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in ALLOCATION_SIGNS)
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, images: Images | Judged, recipe: Recipe, *, device: str | torch.device = "cpu") -> Score:
+    """Accuracy and loss of a network on images as they are, nothing drawn; several processes judge a part each."""
+    device, sums, pieces = torch.device(device), np.zeros(4), 1
+    model.eval()
+    judged = InMemoryJudged(images, recipe) if isinstance(images, Images) else images
+    for pixels, labels in judged.chunks(device):
+        while (found := _judged(model, pixels, labels, recipe, pieces)) is None:
+            pieces *= 2
+        sums += found
+    total = processes.summed(torch.from_numpy(sums).to(device)).tolist()
+    return Score(*(value / total[3] for value in total[:3]))
+
+
+def _judged(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, pieces: int) -> np.ndarray | None:
+    """How many images are right, how many among the five likeliest classes, the sum of their losses, their number.
+
+    None where smaller pieces may fit into memory.
+    """
+    parts = zip(images.tensor_split(pieces), labels.tensor_split(pieces), strict=True)
+    try:
+        return np.sum([_judged_at_once(model, *part, recipe) for part in parts if len(part[1])], axis=0)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error) or pieces >= len(labels):
+            raise
+        return None
+
+
+def _judged_at_once(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> tuple[float, float, float, int]:
+    with autocast(images.device, recipe):
+        logits = model(images)
+    logits = logits.float()  # (B, num_classes)
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]  # (B, 5)
+    loss = functional.cross_entropy(logits, labels, reduction="sum")
+    return float(best[:, 0].sum()), float(best.sum()), float(loss), len(labels)
