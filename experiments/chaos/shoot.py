@@ -8,11 +8,12 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -72,6 +73,21 @@ class Run:
         with suppress(subprocess.TimeoutExpired):
             driver.wait(timeout=rng.uniform(least, most) * self.start_seconds)
         return driver
+
+    def bothered(self, shots: int, rng: random.Random, shoot: Callable[[], None]) -> int:
+        """Run it to its end and shoot some seconds apart once it trains; the number of shots that fell before the end."""
+        driver, done = self.start(), 0
+        with suppress(subprocess.TimeoutExpired):
+            driver.wait(timeout=self.start_seconds)
+        while done < shots:
+            with suppress(subprocess.TimeoutExpired):
+                driver.wait(timeout=rng.uniform(2, 8))
+                break
+            shoot()
+            done += 1
+        driver.wait(timeout=LIFE_SECONDS)
+        self.end()
+        return done
 
     def end(self) -> None:
         """Run it to its end."""
@@ -140,16 +156,14 @@ def interrupt_drivers(root: Path, shots: int, rng: random.Random, unkilled: Path
 
 def kill_workers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
     """SIGKILL to a random worker of two while the search goes on."""
-    run = Run(root, "worker", "--workers", "2", "--trials", str(6 * shots))
-    driver, done = run.start(), 0
-    while done < shots and driver.poll() is None:
-        time.sleep(rng.uniform(2, 6))
-        if pids := run.workers():
-            os.kill(rng.choice(pids), signal.SIGKILL)
-            done += 1
-    driver.wait(timeout=LIFE_SECONDS)
-    run.end()
-    return run.result("worker, SIGKILL", shots=done, unkilled=unkilled)
+
+    def shoot() -> None:
+        while not (pids := run.workers()):
+            time.sleep(0.5)
+        os.kill(rng.choice(pids), signal.SIGKILL)
+
+    run = Run(root, "worker", "--workers", "2", "--trials", str(8 * shots))
+    return run.result("worker, SIGKILL", shots=run.bothered(shots, rng, shoot), unkilled=unkilled)
 
 
 def freeze_drivers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
@@ -169,23 +183,22 @@ def freeze_drivers(root: Path, shots: int, rng: random.Random, unkilled: Path) -
     return run.result("driver, SIGSTOP longer than its heartbeat", shots=shots, unkilled=unkilled)
 
 
-def _shoot_disk(root: Path, shots: int, rng: random.Random, unkilled: Path, *, kind: str, name: str, shot: Callable) -> Result:
-    mount = root / f"{name}.disk"
+def fill_disk(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
+    """The disk of the run is full for some seconds; needs the right to mount."""
+    mount = root / "disk"
     mount.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(mount)], check=True)
+
+    def shoot() -> None:
+        with _full(mount):
+            time.sleep(rng.uniform(5, 12))
+
     try:
-        run = Run(mount, name)
-        driver = run.start()
-        for _ in range(shots):
-            time.sleep(rng.uniform(1, 2) * run.start_seconds)
-            with shot(mount):
-                time.sleep(rng.uniform(5, 12))
-        driver.wait(timeout=LIFE_SECONDS)
-        run.end()
-        result = run.result(kind, shots=shots, unkilled=unkilled, exactly=True)
-        shutil.copytree(mount, root / name)
-        return result
+        run = Run(mount, "full")
+        done = run.bothered(shots, rng, shoot)
+        return run.result("disk full", shots=done, unkilled=unkilled, exactly=True)
     finally:
+        shutil.copytree(mount, root / "full", dirs_exist_ok=True)
         subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
@@ -200,50 +213,30 @@ def _full(mount: Path) -> Iterator[None]:
     filler.unlink()
 
 
-@contextmanager
-def _read_only(mount: Path) -> Iterator[None]:
-    """As a failing disk is mounted; files that are open for writing forbid it, so it is tried until none is."""
-    while subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=False, capture_output=True).returncode:
-        time.sleep(0.05)
-    yield
-    subprocess.run(["mount", "-o", "remount,rw", str(mount)], check=True)
-
-
-def fill_disk(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
-    """The disk of the run is full for some seconds; needs the right to mount."""
-    return _shoot_disk(root, shots, rng, unkilled, kind="disk full", name="full", shot=_full)
-
-
 def lock_storage(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
-    """The record can't be written for some seconds: another program holds the database."""
+    """The record can only be read for some seconds: another program holds the database."""
+
+    def shoot() -> None:
+        with closing(sqlite3.connect(run.folder / "study.db", timeout=60, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            time.sleep(rng.uniform(8, 20))
+
     run = Run(root, "locked")
-    driver = run.start()
-    for _ in range(shots):
-        time.sleep(rng.uniform(1.2, 2) * run.start_seconds)
-        code = (
-            f"import sqlite3, time; c = sqlite3.connect({str(run.folder / 'study.db')!r}, timeout=60, isolation_level=None); "
-            f"c.execute('BEGIN IMMEDIATE'); time.sleep({rng.uniform(8, 20)})"
-        )
-        subprocess.run([sys.executable, "-c", code], check=True)
-    driver.wait(timeout=LIFE_SECONDS)
-    run.end()
-    return run.result("record not writable", shots=shots, unkilled=unkilled, exactly=True)
+    return run.result("record not writable", shots=run.bothered(shots, rng, shoot), unkilled=unkilled, exactly=True)
 
 
 def restart_postgresql(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
     """The database server of the record is stopped and started again, at once or after some seconds."""
+
+    def shoot() -> None:
+        server.control("stop", "-m", rng.choice(["fast", "immediate"]))
+        time.sleep(rng.uniform(0, 10))
+        server.control("start")
+
     with postgresql(root / "postgresql") as server:
-        run = Run(root, "postgresql-run", "--storage", server.url)
-        driver = run.start()
-        for _ in range(shots):
-            time.sleep(rng.uniform(1, 2) * run.start_seconds)
-            server.control("stop", "-m", rng.choice(["fast", "immediate"]))
-            time.sleep(rng.uniform(0, 10))
-            server.control("start")
-        driver.wait(timeout=LIFE_SECONDS)
-        run.end()
         os.environ["NAS_STORAGE"] = server.url
-        return run.result("PostgreSQL restarted", shots=shots, unkilled=unkilled, exactly=True)
+        run = Run(root, "restarted", "--storage", server.url)
+        return run.result("PostgreSQL restarted", shots=run.bothered(shots, rng, shoot), unkilled=unkilled, exactly=True)
 
 
 class Server(NamedTuple):
@@ -279,19 +272,17 @@ def postgresql(folder: Path, *, port: int = 54329) -> Iterator[Server]:
 
 def kill_nodes(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
     """A node of a simulated cluster of three, one of which is the head, is killed, and another one joins."""
+
+    def shoot() -> None:
+        print("shoot", file=cluster.stdin, flush=True)
+        cluster.stdout.readline()
+
     command = [sys.executable, str(Path(__file__).with_name("cluster.py")), "2", "1"]
     cluster = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         address = cluster.stdout.readline().strip()
-        run = Run(root, "node", "--workers", "2", "--address", address, "--trials", str(6 * shots))
-        driver = run.start()
-        for _ in range(shots):
-            time.sleep(rng.uniform(1, 2) * run.start_seconds)
-            print("shoot", file=cluster.stdin, flush=True)
-            cluster.stdout.readline()
-        driver.wait(timeout=LIFE_SECONDS)
-        run.end()
-        return run.result("node of three, SIGKILL", shots=shots, unkilled=unkilled)
+        run = Run(root, "node", "--workers", "2", "--address", address, "--trials", str(16 * shots))
+        return run.result("node of three, SIGKILL", shots=run.bothered(shots, rng, shoot), unkilled=unkilled)
     finally:
         cluster.communicate("end\n", timeout=60)
 

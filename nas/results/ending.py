@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -13,10 +14,12 @@ from nas.results.listing import Standing, standing
 from nas.results.noise import highest
 from nas.results.pictures import draw_front
 from nas.results.reading import Reading, read
+from nas.search.attempts import Ledger, ledger
 from nas.search.folder import without_password
 from nas.search.pareto import hypervolume
 from nas.search.progress import reference_costs
-from nas.units import duration
+from nas.search.record import Record
+from nas.units import duration, percent
 
 WORDS = {
     "complete": "trained in full",
@@ -47,9 +50,26 @@ def _account(found: Standing, reading: Reading) -> list[str]:
     points, _ = scaled(found.best, found.costs, reference_costs(reading.search))
     volume = hypervolume(points, [1.0] * points.shape[1])
     counts = ", ".join(f"{states.get(state, 0)} {word}" for state, word in WORDS.items())
-    lines = [f"{counts}; {duration(trials['seconds'].sum())} of training in all; hypervolume {volume:.4f}"]
+    spent = ledger(map(_recorded, reading.rows))
+    lines = [f"{counts}; hypervolume {volume:.4f}", _cost(spent)]
     causes = trials.loc[trials["state"] == "failed", "cause"].value_counts()
     return lines + [f"  failed {number} times: {cause}" for cause, number in causes.head(5).items()]
+
+
+def _recorded(row: dict[str, Any]) -> Record:
+    curve = tuple(json.loads(row.get("curve", "[]")))
+    state, seconds = row.get("state", "running"), row.get("seconds", 0.0)
+    return Record(number=row["trial"], state=state, curve=curve, seconds=seconds, facts=row)
+
+
+def _cost(spent: Ledger) -> str:
+    """What the trials took, and how much of it was for nothing."""
+    held = f" and {spent.gpu_seconds / 3600:.1f} GPU-hours" if spent.gpu_seconds else ""
+    total, failed, repeated = (max(spent.seconds, 1e-9), spent.failed_seconds, spent.repeated_seconds)
+    return (
+        f"{duration(spent.seconds)}{held} of training in all, {percent(spent.wasted_share)} for nothing: "
+        f"{percent(failed / total)} failed, {percent(repeated / total)} trained again after interruptions"
+    )
 
 
 def remarks(trials: pd.DataFrame) -> list[str]:

@@ -15,7 +15,7 @@ __all__ = ["COLUMNS", "COST_LABELS", "dominated_by", "front", "hypervolume", "jo
 
 COLUMNS = [
     "trial", "state", "baseline", "accuracy", "accuracy_sd", "replicates", "macs", "params", "frozen_params",
-    "activation_bytes", "latency_ms", "epochs", "seconds",
+    "activation_bytes", "latency_ms", "epochs", "seconds", "repeated", "attempts",
     "cause", "why", "predicted", "spread", "expected_gain", "parents", "changes",
     "start", "answered_from", "key", "seed", "manifest", "curve", "architecture",
 ]  # fmt: skip

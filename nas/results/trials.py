@@ -63,7 +63,8 @@ def _typed(found: pd.DataFrame) -> pd.DataFrame:
     for name in ("began", "ended"):
         found[name] = pd.to_datetime(found[name], format="ISO8601")
     found["accuracy"] = pd.to_numeric(found["accuracy"]).astype(float)
-    found["seconds"] = pd.to_numeric(found["seconds"]).fillna(0.0)
+    for name in ("seconds", "repeated"):
+        found[name] = pd.to_numeric(found[name]).fillna(0.0)
     found["curve"] = found["curve"].fillna("[]")
     found["epochs"] = [max((e["epoch"] for e in curve), default=0) for curve in parsed(found["curve"].tolist())]
     for name in Cost._fields:

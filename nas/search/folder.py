@@ -18,8 +18,9 @@ from nas.search.settings import Search
 
 # how much, where, and what a search does not read; the manifest says which data
 MAY_CHANGE = (
-    "search.trials", "search.storage", "search.max_hours", "search.max_gpu_hours", "resources", "proxy.data", "calibration",
-)  # fmt: skip
+    *(f"search.{name}" for name in ("trials", "replicates", "storage", "max_hours", "max_gpu_hours")),
+    *("resources", "proxy.data", "calibration"),
+)
 VERSIONED = ("torch", "timm", "optuna", "ray", "numpy")
 
 
