@@ -93,10 +93,8 @@ def show(rows: list[Row]) -> None:
     groups = sorted({(r.source, r.level) for r in rows})
     for source, level in [*groups, ("all", "")]:
         some = [r for r in rows if (r.source, r.level) == (source, level) or source == "all"]
-        equal = sum(r.difference == 0.0 for r in some)
-        print(
-            f"{source:12} {level:>6} {len(some):9} {sum(r.loaded for r in some):7} {equal:15} {max(r.rounding for r in some):12.1e}"
-        )
+        loaded, equal = sum(r.loaded for r in some), sum(r.difference == 0.0 for r in some)
+        print(f"{source:12} {level:>6} {len(some):9} {loaded:7} {equal:15} {max(r.rounding for r in some):12.1e}")
     for r in rows:
         if r.difference != 0.0:
             print(f"  {r.source} {r.name}: {r.cause or r.difference}")

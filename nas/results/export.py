@@ -4,11 +4,12 @@ Nothing is written under its final name before a fresh process, in which this pa
 directory and computed the same logits.
 """
 
+import glob
 import json
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ def export(
     *,
     image_size: int,
     num_classes: int,
-    formats: tuple[str, ...] = (),
+    formats: Sequence[str] = (),
     force: bool = False,
 ) -> Level:
     """Makes the directory `out`, which timm loads, and returns its level.
@@ -94,7 +95,7 @@ def prepare(
     *,
     image_size: int,
     num_classes: int,
-    formats: list[str] = (),
+    formats: Sequence[str] = (),
 ) -> Prepared:
     """The directory's content at the highest level there is, every mixer merged that can be; NasError for what can't be."""
     names = description.class_names
@@ -239,7 +240,7 @@ def _replace(out: Path, fill: Callable[[Path], None]) -> None:
 
 def _sweep(out: Path) -> None:
     """Clears up after exports to `out` that were killed on this machine; an export that was being replaced comes back."""
-    for left in out.parent.glob(f".{out.name}.{platform.node()}.*"):
+    for left in out.parent.glob(f".{glob.escape(out.name)}.{platform.node()}.*"):
         _, number, kind = left.name.rsplit(".", 2)
         if not number.isdigit() or _is_running(int(number)):
             continue

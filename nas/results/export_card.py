@@ -56,10 +56,10 @@ config.json holds every setting under `metaformer.architecture`. Weights are flo
 """
 TIMMS_LOADING = """\
 import timm
-net = timm.create_model("local-dir:.", pretrained=True)  # where this file lies"""
+net = timm.create_model("local-dir:.", pretrained=True)  # "." is where this file lies; or hf-hub:ORG/NAME"""
 STUB_LOADING = """\
 import sys, timm
-folder = "."  # where this file lies
+folder = "."  # where this file lies; or huggingface_hub.snapshot_download("ORG/NAME")
 sys.path.insert(0, folder)
 import model  # registers {name} with timm
 net = timm.create_model(f"local-dir:{{folder}}", pretrained=True)"""

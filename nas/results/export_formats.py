@@ -3,7 +3,7 @@
 import copy
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -31,7 +31,7 @@ class Writer(NamedTuple):
     packages: tuple[str, ...] = ()
 
 
-def check_formats(formats: list[str]) -> list[str]:
+def check_formats(formats: Sequence[str]) -> list[str]:
     """The formats to write beside timm's, each once; ConfigError for an unknown one, NasError where a package is missing."""
     for name in formats:
         if name not in get_args(Format):
@@ -47,7 +47,7 @@ def check_formats(formats: list[str]) -> list[str]:
     return chosen
 
 
-def write_formats(model: nn.Module, formats: list[str], directory: Path, *, image_size: int) -> None:
+def write_formats(model: nn.Module, formats: Sequence[str], directory: Path, *, image_size: int) -> None:
     """Writes each format's file; NasError unless reading it back gives the same logits to 1e-4, for several batch sizes."""
     for name in formats:
         writer = WRITERS[name]

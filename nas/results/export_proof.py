@@ -34,7 +34,7 @@ def proof_logits(model: nn.Module, *, image_size: int) -> Tensor:
 
 
 def rounding(found: Tensor, written: Tensor) -> float:
-    """The largest difference between what was found and what is written; NasError where it is more than rounding, or no number."""
+    """The largest difference of what is written to what was found; NasError where it is more than rounding, or no number."""
     gap = (found - written).abs().max().item()
     if not gap <= ROUNDING * max(1.0, found.abs().max().item()):  # not for NaN either
         raise NasError(

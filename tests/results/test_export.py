@@ -21,6 +21,7 @@ from nas.results.export import Description, export
 from nas.results.export_proof import Proof
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import cost
+from nas.space.reference import from_timm
 
 torch.set_num_threads(1)
 SIZE, CLASSES = 32, 5
@@ -147,6 +148,47 @@ def test_pretrained_weights_of_positions_refuse_another_image_size_from_timm(exp
     with pytest.raises(ValueError, match=r"belong to the positions of 32 px images, but got img_size=64"):
         timm.create_model(f"local-dir:{out}", pretrained=True, img_size=64)
     assert timm.create_model(f"local-dir:{out}", img_size=64)(torch.zeros(1, 3, 64, 64)).shape == (1, CLASSES)
+
+
+def free(**changes):
+    """All resolutions will do; timm's classes are enough."""
+    stages = [Stage(mixer=m, depth=1, width=32, mlp_ratio=2.0) for m in ("pool", "conv", "attention")]
+    return Architecture(**{"stages": stages, "head": "mlp", **changes})
+
+
+@pytest.mark.parametrize(
+    ("architecture", "letter", "classifier"),
+    [
+        pytest.param(from_timm("poolformerv2_s12"), "A", "head.fc", marks=pytest.mark.slow),
+        (free(), "B", "head.fc.fc2"),
+    ],
+)
+def test_timm_gives_fresh_heads_other_channels_and_maps_of_any_image(architecture, letter, classifier, tmp_path, unproven):
+    out, net = tmp_path / "found", trained(architecture)
+    assert export(architecture, net.state_dict(), out, ABOUT, **COMMON).letter == letter
+    assert (out / "model.py").is_file() == (letter == "B")
+    if letter == "B":
+        imported(out)
+    source, saved = f"local-dir:{out}", load_file(out / "model.safetensors")
+    transferred = timm.create_model(source, pretrained=True, num_classes=7).state_dict()
+    changed = {key for key, value in transferred.items() if key not in saved or not torch.equal(value, saved[key])}
+    assert changed == {f"{classifier}.weight", f"{classifier}.bias"} and len(transferred[f"{classifier}.bias"]) == 7
+    grey = timm.create_model(source, pretrained=True, in_chans=1)
+    torch.testing.assert_close(grey.stem.conv.weight, saved["stem.conv.weight"].sum(1, keepdim=True))  # timm's own rule
+    features = timm.create_model(source, pretrained=True, features_only=True, out_indices=(0, 2)).eval()
+    for size in (32, 96):
+        wide = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(size))
+        with torch.inference_mode():
+            maps = net.forward_intermediates(wide, indices=[0, 2], intermediates_only=True)
+            for found, expected in zip(features(wide), maps, strict=True):
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_that_takes_any_resolution_can_be_meant_for_another(tmp_path, unproven):
+    export(free(), trained(free()).state_dict(), tmp_path / "found", ABOUT, image_size=96, num_classes=CLASSES)
+    config = json.loads((tmp_path / "found" / "config.json").read_text())
+    assert config["pretrained_cfg"]["input_size"] == [3, 96, 96]
+    assert config["metaformer"]["cost"] == cost(free(), image_size=96, num_classes=CLASSES)._asdict()
 
 
 def test_a_linear_head_is_named_as_the_classifier(tmp_path, unproven):

@@ -64,7 +64,10 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "architecture",
-    [from_timm("poolformerv2_s12"), Architecture(stages=[Stage(mixer=m, depth=1, width=32) for m in ("dwconv", "pool")])],
+    [
+        pytest.param(from_timm("poolformerv2_s12"), marks=pytest.mark.slow),
+        Architecture(stages=[Stage(mixer=m, depth=1, width=32) for m in ("dwconv", "pool")]),
+    ],
 )
 def test_what_lies_on_the_hub_afterwards_is_the_export(architecture, tmp_path, hub):
     prepared = directory(architecture, tmp_path / "found")

@@ -48,13 +48,17 @@ def test_riformer_reaches_timms_classes_once_it_is_merged():
     "name, changes, network, arguments",
     [
         ("poolformer_s12", {"pool_size": 5}, {}, {"pool_size": 5}),
-        ("poolformer_s12", {"layer_scale": 0.1}, {}, {}),
+        pytest.param("poolformer_s12", {"layer_scale": 0.1}, {}, {}, marks=pytest.mark.slow),
         ("poolformerv2_s12", {"mlp_bias": True, "res_scale": False}, {},
          {"mlp_bias": True, "res_scale_init_values": [None] * 4}),
-        ("convformer_s18", {"kernel_size": 3, "layer_scale": 0.5}, {"head": "linear"},
-         {"use_mlp_head": False, "kernel_size": 3, "padding": 1, "layer_scale_init_values": [0.5] * 4}),
-        ("caformer_s18", {"head_dim": 64, "proj_bias": True, "expansion": 1.5}, {"stem_norm": False, "downsample_norm": False},
-         {"downsample_norm": None, "head_dim": 64, "proj_bias": True, "expansion_ratio": 1.5}),
+        pytest.param(
+            "convformer_s18", {"kernel_size": 3, "layer_scale": 0.5}, {"head": "linear"},
+            {"use_mlp_head": False, "kernel_size": 3, "padding": 1, "layer_scale_init_values": [0.5] * 4},
+            marks=pytest.mark.slow),
+        pytest.param(
+            "caformer_s18", {"head_dim": 64, "proj_bias": True, "expansion": 1.5},
+            {"stem_norm": False, "downsample_norm": False},
+            {"downsample_norm": None, "head_dim": 64, "proj_bias": True, "expansion_ratio": 1.5}, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_json_arguments_make_timms_model_the_changed_design(name, changes, network, arguments):

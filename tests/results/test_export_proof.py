@@ -47,6 +47,7 @@ def stages(*mixers, **options):
     )
 
 
+@pytest.mark.slow
 def test_one_process_judges_every_directory_by_itself(tmp_path):
     """Torch multiplies a map of 4 positions, as C has, another way when the weights were made in inference mode."""
     own = stages("pool", "pool", "spatial_fc")
