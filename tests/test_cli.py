@@ -67,6 +67,7 @@ def test_space_prints_size_share_and_estimate(nas):
         (["front", "no/run"], "no/run: is no run"),
         (["export", "no/run", "--out", "x"], "is neither a run"),
         (["export", "no/run", "--trial", "3", "--out", "x"], "is no run"),
+        (["export", "no/run", "--out", "x", "--push", "mine"], "--push must be ORG/NAME"),
         (["retrain", "poolformer_s12", "--recipe", "no.yaml", "--out", "x"], "no.yaml: cannot be read"),
         (["retrain", "no/run", "--knee", "--recipe", "digits_quick", "--out", "x"], "no/run: is no run"),
         ([*RETRAIN, "--front", "--trial", "3"], "--trial and --front: one choice at a time"),
