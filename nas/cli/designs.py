@@ -59,40 +59,64 @@ def tables(
 
 @app.command()
 def latency(
-    names: Annotated[list[str], typer.Argument(help="Designs, architecture .json files, RUN:TRIAL or timm:NAME.")],
+    names: Annotated[
+        list[str], typer.Argument(help="Designs, architecture .json files, RUN:TRIAL, timm:NAME; or one run's folder.")
+    ],
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     batch: Annotated[int, typer.Option(help="Images at once.", min=1)] = 16,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    image_size: Annotated[int, typer.Option(help="Side of the square input image in pixels.", min=1)] = 224,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the square input image in pixels.", min=1, show_default="224, or a run's own")
+    ] = None,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="NHWC memory instead of NCHW.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="With torch.compile instead of eager.")] = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1, show_default="torch's choice")] = None,
     warm_up: Annotated[int, typer.Option(help="Passes of each network before the first that counts.", min=0)] = 3,
     repeats: Annotated[int, typer.Option(help="Rounds; in each, every network runs once.", min=2)] = 20,
+    most: Annotated[
+        int | None, typer.Option(help="Of a run: networks at most, those nearest to the front first.", min=1)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Measure forward passes on this machine, several networks in turns, with each one's speed over the first.
+
+    Given a run's folder, its networks are measured and put into its record, for `nas front RUN --x latency_ms`; the same
+    command again measures what is missing.
 
     Example: `nas latency poolformer_s12 riformer_s12 --device cuda --batch 128 --dtype float16 --channels-last`
     """
     from rich.console import Console
 
     from nas.config import validated
+    from nas.errors import ConfigError
     from nas.models.latency import Conditions
-    from nas.results.timing import show_latency
+    from nas.results.front_table import WIDE, show_front
+    from nas.results.timing import record_latencies, show_latency
+    from nas.search.folder import RunFolder, read_run
 
+    runs = [Path(name) for name in names if RunFolder(Path(name)).search_yaml.is_file()]
+    if runs and (len(names) > 1 or as_json):
+        raise ConfigError(f"{runs[0]}: a run is measured alone and into its record. Give only it, without --json.")
+    if most and not runs:
+        raise ConfigError("--most: needs a run's folder to choose from. Leave it out, or give a run.")
+    own = read_run(runs[0])[1].space.image_size if runs else 224
     given = {
         "device": device,
         "batch": batch,
         "dtype": dtype,
-        "image_size": image_size,
+        "image_size": image_size or own,
         "channels_last": channels_last,
         "compile": compiled,
         "threads": threads,
         "warm_up": warm_up,
         "repeats": repeats,
     }
-    show_latency(names, validated(Conditions, given, where="nas latency"), Console(), as_json=as_json)
+    conditions = validated(Conditions, given, where="nas latency")
+    if not runs:
+        return show_latency(names, conditions, Console(), as_json=as_json)
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    record_latencies(runs[0], conditions, console, most=most)
+    return show_front(tuple(runs), console, x="latency_ms")
 
 
 @app.command()

@@ -1,12 +1,13 @@
 """Verbs that run: a search, its dry run, its calibration."""
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nas.cli.app import DataOption, Set, StorageOption, absolute, again, app, as_settings
+from nas.cli.app import DataOption, Run, Set, StorageOption, absolute, again, app, as_settings
 
 
 @app.command()
@@ -40,12 +41,15 @@ def search(
     settings = read_search(file, settings=[*as_settings(flags), *set_])
 
     from nas.results.ending import show_result  # torch and Ray take seconds: a wrong file is said before
+    from nas.results.replication import replicate as run_replicates
     from nas.search.run import search as run_search
 
     root = out or Path("runs") / settings.name
     console = Console()
     try:
         run_search(settings, root=root, console=console)
+        if settings.search.replicates:
+            run_replicates(settings, root=root, console=console)
     except KeyboardInterrupt:
         console.print(f"\nStopped. Nothing that finished is lost; this continues: {again()}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
@@ -111,3 +115,39 @@ def calibrate(
         console.print(f"\nStopped. Nothing that finished is lost; this continues: {again()}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     show_calibration(plan, done, root=given["root"], console=console)
+
+
+@app.command()
+def replicate(
+    run: Run,
+    replicates: Annotated[
+        int | None, typer.Option(help="Other seeds for each network.", min=1, show_default="search.replicates, or 3")
+    ] = None,
+    most: Annotated[int | None, typer.Option(help="Networks at once, those nearest to the front first.", min=1)] = None,
+    data: DataOption = None,
+    workers: Annotated[int | None, typer.Option(help="Trainings at once.", show_default="the search's")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto, or host:port.")] = None,
+    set_: Set = [],  # noqa: B006
+) -> None:
+    """Train the networks on or near a run's front again with other seeds, so that luck is told from merit.
+
+    The front, the report and pandas then show means with their intervals; what the noise leaves open is called a tie. The same
+    command again continues where it was stopped or killed and trains nothing twice.
+
+    Example: `nas replicate runs/hybrid --replicates 3`
+    """
+    from rich.console import Console
+
+    from nas.results.front_table import WIDE, show_front
+    from nas.results.replication import replicate as run_replicates
+    from nas.results.replication import settings_of
+
+    flags = {"proxy.data": absolute(data), "resources.workers": workers, "resources.address": address}
+    console = Console()
+    try:
+        search = settings_of(run, [*as_settings(flags), *set_])
+        run_replicates(search, root=run, console=console, number=replicates, most=most)
+    except KeyboardInterrupt:
+        console.print(f"\nStopped. Nothing that finished is lost; this continues: {again()}", highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    show_front((run,), Console(width=None if sys.stdout.isatty() else WIDE))

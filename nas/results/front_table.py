@@ -19,6 +19,7 @@ from nas.results.trust import quote
 from nas.units import count, percent, quantity
 
 TIES = 6
+HEADS = {"latency_ms": "ms a batch", "activation_bytes": "activations"}
 WIDE = 140  # columns where nobody's terminal says how many
 Output = Literal["table", "json", "csv"]
 
@@ -110,10 +111,10 @@ def _table(found: Standing, *, with_ties: bool) -> Table:
     again = bool(found.best["replicates"].any())
     extra = [c for c in found.costs if c not in ("macs", "params")]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    head = ["trial", "accuracy", "±", *(["seeds"] if again else []), "MACs", "params", *(COST_LABELS.get(c, c) for c in extra)]
+    head = ["trial", "accuracy", "±", *(["seeds"] if again else []), "MACs", "params", *(HEADS.get(c, c) for c in extra)]
     for column in head:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("architecture", no_wrap=True)
+    table.add_column("architecture")
     table.add_column("")
     shown = sorted([*entries(found), *ties(found)], key=lambda e: e.row[found.costs[0]]) if with_ties else entries(found)
     for entry in shown:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from nas.results.noise import rivals, tied
@@ -68,9 +69,23 @@ def _remarks(i: int, row: pd.Series, found: Standing, beaten: tuple[str, ...], e
         parts += [row["baseline"], *([] if row["affordable"] else ["outside the constraints"])]
         parts.append(f"dominated by {few}" if beaten else "not dominated")
     if isinstance(equal, str):
-        parts.append(f"tied with {equal}, which is cheaper")
+        parts.append(f"tied with {equal}")
     elif i in found.open.index:
         parts.append("tied with the front")
     if row["replicates_failed"]:
-        parts.append(f"failed under {row['replicates_failed']} other seeds")
+        failed = row["replicates_failed"]
+        parts.append(f"failed under {failed} other seed{'s' if failed > 1 else ''}")
     return parts
+
+
+def nearest(found: Standing) -> pd.DataFrame:
+    """The front, the trained baselines, then every other affordable complete trial by how little it lacks to the front."""
+    trials, costs = found.trials, list(found.costs)
+    done = trials[trials["state"] == "complete"].dropna(subset=costs)
+    cheaper = (found.best[costs].to_numpy(float)[:, None] <= done[costs].to_numpy(float)).all(axis=2)  # (front, N)
+    best = np.where(cheaper, found.best["accuracy"].to_numpy()[:, None], -np.inf).max(axis=0)
+    lack = pd.Series(np.maximum(best - done["accuracy"].to_numpy(), 0.0), index=done.index)
+    baselines = done[done["baseline"].notna()]
+    others = done[done["affordable"].astype(bool)].loc[lambda rows: lack[rows.index].sort_values(kind="stable").index]
+    rows = pd.concat([found.best, baselines, others])
+    return rows[~rows.index.duplicated()]

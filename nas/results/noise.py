@@ -1,5 +1,6 @@
 """How far an accuracy could be off, and so which networks are tied."""
 
+import functools
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -65,11 +66,18 @@ def replicates(reading: Reading) -> pd.DataFrame:
 
 def noise_of(reading: Reading) -> Noise:
     """What the run's manifest, its replicates and its calibration say; a file that cannot be read says nothing."""
-    images = len(_read(reading.folder.manifest).get("validation", ())) or None
+    manifest = reading.folder.manifest
+    images = _judged_by(manifest, manifest.stat().st_mtime_ns) if manifest.is_file() else None
     if images is None:
         return Noise()
     seeds, freedom = _pooled(replicates(reading))
     return Noise(images, seeds, freedom) if freedom >= FEWEST else Noise(images, _calibrated(reading))
+
+
+@functools.lru_cache
+def _judged_by(manifest: Path, written: int) -> int | None:
+    """Images in a manifest that was `written` at that time; that of a large data set takes a while to read."""
+    return len(_read(manifest).get("validation", ())) or None
 
 
 def _pooled(found: pd.DataFrame) -> tuple[float, int]:

@@ -1,34 +1,52 @@
 """Latency of networks by name: what each name stands for, and the table that a person reads."""
 
 import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import timm
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from nas.config import validated
 from nas.errors import ConfigError, unknown
 from nas.models.latency import Conditions, Latency, fingerprint, measure
 from nas.models.metaformer import build
 from nas.models.reparam import merge
+from nas.results.front import joined
+from nas.results.front_table import finished, require_finished
+from nas.results.listing import nearest, standing
 from nas.results.lookup import architecture_of
+from nas.results.reading import read
+from nas.search.additions import LATENCY, Addition, adding
+from nas.search.settings import Search
+from nas.search.trainings import hashed
+from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
 
 CLASSES = 1000
+IN_TURNS = 8  # networks that are measured together
 TIMM = "timm:"
 
 
 def network_of(name: str, *, image_size: int) -> nn.Module:
-    """The freshly initialised network behind a name, as it is deployed: affine mixers are merged.
+    """The freshly initialised network behind a name, as it is deployed.
 
     A name is what `architecture_of` knows, or `timm:NAME` for any model of timm. ConfigError with the nearest names for a
     wrong one, Infeasible for images too small.
     """
     if name.startswith(TIMM):
         return _timm_network(name.removeprefix(TIMM), image_size=image_size)
-    architecture = architecture_of(name)
+    return deployed(architecture_of(name), image_size=image_size, num_classes=CLASSES)
+
+
+def deployed(architecture: Architecture, *, image_size: int, num_classes: int) -> nn.Module:
+    """A freshly initialised network as it runs after training: affine mixers are merged."""
     feature_sides(architecture, image_size=image_size)
-    network = build(architecture, image_size=image_size, num_classes=CLASSES)
+    network = build(architecture, image_size=image_size, num_classes=num_classes)
     affine = any(stage.mixer == "affine" for stage in architecture.stages)
     return merge(network, architecture)[0] if affine else network
 
@@ -82,3 +100,58 @@ def _caption(conditions: Conditions, machine: dict) -> str:
     turns = f"median of {conditions.repeats} rounds in turns after {conditions.warm_up} for warm-up"
     facts = ", ".join(f"{key} {' '.join(v) if isinstance(v, list) else v}" for key, v in machine.items())
     return f"{turns}\n{size}\n{facts}"
+
+
+# A run's networks, into its record
+
+
+def record_latencies(root: Path, conditions: Conditions, console: Console, *, most: int | None = None) -> None:
+    """Measure the networks of a run, those nearest to its front first, and put each group's times into the record at once.
+
+    A group is measured in turns with one network that is the same in all groups, and its times are that network's first time
+    over the speed relative to it: what slows the machine down for a while slows both. `most` limits how many are measured in
+    all; what the record has under the same conditions on the same machine stays.
+    """
+    machine = fingerprint(conditions)
+    reading = read(root)
+    trials = joined([reading])
+    require_finished(trials, (root,))
+    which = hashed([conditions.model_dump(), machine])
+    known = {each.trial: each.value for each in reading.additions if each.kind == LATENCY and each.which == which}
+    rows = nearest(standing(trials, reading.search.objectives[1:])).head(most)
+    left = rows[~rows["trial"].isin(known)]
+    anchor = next((value["anchor"] for value in known.values()), None if left.empty else int(left["trial"].iloc[0]))
+    anchor_ms = known[anchor]["latency_ms"] if anchor in known else None
+    beside = trials[trials["trial"] == anchor]
+    with adding(reading.search, reading.folder) as add:
+        for start in range(0, len(left), IN_TURNS):
+            group = pd.concat([beside, left[left["trial"] != anchor].iloc[start : start + IN_TURNS]])
+            with Console(stderr=True).status(f"measuring {start + 1} to {start + len(group) - 1} of {len(left)} networks"):
+                found = measure(_networks(group, reading.search, conditions), conditions)
+            first = anchor_ms is None
+            anchor_ms = found[0].batch_ms.median if first else anchor_ms
+            for each in found if first else found[1:]:
+                facts = {"conditions": conditions.model_dump(), "machine": machine, "measured": _now(), "anchor": anchor}
+                add(Addition(LATENCY, int(each.name), which, {**_scaled(each, anchor_ms), **facts}))
+    others = len(finished(trials)) - int(rows["affordable"].sum())
+    rest = f"; {others} farther from the front were not asked for (--most)" if others else ""
+    console.print(f"{len(left)} networks measured, {len(known)} were in the record{rest}", highlight=False, soft_wrap=True)
+
+
+def _scaled(latency: Latency, anchor_ms: float) -> dict[str, Any]:
+    """Median and quartiles of a batch's time as if the anchor had always taken `anchor_ms`."""
+    median, low, high = (round(anchor_ms / speed, 4) for speed in latency.speed)
+    return {"latency_ms": median, "quartiles_ms": [high, low]}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _networks(group: pd.DataFrame, search: Search, conditions: Conditions) -> dict[str, nn.Module]:
+    """The networks of a group by trial."""
+    given = {"image_size": conditions.image_size, "num_classes": search.space.num_classes}
+    return {
+        str(trial): deployed(validated(Architecture, json.loads(text), where=f"trial {trial}"), **given)
+        for trial, text in group[["trial", "architecture"]].itertuples(index=False)
+    }

@@ -4,6 +4,8 @@ Optuna closes an ended trial, so each stands in the study's own attributes, one 
 is in the record at once, and several programs can add at the same time.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from nas.search.folder import RunFolder
@@ -24,15 +26,23 @@ class Addition(NamedTuple):
     value: dict[str, Any]
 
 
-def add(additions: list[Addition], *, search: Search, folder: RunFolder) -> None:
-    """Put them into the run's record; an earlier one of the same name is replaced."""
-    from nas.search.storage import close_storage, open_storage, storage_errors  # Optuna takes a second; readers go without
+@contextmanager
+def adding(
+    search: Search, folder: RunFolder, *, on_wait: Callable[[str], None] = lambda _: None
+) -> Iterator[Callable[[Addition], None]]:
+    """What puts an addition into the run's record, in the place of an earlier one of the same name.
+
+    It waits for a disk or a server that is away, and `on_wait` hears of that.
+    """
+    from nas.search.storage import close_storage, open_storage, patient, storage_errors  # takes a second; readers go without
 
     storage = open_storage(search, folder, create=False)
-    with storage_errors(search, folder):
-        study = storage.get_study_id_from_name(search.name)
-        for each in additions:
-            storage.set_study_user_attr(study, f"{each.kind} {each.trial} {each.which}", each.value)
+    steady = patient(storage, on_wait=on_wait)
+    try:
+        with storage_errors(search, folder):
+            study = steady.get_study_id_from_name(search.name)
+            yield lambda new: steady.set_study_user_attr(study, f"{new.kind} {new.trial} {new.which}", new.value)
+    finally:
         close_storage(storage)
 
 

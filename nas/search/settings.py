@@ -34,6 +34,9 @@ class SearchSettings(Value):
     PoolFormerV2, ConvFormer and CAFormer. Two that come out equal count once."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seeds the proposals, the split of the data and every training alike."""
+    replicates: Annotated[int, Field(ge=0)] = 0
+    """Trainings with other seeds that each network on or near the front gets when the search is through, and each baseline;
+    `nas replicate` gives them later."""
     storage: str | None = None
     """An Optuna storage URL (postgresql://…, mysql://…) or a journal file (journal:///shared/run.journal); without one the
     record is study.db in the run's folder."""

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from nas.results.noise import Noise, interval, noise_of, tied
+from nas.results.noise import Noise, highest, interval, noise_of, rivals, tied
 from nas.results.reading import Reading
 from nas.search.folder import open_folder
 from nas.search.trainings import plain_recipe
@@ -35,6 +35,15 @@ def test_what_is_beaten_by_less_than_the_noise_is_tied_and_what_is_dearer_and_cl
     table = pd.DataFrame({"accuracy": [0.90, 0.89, 0.80, 0.70], "macs": [2, 3, 3, 1], "state": "complete", "affordable": True})
     table["accuracy_low"], table["accuracy_high"] = table.accuracy - 0.01, table.accuracy + 0.01
     assert list(tied(table, table.loc[[0]]).index) == [3, 1]  # 3 is cheaper than the front's only network
+
+
+def test_dearer_networks_of_the_front_that_are_not_surely_better_name_the_cheapest_that_may_equal_them():
+    table = pd.DataFrame({"accuracy": [0.50, 0.70, 0.705, 0.90], "macs": [1, 2, 3, 4], "state": "complete", "affordable": True})
+    table["accuracy_low"], table["accuracy_high"] = table.accuracy - 0.01, table.accuracy + 0.01
+    assert list(rivals(table, "macs")) == [None, None, 1, None]
+    top, equals = highest(table, table)
+    assert top.accuracy == 0.9 and not len(equals)
+    assert list(highest(table.iloc[:3], table.iloc[:3])[1].index) == [1]
 
 
 def test_the_spread_between_seeds_is_that_of_the_runs_own_recipe_on_its_own_images(tiny, tmp_path):

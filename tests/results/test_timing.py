@@ -7,7 +7,10 @@ import pytest
 from torch import nn
 
 from nas.cli.main import main
+from nas.results.front import load
 from nas.results.timing import network_of
+from nas.search.folder import open_folder
+from nas.search.study import Study
 
 SMALL = ["--batch", "1", "--image-size", "32", "--repeats", "2", "--warm-up", "1", "--threads", "1"]
 
@@ -66,3 +69,27 @@ def test_what_a_user_can_mend_is_one_message_and_exit_code_2(monkeypatch, capsys
 def test_the_cost_of_images_too_small_for_four_stages_is_one_message_too(monkeypatch, capsys):
     assert nas(monkeypatch, "cost", "caformer_b36", "--image-size", "18") == 2
     assert "Use at least 19 px" in capsys.readouterr().err
+
+
+def test_a_runs_networks_are_measured_into_its_record_once_and_give_a_front_of_their_own(monkeypatch, capsys, tiny, tmp_path):
+    search = tiny("search.trials=3", "search.sampler=random")
+    folder = open_folder(tmp_path / "run", search)
+    study = Study(search, folder, manifest_hash="feed")
+    for accuracy in (0.5, 0.6, 0.7):
+        study.finish(study.propose().number, accuracy=accuracy, seconds=1.0)
+    study.close()
+    assert nas(monkeypatch, "front", str(folder.root), "--x", "latency_ms") == 2
+    assert "nas latency RUN" in capsys.readouterr().err
+    quick = ["--batch", "1", "--repeats", "2", "--warm-up", "0", "--threads", "1"]
+    assert nas(monkeypatch, "latency", str(folder.root), *quick, "--most", "2") == 0
+    assert "1 farther from the front were not asked for" in capsys.readouterr().out
+    before = load(folder.root).set_index("trial")["latency_ms"].dropna()
+    assert len(before) == 2 and (before > 0).all()
+    assert nas(monkeypatch, "latency", str(folder.root), *quick) == 0
+    assert "1 networks measured, 2 were in the record" in capsys.readouterr().out
+    after = load(folder.root, latency="batch 1").set_index("trial")["latency_ms"].dropna()
+    assert len(after) == 3 and after[before.index].equals(before)
+    assert nas(monkeypatch, "front", str(folder.root), "--x", "latency_ms", "--latency", "cuda") == 2
+    assert "no latency was recorded for 'cuda', but for:\n  cpu" in capsys.readouterr().err
+    assert nas(monkeypatch, "latency", str(folder.root), "poolformer_s12") == 2
+    assert "a run is measured alone" in capsys.readouterr().err
