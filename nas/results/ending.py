@@ -51,7 +51,7 @@ def _account(found: Standing, reading: Reading) -> list[str]:
     volume = hypervolume(points, [1.0] * points.shape[1])
     counts = ", ".join(f"{states.get(state, 0)} {word}" for state, word in WORDS.items())
     spent = ledger(map(_recorded, reading.rows))
-    lines = [f"{counts}; hypervolume {volume:.4f}", _cost(spent)]
+    lines = [f"{counts}; hypervolume {volume:.4f}", told_cost(spent)]
     causes = trials.loc[trials["state"] == "failed", "cause"].value_counts()
     return lines + [f"  failed {number} times: {cause}" for cause, number in causes.head(5).items()]
 
@@ -62,14 +62,15 @@ def _recorded(row: dict[str, Any]) -> Record:
     return Record(number=row["trial"], state=state, curve=curve, seconds=seconds, facts=row)
 
 
-def _cost(spent: Ledger) -> str:
+def told_cost(spent: Ledger) -> str:
     """What the trials took, and how much of it was for nothing."""
     held = f" and {spent.gpu_seconds / 3600:.1f} GPU-hours" if spent.gpu_seconds else ""
-    total, failed, repeated = (max(spent.seconds, 1e-9), spent.failed_seconds, spent.repeated_seconds)
-    return (
-        f"{duration(spent.seconds)}{held} of training in all, {percent(spent.wasted_share)} for nothing: "
-        f"{percent(failed / total)} failed, {percent(repeated / total)} trained again after interruptions"
-    )
+    wasted = [
+        f"{percent(seconds / spent.seconds)} {what}"
+        for seconds, what in ((spent.failed_seconds, "failed"), (spent.repeated_seconds, "trained again after interruptions"))
+        if seconds
+    ]
+    return f"{duration(spent.seconds)}{held} of training in all" + (f", of it {' and '.join(wasted)}" if wasted else "")
 
 
 def remarks(trials: pd.DataFrame) -> list[str]:

@@ -68,8 +68,12 @@ class Progress(AbstractContextManager):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live:
             self._live.stop()
-        if self.study is not None and self.study.exhausted:
+        if error is not None or self.study is None or self.study.num_started >= self.search.search.trials:
+            return
+        if self.study.exhausted:
             self.console.print("every affordable architecture that was found has been tried: the search ends before its budget")
+        elif self.study.limit is not None:
+            self.console.print(f"the search ends before its budget: {self.study.limit}; raise it to continue")
 
     def changed(self) -> None:
         """Take note that the record changed."""
