@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats.qmc import Halton
 
-from nas.search.gaussian_process import GaussianProcess
+from nas.search.gaussian_process import GaussianProcess, one_thread
 from nas.search.history import Early, Known
 
 FEW = 4  # finished trainings below which a rung is all that there is to compare
@@ -123,7 +123,8 @@ def foreseen(known: list[Known], *, rung: int, seed: int) -> dict[int, float]:
     there = [k for k in known if len(k.early) > rung]
     if sum(k.value is not None for k in known) < FEW:
         return {k.number: k.early[rung][0] for k in there}
-    expected = np.median(Foresight(known, seed=seed).of(there), axis=1)
+    with one_thread():
+        expected = np.median(Foresight(known, seed=seed).of(there), axis=1)
     return {k.number: float(e) if k.value is None else k.value for k, e in zip(there, expected, strict=True)}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from nas.search.domain import Costs
 from nas.search.foresight import Foresight
 from nas.search.gain import expected_gain
+from nas.search.gaussian_process import one_thread
 from nas.search.history import Known, described, log_costs
 from nas.search.pareto import pareto
 from nas.search.point_sampler import Candidate, PointSampler
@@ -31,9 +32,10 @@ class FrontSampler(PointSampler):
             candidates = [Candidate(self._domain.draw(rng), {"by": "start"}) for _ in range(CANDIDATES)]
             taken = [k.costs for k in known]
             return [candidates[i] for i in _spread([self._domain.costs(c.params) for c in candidates], taken)]
-        foresight = Foresight(known, seed=int(rng.integers(2**31)))
-        candidates = self._candidates(_parents(known, foresight), rng)
-        expected = self._expected(candidates, known, foresight, rng)
+        with one_thread():
+            foresight = Foresight(known, seed=int(rng.integers(2**31)))
+            candidates = self._candidates(_parents(known, foresight), rng)
+            expected = self._expected(candidates, known, foresight, rng)
         order = sorted(range(len(candidates)), key=lambda i: -expected[i].get("drawn_gain", expected[i]["expected_gain"]))
         return [Candidate(candidates[i].params, {**candidates[i].why, **expected[i]}) for i in order]
 

@@ -1,16 +1,29 @@
 """A Gaussian process over points that are compared by their distance: what was not measured, foreseen or drawn."""
 
+from contextlib import AbstractContextManager
+from functools import cache
 from itertools import product
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.spatial.distance import cdist
+from threadpoolctl import ThreadpoolController
 
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # over which values change, in usual distances of two points
 NOISES = (1e-3, 1e-2, 5e-2, 2e-1)  # share of the variance that equal points would not share
 FITTED = 150  # points on which length and noise are chosen
 JITTER = 1e-6  # added to variances, that a root can be taken
 LEARNT = 400  # points that it learns from: the last and as many at random of the others
+
+
+def one_thread() -> AbstractContextManager:
+    """Where matrices this small are computed by one thread: several would wait for each other on cores that train."""
+    return _libraries().limit(limits=1, user_api="blas")
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 class GaussianProcess:
@@ -31,7 +44,7 @@ class GaussianProcess:
         wanted = (targets - self._mean) / self._scale
         few = _chosen(len(wanted), FITTED, rng)
         self._length, self._noise = self._fitted(self._points[few], wanted[few])
-        self._root = self._cholesky(self._points, self._length, self._noise)
+        self._root = _noisy_root(self._kernel(self._points, self._points), self._noise)
         self._weights = cho_solve((self._root, True), wanted, check_finite=False)
         self._variance = (wanted * self._weights).mean(axis=0)  # (outputs,)
 
@@ -44,40 +57,44 @@ class GaussianProcess:
     def draw(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One course that the values might take, at all points together: (points, outputs)."""
         points, mean, explained = self._explained(features)
-        left = self._kernel(points, points, self._length) - explained.T @ explained
-        left[np.diag_indices_from(left)] += JITTER
-        normal = cholesky(left, lower=True, check_finite=False) @ rng.standard_normal(mean.shape)
+        left = _noisy_root(self._kernel(points, points) - explained.T @ explained, JITTER)
+        normal = left @ rng.standard_normal(mean.shape)
         return mean + self._scale * np.sqrt(self._variance) * normal
 
     def _explained(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Scaled points, their mean, and what of their covariance the measured ones explain as its root."""
         points = (features - self._low) / self._span
-        shared = self._kernel(self._points, points, self._length)
+        shared = self._kernel(self._points, points)
         mean = self._mean + self._scale * (shared.T @ self._weights)
         return points, mean, solve_triangular(self._root, shared, lower=True, check_finite=False)
 
     def _fitted(self, points: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
-        apart = cdist(points, points, "cityblock")
-        usual = np.median(apart[apart > 0]) if apart.any() else 1.0
-        return max(product(usual * np.array(LENGTHS), NOISES), key=lambda chosen: self._likelihood(points, wanted, *chosen))
+        apart, trend = cdist(points, points, "cityblock"), self._trend(points)
+        usual, linear = np.median(apart[apart > 0]) if apart.any() else 1.0, trend @ trend.T
 
-    def _likelihood(self, points: np.ndarray, wanted: np.ndarray, length: float, noise: float) -> float:
-        """The logarithm of the marginal likelihood at the best variance of each output, but for a constant."""
-        root = self._cholesky(points, length, noise)
-        variance = (solve_triangular(root, wanted, lower=True, check_finite=False) ** 2).mean(axis=0)
-        half_determinant = np.log(np.diag(root)).sum()
-        return float(-(0.5 * len(points) * np.log(variance + 1e-12) + half_determinant).sum())
+        def likelihood(chosen: tuple[float, float]) -> float:
+            length, noise = chosen
+            return _likelihood(_noisy_root(np.exp(-apart / length) + linear, noise), wanted)
 
-    def _cholesky(self, points: np.ndarray, length: float, noise: float) -> np.ndarray:
-        kernel = self._kernel(points, points, length)
-        kernel[np.diag_indices_from(kernel)] += noise
-        return cholesky(kernel, lower=True, check_finite=False)
+        return max(product(usual * np.array(LENGTHS), NOISES), key=likelihood)
 
-    def _kernel(self, one: np.ndarray, other: np.ndarray, length: float) -> np.ndarray:
-        return np.exp(-cdist(one, other, "cityblock") / length) + self._trend(one) @ self._trend(other).T
+    def _kernel(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.exp(-cdist(one, other, "cityblock") / self._length) + self._trend(one) @ self._trend(other).T
 
     def _trend(self, points: np.ndarray) -> np.ndarray:
         return 2.0 * points[:, points.shape[1] - self._trends :] - 1.0  # from -1 to 1
+
+
+def _noisy_root(kernel: np.ndarray, noise: float) -> np.ndarray:
+    kernel[np.diag_indices_from(kernel)] += noise
+    return cholesky(kernel, lower=True, check_finite=False)
+
+
+def _likelihood(root: np.ndarray, wanted: np.ndarray) -> float:
+    """The logarithm of the marginal likelihood at the best variance of each output, but for a constant."""
+    variance = (solve_triangular(root, wanted, lower=True, check_finite=False) ** 2).mean(axis=0)
+    half_determinant = np.log(np.diag(root)).sum()
+    return float(-(0.5 * len(root) * np.log(variance + 1e-12) + half_determinant).sum())
 
 
 def _chosen(count: int, most: int, rng: np.random.Generator) -> np.ndarray:
