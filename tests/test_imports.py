@@ -16,7 +16,8 @@ ORDER = [
     "nas.models.reparam", "nas.models.timm_classes", "nas.models.timm_models", "nas.models.latency",
     "nas.training", "nas.training.recipe", "nas.training.full_recipe", "nas.training.processes", "nas.training.decoding",
     "nas.training.cache", "nas.training.archives", "nas.training.checkpoints", "nas.training.allocator",
-    "nas.training.sources", "nas.training.data", "nas.training.augment",
+    "nas.training.source", "nas.training.class_folders", "nas.training.timm_data", "nas.training.sources",
+    "nas.training.inspection", "nas.training.data", "nas.training.augment",
     "nas.training.loss", "nas.training.batches", "nas.training.loaded", "nas.training.streams",
     "nas.training.full_data", "nas.training.trained", "nas.training.distill", "nas.training.evaluation", "nas.training.optimizer",
     "nas.training.loop", "nas.training.proxy", "nas.training.retraining_folder",
@@ -26,7 +27,7 @@ ORDER = [
     "nas.search.journal", "nas.search.patient_storage", "nas.search.storage", "nas.search.additions", "nas.search.driver", "nas.search.axes", "nas.search.domain", "nas.search.history", "nas.search.point_sampler",
     "nas.search.gain", "nas.search.gaussian_process", "nas.search.foresight", "nas.search.front_sampler", "nas.search.evolution_sampler", "nas.search.sampler",
     "nas.search.book", "nas.search.study",
-    "nas.search.progress", "nas.search.cluster", "nas.search.tune", "nas.search.decoding_bar", "nas.search.run",
+    "nas.search.progress", "nas.search.cluster", "nas.search.loggers", "nas.search.tune", "nas.search.decoding_bar", "nas.search.run",
     "nas.search.calibration", "nas.search.replicates",
     "nas.results", "nas.results.dry_run", "nas.results.ranking", "nas.results.fidelities",
     "nas.results.trust", "nas.results.calibration_picture", "nas.results.calibrate",
@@ -43,7 +44,7 @@ ORDER = [
     "nas.__main__",
 ]  # fmt: skip
 ONLY_IN = {
-    "ray": {"nas.training.launch", "nas.search.cluster", "nas.search.tune"},
+    "ray": {"nas.training.launch", "nas.search.cluster", "nas.search.loggers", "nas.search.tune"},
     "optuna": {
         "nas.search.journal", "nas.search.patient_storage", "nas.search.storage", "nas.search.driver", "nas.search.axes", "nas.search.domain", "nas.search.history", "nas.search.point_sampler",
         "nas.search.sampler", "nas.search.book", "nas.search.study", "nas.results.importance",

@@ -20,7 +20,7 @@ from nas.training.data import MEAN, STD, Item
 from nas.training.decoding import as_rgb
 from nas.training.full_recipe import FullRecipe
 from nas.training.loss import Batch
-from nas.training.sources import Source
+from nas.training.source import Source
 
 TRIES = 10  # images in a row that can't be read before a training gives up
 

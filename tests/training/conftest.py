@@ -10,7 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from nas.errors import ConfigError
 from nas.space.architecture import Architecture, Stage
+from nas.training.data import make_manifest
+from nas.training.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +73,23 @@ def split_folder(tmp_path):
     class_folders(root / "train", images=10)
     class_folders(root / "val", images=4)
     return root
+
+
+def manifest_of(folder, *, seed=0, **values):
+    """What is drawn from the data `folder` by the defaults with these values."""
+    return make_manifest(Recipe(data=str(folder), **values), seed=seed)
+
+
+def ids(manifest, *splits):
+    """The images of those splits."""
+    return {i for split in splits for i, _ in getattr(manifest, split)}
+
+
+def refusal(folder, **values):
+    """The message that refuses the data."""
+    with pytest.raises(ConfigError) as caught:
+        manifest_of(folder, **values)
+    return str(caught.value)
 
 
 def in_processes(number, work, folder):

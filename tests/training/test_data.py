@@ -12,11 +12,11 @@ from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from nas.errors import ConfigError, NasError
-from nas.training import data
+from nas.training import data, inspection
 from nas.training.data import MEAN, STD, Manifest, load, make_manifest, prepare, read_manifest
 from nas.training.decoding import decode
 from nas.training.recipe import Recipe
-from tests.training.conftest import class_folders, picture
+from tests.training.conftest import class_folders, ids, manifest_of, picture, refusal
 
 
 @pytest.fixture
@@ -27,7 +27,8 @@ def no_decoding(monkeypatch):
     def forbidden(after=lambda: None):
         found = after()
         with monkeypatch.context() as patch:
-            patch.setattr(data, "decoded", lambda *_, **__: pytest.fail("decoded again"))
+            for module in (data, inspection):
+                patch.setattr(module, "decoded", lambda *_, **__: pytest.fail("decoded again"))
             yield found
 
     return forbidden
@@ -41,26 +42,12 @@ def small_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def manifest_of(folder, *, seed=0, **values):
-    return make_manifest(Recipe(data=str(folder), **values), seed=seed)
-
-
 def flip_last_byte(path):
     """Damages a file as a failing disk would, its time untouched; what it held."""
     right, stat = path.read_bytes(), path.stat()
     path.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     return right
-
-
-def ids(manifest, *splits):
-    return {i for split in splits for i, _ in getattr(manifest, split)}
-
-
-def refusal(folder, **values):
-    with pytest.raises(ConfigError) as caught:
-        manifest_of(folder, **values)
-    return str(caught.value)
 
 
 # What is drawn
@@ -157,15 +144,6 @@ def test_a_damaged_manifest_is_refused_by_name(tmp_path):
 # What is refused
 
 
-def test_a_missing_folder_is_refused_with_the_other_choices(tmp_path):
-    assert "digits" in refusal(tmp_path / "nowhere")
-
-
-def test_a_folder_without_class_folders_is_refused(tmp_path):
-    picture(tmp_path / "images" / "one.png")
-    assert "one folder for each class" in refusal(tmp_path / "images")
-
-
 def test_a_single_class_is_refused(tmp_path):
     assert "at least 2 classes" in refusal(class_folders(tmp_path / "images", classes=["ant"]))
 
@@ -209,72 +187,6 @@ def test_an_empty_class_in_the_test_split_is_named(split_folder):
     for path in (split_folder / "val" / "cat").iterdir():
         path.unlink()
     assert "'cat'" in refusal(split_folder)
-
-
-def test_a_val_folder_without_train_is_refused(tmp_path):
-    class_folders(tmp_path / "images" / "val")
-    assert "train/" in refusal(tmp_path / "images")
-
-
-def test_a_timm_data_set_that_is_not_there_gives_one_message(tmp_path, monkeypatch):
-    monkeypatch.setenv("NAS_DATA", str(tmp_path))
-    text = refusal("torch/cifar10")
-    assert "nothing is downloaded" in text
-    assert "NAS_DATA" in text
-
-
-def test_timms_data_sets_are_read_by_their_names(split_folder, monkeypatch):
-    monkeypatch.setenv("NAS_DATA", str(split_folder))
-    (split_folder / "val").rename(split_folder / "validation")
-    manifest = manifest_of("torch/image_folder", images_per_class=5)
-    assert manifest.class_names == ("ant", "bee", "cat")
-    assert (len(manifest.train), len(manifest.validation), len(manifest.test)) == (12, 3, 12)
-    name, label = manifest.train[0]
-    file = split_folder / "train" / "ant" / f"{int(name.removeprefix('train:')):03}.png"
-    assert label == 0
-    assert (load(manifest, "train", image_size=10).pixels[0] == decode(Image.open(file), 10)).all()
-
-
-# Broken and odd images
-
-
-def truncated(path, seed=0):
-    picture(path, seed=seed, size=(64, 64))
-    path.write_bytes(path.read_bytes()[:400])
-
-
-def test_too_many_unreadable_images_are_refused_with_their_names(folder):
-    truncated(folder / "ant" / "zzz.jpg")
-    text = refusal(folder)
-    assert "1 of 31" in text
-    assert "ant/zzz.jpg" in text
-
-
-def test_unreadable_images_below_the_share_are_left_out_and_listed(folder):
-    truncated(folder / "ant" / "zzz.jpg")
-    (folder / "bee" / "zzz.png").write_bytes(b"no picture")
-    (folder / "cat" / "notes.txt").write_text("notes")
-    manifest = manifest_of(folder, unreadable_share=0.1)
-    assert {name for name, _ in manifest.skipped} == {"ant/zzz.jpg", "bee/zzz.png", "cat/notes.txt"}
-    assert not ids(manifest, "train", "validation", "test") & {name for name, _ in manifest.skipped}
-
-
-def test_an_unreadable_image_is_replaced_where_the_class_has_more_than_asked_for(folder):
-    for i in range(3):
-        truncated(folder / "ant" / f"zz{i}.jpg")
-    manifest = manifest_of(folder, unreadable_share=0.5, images_per_class=7)
-    assert set(Counter(label for _, label in (*manifest.train, *manifest.validation)).values()) == {7}
-
-
-def test_the_pixels_of_a_drawn_set_are_its_images_although_some_were_unreadable(folder):
-    for i in range(3):
-        truncated(folder / "ant" / f"zz{i}.jpg")
-    manifest = manifest_of(folder, unreadable_share=0.5, images_per_class=7, image_size=10)
-    for split in ("train", "validation", "test"):
-        images, items = load(manifest, split, image_size=10), getattr(manifest, split)
-        assert images.labels.tolist() == [label for _, label in items]
-        for pixels, (name, _) in zip(images.pixels, items, strict=True):
-            assert (pixels == decode(Image.open(folder / name), 10)).all()
 
 
 # Pixels

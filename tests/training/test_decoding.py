@@ -13,8 +13,9 @@ from PIL import Image
 
 from nas.errors import NasError
 from nas.training import decoding
+from nas.training.class_folders import read_file
 from nas.training.decoding import decode, decoded
-from nas.training.sources import image_in, read_file
+from nas.training.source import image_in
 
 GREY = Image.fromarray(np.full((9, 14), 100, dtype=np.uint8))
 DEEP = Image.fromarray(np.full((9, 14), 100 * 257, dtype=np.uint16))
