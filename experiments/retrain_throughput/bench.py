@@ -71,7 +71,7 @@ def by_hand_with_timm(folder: Path, recipe: FullRecipe) -> None:
     model = network().to(memory_format=torch.channels_last).train()
     optimizer = create_optimizer_v2(model, opt="adamw", lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     loader = timm_loader(folder, recipe)
-    mix = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=recipe.label_smoothing, num_classes=CLASSES)
+    mix = mixup(recipe)
     criterion = SoftTargetCrossEntropy()
     for images, labels in loader:
         images, targets = mix(images.contiguous(memory_format=torch.channels_last), labels)
@@ -81,6 +81,11 @@ def by_hand_with_timm(folder: Path, recipe: FullRecipe) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad)
         optimizer.step()
+
+
+def mixup(recipe: FullRecipe) -> Mixup:
+    """timm's mixing of a batch and its labels."""
+    return Mixup(recipe.mixup, recipe.cutmix, label_smoothing=recipe.label_smoothing, num_classes=CLASSES)
 
 
 def timm_loader(folder: Path, recipe: FullRecipe):
@@ -152,9 +157,10 @@ def drained(data: FullData) -> None:
 
 
 def drained_by_timm(folder: Path, recipe: FullRecipe) -> None:
-    """The files decoded and augmented by timm alone, not mixed."""
-    for _ in timm_loader(folder, recipe):
-        pass
+    """The files decoded, augmented and mixed by timm alone."""
+    mix = mixup(recipe)
+    for images, labels in timm_loader(folder, recipe):
+        mix(images.contiguous(memory_format=torch.channels_last), labels)
 
 
 if __name__ == "__main__":

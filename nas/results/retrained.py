@@ -96,7 +96,7 @@ def show(found: pd.DataFrame, console: Console) -> None:
 
 
 def _draw(found: pd.DataFrame, path: Path) -> None:
-    """Both accuracies against MACs, side by side, each with its own front; the networks of the proxy's front are filled."""
+    """Both accuracies against MACs, side by side, each with its own front; blue is what stands on the proxy's."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
@@ -105,7 +105,7 @@ def _draw(found: pd.DataFrame, path: Path) -> None:
         figure.subplots(1, 2),
         ("proxy_accuracy", "accuracy"),
         ("proxy_front", "front"),
-        ("proxy, on held-out training images", "retrained, on the test split"),
+        ("proxy, on held-out training images", "retrained, on the test split (blue: on the proxy's front)"),
         strict=True,
     ):
         known = found[found[column].notna()]
