@@ -42,8 +42,10 @@ def search(
 
     from nas.results.ending import show_result  # torch and Ray take seconds: a wrong file is said before
     from nas.results.replication import replicate as run_replicates
+    from nas.search.loggers import check_packages
     from nas.search.run import search as run_search
 
+    check_packages(settings.search.log)
     root = out or Path("runs") / settings.name
     console = Console()
     try:

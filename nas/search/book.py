@@ -47,7 +47,8 @@ class Book:
             trial.set_constraint(name, (excess or {}).get(name, -1.0))
         facts = {"seed": self._search.search.seed, "manifest": manifest, "versions": versions()}
         cost = self._search.space.cost(architecture)._asdict()
-        self._set(trial.number, key=architecture.key, **cost, **facts, architecture=architecture.to_dict())
+        made = {"design": architecture.describe(), "architecture": architecture.to_dict()}  # the first for optuna-dashboard
+        self._set(trial.number, key=architecture.key, **cost, **facts, **made)
         self._reread(trial.number)
 
     def note(self, number: int, **facts: Any) -> None:

@@ -18,7 +18,7 @@ from nas.search.settings import Search
 
 # how much, where, and what a search does not read; the manifest says which data
 MAY_CHANGE = (
-    *(f"search.{name}" for name in ("trials", "replicates", "storage", "max_hours", "max_gpu_hours")),
+    *(f"search.{name}" for name in ("trials", "replicates", "log", "storage", "max_hours", "max_gpu_hours")),
     *("resources", "proxy.data", "calibration"),
 )
 VERSIONED = ("torch", "timm", "optuna", "ray", "numpy")

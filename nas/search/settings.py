@@ -18,9 +18,9 @@ REFERENCES = "references"  # stands for all sizes of these families
 REFERENCE_FAMILIES = ("poolformerv2", "convformer", "caformer")
 
 
-def _listed(start: Any) -> Any:
+def _listed(names: Any) -> Any:
     """A list of one where a person writes a bare name."""
-    return (start,) if isinstance(start, str) else start
+    return (names,) if isinstance(names, str) else names
 
 
 class SearchSettings(Value):
@@ -37,6 +37,9 @@ class SearchSettings(Value):
     replicates: Annotated[int, Field(ge=0)] = 0
     """Trainings with other seeds that each network on or near the front gets when the search is through, and each baseline;
     `nas replicate` gives them later."""
+    log: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
+    """Where learning curves are shown live besides: tensorboard (files in the run's folder) and mlflow (the server that
+    $MLFLOW_TRACKING_URI names, else mlflow.db in the run's folder)."""
     storage: str | None = None
     """An Optuna storage URL (postgresql://…, mysql://…) or a journal file (journal:///shared/run.journal); without one the
     record is study.db in the run's folder."""

@@ -66,9 +66,11 @@ class Study:
 
     def _open(self) -> optuna.Study:
         directions = ["maximize", *("minimize" for _ in self.search.objectives[1:])]
-        return optuna.create_study(
+        study = optuna.create_study(
             study_name=self.search.name, storage=self._storage, directions=directions, load_if_exists=True
         )
+        study.set_metric_names(list(self.search.objectives))  # what optuna-dashboard calls them
+        return study
 
     def _begin(self, folder: RunFolder) -> None:
         """Put down what the search is and queue its baselines, once."""

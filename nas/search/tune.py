@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 
 from nas.errors import NasError
 from nas.search.attempts import RETRIES
+from nas.search.loggers import loggers
 from nas.search.stopping import Stopping
 from nas.space.architecture import Architecture
 
@@ -184,7 +185,11 @@ def _tuner(searcher: StudySearcher, *, work: Callable, resources: "Resources", s
         ),
         # no retries by Ray: the study counts them, and hands a lost trial out again
         run_config=tune.RunConfig(
-            name="trials", storage_path=str(scratch), verbose=0, failure_config=tune.FailureConfig(max_failures=0)
+            name="trials",
+            storage_path=str(scratch),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            callbacks=loggers(searcher.study.search, searcher.folder),
         ),
     )
 

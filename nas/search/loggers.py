@@ -1,0 +1,128 @@
+"""TensorBoard and MLflow beside a search: Ray Tune's own callbacks, told of trials as the record knows them.
+
+They watch; the record stays the truth. A logger that breaks is left out from then on, and the search goes on.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nas.search.cluster import ray  # noqa: F401 (isort: skip; sets ray's variables first)
+from ray.tune.logger import LoggerCallback
+from rich.console import Console
+
+from nas.errors import NasError
+from nas.search.folder import RunFolder
+from nas.search.settings import Search
+from nas.space.architecture import Architecture
+
+PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}  # what each of search.log needs to be imported
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+
+
+def check_packages(names: tuple[str, ...]) -> None:
+    """NasError before a search begins if a logger's package is missing."""
+    for name in names:
+        if find_spec(PACKAGES[name]) is None:
+            raise NasError(f"search.log: {name} needs its package. Install it: pip install 'metaformer-nas[live]'; or leave it out.")
+
+
+def loggers(search: Search, folder: RunFolder) -> list[LoggerCallback]:
+    """The callbacks that search.log asks for."""
+    makers = {"tensorboard": _tensorboard, "mlflow": _mlflow}
+    return [Logger(name, makers[name](search, folder), search, folder) for name in search.search.log]
+
+
+def _tensorboard(search: Search, folder: RunFolder) -> LoggerCallback:
+    from ray.tune.logger import TBXLoggerCallback
+
+    return TBXLoggerCallback()
+
+
+def _mlflow(search: Search, folder: RunFolder) -> LoggerCallback:
+    """Logs to the server that MLflow's own variable names, else into a database in the run's folder."""
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+    import mlflow  # isort: skip
+
+    logging.getLogger(mlflow.__name__).setLevel(logging.WARNING)  # or it tells of each table it makes
+    uri = os.environ.get(URI_VARIABLE, f"sqlite:///{(folder.root / 'mlflow.db').absolute()}")
+    return MLflowLoggerCallback(tracking_uri=uri, experiment_name=search.name)
+
+
+class Shown(NamedTuple):
+    """A trial as a logger sees one of Tune's."""
+
+    number: int
+    local_path: str
+    config: dict[str, Any]
+
+    @property
+    def evaluated_params(self) -> dict[str, Any]:
+        """What TensorBoard lists as hyperparameters."""
+        return self.config
+
+    def init_local_path(self) -> None:
+        """Make the folder for its files."""
+        Path(self.local_path).mkdir(parents=True, exist_ok=True)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __str__(self) -> str:
+        return f"trial {self.number}"
+
+
+class Logger(LoggerCallback):
+    """Passes begin, epochs and end of each trial on to one of Ray's callbacks, under the trial's number and with its design."""
+
+    def __init__(self, name: str, callback: LoggerCallback, search: Search, folder: RunFolder):
+        self.name, self.callback, self.search, self.folder = name, callback, search, folder
+        self.shown: dict[str, Shown] = {}
+        self.broken = False
+
+    def setup(self, *arguments: Any, **named: Any) -> None:
+        """Open it."""
+        self._call(self.callback.setup, *arguments, **named)
+
+    def log_trial_start(self, trial: Any) -> None:
+        """Say what the trial is made of and costs."""
+        self.shown[trial.trial_id] = shown = self._shown(trial.config)
+        self._call(self.callback.log_trial_start, shown)
+
+    def log_trial_result(self, iteration: int, trial: Any, result: dict) -> None:
+        """Hand on an epoch's numbers, or the accuracy that counts."""
+        told = result.get("epoch") or {f"final_{name}": value for name, value in (result.get("outcome") or {}).items()}
+        numbers = {name: value for name, value in told.items() if isinstance(value, int | float)}
+        if numbers:
+            step = int(numbers.pop("epoch", self.search.proxy.epochs))
+            shown = self.shown[trial.trial_id]
+            self._call(self.callback.log_trial_result, step, shown, {**numbers, "training_iteration": step})
+
+    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+        """Close the trial."""
+        if trial.trial_id in self.shown:
+            self._call(self.callback.log_trial_end, self.shown.pop(trial.trial_id), failed)
+
+    def _shown(self, config: dict[str, Any]) -> Shown:
+        architecture, number = Architecture.model_validate(config["architecture"]), int(Path(config["weights"]).stem)
+        stages = {f"stage{i}.{k}": v for i, s in enumerate(config["architecture"]["stages"], start=1) for k, v in s.items()}
+        facts = {"design": architecture.describe(), **self.search.space.cost(architecture)._asdict(), **stages}
+        return Shown(number, str(self.folder.root / self.name / f"trial {number}"), facts)
+
+    def _call(self, method: Callable, *arguments: Any, **named: Any) -> None:
+        if self.broken:
+            return
+        try:
+            method(*arguments, **named)
+        except Exception as error:  # whatever it is, it is no reason to lose a search
+            self.broken = True
+            why = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            Console(stderr=True).print(f"{self.name} broke and logs no more, the search goes on: {why}", highlight=False)
+
+    def __getstate__(self) -> dict:
+        """Nothing: Ray pickles its callbacks, but nothing that a resume needs lives here."""
+        return {}

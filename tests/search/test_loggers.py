@@ -1,0 +1,119 @@
+"""Other tools' live views: what TensorBoard and MLflow are told of a search, and what optuna-dashboard finds in its record."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import optuna
+import pytest
+
+from nas.errors import NasError
+from nas.search import loggers
+from nas.search.folder import open_folder
+from nas.search.loggers import Logger, check_packages
+from nas.search.study import Study
+from nas.space.reference import design
+
+ROOT = Path(__file__).parents[2]
+
+
+class Heard:
+    """A callback that writes down what it is told, or breaks."""
+
+    def __init__(self, *, breaks: bool = False):
+        self.told, self.breaks = [], breaks
+
+    def log_trial_start(self, trial):
+        if self.breaks:
+            raise ConnectionError("no server")
+        self.told.append(("begin", str(trial), trial.config["design"], trial.config["macs"]))
+
+    def log_trial_result(self, step, trial, result):
+        self.told.append((step, str(trial), result))
+
+    def log_trial_end(self, trial, failed):
+        self.told.append(("end", str(trial), failed))
+
+
+@pytest.fixture
+def logger(tiny, tmp_path):
+    def made(callback) -> Logger:
+        return Logger("mlflow", callback, tiny(), open_folder(tmp_path / "run", tiny()))
+
+    return made
+
+
+TRIAL = SimpleNamespace(
+    trial_id="a1", config={"architecture": design("poolformer_s12").to_dict(), "weights": "/run/weights/17.safetensors"}
+)
+
+
+def test_a_logger_hears_of_a_trial_by_its_number_with_its_design_cost_and_curve(logger, tiny):
+    heard = Heard()
+    passing = logger(heard)
+    passing.log_trial_start(TRIAL)
+    passing.log_trial_result(1, TRIAL, {"begin": {"host": "here", "curve": []}})
+    passing.log_trial_result(2, TRIAL, {"epoch": {"epoch": 1, "accuracy": 0.25, "retried": None}})
+    passing.log_trial_result(3, TRIAL, {"outcome": {"accuracy": 0.5, "cause": None}})
+    passing.log_trial_end(TRIAL)
+    macs = tiny().space.cost(design("poolformer_s12")).macs
+    assert heard.told == [
+        ("begin", "trial 17", "P2·64 P2·128 P6·320 P2·512", macs),
+        (1, "trial 17", {"accuracy": 0.25, "training_iteration": 1}),
+        (3, "trial 17", {"final_accuracy": 0.5, "training_iteration": 3}),  # after the proxy's three epochs
+        ("end", "trial 17", False),
+    ]
+
+
+def test_a_logger_that_breaks_is_told_nothing_more_and_the_search_goes_on(logger, capsys):
+    heard = Heard(breaks=True)
+    passing = logger(heard)
+    passing.log_trial_start(TRIAL)
+    passing.log_trial_result(2, TRIAL, {"epoch": {"epoch": 1, "accuracy": 0.25}})
+    passing.log_trial_end(TRIAL)
+    assert heard.told == []
+    assert "mlflow broke and logs no more, the search goes on: ConnectionError: no server" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_said_before_the_search_with_what_to_install(monkeypatch):
+    monkeypatch.setattr(loggers, "find_spec", lambda name: None)
+    with pytest.raises(NasError, match=r"search\.log: mlflow needs its package\. Install it: pip install 'metaformer-nas\[live\]'"):
+        check_packages(("mlflow",))
+    check_packages(())
+
+
+def test_the_setting_takes_one_name_or_several_and_no_other(tiny):
+    assert tiny("search.log=tensorboard").search.log == ("tensorboard",)
+    assert tiny("search.log=[tensorboard, mlflow]").search.log == ("tensorboard", "mlflow")
+    with pytest.raises(NasError, match=r"search\.log"):
+        tiny("search.log=wandb")
+
+
+def test_optuna_dashboard_finds_objectives_by_name_and_a_readable_design(tiny, tmp_path):
+    folder = open_folder(tmp_path / "run", tiny())
+    study = Study(tiny(), folder, manifest_hash="feed")
+    proposal = study.propose()
+    study.finish(proposal.number, accuracy=0.5, seconds=1.0)
+    study.close()
+    seen = optuna.load_study(study_name="tiny", storage=f"sqlite:///{folder.study_db}")
+    assert seen.metric_names == ["accuracy", "macs"]
+    assert seen.trials[proposal.number].user_attrs["design"] == proposal.architecture.describe()
+
+
+@pytest.mark.slow
+def test_tensorboard_and_mlflow_show_every_trials_curve(tmp_path):
+    from mlflow.tracking import MlflowClient
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    root = tmp_path / "run"
+    command = [sys.executable, "-m", "nas", "search", "search_spaces/tiny.yaml", "--trials", "2", "--out", str(root)]
+    subprocess.run([*command, "--workers", "1", "--set", "search.log=[tensorboard, mlflow]"], cwd=ROOT, check=True)
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    runs = {r.info.run_name: r for r in client.search_runs([client.get_experiment_by_name("tiny").experiment_id])}
+    assert set(runs) == {"trial 0", "trial 1"}
+    for name, run in runs.items():
+        curve = EventAccumulator(str(root / "tensorboard" / name)).Reload().Scalars("ray/tune/accuracy")
+        history = client.get_metric_history(run.info.run_id, "accuracy")
+        assert [(e.step, e.value) for e in curve] == [(m.step, pytest.approx(m.value)) for m in history]
+        assert run.data.params["design"] and len(history) == int(run.data.metrics["training_iteration"])
