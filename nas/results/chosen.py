@@ -7,7 +7,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from nas.errors import ConfigError, NasError
+from nas.results import points
+from nas.results.front import load
+from nas.results.front_table import require_finished
 from nas.results.lookup import architecture_of
+from nas.results.noise import tied
 from nas.search.folder import read_run
 from nas.space.architecture import Architecture
 
@@ -40,21 +44,16 @@ def chosen(target: str, *, trial: int | None, knee: bool, front: bool) -> list[C
 
 def members(run: Path) -> list[Chosen]:
     """All that could be on a run's front within the noise, cheapest first, and then its baselines that are not among them."""
-    from nas.results.noise import tied
-    from nas.results.points import front
-
     trials, costs = _trials(run)
-    best = front(trials, costs[0], "accuracy", *costs[1:])
+    best = points.front(trials, costs[0], "accuracy", *costs[1:])
     able = pd.concat([best, tied(trials, best, *costs)]).sort_values([costs[0], "accuracy"], kind="stable")
     baselines = trials[trials["baseline"].notna() & (trials["state"] == "complete") & ~trials.index.isin(able.index)]
     return [_chosen(row) for _, row in pd.concat([able, baselines]).drop_duplicates("key").iterrows()]
 
 
 def _knee(run: Path) -> Chosen:
-    from nas.results.points import knee
-
     trials, costs = _trials(run)
-    label = knee(trials, costs[0])
+    label = points.knee(trials, costs[0])
     if label is None:
         raise NasError(f"{run}: a front needs three different networks to have a knee. Choose one with --trial; see nas front.")
     return _chosen(trials.loc[label])
@@ -62,9 +61,6 @@ def _knee(run: Path) -> Chosen:
 
 def _trials(run: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The trials of a run and its costs; NasError where none was trained in full."""
-    from nas.results.front import load
-    from nas.results.front_table import require_finished
-
     _, search = read_run(run)
     trials = load(run)
     require_finished(trials, (run,))
