@@ -12,7 +12,9 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from torchvision.datasets.folder import default_loader
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import cost
 from nas.training import loop
-from nas.training.batches import num_steps
+from nas.training.batches import InMemory, num_steps
 from nas.training.data import MEAN, STD, Manifest, load, make_manifest
 from nas.training.loop import fit
 from nas.training.optimizer import lr_share
@@ -36,6 +38,7 @@ from nas.training.recipe import Recipe
 
 DEPTHS, WIDTHS = (1, 1, 3, 1), (32, 64, 160, 256)
 WORKERS = 2
+SHARES = (0.1, 0.2)
 
 
 def main() -> None:
@@ -60,7 +63,7 @@ def main() -> None:
         macs = cost(architecture(), image_size=64, num_classes=20).macs
         print(f"{macs:,} MACs, {len(manifest.train):,} images, {given.epochs} epochs")
         compare(recipe, manifest, rounds=given.rounds)
-        shares(recipe, manifest)
+        shares(recipe)
 
 
 def architecture() -> Architecture:
@@ -151,36 +154,44 @@ def plain(recipe: Recipe, manifest: Manifest, *, seed: int) -> float:
     return right / len(manifest.validation)
 
 
-def shares(recipe: Recipe, manifest: Manifest) -> None:
-    """Print how much of a trial's time batches and evaluations take."""
+def shares(recipe: Recipe) -> None:
+    """Print how much of a trial's CPU time batches and evaluations take, by the share of the images to judge by."""
     torch.set_num_threads(1)
-    spent = {"batches": 0.0, "evaluation": 0.0}
-    batches, evaluate = loop._Training._batches, loop.evaluate
+    for share in SHARES:
+        judging = recipe.model_copy(update={"validation_share": share, "epochs": 2})
+        whole, spent = timed_trial(judging, make_manifest(judging, seed=0))
+        parts = ", ".join(f"{name} {seconds / whole:.1%}" for name, seconds in [*spent.items(), ("both", sum(spent.values()))])
+        print(f"{share:.0%} of the images to judge by, of a trial's {whole:.1f} CPU-seconds on one thread: {parts}")
 
-    def timed_batches(*given, **options):
-        iterator = batches(*given, **options)
-        while True:
-            began = time.perf_counter()
-            batch = next(iterator, None)
-            spent["batches"] += time.perf_counter() - began
-            if batch is None:
-                return
-            yield batch
+
+def timed_trial(recipe: Recipe, manifest: Manifest) -> tuple[float, dict[str, float]]:
+    """CPU-seconds of a trial, and those of two parts of it."""
+    spent, evaluate = {"batches": 0.0, "evaluation": 0.0}, loop.evaluate
+
+    @contextmanager
+    def counted(part: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        spent[part] += time.process_time() - began
+
+    class Timed(InMemory):
+        def epoch(self, *given, **options):
+            batches = super().epoch(*given, **options)
+            for _ in range(self.steps):
+                with counted("batches"):
+                    batch = next(batches)
+                yield batch
 
     def timed_evaluate(*given, **options):
-        began = time.perf_counter()
-        result = evaluate(*given, **options)
-        spent["evaluation"] += time.perf_counter() - began
-        return result
+        with counted("evaluation"):
+            return evaluate(*given, **options)
 
-    loop._Training._batches, loop.evaluate = timed_batches, timed_evaluate
-    began = time.perf_counter()
-    images = [load(manifest, split, image_size=recipe.full_size) for split in ("train", "validation")]
+    began, loop.evaluate = time.process_time(), timed_evaluate
+    train, validation = (load(manifest, split, image_size=recipe.full_size) for split in ("train", "validation"))
     model = network(architecture(), recipe, num_classes=len(manifest.class_names), seed=0)
-    fit(model, *images, recipe, seed=0)
-    whole = time.perf_counter() - began
-    loop._Training._batches, loop.evaluate = batches, evaluate
-    print(f"of a trial's {whole:.1f} s on one thread: " + ", ".join(f"{name} {s / whole:.1%}" for name, s in spent.items()))
+    fit(model, Timed(train, recipe), validation, recipe, seed=0)
+    loop.evaluate = evaluate
+    return time.process_time() - began, spent
 
 
 if __name__ == "__main__":
