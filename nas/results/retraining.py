@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +75,7 @@ def show_front_retraining(
     if machines.workers > 1 or processes.asked_for() > 1:
         _one_after_another(jobs, machines, on_end, tensorboard=tensorboard, console=Console(quiet=True) if quiet else console)
     else:
-        _queued(jobs, machines, on_end)
+        _queued(jobs, machines, on_end, tensorboard=tensorboard)
     if not quiet:
         retrained.show(retrained.table(members, ended), console)
         _say(console, f"Everything lies in {job['out']}: retrained.csv, retrained.png, a folder for each network")
@@ -122,7 +123,7 @@ def _one_after_another(
                 on_end(name, str(error))
 
 
-def _queued(jobs: dict[str, Job], machines: Machines, on_end: Callable) -> None:
+def _queued(jobs: dict[str, Job], machines: Machines, on_end: Callable, *, tensorboard: bool) -> None:
     """As many at once as asked for, each in a process of Ray's with one device."""
     import torch
 
@@ -136,16 +137,16 @@ def _queued(jobs: dict[str, Job], machines: Machines, on_end: Callable) -> None:
     here = {"device": "cuda" if gpu else "cpu"}
     run_jobs(
         [(name, job.model_copy(update={**here, "out": job.out.resolve()})) for name, job in jobs.items()],
-        work=_work,
+        work=partial(_work, tensorboard=tensorboard),
         resources=resources,
         on_end=lambda pair, outcome, cause: on_end(pair[0], cause if outcome is None else outcome),
     )
 
 
-def _work(pair: tuple[str, Job]) -> Result | str:
+def _work(pair: tuple[str, Job], *, tensorboard: bool) -> Result | str:
     """One network in a worker: its result, or what it does to its training."""
     try:
-        return run(pair[1])
+        return watched(pair[1], Machines(), tensorboard=tensorboard, console=Console(quiet=True))
     except (Unstable, Infeasible) as error:
         return str(error)
 

@@ -3,13 +3,16 @@
 import io
 import sys
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from nas.errors import ConfigError, NasError
+from nas.results.chosen import Chosen
 from nas.results.event_log import EventLog
 from nas.results.retraining import Machines, show_front_retraining, show_retraining
 from nas.results.retraining_bar import RetrainingBar
+from nas.space.architecture import Architecture, Stage
 from nas.space.reference import design
 from nas.training.full_recipe import FullRecipe
 from nas.training.loop import Epoch, Progress
@@ -75,3 +78,27 @@ def test_networks_at_once_need_a_front_and_one_process_each(tmp_path):
         show_retraining(one, Machines(parallel=2), tensorboard=False, console=console(terminal=False))
     with pytest.raises(ConfigError, match="--workers 2 and --parallel 2: networks can be trained at once, or each"):
         show_front_retraining(tmp_path, [], job, Machines(2, 2), tensorboard=False, console=console(terminal=False))
+
+
+@pytest.mark.slow
+def test_a_front_is_trained_in_a_queue_and_goes_on_where_it_was(tmp_path):
+    recipe = FullRecipe(epochs=1, warmup_epochs=0.5, images_per_class=6, batch_size=16)
+    small = Architecture(stages=(Stage(mixer="conv", depth=1, width=8, kernel_size=3),))
+    wide = Architecture(stages=(Stage(mixer="pool", depth=1, width=16),))
+    broken = Architecture(stages=(*6 * small.stages,))
+    members = [Chosen("small", small, 0.5, 10), Chosen("wide", wide, 0.6, 20), Chosen("broken", broken, 0.7, 30)]
+    job = {"recipe": recipe, "out": tmp_path, "seed": 0, "device": "cpu"}
+
+    def trained():
+        shown = console(terminal=False)
+        show_front_retraining(tmp_path / "run", members, job, Machines(parallel=2), tensorboard=True, console=shown)
+        return shown.file.getvalue()
+
+    out = trained()
+    rows = pd.read_csv(tmp_path / "retrained.csv").set_index("name")
+    assert rows.loc[["small", "wide"], "accuracy"].notna().all()
+    assert rows.loc["broken", "cause"].startswith("an image of 32 px is too small") and "broken: an image of 32 px" in out
+    assert list((tmp_path / "small" / "tensorboard").iterdir()) and (tmp_path / "retrained.png").is_file()
+    before = {name: (tmp_path / name / "result.json").stat().st_mtime_ns for name in ("small", "wide")}
+    trained()
+    assert {name: (tmp_path / name / "result.json").stat().st_mtime_ns for name in before} == before
