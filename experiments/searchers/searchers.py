@@ -1,7 +1,9 @@
 """Whole searches over a table, ours and their peers': each gives one event a training, whole or stopped at the rung."""
 
+import random
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +15,14 @@ from tables import Table
 from nas.search.domain import Domain
 from nas.search.evolution_sampler import EvolutionSampler
 from nas.search.foresight import foreseen
-from nas.search.front_sampler import FrontSampler
+from nas.search.front_sampler import FrontSampler, start_at
 from nas.search.history import Early, History
 from nas.search.pareto import pareto
 from nas.search.point_sampler import none_void
 from nas.search.rungs import goes_on
+from nas.search.settings import read_search
+from nas.space.constraints import repair
+from nas.space.reference import design
 
 ASKS = 2_000  # questions in a row that bring nothing new: a search that only repeats itself ends there
 POPULATION = 20
@@ -34,9 +39,13 @@ class Event(NamedTuple):
 Searcher = Callable[[Table, int], Iterator[Event]]
 
 
-def optuna_search(table: Table, seed: int, *, sampler: Callable[[Table, int], BaseSampler]) -> Iterator[Event]:
-    """Whole trainings of what one of Optuna's samplers, or ours, proposes; repeats are answered and cost nothing."""
+def optuna_search(
+    table: Table, seed: int, *, sampler: Callable[[Table, int], BaseSampler], start: Callable[[], list[str]] = list
+) -> Iterator[Event]:
+    """Whole trainings of what one of Optuna's samplers, or ours, proposes after `start`; repeats cost nothing."""
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(table, seed))
+    for arch in start():
+        study.enqueue_trial(dict(zip(table.space, arch, strict=True)))
     seen: set[str] = set()
     idle = 0
     while idle < ASKS:
@@ -50,6 +59,17 @@ def optuna_search(table: Table, seed: int, *, sampler: Callable[[Table, int], Ba
             yield Event(1.0, (error, macs))
 
 
+def references() -> list[str]:
+    """What `search.start: references` puts first in the space of digits.yaml, as rows of its table."""
+    search = read_search(Path(__file__).with_name("digits.yaml"), settings=["search.start=references"])
+    archs = []
+    for name in search.search.start_designs:
+        near = repair(search.space.nearest(design(name)), search.space, search.constraints, rng=random.Random(0))
+        chosen = search.space.choices(near)
+        archs.append("".join(str(options.index(chosen[axis])) for axis, options in search.space.axes.items()))
+    return list(dict.fromkeys(archs))
+
+
 def front_rungs(table: Table, seed: int) -> Iterator[Event]:
     """FrontSampler and our rule at the rung: what is foreseen to end badly stops there."""
 
@@ -57,7 +77,8 @@ def front_rungs(table: Table, seed: int) -> Iterator[Event]:
         return [trial.user_attrs["rung"]] if "rung" in trial.user_attrs else []
 
     history = History(Domain(table.space, table.cost, active=dict), early=early, void=none_void)
-    sampler = FrontSampler(table.space, table.cost, seed=seed, early=early)
+    start = start_at(table.rung_cost, trials=len(table.objectives))
+    sampler = FrontSampler(table.space, table.cost, seed=seed, early=early, start=start)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     while True:
         trial = study.ask()
@@ -159,12 +180,17 @@ def mo_rea(table: Table, seed: int) -> Iterator[Event]:
             yield Event(1.0, table.objectives[arch])
 
 
+def _front(table: Table, seed: int) -> FrontSampler:
+    return FrontSampler(table.space, table.cost, seed=seed)
+
+
 def _optuna(sampler: Callable[[Table, int], BaseSampler]) -> Searcher:
     return partial(optuna_search, sampler=sampler)
 
 
 SEARCHERS: dict[str, Searcher] = {
-    "front": _optuna(lambda table, seed: FrontSampler(table.space, table.cost, seed=seed)),
+    "front": _optuna(_front),
+    "front-references": partial(optuna_search, sampler=_front, start=references),
     "evolution": _optuna(lambda table, seed: EvolutionSampler(table.space, table.cost, seed=seed)),
     "tpe": _optuna(lambda table, seed: TPESampler(multivariate=True, seed=seed)),
     "gp": _optuna(lambda table, seed: GPSampler(seed=seed)),

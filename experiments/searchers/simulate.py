@@ -19,6 +19,7 @@ from tables import TABLES, Table, read_table
 MARKS = (5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 125, 150, 200)  # where the hypervolume is put down
 SHOWN = (25, 50, 100, 200)
 TWO_FIDELITIES = ("front-rungs", "mo-asha")
+OF_DIGITS = ("front-references",)  # need a space of ours
 LIMITS = {"gp": (100, 3)}  # trainings and seeds of what takes minutes
 KEYS = ["table", "searcher", "seed"]
 
@@ -57,7 +58,7 @@ def wanted(given: argparse.Namespace) -> Iterator[tuple[str, str, int, float]]:
     """Table, searcher, seed and budget of each search that was asked for and can be run."""
     for table in given.tables:
         for searcher in given.searchers:
-            if searcher in TWO_FIDELITIES and not read_table(table).rung:
+            if (searcher in TWO_FIDELITIES and not read_table(table).rung) or (searcher in OF_DIGITS and table != "digits"):
                 continue
             budget, seeds = LIMITS.get(searcher, (given.budget, given.seeds))
             for seed in range(given.first_seed, given.first_seed + min(seeds, given.seeds)):

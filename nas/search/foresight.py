@@ -35,32 +35,37 @@ class Levels:
 class Foresight:
     """Final values by a Gaussian process over a point's features and its rungs; a rung not reached is foreseen likewise.
 
-    It learns from what finished, from the rungs of what was stopped or still runs, and from what failed, as from the worst.
+    It learns from what finished, from the rungs of what was stopped or still runs, which are believed to end as foreseen, and
+    from what failed, as from the worst.
     """
 
     def __init__(self, known: list[Known], *, seed: int):
         rng = np.random.default_rng(seed)
-        settled = {k.key for k in known if k.value is not None or k.pending}
-        failed = [k for k in known if not (k.value is not None or k.early or k.pending or k.key in settled)]
-        finished = [k for k in known if k.value is not None]
         shown = [k for k in known if k.value is not None or k.early]
-        self._signals = _Signals([k.early for k in shown])
-        self._rungs: list[GaussianProcess] = []
-        seen = np.stack([k.features for k in shown])
-        for rung, levels in enumerate(self._signals.levels([k.early for k in shown])):
-            reached = ~np.isnan(levels).any(axis=1)
-            trends = rung * levels.shape[1]
-            self._rungs.append(GaussianProcess(seen[reached], levels[reached], trends=trends, rng=rng))
-            levels[~reached] = self._rungs[-1].predict(seen[~reached])[0]
-            seen = np.column_stack([seen, levels])
-        values = np.array([k.value for k in finished])
+        seen = self._learn_rungs(shown, rng)  # (shown, columns)
+        ended = np.array([k.value is not None for k in shown])
+        values = np.array([k.value for k in shown if k.value is not None])
         self._levels = Levels(values)
-        rows = seen[[k.value is not None for k in shown]]
-        if failed:
-            bad = self._seen(np.stack([k.features for k in failed]), [() for _ in failed], np.zeros(len(self._rungs)))
-            rows, values = np.vstack([rows, bad]), np.append(values, np.full(len(failed), values.min()))
-        trends = rows.shape[1] - finished[0].features.size
-        self._last = GaussianProcess(rows, self._levels.of(values)[:, None], trends=trends, rng=rng)
+        failed = _failed(known)
+        usual = np.zeros(len(self._rungs))  # deviations
+        bad = self._seen(np.stack([k.features for k in failed]), [()] * len(failed), usual) if failed else seen[:0]
+        targets = self._levels.of(np.append(values, np.full(len(bad), values.min())))[:, None]
+        trends = seen.shape[1] - shown[0].features.size
+        told = GaussianProcess(np.vstack([seen[ended], bad]), targets, trends=trends, rng=rng)
+        self._last = told.believing(seen[~ended], rng)  # else it would stay curious about what is stopped each time
+
+    def _learn_rungs(self, shown: list[Known], rng: np.random.Generator) -> np.ndarray:
+        """Learns each rung from the point and the rungs before it; gives features and rungs, the gaps filled."""
+        self._signals, self._rungs = _Signals([k.early for k in shown]), []
+        seen = np.stack([k.features for k in shown])
+        for levels in self._signals.levels([k.early for k in shown]):
+            reached = ~np.isnan(levels).any(axis=1)
+            trends = seen.shape[1] - shown[0].features.size
+            self._rungs.append(GaussianProcess(seen[reached], levels[reached], trends=trends, rng=rng))
+            if not reached.all():
+                levels[~reached] = self._rungs[-1].predict(seen[~reached])[0]
+            seen = np.column_stack([seen, levels])
+        return seen
 
     def guesses(self, features: np.ndarray, early: Sequence[Early] | None = None) -> np.ndarray:
         """Equally likely final values of each point, given what it has `early` shown: (points, GUESSES)."""
@@ -126,6 +131,12 @@ def foreseen(known: list[Known], *, rung: int, seed: int) -> dict[int, float]:
     with one_thread():
         expected = np.median(Foresight(known, seed=seed).of(there), axis=1)
     return {k.number: float(e) if k.value is None else k.value for k, e in zip(there, expected, strict=True)}
+
+
+def _failed(known: list[Known]) -> list[Known]:
+    """What came to nothing, unless an equal point finished or runs."""
+    settled = {k.key for k in known if k.value is not None or k.pending}
+    return [k for k in known if k.value is None and not k.early and k.key not in settled]
 
 
 def _spread(dimensions: int) -> np.ndarray:

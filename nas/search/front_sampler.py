@@ -6,6 +6,8 @@ values took one course drawn at random (Thompson sampling), lest the search sett
 All is read from the study at every question: no hidden state.
 """
 
+from typing import Any
+
 import numpy as np
 
 from nas.search.domain import Costs
@@ -16,7 +18,8 @@ from nas.search.history import Known, described, log_costs
 from nas.search.pareto import pareto
 from nas.search.point_sampler import Candidate, PointSampler
 
-START = 16  # points spread over the cost before the prediction takes over
+START = 16  # points spread over the costs before the prediction takes over
+WORTH = 4  # full trainings that the start may cost where a rung makes it cheap
 CANDIDATES = 240
 MUTANTS, CROSSINGS = 0.65, 0.2  # shares of the candidates; the rest is drawn at random
 MOST_CHANGES = 3  # of a mutant
@@ -24,11 +27,18 @@ DRAWN_EVERY = 2  # so often a draw decides
 
 
 class FrontSampler(PointSampler):
-    """Proposes what should gain most hypervolume at its known cost; arguments as for PointSampler."""
+    """Proposes what should gain most hypervolume at its known cost; arguments as for PointSampler.
+
+    The first `start` points are spread over the costs; `start_at` gives their number where most are stopped at a rung.
+    """
+
+    def __init__(self, *space_and_cost: Any, start: int = START, **settings: Any):
+        super().__init__(*space_and_cost, **settings)
+        self._start = start
 
     def _ranked(self, known: list[Known], rng: np.random.Generator) -> list[Candidate]:
         finished = [k for k in known if k.value is not None]
-        if len(known) < START or len(finished) < 2:
+        if len(known) < self._start or len(finished) < 2:
             candidates = [Candidate(self._domain.draw(rng), {"by": "start"}) for _ in range(CANDIDATES)]
             taken = [k.costs for k in known]
             return [candidates[i] for i in _spread([self._domain.costs(c.params) for c in candidates], taken)]
@@ -69,6 +79,12 @@ class FrontSampler(PointSampler):
         if len(known) % DRAWN_EVERY == 0:
             told["drawn_gain"] = expected_gain(costs, foresight.drawn(features, rng), points)
         return [dict(zip(told, map(float, row), strict=True)) for row in zip(*told.values(), strict=True)]
+
+
+def start_at(share: float, *, trials: int) -> int:
+    """How many points a search of so many `trials` starts with if its first rung costs a `share` of a training: the cheaper the
+    rung the more, since what it shows of points all over the space is foreseen of all others."""
+    return max(START, min(round(WORTH / share), trials // 4))
 
 
 def _parents(known: list[Known], foresight: Foresight) -> list[Known]:

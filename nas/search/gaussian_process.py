@@ -1,6 +1,7 @@
 """A Gaussian process over points that are compared by their distance: what was not measured, foreseen or drawn."""
 
 from contextlib import AbstractContextManager
+from copy import copy
 from functools import cache
 from itertools import product
 
@@ -60,6 +61,15 @@ class GaussianProcess:
         left = _noisy_root(self._kernel(points, points) - explained.T @ explained, JITTER)
         normal = left @ rng.standard_normal(mean.shape)
         return mean + self._scale * np.sqrt(self._variance) * normal
+
+    def believing(self, features: np.ndarray, rng: np.random.Generator) -> "GaussianProcess":
+        """The same after what it foresees at `features` has come true: surer near them, every mean unchanged."""
+        believed = features[_chosen(len(features), LEARNT - len(self._points), rng)]
+        other = copy(self)
+        other._points = np.vstack([self._points, (believed - self._low) / self._span])
+        other._root = _noisy_root(other._kernel(other._points, other._points), self._noise)
+        other._weights = np.vstack([self._weights, np.zeros((len(believed), self._weights.shape[1]))])
+        return other
 
     def _explained(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Scaled points, their mean, and what of their covariance the measured ones explain as its root."""

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from nas.search.axes import Params
 from nas.search.domain import Domain
 from nas.search.evolution_sampler import EvolutionSampler
-from nas.search.front_sampler import FrontSampler
+from nas.search.front_sampler import FrontSampler, start_at
 from nas.search.history import History
 from nas.search.point_sampler import PointSampler
 from nas.search.settings import Search
@@ -47,10 +47,16 @@ def _knowledge(search: Search) -> dict[str, Any]:
     }
 
 
-def _knowing_costs(kind: type[PointSampler], search: Search) -> Callable[[int], BaseSampler]:
+def _knowing_costs(kind: Callable[..., PointSampler], search: Search) -> Callable[[int], BaseSampler]:
     """What makes a sampler that is told beforehand what an architecture costs, and reads the record's curves."""
     sampler = kind(**_knowledge(search), seed=search.search.seed)
     return lambda seed: sampler  # it keeps nothing that would change what it proposes, and need not read the study twice
+
+
+def _front(search: Search) -> Callable[[int], BaseSampler]:
+    """The same of a FrontSampler, whose start grows where the first rung is cheap."""
+    share = search.proxy.rungs[0] / search.proxy.epochs if search.proxy.rungs else 1.0
+    return _knowing_costs(partial(FrontSampler, start=start_at(share, trials=search.search.trials)), search)
 
 
 def history_of(search: Search) -> History:
@@ -81,7 +87,7 @@ def _void(trial: FrozenTrial) -> bool:
 
 
 SAMPLERS: dict[str, Callable[[Search], Callable[[int], BaseSampler]]] = {  # for a search what makes a sampler from a seed
-    "front": partial(_knowing_costs, FrontSampler),
+    "front": _front,
     "evolution": partial(_knowing_costs, EvolutionSampler),
     "tpe": lambda search: lambda seed: TPESampler(multivariate=True, group=True, n_startup_trials=STARTUP_TRIALS, seed=seed),
     "nsga2": lambda search: lambda seed: NSGAIISampler(population_size=20, seed=seed),

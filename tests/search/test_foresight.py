@@ -74,3 +74,10 @@ def test_a_draw_follows_what_was_measured_and_differs_from_the_next_elsewhere():
     draws = np.hstack([foresight.drawn(points, rng) for _ in range(20)])
     assert draws[0] == pytest.approx(np.full(20, 4.0), abs=2)
     assert np.ptp(draws[1]) > 1.5 * np.ptp(draws[0])
+
+
+def test_it_is_not_curious_again_about_the_neighbours_of_what_was_stopped():
+    stopped = [known(30 + i, 20.0 + i / 10, early=[(9.0, -20)]) for i in range(8)]
+    features = np.array([[20.35, 40.7]], dtype=np.float32)
+    spread = [np.ptp(Foresight(trials, seed=0).guesses(features)) for trials in (FINISHED, [*FINISHED, *stopped])]
+    assert spread[1] < 0.7 * spread[0]

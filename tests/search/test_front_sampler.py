@@ -8,7 +8,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from nas.errors import Infeasible, NasError
-from nas.search.front_sampler import FrontSampler
+from nas.search.front_sampler import START, FrontSampler, start_at
 from nas.search.pareto import hypervolume
 
 GRID = {f"x{i}": IntDistribution(0, 3) for i in range(6)}
@@ -133,6 +133,15 @@ def test_every_second_time_a_draw_decides_and_says_so():
     assert [w["by"] == "start" for w in whys] == [True] * 16 + [False] * 8
     assert ["drawn_gain" in w for w in whys[16:]] == [True, False] * 4
     assert all(w["spread"] > 0 and w["expected_gain"] >= 0 for w in whys[16:])
+
+
+def test_a_cheap_rung_makes_the_start_longer_and_a_small_search_does_not_spend_itself_on_it():
+    assert start_at(1 / 16, trials=1000) == 64  # four trainings' worth
+    assert start_at(1 / 16, trials=160) == 40
+    assert start_at(1 / 2, trials=1000) == start_at(1 / 16, trials=20) == start_at(1.0, trials=1000) == START
+    study = new_study(start=20)
+    run(study, 22)
+    assert [t.user_attrs["why"]["by"] == "start" for t in study.get_trials()] == [True] * 20 + [False] * 2
 
 
 def test_a_storage_written_by_another_sampler_is_read():

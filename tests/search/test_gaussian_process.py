@@ -58,3 +58,19 @@ def test_of_many_points_it_keeps_as_many_as_it_can_learn_from_and_the_last_among
 def test_equal_values_are_foreseen_as_they_are():
     mean, _ = learnt([[0.0], [0.0], [1.0]], [[3.0], [3.0], [3.0]]).predict(np.array([[0.5]]))
     assert mean[0, 0] == pytest.approx(3.0)
+
+
+def test_believing_what_it_foresees_makes_it_surer_there_and_changes_no_mean():
+    before, where = learnt(X, np.sin(6 * X)), np.array([[1.5], [3.0]])
+    after = before.believing(where, np.random.default_rng(0))
+    (mean, unsure), (same, sure) = before.predict(where), after.predict(where)
+    assert same == pytest.approx(mean)
+    assert (sure < 0.5 * unsure).all()
+    assert before.predict(where)[1] == pytest.approx(unsure)
+
+
+def test_believing_nothing_changes_nothing():
+    process = learnt(X, np.sin(6 * X))
+    mean, deviation = process.believing(np.empty((0, 1)), np.random.default_rng(0)).predict(X + 0.01)
+    assert mean == pytest.approx(process.predict(X + 0.01)[0])
+    assert deviation == pytest.approx(process.predict(X + 0.01)[1])
