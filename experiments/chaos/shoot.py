@@ -168,9 +168,9 @@ def kill_workers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> 
 
 def freeze_drivers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
     """SIGSTOP; a second driver takes over; the first wakes up and must stop without a word to the record."""
-    run = Run(root, "frozen", *TRIALS)
+    run = Run(root, "frozen", "--trials", "96")
     for _ in range(shots):
-        first = run.live(1.1, 2.5, rng)
+        first = run.live(1.1, 1.6, rng)
         os.kill(first.pid, signal.SIGSTOP)
         second = run.start()
         time.sleep(rng.uniform(35, 40) + 3 * run.start_seconds)
