@@ -13,9 +13,11 @@ def test_a_trial_that_nothing_no_dearer_beats_goes_on():
 
 
 def test_the_cheaper_the_rung_the_fewer_go_on():
-    assert goes_on(100, 0.65, RIVALS, share=0.5)  # behind two of four rivals, below half of five
-    assert not goes_on(100, 0.65, RIVALS, share=0.25)
-    assert not goes_on(100, 0.5, RIVALS, share=0.5)
+    rivals = [(50, i / 20) for i in range(19)]  # with the trial twenty
+    assert goes_on(100, 0.72, rivals, share=0.5)  # four of them are ahead, five would be too many
+    assert not goes_on(100, 0.67, rivals, share=0.5)
+    assert goes_on(100, 0.87, rivals, share=0.25)  # one is ahead
+    assert not goes_on(100, 0.72, rivals, share=0.25)
 
 
 def test_the_cheap_end_survives_beside_large_accurate_networks():
