@@ -76,7 +76,7 @@ def test_the_processes_parts_of_an_epoch_are_disjoint(tmp_path, monkeypatch):
     assert len(found[0]) == len(found[1]) == 12 and not found[0] & found[1]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_same_epoch_of_the_same_seed_draws_the_same_batches(tmp_path, workers):
     recipe = RECIPE.model_copy(update={"loader": RECIPE.loader.model_copy(update={"workers": workers})})
     images = Loaded(listed(20, tmp_path), recipe)
