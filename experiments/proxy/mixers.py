@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-from nas.models import mixers
+from nas.models import blocks, mixers
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
 from nas.training.augment import normalised
@@ -26,9 +26,12 @@ from nas.training.recipe import Recipe
 DEPTHS, WIDTHS = (1, 1, 3, 1), (32, 64, 160, 256)
 BATCH, STEPS = 64, 4
 PLAIN = {
-    "average": lambda x, size: F.avg_pool2d(x, size, stride=1, padding=size // 2, count_include_pad=False),
-    "attend": F.scaled_dot_product_attention,
-    "filtered": lambda x, weight: F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=weight.shape[0]),
+    (mixers, "average"): lambda x, size: F.avg_pool2d(x, size, stride=1, padding=size // 2, count_include_pad=False),
+    (mixers, "attend"): F.scaled_dot_product_attention,
+    (mixers, "filtered"): lambda x, weight: F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=weight.shape[0]),
+    (mixers, "channel_map"): F.conv2d,
+    (blocks, "gelu"): F.gelu,
+    (blocks, "alike"): lambda weights, x: weights,
 }
 NETWORKS = {
     "identity": {"mixer": "identity"},
@@ -41,6 +44,8 @@ NETWORKS = {
     "dwconv 7x7": {"mixer": "dwconv", "kernel_size": 7},
     "conv 7x7": {"mixer": "conv", "kernel_size": 7},
     "attention": {"mixer": "attention", "head_dim": 32},
+    "pool 3x3, StarReLU": {"mixer": "pool", "pool_size": 3, "activation": "star_relu"},
+    "pool 3x3, layer scale": {"mixer": "pool", "pool_size": 3, "layer_scale": 1e-2},
 }
 
 
@@ -76,7 +81,7 @@ def show(title: str, best: dict[tuple[str, bool], float]) -> None:
 def images_per_second(mixer: dict, recipe: Recipe) -> float:
     """Training steps on one batch, the first left out."""
     torch.manual_seed(0)
-    stages = [Stage(depth=d, width=w, activation="gelu", **mixer) for d, w in zip(DEPTHS, WIDTHS, strict=True)]
+    stages = [Stage(depth=d, width=w, **{"activation": "gelu", **mixer}) for d, w in zip(DEPTHS, WIDTHS, strict=True)]
     model = build(Architecture(stages=stages), image_size=64, num_classes=20).train()
     model = model.to(memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
     steps, pixels = optimizer(model, recipe), torch.randint(0, 256, (BATCH, 64, 64, 3), dtype=torch.uint8)
@@ -101,14 +106,14 @@ def ours():
 @contextmanager
 def torchs_own():
     """Torch's operators in the place of ours."""
-    kept = {name: getattr(mixers, name) for name in PLAIN}
-    for name, plain in PLAIN.items():
-        setattr(mixers, name, plain)
+    kept = {(room, name): getattr(room, name) for room, name in PLAIN}
+    for (room, name), plain in PLAIN.items():
+        setattr(room, name, plain)
     try:
         yield
     finally:
-        for name, operator in kept.items():
-            setattr(mixers, name, operator)
+        for (room, name), operator in kept.items():
+            setattr(room, name, operator)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ One thread, milliseconds, the best of several passes; float32, and bf16 as insid
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from nas.models.operators import attend, average, filtered
+from nas.models.operators import attend, average, channel_map, filtered, gelu
 
 PASSES = 8
 MAPS = ((64, 32, 16), (64, 64, 8), (64, 160, 4), (8, 64, 56), (16, 320, 14))  # batch, channels, side
@@ -27,7 +28,7 @@ def main() -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("operator", "size", "memory", "arithmetic", "ours", "torch's own", "ratio"):
         table.add_column(column, justify="right" if column in ("ours", "torch's own", "ratio") else "left")
-    for row in (*poolings(), *filters(), *attentions()):
+    for row in (*poolings(), *filters(), *channel_maps(), *gelus(), *attentions()):
         *labels, ours, plain = row
         table.add_row(*labels, f"{ours:.2f}", f"{plain:.2f}", f"{plain / ours:.2f}")
     Console(width=120).print(table)
@@ -56,6 +57,23 @@ def filters():
                 plain = milliseconds(lambda x, w=weight: F.conv2d(x, w, padding=w.shape[-1] // 2, groups=len(w)), x)
                 ours = milliseconds(lambda x, w=weight: filtered(x, w), x)
                 yield f"filter {size}x{size}", f"{channels} x {side}²", layout, dtype, ours, plain
+
+
+def channel_maps():
+    for batch, channels, side in MAPS:
+        for wide, narrow in ((4 * channels, channels), (channels, 4 * channels)):
+            weight, bias = torch.randn(wide, narrow, 1, 1, requires_grad=True), torch.randn(wide, requires_grad=True)
+            for x, layout, dtype in layouts(torch.randn(batch, narrow, side, side)):
+                forms = [partial(form, weight=weight, bias=bias) for form in (channel_map, F.conv2d)]
+                ours, plain = (milliseconds(form, x) for form in forms)
+                yield f"channel map to {wide}", f"{narrow} x {side}²", layout, dtype, ours, plain
+
+
+def gelus():
+    for batch, channels, side in MAPS:
+        for x, layout, dtype in layouts(torch.randn(batch, 4 * channels, side, side)):
+            ours, plain = (milliseconds(form, x) for form in (gelu, F.gelu))
+            yield "gelu", f"{4 * channels} x {side}²", layout, dtype, ours, plain
 
 
 def attentions():

@@ -60,14 +60,15 @@ def report(
 def compare(
     run: Run,
     other: Annotated[Path, typer.Argument(help="The folder of the run to compare it with.")],
+    picture: Annotated[Path | None, typer.Option(help="A PNG file to draw both fronts into.")] = None,
 ) -> None:
     """Compare two runs: hypervolume with bootstrap intervals, the joint front, the cost to reach the same.
 
-    Example: `nas compare runs/tpe runs/random`
+    Example: `nas compare runs/tpe runs/random --picture fronts.png`
     """
     from rich.console import Console
 
     from nas.results.compare import show_comparison
     from nas.results.front_table import WIDE
 
-    show_comparison((run, other), Console(width=None if sys.stdout.isatty() else WIDE))
+    show_comparison((run, other), Console(width=None if sys.stdout.isatty() else WIDE), picture=picture)

@@ -12,6 +12,8 @@ from nas.errors import NasError
 from nas.results.course import ended, scaled, volumes
 from nas.results.front import front, joined
 from nas.results.front_table import require_finished
+from nas.results.listing import standing
+from nas.results.pictures import draw_fronts
 from nas.results.reading import Reading, read
 from nas.search.pareto import hypervolume, pareto
 from nas.search.progress import reference_costs
@@ -22,11 +24,12 @@ RESAMPLES = 500
 MEANS_SOMETHING_ELSE = ("objectives", "image_size", "num_classes", "data")  # what makes numbers of two runs incomparable
 
 
-class Standing(NamedTuple):
+class Compared(NamedTuple):
     """One of the compared runs."""
 
     name: str
     trials: pd.DataFrame
+    costs: tuple[str, ...]
     course: pd.DataFrame
     volume: float
     low: float
@@ -65,7 +68,7 @@ def refuse(one: Reading, other: Reading, found: dict[str, tuple[Any, Any]]) -> N
     )
 
 
-def compare(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Standing], dict[str, tuple[Any, Any]]]:
+def compare(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Compared], dict[str, tuple[Any, Any]]]:
     """Both runs with the hypervolume of their fronts, its 95 % bootstrap interval, and the differences to keep in mind."""
     readings = [read(root) for root in roots]
     found = differences_that_matter(*readings)
@@ -80,11 +83,11 @@ def compare(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Standing],
     return standings, found
 
 
-def _standing(name: str, trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> Standing:
+def _standing(name: str, trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> Compared:
     course = volumes(trials, search.objectives[1:], reference)
     low, high = np.quantile(_resampled(trials, search, reference, seed), (0.025, 0.975))
     volume = float(course["hypervolume"].iloc[-1])
-    return Standing(name, trials, course, volume, float(low), max(float(high), volume))
+    return Compared(name, trials, search.objectives[1:], course, volume, float(low), max(float(high), volume))
 
 
 def _resampled(trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> list[float]:
@@ -108,15 +111,23 @@ def reached(course: pd.DataFrame, volume: float) -> pd.Series | None:
     return able.iloc[0] if len(able) else None
 
 
-def show_comparison(roots: tuple[Path, Path], console: Console) -> None:
-    """Print both runs' standing, the share of the joint front that each holds, and what the smaller hypervolume cost either."""
+def show_comparison(roots: tuple[Path, Path], console: Console, *, picture: Path | None = None) -> None:
+    """Print both runs' standing, the share of the joint front that each holds, and what the smaller hypervolume cost either.
+
+    `picture` is a PNG file to draw both fronts into.
+    """
     standings, found = compare(roots)
+    if picture is not None and picture.suffix != ".png":
+        raise NasError(f"{picture}: must end in .png, but ends in {picture.suffix!r}. Give a name such as fronts.png.")
     console.print(_table(standings))
     for line in [*_verdict(standings), *_marks(found)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if picture is not None:
+        draw_fronts({s.name: standing(s.trials, s.costs) for s in standings}, picture)
+        console.print(f"both fronts are drawn in {picture}", highlight=False, soft_wrap=True)
 
 
-def _table(standings: list[Standing]) -> Table:
+def _table(standings: list[Compared]) -> Table:
     output = Table(box=None, pad_edge=False, header_style="bold")
     output.add_column("run")
     for column in ("trainings", "time", "best", "front", "joint front", "hypervolume", "95 % interval"):
@@ -130,7 +141,7 @@ def _table(standings: list[Standing]) -> Table:
     return output
 
 
-def _verdict(standings: list[Standing]) -> list[str]:
+def _verdict(standings: list[Compared]) -> list[str]:
     lower, upper = sorted(standings, key=lambda s: s.volume)
     overlap = upper.low <= lower.high
     word = "the intervals overlap, so call it a tie" if overlap else "the intervals do not overlap"

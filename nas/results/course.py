@@ -58,10 +58,12 @@ def ledger(trials: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {"what": what, "trainings": int(rows.sum()), "seconds": float(trials["seconds"][rows].sum())} for what, rows in kinds
     ]
-    again = trials["repeated"]
-    rows.append(
-        {"what": "trained again after interruptions", "trainings": int((again > 0).sum()), "seconds": float(again.sum())}
-    )
+    again, others = trials["repeated"], trials["replicates_seconds"]
+    number = int((trials["replicates"] + trials["replicates_failed"]).sum())
+    rows += [
+        {"what": "trained again after interruptions", "trainings": int((again > 0).sum()), "seconds": float(again.sum())},
+        {"what": "trained again with other seeds", "trainings": number, "seconds": float(others.sum())},
+    ]
     found = pd.DataFrame(rows)
     found = found[found["trainings"] > 0].reset_index(drop=True)
     return found.assign(share=found["seconds"] / max(found["seconds"].sum(), 1e-9))

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nas.results.front import COST_LABELS
+from nas.results.front_axes import baseline_places, front_axes
 from nas.results.listing import Standing
 from nas.results.points import labels
 from nas.results.trials import curves
@@ -16,7 +17,8 @@ from nas.units import count, duration, percent
 MANY = 1000  # points from which WebGL draws them
 SHOWN_CURVES = 150
 SHOWN_LINES = 1500
-MARGIN = 0.06  # of an axis beyond its outermost points
+CLOCK = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
+SIDES = {"top": "top center", "bottom": "bottom center", "left": "middle left", "right": "middle right"}
 Figure = dict[str, Any]
 COLOURS = {"grey": "--grey", "blue": "--blue", "orange": "--orange", "green": "--green", "pink": "--pink"}
 
@@ -31,35 +33,42 @@ def front_figure(found: Standing) -> Figure:
     trials, best, cost, knee = found.trials, found.best, found.costs[0], found.knee
     done = trials[trials["state"] == "complete"]
     baselines = done[done["baseline"].notna()]
-    others = done[done["baseline"].isna() & ~done.index.isin(best.index)]
-    kind = "scattergl" if len(others) > MANY else "scatter"
+    open_ = found.open[found.open["baseline"].isna()]
+    others = done[done["baseline"].isna() & ~done.index.isin(best.index) & ~done.index.isin(open_.index)]
+    kind = "scattergl" if len(done) > MANY else "scatter"
     cloud = {**_dots(others, cost), "name": "searched", "type": kind, "marker": {"color": "--grey", "size": 6, "opacity": 0.7}}
     line = {"type": "scatter", "mode": "lines", "x": _numbers(best[cost], 0), "y": _numbers(100 * best["accuracy"]),
             "line": {"shape": "hv", "color": "--blue", "width": 2}, "hoverinfo": "skip", "showlegend": False}  # fmt: skip
     marks = {**_dots(best, cost), "name": "front", "marker": {"color": "--blue", "size": 10}, "error_y": _bars(best)}
-    known = {**_dots(baselines, cost), "name": "baseline", "mode": "markers+text", "text": list(baselines["baseline"]),
-             "textposition": [("top center", "bottom center")[i % 2] for i in range(len(baselines))],
+    tie = {**_dots(open_, cost), "name": "could be on it", "type": kind,
+           "marker": {"symbol": "circle-open", "color": "--blue", "size": 7, "opacity": 0.8}}  # fmt: skip
+    axes = front_axes(done, best, cost)
+    sides = baseline_places(baselines, cost, axes)
+    known = {**_dots(baselines, cost), "name": "baseline", "mode": "markers+text",
+             "text": [_beside(name, side) for name, side in zip(baselines["baseline"], sides, strict=True)],
+             "hovertext": _hover(baselines), "hovertemplate": "%{hovertext}<extra></extra>",
+             "textposition": [SIDES[side] for side in sides],
              "textfont": {"color": "--orange", "size": 11},
              "marker": {"symbol": "diamond-open", "color": "--orange", "size": 12, "line": {"width": 2}}}  # fmt: skip
     bend = best.loc[[knee]] if knee is not None else best.iloc[:0]
     kink = {**_dots(bend, cost), "name": "knee", "marker": {"symbol": "star", "color": "--pink", "size": 16}}
     ring = {"type": "scatter", "mode": "markers", "x": [], "y": [], "name": "marked", "hoverinfo": "skip", "showlegend": False,
             "marker": {"symbol": "circle-open", "size": 20, "color": "--ink", "line": {"width": 3}}}  # fmt: skip
-    figure = _figure([cloud, line, marks, known, kink, ring], x=COST_LABELS.get(cost, cost), y="proxy accuracy (%)")
+    figure = _figure([cloud, line, marks, tie, known, kink, ring], x=COST_LABELS.get(cost, cost), y="proxy accuracy (%)")
     figure["layout"]["xaxis"]["tickformat"] = ".3~s"  # 0.4G instead of 0.4B
     # fixed, or the ring around a marked point would move the axes and with them all points
-    figure["layout"]["xaxis"]["range"] = _range(done[cost])
-    figure["layout"]["yaxis"]["range"] = _range(
-        100 * pd.concat([done["accuracy"], best["accuracy_low"], best["accuracy_high"]])
-    )
+    span = [float(np.log10(v)) for v in axes.x] if axes.logarithmic else list(axes.x)
+    figure["layout"]["xaxis"] |= {"range": span, "type": "log" if axes.logarithmic else "linear"}
+    if axes.logarithmic:
+        figure["layout"]["xaxis"]["dtick"] = "D2"  # a label at 1, 2 and 5 of each decade
+    figure["layout"]["yaxis"]["range"] = list(axes.y)
     return figure
 
 
-def _range(values: pd.Series) -> list[float]:
-    """From the smallest to the largest value with a margin."""
-    low, high = float(values.min()), float(values.max())
-    margin = MARGIN * (high - low) or abs(high) * MARGIN or 1.0
-    return [low - margin, high + margin]
+def _beside(name: str, side: str) -> str:
+    """A name with a gap towards its point, which plotly leaves none."""
+    gap = "\u00a0" * 3
+    return {"left": name + gap, "right": gap + name}.get(side, name)
 
 
 def _dots(rows: pd.DataFrame, cost: str) -> Figure:
@@ -69,11 +78,11 @@ def _dots(rows: pd.DataFrame, cost: str) -> Figure:
 
 def _hover(rows: pd.DataFrame) -> list[str]:
     """What a reader sees at a point: name, architecture, accuracy with its interval, costs."""
-    columns = ("baseline", "line", "accuracy", "accuracy_low", "accuracy_high", "macs", "params")
+    columns = ("baseline", "line", "accuracy", "accuracy_low", "accuracy_high", "macs", "params", "latency_ms")
     return [
         f"<b>trial {name}</b>{f' · {base}' if isinstance(base, str) else ''}<br>{line}<br>{percent(accuracy)}{_span(low, high)}"
-        f"<br>{count(macs)} MACs · {count(params)} params"
-        for name, (base, line, accuracy, low, high, macs, params) in zip(
+        f"<br>{count(macs)} MACs · {count(params)} params{'' if np.isnan(latency) else f' · {latency:.1f} ms a batch'}"
+        for name, (base, line, accuracy, low, high, macs, params, latency) in zip(
             labels(rows), rows[list(columns)].itertuples(index=False), strict=True
         )
     ]
@@ -93,15 +102,17 @@ def _bars(rows: pd.DataFrame) -> Figure:
 def course_figure(courses: dict[str, pd.DataFrame], by: str) -> Figure:
     """Hypervolume against trainings or summed seconds of training, one step line a run."""
     looks = [("--blue", "solid"), ("--orange", "dash"), ("--green", "dot"), ("--pink", "dashdot")]
+    longest = max((c["seconds"].iloc[-1] for c in courses.values() if len(c)), default=0.0)
+    unit, size = next((u, n) for u, n in CLOCK.items() if longest >= 2 * n or n == 1)
     data = []
     for (name, course), (colour, dash) in zip(courses.items(), looks * len(courses), strict=False):
         kept = _corners(course)
-        x = kept[by] / 3600 if by == "seconds" else kept[by]
+        x = kept[by] / size if by == "seconds" else kept[by]
         text = [duration(s) for s in kept["seconds"]]
         data.append({"type": "scatter", "mode": "lines", "name": name, "x": _numbers(x), "y": _numbers(kept["hypervolume"], 5),
                      "line": {"shape": "hv", "color": colour, "dash": dash, "width": 2}, "text": text,
                      "hovertemplate": "%{y:.4f} after %{text}<extra>" + name + "</extra>"})  # fmt: skip
-    return _figure(data, x="hours of training, summed" if by == "seconds" else "trainings ended", y="hypervolume")
+    return _figure(data, x=f"{unit} of training, summed" if by == "seconds" else "trainings ended", y="hypervolume")
 
 
 def _corners(course: pd.DataFrame) -> pd.DataFrame:
@@ -129,6 +140,9 @@ def curves_figure(trials: pd.DataFrame, best: pd.DataFrame) -> Figure:
                      "x": [e["epoch"] for e in curve], "y": [round(100 * e["accuracy"], 2) for e in curve],
                      "line": {"color": colour, "width": 2}, "marker": {"size": 5},
                      "hovertemplate": name + ": %{y:.1f} % after epoch %{x}<extra></extra>"})  # fmt: skip
+    kinds = {"front": "--blue", **({"baseline": "--orange"} if named["baseline"].notna().any() else {})}
+    data += [{"type": "scatter", "mode": "lines", "name": kind, "x": [None], "y": [None], "line": {"color": colour, "width": 2}}
+             for kind, colour in kinds.items()]  # fmt: skip
     return _figure(data, x="epoch", y="accuracy (%)")
 
 

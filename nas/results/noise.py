@@ -42,7 +42,7 @@ class Noise(NamedTuple):
             return "no interval: the run holds no manifest"
         judged = f"95 % interval from the {self.images:,} images judged by"
         if self.seeds is None:
-            return f"{judged} alone; seeds add to it, and nobody measured how much (nas replicate does)"
+            return f"{judged} alone; seeds add to it, and how much is not known (nas replicate measures it)"
         by = "a calibration" if self.freedom is None else "replicates"
         return f"{judged} and the {100 * self.seeds:.1f} points between seeds, measured by {by}"
 
@@ -50,16 +50,19 @@ class Noise(NamedTuple):
 def replicates(reading: Reading) -> pd.DataFrame:
     """One row a trial that was trained again, by its number.
 
-    Columns: `replicates` (other seeds that came to an accuracy), `failed`, their `mean` and the standard deviation `sd`.
+    Columns: `replicates` (other seeds that came to an accuracy), `failed`, their `mean` and the standard deviation `sd`, and
+    the `seconds` of all.
     """
-    told = [{"trial": a.trial, "accuracy": a.value["accuracy"]} for a in reading.additions if a.kind == REPLICATE]
-    by_trial = pd.DataFrame(told, columns=["trial", "accuracy"]).astype({"accuracy": float}).groupby("trial")["accuracy"]
+    told = [(a.trial, a.value["accuracy"], a.value["seconds"]) for a in reading.additions if a.kind == REPLICATE]
+    trials = pd.DataFrame(told, columns=["trial", "accuracy", "seconds"]).astype({"accuracy": float}).groupby("trial")
+    by_trial = trials["accuracy"]
     return pd.DataFrame(
         {
             "replicates": by_trial.count(),
             "failed": by_trial.size() - by_trial.count(),
             "mean": by_trial.mean(),
             "sd": by_trial.std(),
+            "seconds": trials["seconds"].sum(),
         }
     )
 

@@ -1,6 +1,7 @@
 """What the report says in words and tables."""
 
 import random
+import re
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from nas.results.course import TRAINED, failures, ledger, rejections, saved
 from nas.results.findings import Findings
 from nas.results.front import COST_LABELS
 from nas.results.importance import FEWEST, searched
+from nas.results.latencies import chosen
 from nas.results.listing import Entry, entries, ties
 from nas.results.noise import highest, noise_of
 from nas.results.trust import quote
@@ -25,7 +27,14 @@ HIDDEN = ("unreadable_share", "retry_lr", "channels_last", "compile")  # setting
 
 def words(found: Findings) -> dict[str, Any]:
     """Every text and table of the page by its name in the template."""
-    return {**_head(found), **_found(found), **_course(found), **_choices_and_space(found), **_trust(found)}
+    told = {**_head(found), **_found(found), **_course(found), **_choices_and_space(found), **_trust(found)}
+    return {name: unbroken(value) if isinstance(value, str) else value for name, value in told.items()}
+
+
+def unbroken(text: str) -> str:
+    """The text with numbers that no line's end tears from their units."""
+    held = re.sub(r"(?<=\d) (?=(?:%|MACs|[kMGTP]|min|h|s|px)\b|%)", "\u00a0", text)
+    return re.sub(r"(?<=\u00a0[kMGTP]) (?=MACs|params)", "\u00a0", held)
 
 
 def _head(found: Findings) -> dict[str, Any]:
@@ -69,15 +78,18 @@ def _told_apart(top: pd.Series, equals: pd.DataFrame) -> str:
 
 def _found(found: Findings) -> dict[str, Any]:
     against = " and ".join(COST_LABELS[c] for c in found.search.objectives[1:])
-    names = {m for c in found.best.columns if c.endswith("_mixer") for m in found.best[c].dropna()}
-    letters = ", ".join(f"{letter} {name}" for name, letter in INITIALS.items() if name in names)
+    rows, others = ([_row(entry) for entry in listed(found.standing)] for listed in (entries, ties))
+    used = {stage[0] for row in rows + others for stage in row["line"].split()}
+    letters = ", ".join(f"{letter} {name}" for name, letter in INITIALS.items() if letter in used)
+    setup = chosen(found.reading, None)
     return {
         "found_text": f"No network of the front is beaten by another in both accuracy and {against}. Bars are 95 % intervals.",
-        "rows": [_row(entry) for entry in entries(found.standing)],
-        "ties": [_row(entry) for entry in ties(found.standing)],
+        "rows": rows,
+        "ties": others,
         "again": bool(found.trials["replicates"].any()),
         "letters": f"An architecture reads mixer, depth · width, stage by stage: {letters}.",
         "noise": str(noise_of(found.reading)).capitalize() + ".",
+        "latency": None if setup is None else f"Latency is of a batch: {setup}; {setup.trials} networks were measured.",
     }
 
 
@@ -86,8 +98,9 @@ def _row(entry: Entry) -> dict[str, Any]:
     span = "" if pd.isna(row["accuracy_low"]) else f"{100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f}"
     return {
         "trial": row["trial"], "accuracy": percent(row["accuracy"]), "interval": span, "seeds": max(row["replicates"], 1),
-        "macs": count(row["macs"]), "params": count(row["params"]), "line": row["line"], "note": entry.remark,
-        "on_front": entry.on_front,
+        "macs": count(row["macs"]), "params": count(row["params"]),
+        "latency": "" if pd.isna(row["latency_ms"]) else f"{row['latency_ms']:.1f} ms", "line": row["line"],
+        "note": entry.remark, "on_front": entry.on_front,
     }  # fmt: skip
 
 
@@ -152,7 +165,7 @@ def _trust(found: Findings) -> dict[str, Any]:
     }
     given |= {"sampler": found.search.search.sampler, "started": head.get("started", "unknown"), **head.get("versions", {})}
     return {
-        "quote": quote(folder.root),
+        "quote": f"The {quote(folder.root)}.".replace("The proxy: ", "The proxy’s ranking: "),
         "recipe": [
             (k.replace("_", " "), _plain(v)) for k, v in recipe.items() if k not in HIDDEN and v not in ({}, [], 0.0, False)
         ],

@@ -8,9 +8,17 @@ import pandas as pd
 
 from nas.files import replacing
 from nas.results.front import COST_LABELS
+from nas.results.front_axes import Axes, baseline_places, front_axes
 from nas.results.listing import Standing
 
 BLUE, ORANGE, DARK_ORANGE, GREY, PINK, GREEN = "#0072b2", "#d55e00", "#a34700", "#9aa5b1", "#cc79a7", "#009e73"  # Okabe and Ito
+STYLES = [(BLUE, "-"), (ORANGE, "--"), (GREEN, ":"), (PINK, "-.")]
+BESIDE = {
+    "top": {"xytext": (0, 8), "ha": "center"},
+    "bottom": {"xytext": (0, -15), "ha": "center"},
+    "left": {"xytext": (-9, 0), "ha": "right", "va": "center"},
+    "right": {"xytext": (9, 0), "ha": "left", "va": "center"},
+}
 
 
 def _plot(width: float = 8, height: float = 5) -> tuple[Any, Any]:
@@ -34,8 +42,6 @@ def _save(figure: Any, path: Path) -> None:
 
 def draw_front(found: Standing, path: Path) -> None:
     """Accuracy against the first cost: every whole training, the front as a line, the baselines by name."""
-    from matplotlib.ticker import EngFormatter
-
     trials, best, cost = found.trials, found.best, found.costs[0]
     figure, axes = _plot()
     done = trials[trials["state"] == "complete"]
@@ -43,16 +49,59 @@ def draw_front(found: Standing, path: Path) -> None:
     others = done[done["baseline"].isna()]
     axes.scatter(others[cost], 100 * others["accuracy"], s=22, color=GREY, label="searched", zorder=2)
     axes.step(best[cost], 100 * best["accuracy"], where="post", color=BLUE, linewidth=1.4, zorder=3)
-    axes.scatter(best[cost], 100 * best["accuracy"], s=34, color=BLUE, label="front", zorder=4)
+    _intervals(axes, best, cost, color=BLUE, fmt="o", label="front")
     look = {"marker": "D", "facecolor": "white", "edgecolor": ORANGE, "linewidth": 1.6, "s": 60, "zorder": 5}
     if len(baselines):
         axes.scatter(baselines[cost], 100 * baselines["accuracy"], label="baseline", **look)
-    for name, x, y in zip(baselines["baseline"], baselines[cost], 100 * baselines["accuracy"], strict=True):
-        axes.annotate(name, (x, y), xytext=(0, 8), ha="center", textcoords="offset points", fontsize=8, color=DARK_ORANGE)
+    span = front_axes(done, best, cost)
+    _name(axes, baselines, cost, span)
     run = trials["run"].iloc[0] if trials["run"].nunique() == 1 else f"{trials['run'].nunique()} runs"
     axes.set(xlabel=COST_LABELS.get(cost, cost), ylabel="proxy accuracy (%)", title=f"{run}: {len(done)} trained architectures")
+    _span(axes, span)
+    axes.legend(frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def _intervals(axes: Any, best: pd.DataFrame, cost: str, **look: Any) -> None:
+    """A front's points with their 95 % intervals, bare where none is known."""
+    spread = 100 * np.abs(best[["accuracy_low", "accuracy_high"]].to_numpy().T - best["accuracy"].to_numpy())
+    known = None if np.isnan(spread).any() else spread
+    axes.errorbar(best[cost], 100 * best["accuracy"], yerr=known, markersize=6, linewidth=1, capsize=2, zorder=4, **look)
+
+
+def _name(axes: Any, baselines: pd.DataFrame, cost: str, span: Axes) -> None:
+    """Write each baseline's name beside its point."""
+    sides = baseline_places(baselines, cost, span)
+    for name, side, x, y in zip(baselines["baseline"], sides, baselines[cost], 100 * baselines["accuracy"], strict=True):
+        look = {"textcoords": "offset points", "fontsize": 8, "color": DARK_ORANGE}
+        axes.annotate(name, (x, y), **look, **BESIDE[side])
+
+
+def _span(axes: Any, span: Axes) -> None:
+    """The ends of both axes, and labels with their units."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    if span.logarithmic:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlim=span.x, ylim=span.y)
     axes.xaxis.set_major_formatter(EngFormatter())
-    axes.margins(0.06)
+
+
+def draw_fronts(standings: dict[str, Standing], path: Path) -> None:
+    """The fronts of several runs over each other, and behind them what each run trained in full."""
+    figure, axes = _plot()
+    everything = {name: found.trials[found.trials["state"] == "complete"] for name, found in standings.items()}
+    cost = next(iter(standings.values())).costs[0]
+    for (name, found), (colour, style), marker in zip(standings.items(), STYLES, "os^D", strict=False):
+        done, best = everything[name], found.best
+        axes.scatter(done[cost], 100 * done["accuracy"], s=14, color=colour, alpha=0.25, linewidth=0, zorder=2, marker=marker)
+        axes.step(best[cost], 100 * best["accuracy"], where="post", color=colour, linestyle=style, linewidth=1.6, zorder=3)
+        _intervals(axes, best, cost, color=colour, fmt=marker, label=name)
+    best = pd.concat([found.best for found in standings.values()])
+    axes.set(xlabel=COST_LABELS.get(cost, cost), ylabel="proxy accuracy (%)", title="fronts with 95 % intervals")
+    _span(axes, front_axes(pd.concat(everything.values()), best, cost))
     axes.legend(frameon=False, loc="lower right")
     _save(figure, path)
 
@@ -60,8 +109,7 @@ def draw_front(found: Standing, path: Path) -> None:
 def draw_course(courses: dict[str, pd.DataFrame], path: Path) -> None:
     """Hypervolume against trainings, one step line a run."""
     figure, axes = _plot()
-    styles = [(BLUE, "-"), (ORANGE, "--"), (GREEN, ":"), (PINK, "-.")]
-    for (name, course), (colour, style) in zip(courses.items(), styles * len(courses), strict=False):
+    for (name, course), (colour, style) in zip(courses.items(), STYLES * len(courses), strict=False):
         axes.step(
             course["trainings"], course["hypervolume"], where="post", color=colour, linestyle=style, linewidth=1.8, label=name
         )

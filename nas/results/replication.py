@@ -51,7 +51,7 @@ def settings_of(root: Path, settings: list[str]) -> Search:
 def _announce(wanted: list[Replicate], console: Console) -> None:
     seconds = sum(each.seconds for each in wanted)
     console.print(
-        f"{len(wanted)} networks on or near the front are trained with another seed, about {duration(seconds)} of training",
+        f"{len(wanted)} on or near the front to be trained with another seed, about {duration(seconds)} of training",
         highlight=False,
         soft_wrap=True,
     )

@@ -45,6 +45,7 @@ def _with_replicates(found: pd.DataFrame, reading: Reading) -> pd.DataFrame:
     found["accuracy_first"] = found["accuracy"]
     found["accuracy"] = np.where(number > 0, again["mean"], found["accuracy"])
     found["accuracy_sd"], found["replicates"] = again["sd"].to_numpy(), number
+    found["replicates_seconds"] = again["seconds"].fillna(0.0).to_numpy(float)
     found["replicates_failed"] = again["failed"].fillna(0).astype(int).to_numpy()
     noise, trainings = noise_of(reading), np.maximum(number, 1)
     found["accuracy_low"], found["accuracy_high"] = interval(found["accuracy"], noise, trainings=trainings)

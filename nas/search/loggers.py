@@ -27,7 +27,9 @@ def check_packages(names: tuple[str, ...]) -> None:
     """NasError before a search begins if a logger's package is missing."""
     for name in names:
         if find_spec(PACKAGES[name]) is None:
-            raise NasError(f"search.log: {name} needs its package. Install it: pip install 'metaformer-nas[live]'; or leave it out.")
+            raise NasError(
+                f"search.log: {name} needs its package. Install it: pip install 'metaformer-nas[live]'; or leave {name} out."
+            )
 
 
 def loggers(search: Search, folder: RunFolder) -> list[LoggerCallback]:

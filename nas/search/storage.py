@@ -144,9 +144,7 @@ def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except ImportError:
-        raise NasError(
-            f"{where}: this storage needs a database driver, such as: pip install psycopg2-binary"
-        ) from None
+        raise NasError(f"{where}: this storage needs a database driver, such as: pip install psycopg2-binary") from None
     except RuntimeError as error:
         if "optuna" not in str(error):  # how Optuna refuses tables of another version
             raise

@@ -19,6 +19,7 @@ from nas.results.course import flat_for, ledger, volumes
 from nas.results.front import front, load
 from nas.results.importance import at_equal_macs, effects, importances
 from nas.results.page import write_report
+from nas.results.page_text import unbroken
 from nas.results.reading import read
 from nas.search.folder import RunFolder
 
@@ -46,7 +47,8 @@ def page(made):
 
 def row(number, state, accuracy, macs, seconds=1.0, **facts):
     return {"trial": number, "state": state, "accuracy": accuracy, "macs": macs, "seconds": seconds, "ended": number,
-            "affordable": True, "baseline": None, "epochs": 1, **facts}  # fmt: skip
+            "affordable": True, "baseline": None, "epochs": 1, "repeated": 0.0,
+            "replicates": 0, "replicates_failed": 0, "replicates_seconds": 0.0, **facts}  # fmt: skip
 
 
 def test_the_hypervolume_grows_as_trainings_end_and_failures_cost_time_too():
@@ -99,8 +101,11 @@ def test_two_runs_are_compared_at_equal_hypervolume(made, tmp_path):
     (short, long), found = compare((made, tmp_path / "long"))
     assert found == {} and short.low <= short.volume and long.low <= long.volume <= long.high
     console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    show_comparison((made, tmp_path / "long"), console)
+    show_comparison((made, tmp_path / "long"), console, picture=tmp_path / "fronts.png")
     assert "was reached by made after" in console.export_text()
+    assert (tmp_path / "fronts.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(NasError, match=r"fronts\.jpg: must end in \.png"):
+        show_comparison((made, tmp_path / "long"), console, picture=tmp_path / "fronts.jpg")
 
 
 def test_runs_at_another_resolution_are_refused_with_the_difference(made, tmp_path):
@@ -109,6 +114,12 @@ def test_runs_at_another_resolution_are_refused_with_the_difference(made, tmp_pa
         compare((made, tmp_path / "other"))
     with pytest.raises(NasError, match="must share data"):
         write_report(made, Console(quiet=True), against=(tmp_path / "other",))
+
+
+def test_no_line_ends_between_a_number_and_its_unit():
+    assert unbroken("from 316 M MACs to 98.1 % in 3 h 12 min, 4 of 43") == (
+        "from 316\u00a0M\u00a0MACs to 98.1\u00a0% in 3\u00a0h 12\u00a0min, 4 of 43"
+    )
 
 
 # In a browser

@@ -116,7 +116,7 @@ def test_a_replication_that_is_killed_keeps_what_finished_and_the_same_command_g
     root = tmp_path / "run"
     tiny = [sys.executable, "-m", "nas", "search", "search_spaces/tiny.yaml", "--trials", "3", "--out", str(root)]
     subprocess.run([*tiny, "--workers", "1"], cwd=ROOT, check=True, capture_output=True)
-    command = [sys.executable, "-m", "nas", "replicate", str(root), "--replicates", "2", "--workers", "1"]
+    command = [sys.executable, "-m", "nas", "replicate", str(root), "--replicates", "3", "--workers", "1"]
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
     until = time.monotonic() + 300
     while not read(root).additions and time.monotonic() < until:
@@ -129,4 +129,4 @@ def test_a_replication_that_is_killed_keeps_what_finished_and_the_same_command_g
     assert done.returncode == 0 and "measured by replicates" in " ".join(done.stdout.split()), done.stderr
     now = {(each.trial, each.which): each.value for each in read(root).additions}
     assert kept.items() <= now.items()
-    assert next_round(read(root), number=2) == []
+    assert next_round(read(root), number=3) == []
