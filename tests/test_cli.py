@@ -149,5 +149,7 @@ def test_a_found_network_is_exported_retrained_and_exported_again(nas, tmp_path)
     assert nas("retrain", str(run), "--trial", str(best), "--recipe", recipe, *short)[0] == 0
     assert nas("export", str(again), "--out", str(tmp_path / "b"))[0] == 0
     assert (tmp_path / "b" / "model.safetensors").exists()
+    came_from = json.loads((tmp_path / "b" / "config.json").read_text())["metaformer"]["provenance"]
+    assert (came_from["run"], came_from["trial"], came_from["split"]) == ("tiny", best, "test")
     code, _, err = nas("export", str(again), "--out", str(tmp_path / "b"))
     assert code == 2 and "exists" in err

@@ -48,7 +48,9 @@ def retrain(
     if front:
         show_front_retraining(Path(run), found, job, machines, tensorboard=tensorboard, console=Console())
     else:
-        show_retraining(Job(architecture=found[0].architecture, **job), machines, tensorboard=tensorboard, console=Console())
+        (only,) = found
+        job = Job(architecture=only.architecture, origin=only.origin, **job)
+        show_retraining(job, machines, tensorboard=tensorboard, console=Console())
 
 
 @app.command()

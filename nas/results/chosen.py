@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -27,6 +27,8 @@ class Chosen(NamedTuple):
     macs: int | None = None
     """As the search counts them."""
     is_baseline: bool = False
+    origin: dict[str, Any] = {}  # noqa: RUF012 (never written to)
+    """Its run and trial; empty for what no search found."""
 
 
 def chosen(target: str, *, trial: int | None, knee: bool, front: bool) -> list[Chosen]:
@@ -39,7 +41,8 @@ def chosen(target: str, *, trial: int | None, knee: bool, front: bool) -> list[C
     if trial is None and (Path(target) / "search.yaml").is_file():
         raise ConfigError(f"{target}: is a search's folder. Say which network: --trial N, --knee or --front.")
     name = target if trial is None else f"{target}:{trial}"
-    return [Chosen(Path(name).name, architecture_of(name))]
+    origin = {} if trial is None else {"run": read_run(Path(target))[1].name, "trial": trial}
+    return [Chosen(Path(name).name, architecture_of(name), origin=origin)]
 
 
 def members(run: Path) -> list[Chosen]:
@@ -71,4 +74,5 @@ def _chosen(row: pd.Series) -> Chosen:
     is_baseline = pd.notna(row["baseline"])
     name = str(row["baseline"]) if is_baseline else f"trial_{row['trial']}"
     architecture = Architecture.model_validate(json.loads(row["architecture"]))
-    return Chosen(name, architecture, float(row["accuracy"]), int(row["macs"]), is_baseline)
+    origin = {"run": row["run"], "trial": int(row["trial"])}
+    return Chosen(name, architecture, float(row["accuracy"]), int(row["macs"]), is_baseline, origin)

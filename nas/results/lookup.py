@@ -93,7 +93,8 @@ def trained_folder(root: Path) -> Trained:
         raise NasError(f"{root}: is neither a run nor a finished retraining: it holds neither search.yaml nor result.json.")
     result = json.loads(read_text(root / "result.json"))
     setup = result["setup"]
-    provenance = {"accuracy": result["accuracy"], "split": "test", **setup, "versions": result["versions"]}
+    origin = json.loads(read_text(root / "origin.json")) if (root / "origin.json").is_file() else {}
+    provenance = {**origin, "accuracy": result["accuracy"], "split": "test", **setup, "versions": result["versions"]}
     manifest = read_manifest(root / "manifest.json")
     return Trained(
         read_architecture(root / "architecture.json"),

@@ -60,7 +60,7 @@ def show_front_retraining(
             f"--workers {machines.workers} and --parallel {machines.parallel}: networks can be trained at once, or each in "
             "several processes, but not both. Leave one out."
         )
-    jobs = {m.name: Job(architecture=m.architecture, **{**job, "out": job["out"] / m.name}) for m in members}
+    jobs = {m.name: Job(architecture=m.architecture, origin=m.origin, **{**job, "out": job["out"] / m.name}) for m in members}
     ended: dict[str, Result | str] = {}
     quiet = _is_silent()
     if not quiet:

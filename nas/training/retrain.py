@@ -1,5 +1,6 @@
 """A chosen architecture trained in full, resumable, in one process or in many, and evaluated once on the test split."""
 
+import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -14,6 +15,7 @@ from torch import nn
 from nas import __version__
 from nas.config import Value
 from nas.errors import ConfigError, NasError, unknown
+from nas.files import write_whole
 from nas.space.architecture import Architecture
 from nas.training import processes
 from nas.training.data import Manifest
@@ -63,6 +65,8 @@ class Job(Value):
     out: Path
     seed: int = 0
     device: str = "auto"
+    origin: dict[str, Any] = {}  # noqa: RUF012 (frozen)
+    """Where the architecture was found, such as its run and trial; kept beside the weights for whoever asks later."""
 
 
 class Listener(NamedTuple):
@@ -83,7 +87,10 @@ def run(job: Job, listener: Listener = SILENT) -> Result:
     device = processes.own_device(job.device)
     with processes.joined(device):
         manifest = processes.of_first(partial(manifest_of, job.recipe, seed=job.seed, on_decoded=listener.decoded))
-        return retrain(job.architecture, job.recipe, manifest, out=job.out, seed=job.seed, device=device, listener=listener)
+        result = retrain(job.architecture, job.recipe, manifest, out=job.out, seed=job.seed, device=device, listener=listener)
+        if job.origin and processes.rank() == 0:
+            write_whole(job.out / "origin.json", json.dumps(job.origin))
+        return result
 
 
 def retrain(
