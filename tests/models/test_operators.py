@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.models.operators import SHORT, alike, attend, average, channel_map, filtered, gelu
+from nas.models.operators import FEW, SHORT, alike, attend, average, channel_map, filtered, gelu
 
 torch.set_num_threads(1)
 
@@ -102,7 +102,7 @@ def test_a_map_of_the_channels_gives_its_weights_the_gradient_of_a_convolution()
         torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.5)  # sums of 30 squares in three decimal digits
 
 
-def test_products_of_matrices_map_channels_only_where_a_training_in_bf16_has_them_last(monkeypatch):
+def test_products_of_matrices_map_channels_only_where_a_training_in_bf16_has_them_last_and_few_positions(monkeypatch):
     multiplied, plain = [], F.linear
     monkeypatch.setattr(F, "linear", lambda *given: multiplied.append(True) or plain(*given))
     x, weight = torch.randn(1, 2, 3, 3), torch.randn(2, 2, 1, 1, requires_grad=True)
@@ -111,6 +111,7 @@ def test_products_of_matrices_map_channels_only_where_a_training_in_bf16_has_the
         channel_map(x, weight, None)
         with torch.no_grad():
             channel_map(last, weight, None)
+        channel_map(torch.randn(1, 2, FEW + 1, 2).contiguous(memory_format=torch.channels_last), weight, None)
     channel_map(last, weight, None)
     assert not multiplied
     with torch.autocast("cpu", dtype=torch.bfloat16):
