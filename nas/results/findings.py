@@ -12,6 +12,7 @@ from nas.results.front_table import require_finished
 from nas.results.importance import by_stage_and_mixer, effects, importances
 from nas.results.listing import Standing, standing
 from nas.results.reading import Reading, read
+from nas.results.trials import described
 from nas.search.progress import reference_costs
 from nas.search.settings import Search
 
@@ -56,7 +57,7 @@ class Findings(NamedTuple):
 def work_out(root: Path, *, against: tuple[Path, ...] = ()) -> Findings:
     """Everything the report shows; NasError for a run without a finished trial, or one that can't be laid beside another."""
     reading = read(root)
-    trials, search = joined([reading]), reading.search
+    trials, search = described(joined([reading])), reading.search
     require_finished(trials, (root,))
     costs, reference = search.objectives[1:], reference_costs(search)
     courses = {reading.folder.root.name: volumes(trials, costs, reference)}

@@ -15,6 +15,7 @@ from nas.results.listing import Standing, entries, standing, ties
 from nas.results.noise import noise_of
 from nas.results.points import WAY_OUT, labels
 from nas.results.reading import Reading, read
+from nas.results.trials import described
 from nas.results.trust import quote
 from nas.units import count, percent, quantity
 
@@ -52,7 +53,7 @@ def show_front(
     if output == "json":
         _print_json(shown[COLUMNS if len(roots) == 1 else ["run", *COLUMNS]], console)
     elif output == "csv":
-        console.file.write(shown.drop(columns=["curve", "architecture"]).to_csv(index=False))
+        console.file.write(described(shown).drop(columns=["curve", "architecture"]).to_csv(index=False))
     else:
         show_standing(found, readings, console, latency=latency, with_ties=with_ties)
 

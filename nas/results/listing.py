@@ -7,6 +7,7 @@ import pandas as pd
 
 from nas.results.noise import rivals, tied
 from nas.results.points import dominated_by, front, knee, labels
+from nas.results.trials import described
 
 FEW = 3  # names of what dominates a baseline
 
@@ -58,7 +59,7 @@ def _listed(rows: pd.DataFrame, found: Standing) -> list[Entry]:
     names, equals = labels(found.trials), rivals(found.best, *found.costs)
     return [
         Entry(names[i], row, i in found.best.index, ", ".join(_remarks(i, row, found, beaten[i], names.get(equals.get(i)))))
-        for i, row in rows.sort_values([found.costs[0], "accuracy"], kind="stable").iterrows()
+        for i, row in described(rows.sort_values([found.costs[0], "accuracy"], kind="stable")).iterrows()
     ]
 
 

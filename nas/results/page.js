@@ -1,7 +1,11 @@
 "use strict";
 const report = JSON.parse(document.getElementById("data").textContent);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const byTrial = new Map(report.trials.map((t) => [t.trial, t]));
+const kept = new Set(report.kept);
+
+// what is said of a trial once it is marked stands in the hover text of its point
+const byTrial = new Map(report.figures.front.data.filter((trace) => trace.customdata).flatMap((trace) => trace.customdata.map(
+  (trial, i) => [trial, { x: trace.x[i], y: trace.y[i], told: (trace.hovertext ?? trace.text)[i].split("<br>") }])));
 
 function inColour(value) {
   if (typeof value === "string") return value.startsWith("--") ? colour(value) : value;
@@ -33,7 +37,7 @@ let marked = null;
 function ring() {
   const t = byTrial.get(marked);
   const data = report.figures.front.data;
-  const at = t && t.accuracy !== null ? { x: [[t.x]], y: [[100 * t.accuracy]] } : { x: [[]], y: [[]] };
+  const at = t ? { x: [[t.x]], y: [[t.y]] } : { x: [[]], y: [[]] };
   return Plotly.restyle("front", at, [data.length - 1]);
 }
 
@@ -50,15 +54,16 @@ function mark(trial) {
   marked = trial;
   ring();
   document.querySelectorAll("tr[data-trial]").forEach((row) => row.classList.toggle("is-marked", Number(row.dataset.trial) === trial));
-  const command = t.kept ? `nas export ${report.root} --trial ${trial} --out exported/${trial}`
+  const command = kept.has(trial) ? `nas export ${report.root} --trial ${trial} --out exported/${trial}`
     : `nas retrain ${report.root} --trial ${trial} --recipe RECIPE.yaml --out retrained/${trial}`;
   const head = element("p", "");
-  head.append(element("strong", `Trial ${trial}`), ` · ${t.about}`);
+  const [, line, accuracy, costs] = t.told;
+  head.append(element("strong", `Trial ${trial}`), ` · ${accuracy} · ${costs}`);
   const row = element("div", "", { class: "command" });
   const copy = element("button", "copy", { type: "button", id: "copy" });
   copy.addEventListener("click", () => copyText(command).then((ok) => { copy.textContent = ok ? "copied" : "select and copy"; }));
   row.append(element("code", command, { id: "command" }), copy);
-  document.getElementById("marked").replaceChildren(head, element("p", t.line, { class: "arch" }), row);
+  document.getElementById("marked").replaceChildren(head, element("p", line, { class: "arch" }), row);
 }
 
 async function copyText(text) {

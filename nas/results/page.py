@@ -14,7 +14,6 @@ from nas.files import write_whole
 from nas.results import figures, page_text, pictures
 from nas.results.findings import Findings, work_out
 from nas.results.front import write_tables
-from nas.units import count, percent
 
 SECTIONS = [
     ("found", "What was found"), ("course", "What it cost"), ("choices", "Which choices matter"), ("space", "What was refused"),
@@ -57,7 +56,7 @@ def render(found: Findings) -> str:
         **page_text.words(found),
         sections=SECTIONS,
         figures=shown,
-        data=_embedded({"root": str(found.reading.folder.root), "figures": shown, "trials": _points(found)}),
+        data=_embedded({"root": str(found.reading.folder.root), "figures": shown, "kept": _kept(found)}),
         plotly=get_plotlyjs(),
         style=(here / "page.css").read_text(encoding="utf-8"),
         script=(here / "page.js").read_text(encoding="utf-8"),
@@ -88,13 +87,6 @@ def _figures(found: Findings) -> dict[str, Any]:
     return shown
 
 
-def _points(found: Findings) -> list[dict[str, Any]]:
-    """What the page says of a trial once it is marked."""
-    done = found.trials[found.trials["state"] == "complete"]
-    columns = ("trial", "line", "accuracy", "macs", "params", found.cost)
-    return [
-        {"trial": trial, "line": line, "accuracy": round(accuracy, 6), "x": x,
-         "kept": found.reading.folder.weights(trial).is_file(),
-         "about": f"{percent(accuracy)} · {count(macs)} MACs · {count(params)} params"}
-        for trial, line, accuracy, macs, params, x in done[list(columns)].itertuples(index=False)
-    ]  # fmt: skip
+def _kept(found: Findings) -> list[int]:
+    """The trials whose weights lie in the run, so that they can be exported as they are."""
+    return [int(path.stem) for path in found.reading.folder.weights(0).parent.glob("*.safetensors") if path.stem.isdigit()]

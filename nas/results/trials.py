@@ -10,7 +10,6 @@ from nas.errors import NasError
 from nas.results.latencies import latencies
 from nas.results.noise import interval, noise_of, replicates
 from nas.results.reading import Reading, parsed
-from nas.search.folder import RunFolder
 from nas.search.settings import Search
 from nas.space.architecture import in_short
 from nas.space.cost import Cost
@@ -19,7 +18,7 @@ STAGED = ("mixer", "depth", "width", "norm", "activation", "mlp_ratio", "pool_si
 
 
 def table(reading: Reading, columns: list[str], *, latency: str | None = None) -> pd.DataFrame:
-    """One row a trial: `columns`, then run, line, affordable, accuracy_low and _high, began, ended, and stageN_mixer, ...
+    """One row a trial: `columns`, then run, affordable, accuracy_low and _high, began, ended.
 
     Rejected proposals are left out. A trial that is being written has the state running until its last fact is there.
     `latency` names the recorded conditions that latency_ms is of.
@@ -30,7 +29,6 @@ def table(reading: Reading, columns: list[str], *, latency: str | None = None) -
     found["affordable"] = _affordable(found, reading.search)
     found = _with_replicates(found, reading)
     found["latency_ms"] = found["trial"].map(latencies(reading, latency)).astype(float)
-    found = pd.concat([found, pd.DataFrame(_made_of(rows, reading.folder), index=found.index)], axis=1)
     found.attrs = {"runs": 1}
     return found
 
@@ -73,15 +71,19 @@ def _typed(found: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def _made_of(rows: list[dict[str, Any]], folder: RunFolder) -> list[dict[str, Any]]:
-    """For each trial the readable line and every stage's choices as columns."""
+def described(trials: pd.DataFrame) -> pd.DataFrame:
+    """The table with each architecture's readable `line` and every stage's choices as columns stage1_mixer, ..."""
     try:
-        return [_described(a["stages"]) for a in parsed([r["architecture"] for r in rows])]
+        made = [_described(a["stages"]) for a in parsed(trials["architecture"].tolist())]
     except (ValueError, KeyError, TypeError) as error:
         raise NasError(
-            f"{folder.root}: holds architectures that this version cannot read ({error!r}). "
+            f"{', '.join(trials['run'].unique())}: holds architectures that this version cannot read ({error!r}). "
             "Look at it with the version that search.yaml names under `run: versions: nas`."
         ) from None
+    columns = pd.DataFrame(made, index=trials.index)
+    found = pd.concat([trials.drop(columns=columns.columns, errors="ignore"), columns], axis=1)
+    found.attrs = trials.attrs
+    return found
 
 
 def _described(stages: list[dict[str, Any]]) -> dict[str, Any]:
