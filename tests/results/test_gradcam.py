@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from nas import cli
+from nas.cli import main as cli
 from nas.errors import ConfigError, NasError
 from nas.models.metaformer import build
 from nas.results import gradcam as gradcam_module
