@@ -9,19 +9,19 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.errors import NasError
+from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.course import ended, scaled, volumes
 from nas.results.front import front, joined
 from nas.results.front_table import require_finished
 from nas.results.listing import standing
 from nas.results.pictures import draw_fronts
-from nas.results.reading import Reading, read
+from nas.results.reading import read
 from nas.search.pareto import hypervolume, pareto
 from nas.search.progress import reference_costs
 from nas.search.settings import Search
 from nas.units import count, duration, percent
 
 RESAMPLES = 500
-MEANS_SOMETHING_ELSE = ("objectives", "image_size", "num_classes", "data")  # what makes numbers of two runs incomparable
 
 
 class Compared(NamedTuple):
@@ -34,38 +34,6 @@ class Compared(NamedTuple):
     volume: float
     low: float
     high: float
-
-
-def differences_that_matter(one: Reading, other: Reading) -> dict[str, tuple[Any, Any]]:
-    """What makes accuracies or costs of the two runs mean different things, by name; settings that do not are left out."""
-    told = [_meaning(reading) for reading in (one, other)]
-    return {name: (told[0][name], told[1][name]) for name in told[0] if told[0][name] != told[1][name]}
-
-
-def _meaning(reading: Reading) -> dict[str, Any]:
-    search, manifests = reading.search, sorted({str(r["manifest"]) for r in reading.rows if r.get("manifest")})
-    recipe = search.proxy.model_dump(
-        mode="json", exclude={"rungs", "data", "image_size", "precision", "channels_last", "compile"}
-    )
-    return {
-        "objectives": ", ".join(search.objectives),
-        "image_size": f"counted at {search.space.image_size} px, trained at {search.proxy.full_size} px",
-        "num_classes": search.space.num_classes,
-        "data": ", ".join(manifests) or "none yet",
-        "recipe": ", ".join(f"{k} {v}" for k, v in recipe.items()),
-    }
-
-
-def refuse(one: Reading, other: Reading, found: dict[str, tuple[Any, Any]]) -> None:
-    """NasError if one of `found` makes the two runs' numbers incomparable."""
-    wrong = [name for name in MEANS_SOMETHING_ELSE if name in found]
-    if not wrong:
-        return
-    lines = "\n".join(f"  {name}: {found[name][0]} and {found[name][1]}" for name in wrong)
-    raise NasError(
-        f"{one.folder.root} and {other.folder.root}: must share data, resolution and objectives to be compared, "
-        f"but differ:\n{lines}\nSearch again with the same data and sizes, or look at each with nas report."
-    )
 
 
 def compare(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Compared], dict[str, tuple[Any, Any]]]:
@@ -120,7 +88,7 @@ def show_comparison(roots: tuple[Path, Path], console: Console, *, picture: Path
     if picture is not None and picture.suffix != ".png":
         raise NasError(f"{picture}: must end in .png, but ends in {picture.suffix!r}. Give a name such as fronts.png.")
     console.print(_table(standings))
-    for line in [*_verdict(standings), *_marks(found)]:
+    for line in [*_verdict(standings), *marks(found)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if picture is not None:
         draw_fronts({s.name: standing(s.trials, s.costs) for s in standings}, picture)
@@ -155,12 +123,3 @@ def _verdict(standings: list[Compared]) -> list[str]:
     shown = [f"{s.name} {percent(front(s.trials)['accuracy'].max())}" for s in standings]
     lines.append(f"best accuracy up to {count(dearest)} MACs: {', '.join(shown)}.")
     return lines
-
-
-def _marks(found: dict[str, tuple[Any, Any]]) -> list[str]:
-    if "recipe" not in found:
-        return []
-    pairs = [set(side.split(", ")) for side in found["recipe"]]
-    return [
-        f"mind: the recipes differ ({'; '.join(sorted(pairs[0] - pairs[1]))} against {'; '.join(sorted(pairs[1] - pairs[0]))})."
-    ]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from nas.results.compare import differences_that_matter, refuse
+from nas.results.comparable import differences_that_matter, refuse
 from nas.results.course import volumes
 from nas.results.front import joined
 from nas.results.front_table import require_finished

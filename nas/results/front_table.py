@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.errors import ConfigError, NasError
+from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.front import COLUMNS, COST_LABELS, joined
 from nas.results.latencies import chosen, setups
 from nas.results.listing import Standing, entries, standing, ties
@@ -41,6 +42,8 @@ def show_front(
     latency_ms is of, `with_ties` adds everything that the noise leaves a place on the front.
     """
     readings = [read(Path(root)) for root in roots]
+    for other in readings[1:]:
+        refuse(readings[0], other, differences_that_matter(readings[0], other))
     trials = joined(readings, latency=latency)
     require_finished(trials, roots)
     able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
@@ -103,6 +106,8 @@ def show_standing(
         lines += [f"{prefix}±: {noise_of(reading)}", quote(reading.folder.root)]
         if "latency_ms" in found.costs:
             lines.append(f"{prefix}latency: {_measured(found, reading, latency)}")
+    for other in readings[1:]:
+        lines += [f"{other.folder.root}: {mark}" for mark in marks(differences_that_matter(readings[0], other))]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 

@@ -39,7 +39,7 @@ class Noise(NamedTuple):
 
     def __str__(self) -> str:
         if self.images is None:
-            return "no interval: the run holds no manifest"
+            return "no interval: the run holds no manifest that can be read"
         judged = f"95 % interval from the {self.images:,} images judged by"
         if self.seeds is None:
             return f"{judged} alone; seeds add to it, and how much is not known (nas replicate measures it)"

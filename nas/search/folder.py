@@ -95,8 +95,18 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
         raise ConfigError(
             f"{folder.search_yaml}: is damaged: it must be a mapping. Restore it, or start the search in a new folder."
         )
-    data.pop("run", None)
-    return folder, validated(Search, data, where=str(folder.search_yaml))
+    head = data.pop("run", None)
+    try:
+        return folder, validated(Search, data, where=str(folder.search_yaml))
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_written_by(head)}") from None
+
+
+def _written_by(head: Any) -> str:
+    """That another version wrote a run, where one did."""
+    given = head.get("versions") if isinstance(head, dict) else None
+    found = given.get("nas") if isinstance(given, dict) else None
+    return "" if found in (None, __version__) else f" The run was written by nas {found}, this is {__version__}: use that one."
 
 
 def plain(search: Search) -> dict[str, Any]:

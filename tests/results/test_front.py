@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -8,7 +9,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from nas import __version__
 from nas.errors import NasError
+from nas.results import reading
 from nas.results.ending import show_result
 from nas.results.front import COLUMNS, load
 from nas.results.front_table import most_macs, show_front
@@ -132,3 +135,63 @@ def test_a_limit_is_a_count():
     assert (most_macs("1.5G"), most_macs(None)) == (1_500_000_000, None)
     with pytest.raises(NasError, match=r"--max-macs: must be a count such as 1\.5G or 800M, but got 'much'"):
         most_macs("much")
+
+
+def test_runs_whose_numbers_mean_different_things_share_no_front(run, tiny, tmp_path):
+    settings = tiny("proxy.image_size=24")
+    folder = open_folder(tmp_path / "other", settings)
+    study = Study(settings, folder, manifest_hash="beef")
+    study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
+    study.close()
+    with pytest.raises(NasError, match=r"must share data, resolution(.|\n)*trained at 32 px and .*24 px(.|\n)*feed and beef"):
+        show_front((run, folder.root), Console(quiet=True))
+
+
+def test_runs_by_different_recipes_share_a_front_with_a_mark(run, tiny, tmp_path):
+    settings = tiny("proxy.lr=0.5")
+    folder = open_folder(tmp_path / "other", settings)
+    study = Study(settings, folder, manifest_hash="feed")
+    study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
+    study.close()
+    console = Console(width=160, record=True, file=io.StringIO())
+    show_front((run, folder.root), console)
+    assert "other: mind: the recipes differ (lr 0.001 against lr 0.5)" in console.export_text()
+
+
+def test_a_run_of_another_version_that_cannot_be_read_says_which_version_wrote_it(run):
+    text = (
+        (run / "search.yaml").read_text().replace("proxy:", "proxy:\n  quantum: 3").replace(f"nas: {__version__}", "nas: 9.9.9")
+    )
+    (run / "search.yaml").write_text(text)
+    with pytest.raises(NasError, match=rf"unknown key 'quantum'.* written by nas 9\.9\.9, this is {re.escape(__version__)}"):
+        load(run)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"not a database at all" * 50, lambda b: b[:5000] + b"\0" * 20000 + b[25000:]])
+def test_a_damaged_record_is_said_to_be_and_left_as_it_is(run, damage):
+    broken = damage((run / "study.db").read_bytes())
+    (run / "study.db").write_bytes(broken)
+    with pytest.raises(NasError, match=r"study\.db: cannot be read: .*Nothing was changed"):
+        load(run)
+    assert (run / "study.db").read_bytes() == broken
+
+
+def test_a_record_that_is_being_written_is_waited_for(run, monkeypatch):
+    monkeypatch.setattr(reading, "LOCKED_SECONDS", 0.1)
+    with closing(sqlite3.connect(run / "study.db")) as writer:
+        writer.execute("PRAGMA journal_mode=DELETE")
+        writer.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(NasError, match="cannot be read: database is locked"):
+            load(run)
+        writer.execute("ROLLBACK")
+        assert len(load(run))
+
+
+def test_a_storage_of_the_users_own_tells_the_same_as_a_file(run, tiny, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(run / "study.db", tmp_path / "elsewhere" / "study.db")
+    shutil.copytree(run, tmp_path / "run2" / "run")
+    yaml = tmp_path / "run2" / "run" / "search.yaml"
+    yaml.write_text(yaml.read_text().replace("search:\n", f"search:\n  storage: sqlite:///{tmp_path}/elsewhere/study.db\n"))
+    (tmp_path / "run2" / "run" / "study.db").unlink()
+    pd.testing.assert_frame_equal(load(tmp_path / "run2" / "run"), load(run), check_dtype=False)

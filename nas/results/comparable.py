@@ -1,0 +1,50 @@
+"""Whether numbers of two runs mean the same: what makes them incomparable is refused, what needs a grain of salt is marked."""
+
+from typing import Any
+
+from nas.errors import NasError
+from nas.results.reading import Reading
+
+MEANS_SOMETHING_ELSE = ("objectives", "image_size", "num_classes", "data")  # what makes numbers of two runs incomparable
+
+
+def differences_that_matter(one: Reading, other: Reading) -> dict[str, tuple[Any, Any]]:
+    """What makes accuracies or costs of the two runs mean different things, by name; settings that do not are left out."""
+    told = [_meaning(reading) for reading in (one, other)]
+    return {name: (told[0][name], told[1][name]) for name in told[0] if told[0][name] != told[1][name]}
+
+
+def _meaning(reading: Reading) -> dict[str, Any]:
+    search, manifests = reading.search, sorted({str(r["manifest"]) for r in reading.rows if r.get("manifest")})
+    recipe = search.proxy.model_dump(
+        mode="json", exclude={"rungs", "data", "image_size", "precision", "channels_last", "compile"}
+    )
+    return {
+        "objectives": ", ".join(search.objectives),
+        "image_size": f"counted at {search.space.image_size} px, trained at {search.proxy.full_size} px",
+        "num_classes": search.space.num_classes,
+        "data": ", ".join(manifests) or "none yet",
+        "recipe": ", ".join(f"{k} {v}" for k, v in recipe.items()),
+    }
+
+
+def refuse(one: Reading, other: Reading, found: dict[str, tuple[Any, Any]]) -> None:
+    """NasError if one of `found` makes the two runs' numbers incomparable."""
+    wrong = [name for name in MEANS_SOMETHING_ELSE if name in found]
+    if not wrong:
+        return
+    lines = "\n".join(f"  {name}: {found[name][0]} and {found[name][1]}" for name in wrong)
+    raise NasError(
+        f"{one.folder.root} and {other.folder.root}: must share data, resolution and objectives to be compared, "
+        f"but differ:\n{lines}\nSearch again with the same data and sizes, or look at each with nas report."
+    )
+
+
+def marks(found: dict[str, tuple[Any, Any]]) -> list[str]:
+    """What to keep in mind where two runs can be compared but not blindly."""
+    if "recipe" not in found:
+        return []
+    pairs = [set(side.split(", ")) for side in found["recipe"]]
+    return [
+        f"mind: the recipes differ ({'; '.join(sorted(pairs[0] - pairs[1]))} against {'; '.join(sorted(pairs[1] - pairs[0]))})."
+    ]
