@@ -28,7 +28,8 @@ ORDER = [
     "nas.search.history", "nas.search.point_sampler", "nas.search.gain", "nas.search.gaussian_process",
     "nas.search.foresight", "nas.search.front_sampler", "nas.search.evolution_sampler", "nas.search.sampler",
     "nas.search.book", "nas.search.study", "nas.search.progress", "nas.search.cluster", "nas.search.loggers",
-    "nas.search.tune", "nas.search.decoding_bar", "nas.search.run", "nas.search.calibration", "nas.search.replicates",
+    "nas.search.tune", "nas.search.decoding_bar", "nas.search.remote", "nas.search.run", "nas.search.calibration",
+    "nas.search.replicates",
     "nas.results", "nas.results.dry_run", "nas.results.ranking", "nas.results.fidelities", "nas.results.trust",
     "nas.results.calibration_picture", "nas.results.calibrate", "nas.results.reading",
     "nas.results.comparable", "nas.results.latencies",
@@ -95,6 +96,8 @@ def test_ray_and_optuna_are_imported_where_they_belong_only(library):
         ("nas.results.lookup", {"torch", "ray", "optuna", "timm", "pandas"}),
         ("nas.results.dry_run", {"torch", "ray", "optuna", "timm", "pandas"}),
         ("nas.search.tune", {"optuna"}),
+        ("nas.search.run", {"torch", "timm"}),
+        ("nas.search.remote", {"torch", "ray", "optuna", "timm"}),
     ],
 )
 def test_light_files_import_nothing_heavy(module, absent):

@@ -68,10 +68,12 @@ class Run:
             return subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=log, env=environment, start_new_session=True)
 
     def live(self, least: float, most: float, rng: random.Random) -> subprocess.Popen:
-        """Start it and wait a random time, in multiples of what the unkilled search took to its first trial."""
+        """Start it and wait a random time, in multiples of what the unkilled search took to its first trial; RuntimeError where
+        the search ends by itself before that, for then nothing is left to shoot at."""
         driver = self.start()
         with suppress(subprocess.TimeoutExpired):
             driver.wait(timeout=rng.uniform(least, most) * self.start_seconds)
+            raise RuntimeError(f"{self.folder}: ended before the last shot: give {SEARCH.name} more trials")
         return driver
 
     def bothered(self, shots: int, rng: random.Random, shoot: Callable[[], None]) -> int:
@@ -109,7 +111,7 @@ class Run:
         )
         later = [*self.starts[1:], float("inf")]
         firsts = [
-            next((b for b in begins if start - 1 <= b < end), None) for start, end in zip(self.starts, later, strict=True)
+            next((b for b in begins if start <= b < end), None) for start, end in zip(self.starts, later, strict=True)
         ]
         return tuple(first - start for start, first in zip(self.starts, firsts, strict=True) if first is not None)
 

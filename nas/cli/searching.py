@@ -40,8 +40,7 @@ def search(
     }
     settings = read_search(file, settings=[*as_settings(flags), *set_])
 
-    from nas.results.ending import show_result  # torch and Ray take seconds: a wrong file is said before
-    from nas.results.replication import replicate as run_replicates
+    from nas.results.ending import show_result  # Ray takes seconds: a wrong file is said before
     from nas.search.loggers import check_packages
     from nas.search.run import search as run_search
 
@@ -51,6 +50,8 @@ def search(
     try:
         run_search(settings, root=root, console=console)
         if settings.search.replicates:
+            from nas.results.replication import replicate as run_replicates
+
             run_replicates(settings, root=root, console=console)
     except KeyboardInterrupt:
         console.print(f"\nStopped. Nothing that finished is lost; this continues: {again()}", highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from nas.search.driver import Driver, driving
 from nas.search.folder import RunFolder, open_folder
 from nas.search.progress import Progress
 from nas.search.record import front
+from nas.search.remote import score
 from nas.search.settings import Search
 from nas.search.stopping import Stopping
 from nas.search.storage import close_storage, open_storage, patient, storage_errors
@@ -19,8 +20,6 @@ from nas.search.study import Study
 from nas.search.tune import run_trials
 from nas.space.constraints import check_reachable
 from nas.training.data import Manifest, make_manifest, prepare, read_manifest
-from nas.training.distill import teacher_of
-from nas.training.proxy import score
 from nas.training.sources import is_folder
 
 SHOWN = 5  # skipped files named
@@ -33,6 +32,8 @@ def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     begun = RunFolder(Path(root)).manifest
     manifest = read_manifest(begun) if begun.exists() else _new_manifest(settings, console)
     if settings.proxy.distillation is not None:
+        from nas.training.distill import teacher_of  # loads torch, which no other search needs before its workers do
+
         teacher_of(settings.proxy, num_classes=len(manifest.class_names))  # a missing teacher is said once, before any trial
     folder = open_folder(root, settings)
     with Stopping() as stopping, storage_errors(settings, folder):
