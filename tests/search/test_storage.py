@@ -1,0 +1,99 @@
+"""Where the record lies: every storage holds the same search, a wrong or damaged one is refused."""
+
+import contextlib
+import sqlite3
+
+import pytest
+
+from nas.errors import ConfigError, NasError
+from nas.search.folder import open_folder, read_run
+from nas.search.storage import read_records
+from nas.search.study import Study
+from tests.search.conftest import finish_all
+
+
+def test_a_study_of_another_search_in_the_same_storage_is_refused(tiny, tmp_path):
+    url = f"search.storage=sqlite:///{tmp_path}/shared.db"
+    Study(tiny(url), open_folder(tmp_path / "a", tiny(url)), manifest_hash="feed")
+    other = tiny(url, "search.seed=5")
+    with pytest.raises(ConfigError, match=r"search\.seed: 0 in the run, now 5"):
+        Study(other, open_folder(tmp_path / "b", other), manifest_hash="feed")
+
+
+def test_other_images_under_the_same_settings_are_refused(opened, tiny, tmp_path):
+    opened(tiny())
+    with pytest.raises(ConfigError, match="manifest: feed in the run, now beef"):
+        Study(tiny(), open_folder(tmp_path / "run", tiny()), manifest_hash="beef")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"not a database at all" * 50, lambda b: b[:5000] + b"\0" * 20000 + b[25000:]])
+def test_a_damaged_record_is_refused_and_left_as_it_is(opened, tiny, tmp_path, damage):
+    study = opened(tiny())
+    finish_all(study)
+    study.close()
+    path = tmp_path / "run" / "study.db"
+    broken = damage(path.read_bytes())
+    path.write_bytes(broken)
+    with pytest.raises(NasError, match=r"study\.db: is damaged"):
+        opened(tiny())
+    assert path.read_bytes() == broken
+
+
+def test_a_run_without_a_record_says_so(tiny, tmp_path):
+    with pytest.raises(NasError, match=r"holds no study\.db"):
+        read_records(tiny(), open_folder(tmp_path, tiny()))
+
+
+def test_a_password_that_was_not_written_down_is_asked_for_by_name(tiny, tmp_path):
+    folder = open_folder(tmp_path, tiny("search.storage=postgresql://me:secret@host/db"))
+    with pytest.raises(NasError, match="Set NAS_STORAGE to the whole URL"):
+        read_records(read_run(tmp_path)[1], folder)
+
+
+def test_a_storage_out_of_reach_is_one_message(tiny, tmp_path):
+    search = tiny(f"search.storage=sqlite:///{tmp_path}/no/such/folder/study.db")
+    with pytest.raises(NasError, match=r"study\.db: cannot be used: unable to open"):
+        Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_every_storage_holds_the_same_search(tiny, tmp_path, kind):
+    url = [f"search.storage=journal://{tmp_path}/run.journal"] if kind == "journal" else []
+    search = tiny("search.trials=6", *url)
+    folder = open_folder(tmp_path / "run", search)
+    finish_all(Study(search, folder, manifest_hash="feed"))
+    again = Study(search, folder, manifest_hash="feed")
+    assert not again.has_work and len(read_records(search, folder)) == 6
+
+
+def test_a_journal_that_is_not_there_is_no_run(tiny, tmp_path):
+    search = tiny(f"search.storage=journal://{tmp_path}/none.journal")
+    with pytest.raises(NasError, match=r"none\.journal: there is no such journal"):
+        read_records(search, open_folder(tmp_path / "run", search))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", r"search\.storage: must be a URL such as postgresql://"),
+        ("journal:///no/such/folder/x", "the journal's folder must exist"),
+        (
+            "postgresql+psycopg2://me:secret@127.0.0.1:1/db",
+            r"postgresql\+psycopg2://me:\*\*\*@127.0.0.1:1/db: (cannot be used|this)",
+        ),
+    ],
+)
+def test_a_wrong_storage_is_refused_in_seconds_and_no_password_is_shown(tiny, tmp_path, url, message):
+    search = tiny(f"search.storage={url}")
+    with pytest.raises(NasError, match=message) as refused:
+        Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
+    assert "secret" not in str(refused.value)
+
+
+def test_the_tables_of_another_optuna_are_refused_with_the_way_out(opened, tiny, tmp_path):
+    opened(tiny()).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "run" / "study.db")) as database, database:
+        database.execute("UPDATE version_info SET schema_version = 3, library_version = '1.0.0'")
+        database.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    with pytest.raises(NasError, match=r"study\.db: was written by another version of Optuna: .*optuna storage upgrade"):
+        opened(tiny())
