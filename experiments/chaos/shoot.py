@@ -68,13 +68,21 @@ class Run:
             return subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=log, env=environment, start_new_session=True)
 
     def live(self, least: float, most: float, rng: random.Random) -> subprocess.Popen:
-        """Start it and wait a random time, in multiples of what the unkilled search took to its first trial; RuntimeError where
-        the search ends by itself before that, for then nothing is left to shoot at."""
+        """Start it and wait a random time, in multiples of what the unkilled search took to its first trial."""
         driver = self.start()
         with suppress(subprocess.TimeoutExpired):
             driver.wait(timeout=rng.uniform(least, most) * self.start_seconds)
-            raise RuntimeError(f"{self.folder}: ended before the last shot: give {SEARCH.name} more trials")
         return driver
+
+    def shot_at(self, shots: int, shoot: Callable[[subprocess.Popen, int], None], *moments: float, rng: random.Random) -> int:
+        """Start it and shoot at its driver, again and again, and let it end; the number of shots that fell before the end."""
+        for shot in range(shots):
+            driver = self.live(*moments, rng)
+            if driver.poll() is not None:
+                return shot
+            shoot(driver, shot)
+        self.end()
+        return shots
 
     def bothered(self, shots: int, rng: random.Random, shoot: Callable[[], None]) -> int:
         """Run it to its end and shoot some seconds apart once it trains; the number of shots that fell before the end."""
@@ -134,26 +142,28 @@ def _command_line(pid: int) -> str:
 
 def kill_drivers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
     """SIGKILL to the driver of one search at random moments."""
-    run = Run(root, "driver", *TRIALS)
-    for _ in range(shots):
-        driver = run.live(0.05, 2.5, rng)
+
+    def shoot(driver: subprocess.Popen, shot: int) -> None:
         driver.kill()
         driver.wait()
-    run.end()
-    return run.result("driver, SIGKILL", shots=shots, unkilled=unkilled, exactly=True)
+
+    run = Run(root, "driver", *TRIALS)
+    done = run.shot_at(shots, shoot, 0.05, 2.5, rng=rng)
+    return run.result("driver, SIGKILL", shots=done, unkilled=unkilled, exactly=True)
 
 
 def interrupt_drivers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
     """SIGTERM once, and in every other shot a second one, which ends it at once."""
-    run = Run(root, "interrupt", *TRIALS)
-    for shot in range(shots):
-        driver = run.live(0.7, 2.5, rng)
+
+    def shoot(driver: subprocess.Popen, shot: int) -> None:
         for _ in range(1 + shot % 2):
             driver.send_signal(signal.SIGTERM)
             time.sleep(0.1)
         driver.wait(timeout=60)
-    run.end()
-    return run.result("driver, SIGTERM once or twice", shots=shots, unkilled=unkilled, exactly=True)
+
+    run = Run(root, "interrupt", *TRIALS)
+    done = run.shot_at(shots, shoot, 0.7, 2.5, rng=rng)
+    return run.result("driver, SIGTERM once or twice", shots=done, unkilled=unkilled, exactly=True)
 
 
 def kill_workers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:

@@ -29,7 +29,7 @@ def main(root: Path) -> None:
     quiet = Console(quiet=True)
     trials = timed("load", lambda: load(root))
     timed("front", lambda: front(trials))
-    timed("show_front", lambda: show_front(root, quiet))
+    timed("show_front", lambda: show_front((root,), quiet))
     page = timed("report", lambda: write_report(root, quiet))
     print(f"{len(trials):,} trials, page of {page.stat().st_size / 1e6:.1f} MB")
 

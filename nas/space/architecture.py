@@ -23,6 +23,7 @@ MIXER_OPTIONS: dict[str, dict[str, Any]] = {
     "dwconv": {"kernel_size": 3},
     "attention": {"head_dim": 32, "proj_bias": False},
 }
+OF_MIXERS = frozenset(field for options in MIXER_OPTIONS.values() for field in options)
 INITIALS = {
     "pool": "P",
     "identity": "I",
@@ -102,16 +103,18 @@ class Stage(Value):
 
 def is_active(field: str, stage: dict[str, Any]) -> bool:
     """Whether `field` changes the network, given the stage's mixer, norm, residual and mlp_ratio."""
-    if any(field in options for options in MIXER_OPTIONS.values()):
+    if field in OF_MIXERS:
         return field in MIXER_OPTIONS.get(stage["mixer"], {})
-    without_mlp = stage.get("mlp_ratio", 4.0) == 0
-    switched_off = {
-        "norm_bias": stage.get("norm") == "none",
-        "mlp_bias": without_mlp,
-        "activation": without_mlp and stage["mixer"] != "conv",
-        "res_scale": stage.get("residual") is False,
-    }
-    return not switched_off.get(field, False)
+    match field:
+        case "norm_bias":
+            return stage.get("norm") != "none"
+        case "mlp_bias":
+            return stage.get("mlp_ratio", 4.0) != 0
+        case "activation":
+            return stage.get("mlp_ratio", 4.0) != 0 or stage["mixer"] == "conv"
+        case "res_scale":
+            return stage.get("residual") is not False
+    return True
 
 
 class Architecture(Value):
