@@ -128,9 +128,12 @@ def foreseen(known: list[Known], *, rung: int, seed: int) -> dict[int, float]:
     there = [k for k in known if len(k.early) > rung]
     if sum(k.value is not None for k in known) < FEW:
         return {k.number: k.early[rung][0] for k in there}
+    told, open_ = {k.number: k.value for k in there if k.value is not None}, [k for k in there if k.value is None]
+    if not open_:
+        return told
     with one_thread():
-        expected = np.median(Foresight(known, seed=seed).of(there), axis=1)
-    return {k.number: float(e) if k.value is None else k.value for k, e in zip(there, expected, strict=True)}
+        expected = np.median(Foresight(known, seed=seed).of(open_), axis=1)
+    return told | dict(zip((k.number for k in open_), map(float, expected), strict=True))
 
 
 def _failed(known: list[Known]) -> list[Known]:

@@ -41,15 +41,18 @@ class History:
 
     def known(self, trials: list[FrozenTrial]) -> list[Known]:
         """What is known of those trials that have a point of the domain."""
-        return [k for k in map(self._known, trials) if k is not None]
+        keys = [(trial._trial_id, trial.number, trial.datetime_complete) for trial in trials]
+        new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in self._read}
+        read = dict(zip(new, self._points(list(new.values())), strict=True))
+        self._read |= {key: known for key, known in read.items() if new[key].state.is_finished()}
+        found = (read[key] if key in read else self._read[key] for key in keys)
+        return [known for known in found if known is not None]
 
-    def _known(self, trial: FrozenTrial) -> Known | None:
-        if not trial.state.is_finished():
-            return self._point(trial)
-        key = (trial._trial_id, trial.number, trial.datetime_complete)
-        if key not in self._read:
-            self._read[key] = self._point(trial)
-        return self._read[key]
+    def _points(self, trials: list[FrozenTrial]) -> list[Known | None]:
+        points = [self._point(trial) for trial in trials]
+        there = [point for point in points if point is not None]
+        rows = iter(described(self._domain, [k.params for k in there], [k.costs for k in there]) if there else ())
+        return [None if point is None else point._replace(features=next(rows)) for point in points]
 
     def _point(self, trial: FrozenTrial) -> Known | None:
         params = trial.params
@@ -59,15 +62,14 @@ class History:
             return None
         if trial.state == TrialState.COMPLETE:
             value = trial.values[0] if math.isfinite(trial.values[0]) else None
-            return self._described(trial, params, tuple(trial.values[1:]), value)
+            return self._told(trial, params, tuple(trial.values[1:]), value)
         whole = self._domain.axes.first(params)
         costs = self._domain.costs(whole)
-        return None if costs is None else self._described(trial, self._domain.active(whole), costs, None)
+        return None if costs is None else self._told(trial, self._domain.active(whole), costs, None)
 
-    def _described(self, trial: FrozenTrial, params: Params, costs: Costs, value: float | None) -> Known:
-        features = described(self._domain, [params], [costs])[0]
-        pending = not trial.state.is_finished()
-        return Known(trial.number, params, frozenset(params.items()), costs, value, pending, self._early(trial), features)
+    def _told(self, trial: FrozenTrial, params: Params, costs: Costs, value: float | None) -> Known:
+        pending, nothing = not trial.state.is_finished(), np.empty(0)  # the features of many points are worked out together
+        return Known(trial.number, params, frozenset(params.items()), costs, value, pending, self._early(trial), nothing)
 
 
 def described(domain: Domain, points: Sequence[Params], costs: Sequence[Costs]) -> np.ndarray:
