@@ -20,7 +20,7 @@ MARKS = (5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 125, 150, 200)  # where the
 SHOWN = (25, 50, 100, 200)
 TWO_FIDELITIES = ("front-rungs", "mo-asha")
 OF_DIGITS = ("front-references",)  # need a space of ours
-LIMITS = {"gp": (100, 3)}  # trainings and seeds of what takes minutes
+LIMITS = {"gp": (50, 5)}  # trainings and seeds of what takes minutes
 KEYS = ["table", "searcher", "seed"]
 
 
