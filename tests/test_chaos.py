@@ -17,7 +17,7 @@ def unkilled(tmp_path_factory):
     return run
 
 
-FEWER = ("--trials", "8")
+FEWER = ("--trials", "32")
 SHOTS = {"driver": 3, "interrupt": 1, "worker": 1}
 
 

@@ -137,24 +137,30 @@ def test_a_limit_is_a_count():
         most_macs("much")
 
 
-def test_runs_whose_numbers_mean_different_things_share_no_front(run, tiny, tmp_path):
-    settings = tiny("proxy.image_size=24")
-    folder = open_folder(tmp_path / "other", settings)
-    study = Study(settings, folder, manifest_hash="beef")
-    study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
-    study.close()
+@pytest.fixture
+def beside(tiny, tmp_path):
+    """Another run with one finished trial, of other settings and images."""
+
+    def begun(*settings: str, manifest: str):
+        search = tiny(*settings)
+        folder = open_folder(tmp_path / "other", search)
+        study = Study(search, folder, manifest_hash=manifest)
+        study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
+        study.close()
+        return folder.root
+
+    return begun
+
+
+def test_runs_whose_numbers_mean_different_things_share_no_front(run, beside):
+    other = beside("proxy.image_size=24", manifest="beef")
     with pytest.raises(NasError, match=r"must share data, resolution(.|\n)*trained at 32 px and .*24 px(.|\n)*feed and beef"):
-        show_front((run, folder.root), Console(quiet=True))
+        show_front((run, other), Console(quiet=True))
 
 
-def test_runs_by_different_recipes_share_a_front_with_a_mark(run, tiny, tmp_path):
-    settings = tiny("proxy.lr=0.5")
-    folder = open_folder(tmp_path / "other", settings)
-    study = Study(settings, folder, manifest_hash="feed")
-    study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
-    study.close()
+def test_runs_by_different_recipes_share_a_front_with_a_mark(run, beside):
     console = Console(width=160, record=True, file=io.StringIO())
-    show_front((run, folder.root), console)
+    show_front((run, beside("proxy.lr=0.5", manifest="feed")), console)
     assert "other: mind: the recipes differ (lr 0.001 against lr 0.5)" in console.export_text()
 
 
