@@ -118,9 +118,7 @@ class Run:
             if "began" in a
         )
         later = [*self.starts[1:], float("inf")]
-        firsts = [
-            next((b for b in begins if start <= b < end), None) for start, end in zip(self.starts, later, strict=True)
-        ]
+        firsts = [next((b for b in begins if start <= b < end), None) for start, end in zip(self.starts, later, strict=True)]
         return tuple(first - start for start, first in zip(self.starts, firsts, strict=True) if first is not None)
 
     def result(self, kind: str, *, shots: int, unkilled: Path | None, exactly: bool = False) -> Result:
