@@ -18,7 +18,7 @@ from nas.search.record import Record
 from nas.search.rungs import goes_on
 from nas.search.sampler import SAMPLERS, history_of, suggest
 from nas.search.settings import Search
-from nas.search.storage import close_storage, open_storage, storage_errors
+from nas.search.storage import close_storage, open_storage, storage_errors, uncollected
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture, repair
 from nas.space.cost import Cost
@@ -57,11 +57,12 @@ class Study:
         self._sampler = SAMPLERS[search.search.sampler](search)
         self._history = history_of(search)
         self._storage = storage or open_storage(search, folder, create=True)
-        with storage_errors(search, folder):
+        with storage_errors(search, folder), uncollected():
             self._study = self._open()
         self._begin(folder)
         check = driver.check if driver is not None else lambda: None
-        self._book = Book(self._study, self._storage, search, check=check)
+        with uncollected():
+            self._book = Book(self._study, self._storage, search, check=check)
         self._resumed = self._left_open()
 
     def _open(self) -> optuna.Study:
