@@ -141,8 +141,8 @@ def _check_sqlite(folder: RunFolder, *, create: bool) -> None:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Python's garbage collector waits: reading a record makes millions of objects that stay, and it would go through them again
-    and again, which takes a third of the time at 10,000 trials."""
+    """Python's garbage collector waits: reading a record makes millions of objects that stay, and it would go through them
+    again and again, a third of the time at 10,000 trials."""
     gc.disable()
     try:
         yield
