@@ -148,7 +148,8 @@ def _ties(found: Standing) -> list[str]:
         return []
     names = ", ".join(labels(found.open)[:TIES])
     more = f" and {len(found.open) - TIES} more (--ties lists them)" if len(found.open) > TIES else ""
-    return [f"ties: {len(found.open)} more could be on the front within the noise: trials {names}{more}"]
+    trials = "trial" if len(found.open) == 1 else "trials"
+    return [f"ties: {len(found.open)} more could be on the front within the noise: {trials} {names}{more}"]
 
 
 def _measured(found: Standing, reading: Reading, words: str | None) -> str:
