@@ -25,9 +25,7 @@ def images(batch):
     return torch.rand(batch, 3, 64, 64, generator=torch.Generator().manual_seed(9))
 
 
-@pytest.mark.parametrize(
-    "mixers", [["conv"], pytest.param(["pool", "conv", "attention", "random"], marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("mixers", [["conv"], pytest.param(["pool", "conv", "attention", "random"], marks=pytest.mark.slow)])
 def test_an_exported_program_computes_the_same_for_any_batch(mixers, tmp_path):
     net = network(*mixers, norm="group")
     write_formats(net, check_formats(["torch-export"]), tmp_path, image_size=64)
