@@ -20,7 +20,6 @@ SHOWN_LINES = 1500
 CLOCK = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
 SIDES = {"top": "top center", "bottom": "bottom center", "left": "middle left", "right": "middle right"}
 Figure = dict[str, Any]
-COLOURS = {"grey": "--grey", "blue": "--blue", "orange": "--orange", "green": "--green", "pink": "--pink"}
 
 
 def _numbers(values: Any, digits: int = 4) -> list[float | None]:
