@@ -99,10 +99,10 @@ class Progress(AbstractContextManager):
 
     def _line(self, record: Record) -> str:
         what = f"trial {record.number}" + (f" ({record.baseline})" if record.baseline else "")
-        result = percent(record.accuracy) if record.accuracy is not None else record.cause
+        network = f"{count(record.cost.macs)} MACs, {record.architecture.describe()}"
         return (
-            f"[{self._trained()}/{self._total()}] {what} {COUNTED[record.state]}: {result}, {count(record.cost.macs)} MACs, "
-            f"{record.architecture.describe()} · hypervolume {self._volume():.4f} · {self._eta()}"
+            f"[{self._trained()}/{self._total()}] {what} {COUNTED[record.state]}: {_outcome(record)}, {network} · "
+            f"hypervolume {self._volume():.4f} · {self._eta()}"
         )
 
     def _volume(self) -> float:
@@ -123,6 +123,15 @@ class Progress(AbstractContextManager):
         )
         best = front(records, self.search)
         return Group(head, Text("front so far:"), front_table(best[:FRONT_ROWS])) if best else head
+
+
+def _outcome(record: Record) -> str:
+    """A trial's accuracy, and after how many epochs where these were not all; else why it has none."""
+    if record.accuracy is not None:
+        return percent(record.accuracy)
+    if record.state == "stopped":
+        return f"{percent(record.curve[-1]['accuracy'])} at the rung after epoch {record.curve[-1]['epoch']}"
+    return str(record.cause)
 
 
 def front_table(records: list[Record]) -> Table:

@@ -1,6 +1,7 @@
-"""What a person sees of a search that ends before its budget."""
+"""What a person sees of a search: a line for each trial that ends, and why it ends before its budget."""
 
 import io
+from functools import partial
 
 import pytest
 from rich.console import Console
@@ -15,6 +16,28 @@ def shown(study: Study) -> str:
     with Progress(study.search, Console(file=text, width=200)) as progress:
         progress.watch(study)
     return text.getvalue()
+
+
+def test_every_end_of_a_trial_is_a_line_with_what_it_reached(tiny, tmp_path):
+    search = tiny("search.trials=3", "baselines=[]")
+    study, text = Study(search, open_folder(tmp_path, search), manifest_hash="feed"), io.StringIO()
+    with Progress(search, Console(file=text, width=200)) as progress:
+        progress.watch(study)
+        first, second, third = (study.propose().number for _ in range(3))
+        study.report(first, {"epoch": 1, "accuracy": 0.25, "train_loss": 1.0, "seconds": 1.0})
+        for end in (
+            partial(study.stop, first),
+            partial(study.finish, second, accuracy=0.5, seconds=1.0),
+            partial(study.fail, third, cause="the loss was nan", seconds=1.0),
+        ):
+            end()
+            progress.changed()
+    begins = [line.split(" MACs")[0].rsplit(",", 1)[0] for line in text.getvalue().splitlines()]
+    assert begins == [
+        f"[1/3] trial {first} stopped early: 25.0 % at the rung after epoch 1",
+        f"[2/3] trial {second} done: 50.0 %",
+        f"[3/3] trial {third} failed: the loss was nan",
+    ]
 
 
 def test_a_limit_that_ends_a_search_is_named_with_the_way_on(tiny, tmp_path):
