@@ -56,7 +56,7 @@ def search(
     except KeyboardInterrupt:
         console.print(f"\nStopped. Nothing that finished is lost; this continues: {again()}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
-    show_result(root, console)
+    show_result(settings, root=root, console=console)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from nas.search.folder import without_password
 from nas.search.pareto import hypervolume
 from nas.search.progress import reference_costs
 from nas.search.record import Record
+from nas.search.settings import Search
 from nas.units import duration, percent
 
 WORDS = {
@@ -29,9 +30,9 @@ WORDS = {
 }
 
 
-def show_result(root: Path, console: Console) -> None:
-    """Write a search's tables and picture, and print what was found, where it lies and which command comes next."""
-    reading = read(root)
+def show_result(search: Search, *, root: Path, console: Console) -> None:
+    """Write a finished search's tables and picture, and print what was found, where it lies and which command comes next."""
+    reading = read(root, search)
     trials, costs = joined([reading]), reading.search.objectives[1:]
     if not trials["accuracy"].notna().any():
         write_tables(root, trials, trials.iloc[:0])

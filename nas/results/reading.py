@@ -44,9 +44,13 @@ class Reading(NamedTuple):
     """What was learnt of trials after they ended."""
 
 
-def read(root: Path) -> Reading:
-    """Everything in the record of the run in `root`; NasError where there is none."""
-    folder, search = read_run(root)
+def read(root: Path, search: Search | None = None) -> Reading:
+    """Everything in the record of the run in `root`; NasError where there is none.
+
+    A verb that was given the run's `search` hands it on: in the run's folder the password of its storage is left out.
+    """
+    folder, written = read_run(root)
+    search = search or written
     rows, notes = _file(search, folder) if search.search.storage is None else _storage(search, folder)
     return Reading(folder, search, rows, [addition(name, value) for name, value in notes.items() if name.startswith(KINDS)])
 

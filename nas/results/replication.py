@@ -32,10 +32,10 @@ def replicate(search: Search, *, root: Path, console: Console, number: int | Non
     folder, _ = read_run(root)
     number = number or search.search.replicates or DEFAULT
     check_address(search.resources.address)
-    require_finished(joined([read(root)]), (root,))
+    require_finished(joined([read(root, search)]), (root,))
     with alone(folder), Stopping():
         manifest, lost = prepared(search, folder, console), []
-        while wanted := [each for each in next_round(read(root), number=number, most=most) if each not in lost]:
+        while wanted := [each for each in next_round(read(root, search), number=number, most=most) if each not in lost]:
             _announce(wanted, console)
             lost += train_again(wanted, search=search, folder=folder, manifest=manifest, console=console)
     if lost:

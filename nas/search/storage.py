@@ -26,6 +26,7 @@ from nas.search.settings import Search
 URL_VARIABLE = "NAS_STORAGE"
 JOURNAL = "journal:///"
 CONNECT_SECONDS = 5  # for a database server to answer
+DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # packages by the name of their module, where it is another
 CONNECT_ARGUMENTS = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "mariadb": "connect_timeout"}
 
 
@@ -156,8 +157,9 @@ def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
     where = folder.study_db if search.search.storage is None else without_password(search.search.storage)
     try:
         yield
-    except ImportError:
-        raise NasError(f"{where}: this storage needs a database driver, such as: pip install psycopg2-binary") from None
+    except ImportError as error:
+        name = getattr(error.__cause__, "name", None) or "psycopg2"
+        raise NasError(f"{where}: needs a database driver. Install it: pip install {DRIVERS.get(name, name)}") from None
     except RuntimeError as error:
         if "optuna" not in str(error):  # how Optuna refuses tables of another version
             raise

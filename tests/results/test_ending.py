@@ -3,9 +3,15 @@
 import json
 
 import pandas as pd
+import pytest
+from rich.console import Console
 
-from nas.results.ending import remarks, told_cost
+from nas.errors import NasError
+from nas.results.ending import remarks, show_result, told_cost
+from nas.results.reading import read
 from nas.search.attempts import Ledger
+from nas.search.folder import open_folder
+from nas.search.study import Study
 
 
 def trials(*curves):
@@ -33,3 +39,16 @@ def test_time_that_was_for_nothing_is_said_by_its_kind():
 def test_a_search_without_waste_says_how_long_it_took_and_no_more():
     spent = Ledger(seconds=120.0, failed_seconds=0.0, repeated_seconds=0.0, gpu_seconds=0.0)
     assert told_cost(spent) == "2 min of training in all"
+
+
+def test_the_end_of_a_search_needs_no_password_again(tiny, tmp_path):
+    """The run's folder holds none, and the search that was just made knows it."""
+    search, root = tiny(f"search.storage=sqlite:///{tmp_path}/server.db"), tmp_path / "run"
+    study = Study(search, open_folder(root, search), manifest_hash="feed")
+    study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
+    text = (root / "search.yaml").read_text()
+    (root / "search.yaml").write_text(text.replace("sqlite:///", "postgresql://me:***@host/"))
+    with pytest.raises(NasError, match="Set NAS_STORAGE"):
+        read(root)
+    show_result(search, root=root, console=Console(quiet=True))
+    assert (root / "front.csv").is_file()

@@ -16,7 +16,7 @@ from nas.results.ending import show_result
 from nas.results.front import COLUMNS, load
 from nas.results.front_table import most_macs, show_front
 from nas.results.page import write_report
-from nas.search.folder import open_folder
+from nas.search.folder import open_folder, read_run
 from nas.search.study import Study
 from nas.space.architecture import Architecture
 
@@ -62,7 +62,7 @@ def test_an_architecture_in_the_table_can_be_built_again(run):
 
 
 def test_the_front_holds_affordable_complete_trials_only_cheapest_first(run):
-    show_result(run, Console(quiet=True))
+    show_result(read_run(run)[1], root=run, console=Console(quiet=True))
     best = pd.read_csv(run / "front.csv")
     assert list(best.columns) == COLUMNS
     assert (best.state == "complete").all() and best.baseline.isna().all()
@@ -71,7 +71,7 @@ def test_the_front_holds_affordable_complete_trials_only_cheapest_first(run):
 
 
 def test_the_end_of_a_search_writes_the_picture_and_both_tables(run):
-    show_result(run, Console(quiet=True))
+    show_result(read_run(run)[1], root=run, console=Console(quiet=True))
     assert len(pd.read_csv(run / "trials.csv")) == len(load(run))
     assert (run / "front.png").read_bytes().startswith(b"\x89PNG")
 

@@ -79,8 +79,9 @@ def test_a_journal_that_is_not_there_is_no_run(tiny, tmp_path):
         ("journal:///no/such/folder/x", "the journal's folder must exist"),
         (
             "postgresql+psycopg2://me:secret@127.0.0.1:1/db",
-            r"postgresql\+psycopg2://me:\*\*\*@127.0.0.1:1/db: (cannot be used|this)",
+            r"postgresql\+psycopg2://me:\*\*\*@127.0.0.1:1/db: (cannot be used|needs a database driver.*psycopg2-binary)",
         ),
+        ("mysql://me:secret@127.0.0.1:1/db", r"mysql://me:\*\*\*@127.0.0.1:1/db: (cannot be used|.*pip install mysqlclient)"),
     ],
 )
 def test_a_wrong_storage_is_refused_in_seconds_and_no_password_is_shown(tiny, tmp_path, url, message):
