@@ -11,6 +11,7 @@ from nas.search.folder import versions
 from nas.search.record import Record, objectives, read_record
 from nas.search.settings import Search
 from nas.space.architecture import Architecture
+from nas.space.cost import Cost
 
 
 class Book:
@@ -39,16 +40,15 @@ class Book:
         self._ids[trial.number] = trial._trial_id
         return trial
 
-    def describe(
-        self, trial: optuna.Trial, architecture: Architecture, *, manifest: str, excess: dict[str, float] | None = None
-    ) -> None:
+    def describe(self, trial: optuna.Trial, architecture: Architecture, *, manifest: str) -> None:
         """Put down which architecture a trial is, what it costs and how far it is outside each limit."""
+        cost = self._search.space.cost(architecture)
+        excess = excess_of(cost, self._search, baseline=trial.user_attrs.get("baseline"))
         for name in self._search.constraints.model_fields_set:
-            trial.set_constraint(name, (excess or {}).get(name, -1.0))
+            trial.set_constraint(name, excess.get(name, -1.0))
         facts = {"seed": self._search.search.seed, "manifest": manifest, "versions": versions()}
-        cost = self._search.space.cost(architecture)._asdict()
         made = {"design": architecture.describe(), "architecture": architecture.to_dict()}  # the first for optuna-dashboard
-        self._set(trial.number, key=architecture.key, **cost, **facts, **made)
+        self._set(trial.number, key=architecture.key, **cost._asdict(), **facts, **made)
         self._reread(trial.number)
 
     def note(self, number: int, **facts: Any) -> None:
@@ -83,3 +83,8 @@ class Book:
 
     def _reread(self, number: int) -> None:
         self._records[number] = read_record(self._storage.get_trial(self._ids[number]))
+
+
+def excess_of(cost: Cost, search: Search, *, baseline: str | None) -> dict[str, float]:
+    """By limit that a cost is outside of, by what share; a baseline has none."""
+    return {} if baseline else search.constraints.excess(cost)

@@ -49,6 +49,11 @@ class RunFolder(NamedTuple):
         """What `nas calibrate` trained and found."""
         return self.root / "calibration"
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether a search left weights here."""
+        return any(self.weights(0).parent.glob("*.safetensors"))
+
     def weights(self, number: int) -> Path:
         """Final proxy weights of a trial; only those on the front and the baselines are kept."""
         return self.root / "weights" / f"{number}.safetensors"
@@ -79,8 +84,19 @@ def open_folder(root: Path, search: Search) -> RunFolder:
     _check_writable(folder.root)
     if not folder.search_yaml.exists():
         head = {"versions": versions(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_whole(folder.search_yaml, dump_yaml({"run": head, **plain(search)}))
+        _write_search(folder, head, search)
     return folder
+
+
+def update_folder(folder: RunFolder, search: Search) -> None:
+    """Write down the settings of a search that may change, as they are now; when it began, and with what, stays."""
+    data = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml))
+    if plain(read_run(folder.root)[1]) != plain(search):
+        _write_search(folder, data["run"], search)
+
+
+def _write_search(folder: RunFolder, head: dict[str, Any], search: Search) -> None:
+    write_whole(folder.search_yaml, dump_yaml({"run": head, **plain(search)}))
 
 
 def read_run(root: Path) -> tuple[RunFolder, Search]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from nas.search.cluster import check_address
 from nas.search.decoding_bar import shown_decoding
 from nas.search.driver import Driver, driving
-from nas.search.folder import RunFolder, open_folder
+from nas.search.folder import RunFolder, open_folder, update_folder
 from nas.search.progress import Progress
 from nas.search.record import front
 from nas.search.remote import score
@@ -26,7 +26,7 @@ SHOWN = 5  # skipped files named
 
 
 def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
-    """Run or continue the search in the folder `root`; NasError before anything is written if it cannot begin."""
+    """Run or continue the search in the folder `root`; NasError before anything is trained if it cannot begin."""
     check_reachable(settings.space, settings.constraints)
     check_address(settings.resources.address)
     begun = RunFolder(Path(root)).manifest
@@ -47,6 +47,7 @@ def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
                     study = Study(
                         settings, folder, manifest_hash=manifest.hash, storage=patient(storage, on_wait=waiting), driver=driver
                     )
+                    update_folder(folder, settings)
                     progress.watch(study)
                     _run(study, folder, manifest, progress, stopping=stopping)
         finally:

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
 from nas.config import validated
 from nas.errors import ConfigError, NasError
 from nas.search.attempts import DRIVER_GONE, RETRIES, attempts, begun, ended, ledger, num_lost, repeated
-from nas.search.book import Book
+from nas.search.book import Book, excess_of
 from nas.search.driver import Driver
 from nas.search.folder import RunFolder, check_same, plain, versions
 from nas.search.foresight import foreseen
@@ -21,7 +22,6 @@ from nas.search.settings import Search
 from nas.search.storage import close_storage, open_storage, storage_errors, uncollected
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture, repair
-from nas.space.cost import Cost
 from nas.space.reference import design
 
 REDRAWS = 20  # unaffordable or running proposals in a row before one is repaired
@@ -31,6 +31,7 @@ BREAKER = 6  # failures in a row for one cause that end a search
 UNTRIED_DRAWS = 500  # random architectures looked at for an untried one before the space counts as exhausted
 QUEUED = ("baseline", "start", "repaired")  # why a trial was put into the queue
 UNPROPOSED = "the driver was killed before it was proposed"
+SEEDS = 2**32  # Optuna's samplers know no larger ones
 
 
 class Proposal(NamedTuple):
@@ -70,6 +71,12 @@ class Study:
         study = optuna.create_study(
             study_name=self.search.name, storage=self._storage, directions=directions, load_if_exists=True
         )
+        ours = "search" in study.user_attrs or all(t.state == TrialState.WAITING for t in study.get_trials(deepcopy=False))
+        if not ours or [d.name.lower() for d in study.directions] != directions:
+            raise NasError(
+                f"search.storage: the study {self.search.name!r} that it holds is not of this search. Nothing was changed. "
+                "Give another --storage, or name the search otherwise."
+            )
         study.set_metric_names(list(self.search.objectives))  # what optuna-dashboard calls them
         return study
 
@@ -77,8 +84,13 @@ class Study:
         """Put down what the search is and queue its baselines, once."""
         now = {"manifest": self.manifest_hash, **plain(self.search)}
         before = self._study.user_attrs.get("search")
+        if before is None and folder.has_weights:
+            raise NasError(
+                f"{folder.root}: holds weights of a search, but its record is not in the storage that is to be used. Nothing "
+                "was changed. Give the --storage that the search began with, or choose another --out."
+            )
         if before is not None:
-            manifest, settings = before.pop("manifest"), validated(Search, before, where=f"the record of {folder.root}")
+            manifest, settings = before.pop("manifest", None), validated(Search, before, where=f"the record of {folder.root}")
             return check_same({"manifest": manifest, **plain(settings)}, now, where=str(folder.root))
         for name in self.search.baselines:
             self._study.enqueue_trial({}, user_attrs={"baseline": name}, skip_if_exists=False)
@@ -113,11 +125,12 @@ class Study:
                 if "fixed_params" in trial.system_attrs:
                     reasons = {name: trial.user_attrs[name] for name in QUEUED if name in trial.user_attrs}
                     self._study.enqueue_trial(trial.system_attrs["fixed_params"], user_attrs=reasons)
-        left = [r for r in self.records if r.state == "running"]
-        for record in left:
+        for record in [r for r in self.records if r.state == "running"]:
             if attempts(record):
                 self._book.note(record.number, attempts=ended(record, cause=DRIVER_GONE))
-        return [Proposal(r.number, r.architecture) for r in left]
+            else:  # perhaps it was about to be turned down
+                self._taken(record.number)
+        return [Proposal(r.number, r.architecture) for r in self.records if r.state == "running"]
 
     # what is trained next
 
@@ -129,16 +142,11 @@ class Study:
         while self.has_work:
             trial = self._ask()
             architecture = self._draw(trial)
-            known = self._known(architecture.key)
-            excess = {} if "baseline" in trial.user_attrs else self.search.constraints.excess(self._cost(architecture))
-            if not excess and known is None:
-                return self._start(trial, architecture)
-            if excess or known.state == "running":
-                redraws += 1
-                self._reject(trial, architecture, excess, known)
-            else:
-                repeats += 1
-                self._answer(trial, architecture, known)
+            self._book.describe(trial, architecture, manifest=self.manifest_hash)
+            if self._taken(trial.number):
+                return Proposal(trial.number, architecture)
+            answered = self._book[trial.number].state == "answered"
+            redraws, repeats = redraws + (not answered), repeats + answered
             if redraws > REDRAWS or repeats > REPEATS:
                 redraws = repeats = 0
                 self._enqueue_untried(architecture)
@@ -148,7 +156,7 @@ class Study:
         # The sampler is made anew for every question, from the seed and the number of questions before: a search that was
         # killed asks next what an unkilled one would.
         asked = sum(r.cause != UNPROPOSED for r in self.records)
-        self._study.sampler = self._sampler(self.search.search.seed * 1_000_003 + asked)
+        self._study.sampler = self._sampler((self.search.search.seed * 1_000_003 + asked) % SEEDS)
         return self._book.ask()
 
     def _draw(self, trial: optuna.Trial) -> Architecture:
@@ -156,18 +164,22 @@ class Study:
             return design(trial.user_attrs["baseline"])
         return self.search.space.draw(lambda name, options: suggest(trial, name, options))
 
-    def _start(self, trial: optuna.Trial, architecture: Architecture) -> Proposal:
-        self._book.describe(trial, architecture, manifest=self.manifest_hash)
-        return Proposal(trial.number, architecture)
-
-    def _reject(self, trial: optuna.Trial, architecture: Architecture, excess: dict[str, float], known: Record | None) -> None:
-        self._book.describe(trial, architecture, manifest=self.manifest_hash, excess=excess)
-        broken = ", ".join(f"{name} {value:.0%} outside its limit" for name, value in excess.items())
-        self._book.tell(trial.number, state="rejected", cause=broken or f"trial {known.number} is training it")
-
-    def _answer(self, trial: optuna.Trial, architecture: Architecture, known: Record) -> None:
-        self._book.describe(trial, architecture, manifest=self.manifest_hash)
-        self._book.tell(trial.number, state="answered", answered_from=known.number, cause=known.cause, accuracy=known.accuracy)
+    def _taken(self, number: int) -> bool:
+        """Whether a described trial is to be trained; else it is told what speaks against it: a limit, or an equal trial."""
+        record = self._book[number]
+        excess = excess_of(record.cost, self.search, baseline=record.baseline)
+        known = self._known(record.key, before=number)
+        if excess:
+            broken = ", ".join(f"{name} {value:.0%} outside its limit" for name, value in excess.items())
+            self._book.tell(number, state="rejected", cause=broken)
+        elif known is None:
+            return True
+        elif known.state == "running":
+            self._book.tell(number, state="rejected", cause=f"trial {known.number} is training it")
+        else:
+            found = {"answered_from": known.number, "cause": known.cause, "accuracy": known.accuracy}
+            self._book.tell(number, state="answered", **found)
+        return False
 
     def _enqueue_untried(self, near: Architecture) -> None:
         """Put an untried affordable architecture first: the last proposal repaired, else one at random."""
@@ -187,12 +199,11 @@ class Study:
         """Put down that a worker took up a trial, whose checkpoint holds a curve; False if a rung ends it there."""
         record = self._book[number]
         again = sum(e.get("seconds", 0.0) for e in record.curve[len(curve) :])
-        new = list(curve) if len(curve) > len(record.curve) else None
         self._book.note(
             number,
             attempts=begun(record, host=host, resources=self.search.resources),
             repeated=round(repeated(record) + again, 3) if again else None,
-            curve=new,
+            curve=list(curve) if len(curve) != len(record.curve) else None,
         )
         return not curve or self._is_kept(number, curve[-1]["epoch"])
 
@@ -291,11 +302,8 @@ class Study:
         begun = sum(bool(r.baseline) and r.state != "rejected" for r in self.records)
         return begun < len(self.search.baselines)
 
-    def _known(self, key: str) -> Record | None:
-        """What the record has of an architecture that shall not be trained again: it ran, runs, or lost its workers twice."""
-        same = [r for r in self.records if r.key == key]
+    def _known(self, key: str, *, before: int) -> Record | None:
+        """The earlier trial for which an architecture is not trained again: one that ran or runs, or the second one lost."""
+        same = [r for r in self.records if r.key == key and r.number < before]
         lost = [r for r in same if r.facts.get("machine")]
         return next((r for r in same if r.trained or r.state == "running"), lost[-1] if len(lost) >= LOST else None)
-
-    def _cost(self, architecture: Architecture) -> Cost:
-        return self.search.space.cost(architecture)

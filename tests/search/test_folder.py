@@ -1,7 +1,8 @@
 import pytest
+import yaml
 
 from nas.errors import ConfigError, NasError
-from nas.search.folder import open_folder, plain, read_run, without_password
+from nas.search.folder import open_folder, plain, read_run, update_folder, without_password
 
 
 def test_a_run_is_read_back_as_it_was_opened(tmp_path, tiny):
@@ -24,6 +25,14 @@ def test_another_search_in_the_same_folder_is_refused_with_the_difference(tmp_pa
 def test_how_much_and_where_may_change(tmp_path, tiny, setting):
     open_folder(tmp_path, tiny())
     open_folder(tmp_path, tiny(setting))
+
+
+def test_what_changed_is_written_down_and_the_begin_stays(tmp_path, tiny):
+    folder = open_folder(tmp_path, tiny())
+    head = yaml.safe_load(folder.search_yaml.read_text())["run"]
+    update_folder(folder, tiny("search.trials=99"))
+    assert read_run(tmp_path)[1].search.trials == 99
+    assert yaml.safe_load(folder.search_yaml.read_text())["run"] == head
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path, tiny):

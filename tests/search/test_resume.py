@@ -61,6 +61,29 @@ def test_a_baseline_that_was_lost_inside_ask_is_asked_again(opened, tiny):
     assert again.records[second.number].facts["start"] == "caformer_s18"
 
 
+@pytest.mark.parametrize("state", ["answered", "rejected"])
+def test_a_driver_killed_before_it_turned_a_proposal_down_does_not_train_it(opened, tiny, monkeypatch, state):
+    study = opened(tiny("constraints.macs.max=1M", "search.trials=100", "search.sampler=random"))
+    tell = study._book.tell
+
+    def killed(number, **facts):
+        if facts["state"] == state:
+            raise KeyboardInterrupt
+        tell(number, **facts)
+
+    monkeypatch.setattr(study._book, "tell", killed)
+    if state == "answered":
+        first = study.propose()
+        study.finish(first.number, accuracy=0.5, seconds=1.0)
+        study._study.enqueue_trial(study.search.space.choices(first.architecture))
+    with pytest.raises(KeyboardInterrupt):
+        finish_all(study)
+    number = study.records[-1].number
+    again = opened(study.search)
+    assert again.records[number].state == state
+    assert again.propose().number > number
+
+
 def test_a_failure_of_the_machine_is_told_as_failed_and_not_as_a_bad_score(opened, tiny):
     study = opened(tiny())
     number = study.propose().number
@@ -122,9 +145,10 @@ def test_epochs_that_a_checkpoint_holds_are_not_lost_and_the_others_count_as_rep
     for i in (1, 2, 3):
         study.report(number, epoch(i))
     study.lose(number, cause="node lost")
-    study.begin(number, host="b", curve=[epoch(1), epoch(2)])
-    assert study.records[number].facts["repeated"] == 2.0
-    study.lose(number, cause="node lost")
+    for _ in range(2):  # the second time without a new epoch in between
+        study.begin(number, host="b", curve=[epoch(1), epoch(2)])
+        assert study.records[number].facts["repeated"] == 2.0
+        study = opened(study.search)
     study.begin(number, host="b", curve=[epoch(i) for i in (1, 2, 3, 4)])
     record = study.records[number]
     assert ([e["epoch"] for e in record.curve], record.facts["repeated"]) == ([1, 2, 3, 4], 2.0)

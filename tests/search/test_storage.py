@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 
+import optuna
 import pytest
 
 from nas.errors import ConfigError, NasError
@@ -98,3 +99,27 @@ def test_the_tables_of_another_optuna_are_refused_with_the_way_out(opened, tiny,
         database.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
     with pytest.raises(NasError, match=r"study\.db: was written by another version of Optuna: .*optuna storage upgrade"):
         opened(tiny())
+
+
+@pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]])
+def test_a_study_of_somebody_else_is_refused_and_left_as_it_is(tiny, tmp_path, directions):
+    url = f"sqlite:///{tmp_path}/theirs.db"
+    theirs = optuna.create_study(study_name="tiny", storage=url, directions=directions)
+    theirs.optimize(lambda trial: [trial.suggest_float("lr", 0, 1)] * len(directions), n_trials=2)
+    search = tiny(f"search.storage={url}")
+    with pytest.raises(NasError, match="the study 'tiny' that it holds is not of this search"):
+        Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
+    found = optuna.load_study(study_name="tiny", storage=url)
+    assert (len(found.trials), found.user_attrs, found.metric_names) == (2, {}, None)
+
+
+def test_weights_of_a_search_are_not_given_up_for_another_record(opened, tiny, tmp_path):
+    study = opened(tiny())
+    study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
+    weights = tmp_path / "run" / "weights" / "0.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"a night's work")
+    opened(tiny())
+    with pytest.raises(NasError, match="its record is not in the storage that is to be used"):
+        opened(tiny(f"search.storage=sqlite:///{tmp_path}/other.db"))
+    assert weights.read_bytes() == b"a night's work"
