@@ -1,5 +1,6 @@
 """YAML to frozen pydantic models and back: unknown keys are errors, every message names the file and the dotted path."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +36,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be one word or number", key.start_mark)
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
             seen.add(key.value)
@@ -54,6 +57,8 @@ def parse_yaml(text: str, *, where: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ConfigError(f"{where}: {place}{error.problem or error.context}. Mend the YAML there.") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: must be nested less deeply. Mend the YAML.") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}.") from None
 
@@ -65,6 +70,17 @@ def read_text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {why}. Check the path and its permissions.") from None
+
+
+def read_json(path: Path) -> dict:
+    """The mapping in a JSON file that another verb wrote; ConfigError where it is missing or damaged."""
+    try:
+        data = json.loads(read_text(path))
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: is damaged: it must hold a JSON object. Restore it, or have it written again.")
+    return data
 
 
 def read_yaml(path: Path, *, _below: tuple[Path, ...] = ()) -> dict:

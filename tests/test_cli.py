@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nas.cli.app import again
 from nas.cli.main import app, run_reporting
 
 ROOT = Path(__file__).parents[1]
@@ -153,3 +155,11 @@ def test_a_found_network_is_exported_retrained_and_exported_again(nas, tmp_path)
     assert (came_from["run"], came_from["trial"], came_from["split"]) == ("tiny", best, "test")
     code, _, err = nas("export", str(again), "--out", str(tmp_path / "b"))
     assert code == 2 and "exists" in err
+
+
+def test_the_command_that_continues_can_be_pasted_and_holds_no_password(monkeypatch):
+    storage = "postgresql://me:secret@host/db"
+    given = ["run_search.py", "my space.yaml", "--set", "resources={cpu: 2}", "--storage", storage]
+    monkeypatch.setattr(sys, "argv", given)
+    expected = ["python", *given[:-1], storage.replace("secret", "***")]
+    assert shlex.split(again()) == expected

@@ -50,6 +50,17 @@ def test_a_key_that_stands_twice_is_refused():
         parse_yaml("a: 1\nb: 2\na: 3", where="a.yaml")
 
 
+@pytest.mark.parametrize("text", ["{[pool, conv]}", "? [a]\n: 1", "{{a: 1}: 2}"])
+def test_a_key_that_is_no_word_is_refused(text):
+    with pytest.raises(ConfigError, match=r"a\.yaml: line 1, column \d: a key must be one word or number"):
+        parse_yaml(text, where="a.yaml")
+
+
+def test_yaml_without_a_bottom_is_refused():
+    with pytest.raises(ConfigError, match=r"a\.yaml: must be nested less deeply"):
+        parse_yaml(3000 * "[", where="a.yaml")
+
+
 def test_an_exponent_without_a_dot_is_a_number():
     assert parse_yaml("lr: 1e-3", where="a.yaml") == {"lr": 0.001}
 

@@ -1,6 +1,7 @@
 """The command line's frame: the app, the options that several verbs share, and how a verb ends."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -36,7 +37,7 @@ def again() -> str:
 
     script = Path(sys.argv[0])
     started = ["python", "-m", "nas"] if script.name == "__main__.py" else ["python", script.name] if script.suffix else ["nas"]
-    return " ".join([*started, *map(without_password, sys.argv[1:])])
+    return shlex.join([*started, *map(without_password, sys.argv[1:])])
 
 
 def as_settings(flags: dict[str, object]) -> list[str]:

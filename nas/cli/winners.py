@@ -20,7 +20,7 @@ def retrain(
     ] = False,
     data: DataOption = None,
     weights: Annotated[str | None, typer.Option(help="What to start from: the folder of a retraining, or safetensors.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and batches.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.", min=0, max=2**32 - 1)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that train one network together, a GPU each.", min=1)] = 1,
     parallel: Annotated[int, typer.Option(help="With --front: networks trained at once.", min=1)] = 1,

@@ -6,9 +6,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nas.search.settings import Search
+from nas.search.settings import Search, check_possible
 from nas.space.architecture import Architecture
-from nas.space.constraints import check_reachable, random_architecture
+from nas.space.constraints import random_architecture
 from nas.space.cost import Cost, cost
 from nas.space.reference import design
 from nas.training.decoding import num_cores
@@ -36,7 +36,7 @@ def show_cost(name: str, architecture: Architecture, *, image_size: int, found: 
 
 def show_space(search: Search, console: Console) -> None:
     """A dry run: size, feasible share, spread of the costs, baselines, and what the search would cost."""
-    check_reachable(search.space, search.constraints)
+    check_possible(search)
     space, rng = search.space, random.Random(0)
     drawn = [random_architecture(space, rng) for _ in range(DRAWS)]
     costs = [space.cost(a) for a in drawn]

@@ -1,10 +1,9 @@
 """What a user names, as an architecture: a reference design, a JSON file, RUN:TRIAL, or a folder of weights."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nas.config import read_text
+from nas.config import read_json
 from nas.errors import ConfigError, NasError, unknown
 from nas.search.folder import RunFolder, read_run
 from nas.search.record import Record
@@ -55,8 +54,8 @@ def trial_of(run: Path, number: int) -> Record:
 
 def trained_trial(run: Path, number: int) -> Trained:
     """The proxy weights of a complete trial; NasError with the way out if it failed or its weights were not kept."""
+    from nas.training.as_trained import as_trained
     from nas.training.data import read_manifest
-    from nas.training.proxy import as_trained
 
     folder, search = read_run(run)
     record = trial_of(run, number)
@@ -91,9 +90,9 @@ def trained_folder(root: Path) -> Trained:
         raise NasError(f"{root}: is a search's folder. Say which network: --trial N, see `nas front {root}`.")
     if not (root / "result.json").is_file():
         raise NasError(f"{root}: is neither a run nor a finished retraining: it holds neither search.yaml nor result.json.")
-    result = json.loads(read_text(root / "result.json"))
+    result = read_json(root / "result.json")
     setup = result["setup"]
-    origin = json.loads(read_text(root / "origin.json")) if (root / "origin.json").is_file() else {}
+    origin = read_json(root / "origin.json") if (root / "origin.json").is_file() else {}
     provenance = {**origin, "accuracy": result["accuracy"], "split": "test", **setup, "versions": result["versions"]}
     manifest = read_manifest(root / "manifest.json")
     return Trained(

@@ -19,7 +19,7 @@ from nas.search.tune import run_jobs
 from nas.training.data import Manifest, make_manifest, prepare, read_manifest
 from nas.training.proxy import Outcome, score
 from nas.training.recipe import Proxy
-from nas.training.sources import is_folder
+from nas.training.sources import data_root
 
 WHICH_DATA = ("data", "classes", "images_per_class", "validation_share", "unreadable_share")
 
@@ -57,7 +57,7 @@ def with_data(plan: Plan, folder: RunFolder, console: Console) -> Plan:
     for name, recipe in plan.fidelities.items():
         with shown_decoding(console, image_size=recipe.full_size) as told:
             manifests[name] = _manifest(recipe, folder, seed=search.search.seed, on_decoded=told)
-            prepare(manifests[name], image_size=recipe.full_size, root=data_root(recipe), on_decoded=told)
+            prepare(manifests[name], image_size=recipe.full_size, root=data_root(recipe.data), on_decoded=told)
     trainings = tuple(
         Training(
             fidelity=fidelity,
@@ -85,14 +85,9 @@ def _manifest(recipe: Proxy, folder: RunFolder, *, seed: int, on_decoded: Callab
     return manifest
 
 
-def data_root(recipe: Proxy) -> Path | None:
-    """Where the images of a recipe lie now; None where they are no folder."""
-    return Path(recipe.data) if is_folder(recipe.data) else None
-
-
 def train_one(training: Training, *, manifests: dict[str, Manifest], device: str) -> Outcome:
     """One training in a worker."""
-    manifest, root = manifests[training.fidelity], data_root(training.recipe)
+    manifest, root = manifests[training.fidelity], data_root(training.recipe.data)
     return score(training.architecture, training.recipe, manifest, seed=training.seed, device=device, root=root)
 
 

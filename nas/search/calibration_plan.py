@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nas.config import Value, merged, read_text, validated
-from nas.errors import ConfigError, Infeasible, unknown
+from nas.errors import ConfigError, unknown
 from nas.search.settings import Calibration, Search
 from nas.search.trainings import Training
 from nas.space.architecture import Architecture, Stage
 from nas.space.constraints import check_reachable, random_architecture, repair
-from nas.space.cost import cost, feature_sides
+from nas.space.cost import cost
 from nas.space.printed import TABLES
 from nas.space.reference import design
+from nas.training.as_trained import as_trained, check_sizes
 from nas.training.data import Manifest
-from nas.training.proxy import as_trained
 from nas.training.recipe import Proxy
 
 FEWEST = 4  # architectures: with three there are only six orders
@@ -71,7 +71,7 @@ def draft(search: Search, *, where: str) -> Plan:
             f"{len(architectures)} ({', '.join(architectures) or 'none'}). Name more designs, or raise random."
         )
     for name, recipe in fidelities.items():
-        _check_sizes(recipe, architectures, where=f"{where}: calibration.fidelities.{name}")
+        check_sizes(recipe, architectures, where=f"{where}: calibration.fidelities.{name}")
     return Plan(search, fidelities, architectures, against, truth, tuple(notes))
 
 
@@ -139,20 +139,6 @@ def _cost_of(recipe: Proxy) -> float:
     """Epochs x images x pixels, up to a factor where the classes or images are all there are."""
     images = (recipe.num_classes or 1000) * (recipe.images_per_class or 1000) * (1 - recipe.validation_share)
     return epochs_at_full_size(recipe) * recipe.full_size**2 * images
-
-
-def _check_sizes(recipe: Proxy, architectures: dict[str, Architecture], *, where: str) -> None:
-    grows = recipe.size_at(1) != recipe.full_size
-    for name, architecture in architectures.items():
-        if grows and architecture.needs_fixed_resolution:
-            raise ConfigError(
-                f"{where}.image_size: must be one size for weights that belong to positions, as {name} has them, but got "
-                f"{list(recipe.image_size)}. Give one size, or leave {name} out."
-            )
-        try:
-            feature_sides(as_trained(architecture, recipe), image_size=recipe.size_at(1))
-        except Infeasible as error:
-            raise ConfigError(f"{where}.image_size: must suit every network, but {name} does not fit: {error}") from None
 
 
 # Architectures

@@ -33,24 +33,36 @@ if TYPE_CHECKING:  # workers import this file, and need no Optuna
 
 OBJECT_STORE_BYTES = 200_000_000
 ADDRESS_TIMEOUT_SECONDS = 5
+ROUNDING = 1e-9
 LOOK_SECONDS = 120  # for the nodes to unpack the code and look
 SENT = ("NAS_CACHE",)  # variables that hold on a cluster's nodes as they do here
 
 
 def num_workers(resources: "Resources") -> int:
     """Trials at once: as asked for, else as many as the started Ray has room for; NasError if it has room for none."""
-    have = ray.cluster_resources()
-    room = have.get("CPU", 0) / resources.cpu
-    if resources.gpu:
-        room = min(room, have.get("GPU", 0) / resources.gpu)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(_room(node, resources) for node in nodes)
     if room < 1 and not (resources.address and resources.workers):  # a cluster that grows may begin with none
         raise NasError(
-            f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but Ray has "
-            f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU. "
+            f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but no node of Ray's has both: "
+            f"{'; '.join(sorted({_described(node) for node in nodes}))}. "
             "Lower resources.cpu or resources.gpu, or give the --address of a larger cluster; for one that grows when it is "
             "asked for more, say with --workers how many trials may run at once."
         )
-    return resources.workers or int(room)
+    return resources.workers or room
+
+
+def _room(node: dict[str, float], resources: "Resources") -> int:
+    """Trials that a node has room for at once; one that asks for a part of a card gets it on one card."""
+    room = node.get("CPU", 0) / resources.cpu
+    if resources.gpu:
+        cards, share = node.get("GPU", 0), resources.gpu
+        room = min(room, cards / share if share >= 1 else cards * math.floor(1 / share + ROUNDING))
+    return math.floor(room + ROUNDING)
+
+
+def _described(node: dict[str, float]) -> str:
+    return f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU"
 
 
 def _local_cpus(resources: "Resources") -> int:
@@ -67,7 +79,7 @@ def check_address(address: str | None) -> None:
         return
     try:
         socket.create_connection((host, int(port)), timeout=ADDRESS_TIMEOUT_SECONDS).close()
-    except OSError as error:
+    except (OSError, UnicodeError, OverflowError) as error:  # the last two for what is no name and no port
         raise NasError(
             f"resources.address {address}: nobody answers there: {error}. Start the cluster, or mend the address."
         ) from None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from nas.search.additions import REPLICATE, Addition, adding
-from nas.search.calibration import data_root, train_one
+from nas.search.calibration import train_one
 from nas.search.calibration_bar import CalibrationBar, Pace
 from nas.search.decoding_bar import shown_decoding
 from nas.search.folder import RunFolder
@@ -16,6 +16,7 @@ from nas.search.tune import run_jobs
 from nas.space.architecture import Architecture
 from nas.training.data import Manifest, prepare, read_manifest
 from nas.training.proxy import Outcome
+from nas.training.sources import data_root
 
 
 class Replicate(NamedTuple):
@@ -32,7 +33,7 @@ def prepared(search: Search, folder: RunFolder, console: Console) -> Manifest:
     """The search's own images, checked and decoded; NasError where they are gone."""
     manifest, size = read_manifest(folder.manifest), search.proxy.full_size
     with shown_decoding(console, image_size=size) as told:
-        prepare(manifest, image_size=size, root=data_root(search.proxy), on_decoded=told)
+        prepare(manifest, image_size=size, root=data_root(search.proxy.data), on_decoded=told)
     return manifest
 
 

@@ -13,21 +13,20 @@ from nas.search.folder import RunFolder, open_folder, update_folder
 from nas.search.progress import Progress
 from nas.search.record import front
 from nas.search.remote import score
-from nas.search.settings import Search
+from nas.search.settings import Search, check_possible
 from nas.search.stopping import Stopping
 from nas.search.storage import close_storage, open_storage, patient, storage_errors
 from nas.search.study import Study
 from nas.search.tune import run_trials
-from nas.space.constraints import check_reachable
 from nas.training.data import Manifest, make_manifest, prepare, read_manifest
-from nas.training.sources import is_folder
+from nas.training.sources import data_root
 
 SHOWN = 5  # skipped files named
 
 
 def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     """Run or continue the search in the folder `root`; NasError before anything is trained if it cannot begin."""
-    check_reachable(settings.space, settings.constraints)
+    check_possible(settings)
     check_address(settings.resources.address)
     begun = RunFolder(Path(root)).manifest
     manifest = read_manifest(begun) if begun.exists() else _new_manifest(settings, console)
@@ -72,16 +71,11 @@ def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder, conso
     """Check the decoded images before any trial could stumble over one, and put the manifest beside the record."""
     size = settings.proxy.full_size
     with shown_decoding(console, image_size=size) as told:
-        prepare(manifest, image_size=size, root=_data_root(settings), on_decoded=told)
+        prepare(manifest, image_size=size, root=data_root(settings.proxy.data), on_decoded=told)
     if not folder.manifest.exists():
         manifest.write(folder.manifest)
     for path in (folder.weights(0), folder.checkpoint(0)):
         path.parent.mkdir(exist_ok=True)
-
-
-def _data_root(settings: Search) -> Path | None:
-    """Where the images lie now; the manifest may have been made when they lay elsewhere."""
-    return Path(settings.proxy.data) if is_folder(settings.proxy.data) else None
 
 
 def _about(manifest: Manifest) -> str:
@@ -104,7 +98,7 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: Progress
         manifest=manifest,
         seed=settings.search.seed,
         device="cuda" if settings.resources.gpu else "cpu",
-        root=_data_root(settings),
+        root=data_root(settings.proxy.data),
     )
 
     def on_change() -> None:

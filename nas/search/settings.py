@@ -1,5 +1,6 @@
 """A whole search as a value: what one YAML file says."""
 
+import random
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,13 +8,15 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from nas.config import Value, broken, read_yaml, validated, with_settings
 from nas.errors import unknown
-from nas.space.constraints import Constraints
-from nas.space.reference import designs, timm_names
+from nas.space.constraints import Constraints, check_reachable, random_architecture
+from nas.space.reference import design, designs, timm_names
 from nas.space.search_space import SearchSpace
+from nas.training.as_trained import check_sizes
 from nas.training.recipe import Proxy
 
 Objective = Literal["accuracy", "macs", "params", "activation_bytes"]
 Sampler = Literal["front", "tpe", "evolution", "nsga2", "random"]
+PROBES = 50  # architectures whose maps are looked at before anything is trained
 REFERENCES = "references"  # stands for all sizes of these families
 REFERENCE_FAMILIES = ("poolformerv2", "convformer", "caformer")
 
@@ -32,7 +35,7 @@ class SearchSettings(Value):
     start: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Reference designs whose nearest affordable architectures in the space are trained first; "references" stands for all of
     PoolFormerV2, ConvFormer and CAFormer. Two that come out equal count once."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seeds the proposals, the split of the data and every training alike."""
     replicates: Annotated[int, Field(ge=0)] = 0
     """Trainings with other seeds that each network on or near the front gets when the search is through, and each baseline;
@@ -63,9 +66,15 @@ class Resources(Value):
     """A running Ray cluster ("auto" or host:port); without one a local Ray is started."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Trials at once; without a number as many as the cores or the shares of GPUs allow."""
-    cpu: Annotated[float, Field(gt=0)] = 1
-    gpu: Annotated[float, Field(ge=0)] = 0
+    cpu: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
+    gpu: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
     """GPUs a trial, such as 0.25 for four trials a card; 0 trains on the CPU."""
+
+    @model_validator(mode="after")
+    def _whole_cards(self) -> "Resources":
+        if self.gpu > 1 and not self.gpu.is_integer():
+            raise broken("gpu", f"must be a part of one GPU or a whole number of them, but got {self.gpu:g}")
+        return self
 
 
 class Calibration(Value):
@@ -124,6 +133,15 @@ class Search(Value):
         if len(set(self.baselines)) != len(self.baselines):
             raise broken("baselines", f"must be different designs, but got {list(self.baselines)}")
         return self
+
+
+def check_possible(search: Search) -> None:
+    """NasError unless some architecture meets the constraints, and the proxy's images suit the baselines and those drawn."""
+    check_reachable(search.space, search.constraints)
+    rng = random.Random(search.search.seed)
+    drawn = [random_architecture(search.space, rng) for _ in range(PROBES)]
+    named = {name: design(name) for name in search.baselines}
+    check_sizes(search.proxy, {**named, **{a.describe(): a for a in drawn}}, where="proxy")
 
 
 def read_search(path: Path, *, settings: list[str] = ()) -> Search:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import json
 import os
 import sqlite3
 import warnings
@@ -93,7 +94,7 @@ def _engine_arguments(url: str) -> dict[str, Any]:
     """A server that is away is noticed in seconds, and one that was restarted is connected to again."""
     try:
         kind = make_url(url).get_backend_name()
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the second for a port that is no number
         raise ConfigError(
             f"search.storage: must be a URL such as postgresql://user@host/name or {JOURNAL}shared/run.journal, "
             f"but got {without_password(url)!r}."
@@ -160,6 +161,8 @@ def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
     except ImportError as error:
         name = getattr(error.__cause__, "name", None) or "psycopg2"
         raise NasError(f"{where}: needs a database driver. Install it: pip install {DRIVERS.get(name, name)}") from None
+    except json.JSONDecodeError as error:  # of a journal's line
+        raise NasError(f"{where}: is damaged: {error}. Nothing was changed. Restore it from a backup.") from None
     except RuntimeError as error:
         if "optuna" not in str(error):  # how Optuna refuses tables of another version
             raise

@@ -4,13 +4,13 @@ import csv
 import hashlib
 import io
 import json
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from nas.config import Value, read_text, validated
 from nas.errors import ConfigError
-from nas.files import write_whole
+from nas.files import patiently, write_whole
 from nas.space.architecture import Architecture
 from nas.training.recipe import Proxy, Recipe
 
@@ -91,7 +91,7 @@ class Trainings:
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows.values())
-        write_whole(self.path, text.getvalue())
+        patiently(partial(write_whole, self.path, text.getvalue()))
 
 
 def _read(path: Path) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nas.search.cluster import check_folder_is_shared, num_workers, ray, started_ray  # isort: skip (sets ray's variables first)
 from ray import tune
@@ -27,9 +27,26 @@ if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.training.loop import Epoch
 
 CAUSE_LENGTH = 300
+USABLE = 0.9  # of a card's memory, which CUDA itself takes a part of in every process
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+class Share(NamedTuple):
+    """What of its machine a training may use."""
+
+    cpu: float
+    gpu: float
+
+    def keep(self) -> None:
+        """Hold this process to its threads, and on a card that others use to its part of the memory: a training that needs more
+        is cut into smaller batches there, whoever its neighbours are."""
+        import torch
+
+        torch.set_num_threads(max(1, int(self.cpu)))
+        if 0 < self.gpu < 1:
+            torch.cuda.set_per_process_memory_fraction(self.gpu * USABLE)
 
 
 class StudySearcher(Searcher):
@@ -125,11 +142,9 @@ def _part(result: dict[str, Any], name: str) -> dict[str, Any]:
     return {key.removeprefix(f"{name}/"): value for key, value in result.items() if key.startswith(f"{name}/")}
 
 
-def train_one(config: dict[str, Any], *, work: Callable, threads: int) -> None:
+def train_one(config: dict[str, Any], *, work: Callable, share: Share) -> None:
     """One trial in a worker: say what is known of it, train, report every epoch, report the outcome."""
-    import torch
-
-    torch.set_num_threads(threads)
+    share.keep()
     outcome = work(
         Architecture.model_validate(config["architecture"]),
         on_start=_report_begin,
@@ -173,7 +188,7 @@ def run_trials(
 
 
 def _tuner(searcher: StudySearcher, *, work: Callable, resources: "Resources", scratch: Path) -> tune.Tuner:
-    trainable = partial(train_one, work=work, threads=max(1, int(resources.cpu)))
+    trainable = partial(train_one, work=work, share=Share(resources.cpu, resources.gpu))
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
         tune_config=tune.TuneConfig(
@@ -209,8 +224,8 @@ def run_jobs(
     waiting, running = deque((job, RETRIES) for job in jobs), {}
     with started_ray(resources):
         room, shared = num_workers(resources), ray.put(work)
-        options = {"num_cpus": resources.cpu, "num_gpus": resources.gpu, "max_retries": 0, "max_calls": 0}
-        start = partial(ray.remote(**options)(do_one).remote, work=shared, threads=max(1, int(resources.cpu)))
+        options = {"num_cpus": resources.cpu, "num_gpus": resources.gpu, "max_retries": 0}
+        start = partial(ray.remote(**options)(do_one).remote, work=shared, share=Share(resources.cpu, resources.gpu))
         while waiting or running:
             while waiting and len(running) < room:
                 job, tries = waiting.popleft()
@@ -224,11 +239,9 @@ def run_jobs(
                 on_end(job, result, cause)
 
 
-def do_one(job: Job, *, work: Callable[[Job], Result], threads: int) -> Result:
+def do_one(job: Job, *, work: Callable[[Job], Result], share: Share) -> Result:
     """One job in a worker."""
-    import torch
-
-    torch.set_num_threads(threads)
+    share.keep()
     return work(job)
 
 

@@ -12,6 +12,7 @@ from nas.space.architecture import FIXED_RESOLUTION, Architecture, Stage, is_act
 from nas.space.cost import Cost, cost, feature_sides
 
 Choose = Callable[[str, tuple], Any]
+MOST_CHOICES = 10_000  # of one setting
 SWITCHES = ("mixer", "norm", "residual", "mlp_ratio")  # the fields that decide whether others are active
 
 
@@ -34,6 +35,8 @@ def _integers(given: dict) -> list[int]:
     low, high, step = given["low"], given["high"], given.get("step", 1)
     if step < 1 or high < low or (high - low) % step:
         raise ValueError(f"a range must go from low up to high in whole steps of at least 1, but got {low=}, {high=}, {step=}")
+    if (high - low) // step >= MOST_CHOICES:
+        raise ValueError(f"a range must hold at most {MOST_CHOICES:,} integers, but got {low=}, {high=}, {step=}")
     return list(range(low, high + 1, step))
 
 

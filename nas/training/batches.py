@@ -65,8 +65,9 @@ class InMemory:
             pixels, labels = (torch.from_numpy(part[own.numpy()]).to(device) for part in self.images)
             mixed = augment(pixels, self.recipe, image_size=self.recipe.size_at(number), generator=generator)
             batch = Batch(*mixed, labels, partners=labels.flip(0))
-            most = self.recipe.part_size
-            yield Share([batch] if most is None else batch.pieces(math.ceil(len(own) / most)), len(chosen))
+            largest, most = math.ceil(len(chosen) / processes.world()), self.recipe.part_size
+            parts = 1 if most is None else math.ceil(largest / most)  # as many in every process: batch norms meet at each
+            yield Share(batch.pieces(parts), len(chosen))
 
 
 class InMemoryJudged:

@@ -22,15 +22,21 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """What `write_checkpoint` wrote, on the CPU; None where there is no file, NasError where it is no checkpoint."""
+def read_checkpoint(path: Path, *needs: str) -> dict[str, Any] | None:
+    """What `write_checkpoint` wrote, on the CPU; None where there is no file.
+
+    NasError where it is no checkpoint, or not one with all that is named in `needs`.
+    """
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch names no exception for a file that is not its own
         why = " ".join(str(error).split())[:200]
         raise NasError(f"{path}: must be a checkpoint, but can't be read: {why}. Delete it to start anew.") from None
+    if not (isinstance(found, dict) and set(needs) <= set(found)):
+        raise NasError(f"{path}: must be a checkpoint of ours, but is something else. Delete it to start anew.")
+    return found
 
 
 class Keeper:
@@ -47,7 +53,7 @@ class Keeper:
     def found(self) -> dict[str, Any] | None:
         """What an earlier process kept of this very training, or None."""
         try:
-            content = self._path and read_checkpoint(self._path)
+            content = self._path and read_checkpoint(self._path, "setup")
         except NasError as error:
             self.trouble, content = str(error), None
         return content if content and content["setup"] == self._setup else None

@@ -1,7 +1,7 @@
 """Class folders on a disk, or in a tar, as a source of images."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -75,8 +75,12 @@ def open_tar(path: Path, on_decoded: OnDecoded) -> Source:
         partial(_members, archive.entries, top),
         partial(read_member, archive.plain),
         tuple((name.removeprefix(top), why) for name, why in archive.ignored),
-        lambda name: archive.entries.get(top + name),
+        partial(_span, archive.entries, top),
     )
+
+
+def _span(entries: Mapping[str, Span], top: str, name: str) -> Span | None:
+    return entries.get(top + name)
 
 
 def _top(entries: Iterable[str]) -> str:

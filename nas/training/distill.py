@@ -1,7 +1,7 @@
 """Distillation: a loss with a teacher's logits and the outputs of its token mixers beside the labels."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -48,6 +48,11 @@ def watched(model: nn.Module) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
+def unwatched(model: nn.Module) -> AbstractContextManager[list[Tensor]]:
+    """No outputs: what nobody compares need not stay in memory."""
+    return nullcontext([])
+
+
 def as_tokens(x: Tensor) -> Tensor:
     """`(B, N, C)` from either layout."""
     return x if x.dim() == 3 else x.flatten(2).transpose(1, 2)  # (B, N, C)
@@ -60,9 +65,10 @@ class Distilled:
         self.recipe, self.settings, self.teacher = recipe, recipe.distillation, teacher
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        with watched(model) as mixed:
+        watching = watched if self.settings.imitation else unwatched
+        with watching(model) as mixed:
             logits = model(batch.images)
-        with torch.no_grad(), watched(self.teacher) as wanted:
+        with torch.no_grad(), watching(self.teacher) as wanted:
             target = self.teacher(batch.images)
         loss = self.settings.labels * label_loss(logits, batch, self.recipe)
         if self.settings.logits:

@@ -112,7 +112,7 @@ def read_full_recipe(name: str | Path, *, settings: list[str] = ()) -> FullRecip
 
 def recipe_path(name: str) -> Path:
     """The file of a recipe: a path, or the name of one that is shipped; ConfigError with the nearest names otherwise."""
-    if Path(name).suffix or Path(name).exists():
+    if Path(name).suffix or Path(name).is_file():
         return Path(name)
     shipped = {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
     if name not in shipped:

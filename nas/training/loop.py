@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nas.config import Value
 from nas.errors import NasError
+from nas.models.blocks import TokenBatchNorm
 from nas.training import processes
 from nas.training.allocator import keep_freed_memory
 from nas.training.batches import Batches, InMemory, Judged, Share, mixed_seed, own_seed
@@ -286,8 +287,24 @@ def _in_parallel(model: nn.Module, device: torch.device) -> nn.parallel.Distribu
     # a 1x1 convolution's weights have two layouts that are one
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     if device.type == "cuda":
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = synchronised(model)
     return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+
+
+class _TokenSyncBatchNorm(nn.SyncBatchNorm):
+    """Batch norm of `(B, N, C)` over the batch of all processes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)  # (B, C, N) and back
+
+
+def synchronised(model: nn.Module) -> nn.Module:
+    """The network with batch norms that see the whole batch of all processes; torch's conversion forgets the token layout."""
+    tokens = [name for name, module in model.named_modules() if isinstance(module, TokenBatchNorm)]
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for name in tokens:
+        model.get_submodule(name).__class__ = _TokenSyncBatchNorm
+    return model
 
 
 def _check(losses: Tensor, epoch: int, before: int) -> None:

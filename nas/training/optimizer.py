@@ -27,7 +27,8 @@ def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
     Each of its groups has its factor on the learning rate under timm's name for it, `lr_scale`.
     """
-    fused = {"fused": True} if recipe.optimizer in FUSED else {}
+    skips = recipe.precision == "fp16"  # a step whose gradients overflowed: a fused SGD's momentum would be what memory held
+    fused = {"fused": True} if recipe.optimizer in FUSED and not (skips and recipe.optimizer == "sgd") else {}
     made = create_optimizer_v2(model, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, **fused)
     factors = _lr_factors(model, recipe)
     made.param_groups = [part for group in made.param_groups for part in _by_factor(group, factors)]

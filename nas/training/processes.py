@@ -42,7 +42,9 @@ def own_device(device: str) -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError:
-        raise NasError(f"--device: must be auto, cpu, cuda or cuda:N, but got {device!r}. Choose one of them.") from None
+        found = None
+    if found is None or found.type not in ("cpu", "cuda"):
+        raise NasError(f"--device: must be auto, cpu, cuda or cuda:N, but got {device!r}. Choose one of them.")
     if found.type != "cuda":
         return found
     number = local if found.index is None else found.index

@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from nas.config import Value, validated
+from nas.config import Value
 from nas.errors import Infeasible
 from nas.files import patiently, replacing
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
+from nas.training.as_trained import as_trained
 from nas.training.checkpoints import Keeper
 from nas.training.data import Images, Manifest, load
 from nas.training.evaluation import is_out_of_memory
@@ -160,16 +161,6 @@ def network(architecture: Architecture, recipe: Recipe, *, num_classes: int, see
             drop_path=recipe.drop_path,
             head_dropout=recipe.head_dropout,
         )
-
-
-def as_trained(architecture: Architecture, recipe: Recipe) -> Architecture:
-    """The architecture with the recipe's stem stride and layer scale; ConfigError where the stem would skip pixels."""
-    changed = architecture.to_dict()
-    if recipe.stem_stride is not None:
-        changed["stem_stride"] = recipe.stem_stride
-    if recipe.layer_scale is not None:
-        changed["stages"] = [{**stage, "layer_scale": recipe.layer_scale or None} for stage in changed["stages"]]
-    return validated(Architecture, changed, where=f"the recipe's stem_stride {recipe.stem_stride}")
 
 
 def cause_of(error: Exception) -> str:

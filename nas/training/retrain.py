@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
+from timm.data import create_transform
 from timm.optim import list_optimizers
 from torch import nn
 
@@ -18,13 +19,14 @@ from nas.errors import ConfigError, NasError, unknown
 from nas.files import write_whole
 from nas.space.architecture import Architecture
 from nas.training import processes
+from nas.training.as_trained import as_trained
 from nas.training.data import Manifest
 from nas.training.decoding import OnDecoded, silent
 from nas.training.evaluation import evaluate, is_out_of_memory
 from nas.training.full_data import FullData, data_of, manifest_of
 from nas.training.full_recipe import FullRecipe
 from nas.training.loop import Diverged, Epoch, OnEpoch, OnStep, fit, keep_going, unheard
-from nas.training.proxy import as_trained, network
+from nas.training.proxy import network
 from nas.training.retraining_folder import Result, RetrainingFolder, setup_of
 from nas.training.trained import load_initial, read_weights
 
@@ -142,9 +144,16 @@ def _retrain(
 
 
 def checked(recipe: FullRecipe) -> FullRecipe:
-    """The recipe, if timm has its optimiser."""
+    """The recipe, if timm has its optimiser and can read its augmentation."""
     if recipe.optimizer not in list_optimizers():
         raise ConfigError(f"optimizer: {unknown('optimizer', recipe.optimizer, list_optimizers())}.")
+    text = recipe.loader and recipe.loader.auto_augment
+    try:
+        create_transform(recipe.full_size, is_training=True, auto_augment=text)
+    except (AssertionError, ValueError, KeyError, IndexError):  # timm says no more
+        raise ConfigError(
+            f"loader.auto_augment: must be a text that timm reads, such as rand-m9-mstd0.5-inc1, but got {text!r}."
+        ) from None
     return recipe
 
 

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
 
-from nas.config import Value, dump_yaml, read_text, validated
+from nas.config import Value, dump_yaml, read_json, validated
 from nas.errors import NasError
 from nas.files import replacing, writable, write_whole
 from nas.space.architecture import Architecture
@@ -92,7 +92,7 @@ class RetrainingFolder:
         path = self.root / "result.json"
         if not path.exists():
             return None
-        result = validated(Result, json.loads(read_text(path)), where=str(path))
+        result = validated(Result, read_json(path), where=str(path))
         self._refuse_other(result.setup)
         return result
 
@@ -102,7 +102,7 @@ class RetrainingFolder:
 
     def state(self) -> dict[str, Any] | None:
         """What `fit` goes on from, or None; NasError where it is another training's, or can't be read."""
-        found = read_checkpoint(self.root / "checkpoint.pt")
+        found = read_checkpoint(self.root / "checkpoint.pt", "setup", "state")
         if found is None:
             return None
         self._refuse_other(found["setup"])

@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,11 @@ def is_folder(data: str) -> bool:
     return data != "digits" and not data.startswith(TIMM_PREFIXES)
 
 
+def data_root(data: str) -> Path | None:
+    """Where the images of a path lie now, whatever a manifest says of then; None for a name."""
+    return Path(data) if is_folder(data) else None
+
+
 def _digits() -> Source:
     """1,797 handwritten digits of 8x8 pixels in 17 greys; scikit-learn carries the test part of UCI's optdigits."""
     from sklearn.datasets import load_digits
@@ -51,8 +57,9 @@ def _digits() -> Source:
     pixels = np.round(found.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8)
     train = {str(digit): [str(i) for i in np.flatnonzero(found.target == digit)] for digit in range(10)}
 
-    def read(number: str) -> tuple[Image.Image, int]:
-        image = pixels[int(number)]
-        return Image.fromarray(image), zlib.crc32(image.tobytes())
+    return Source(train, None, partial(_read_digit, pixels))
 
-    return Source(train, None, read)
+
+def _read_digit(pixels: np.ndarray, number: str) -> tuple[Image.Image, int]:
+    image = pixels[int(number)]
+    return Image.fromarray(image), zlib.crc32(image.tobytes())

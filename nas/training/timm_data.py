@@ -73,15 +73,16 @@ def _numbered(train: Any, test: Any) -> Source:
     """Ids such as train:17."""
     splits = {"train": train, "test": test}
 
-    def read(name: str) -> tuple[Image.Image, int]:
-        split, number = name.split(":")
-        image = splits[split][int(number)][0]
-        if isinstance(image, Image.Image):
-            return image, zlib.crc32(image.tobytes())
-        with image:  # a file, or bytes like one
-            return image_in(image.read())
+    return Source(*(_by_class(dataset, split) for split, dataset in splits.items()), partial(_read_numbered, splits))
 
-    return Source(*(_by_class(dataset, split) for split, dataset in splits.items()), read)
+
+def _read_numbered(splits: dict[str, Any], name: str) -> tuple[Image.Image, int]:
+    split, number = name.split(":")
+    image = splits[split][int(number)][0]
+    if isinstance(image, Image.Image):
+        return image, zlib.crc32(image.tobytes())
+    with image:  # a file, or bytes like one
+        return image_in(image.read())
 
 
 def _by_class(dataset: Any, split: str) -> Pool:

@@ -3,9 +3,8 @@
 Nothing is downloaded. What is missing is a ConfigError that says where to get it.
 """
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import timm
 from huggingface_hub import constants, try_to_load_from_cache
@@ -13,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nas.config import read_text, validated
+from nas.config import read_json, validated
 from nas.errors import ConfigError, unknown
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, read_architecture
@@ -81,7 +80,7 @@ def folder_network(root: Path) -> Network:
 
 def _exported(root: Path) -> Network:
     path = root / "config.json"
-    config: dict[str, Any] = json.loads(read_text(path))
+    config = read_json(path)
     if "metaformer" not in config:
         raise ConfigError(f"{path}: must be written by `nas export`, but names no architecture. Choose another folder.")
     architecture = validated(Architecture, config["metaformer"]["architecture"], where=str(path))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import ConfigError
-from nas.search.settings import read_search
+from nas.search.settings import check_possible, read_search
 
 SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 TINY = next(p for p in SPACES if p.stem == "tiny")
@@ -40,6 +40,10 @@ def test_the_flagship_has_all_six_mixers_and_a_billion_architectures():
         ("name=a/b", "name: must match pattern"),
         ("serch.trials=3", "unknown key 'serch'; did you mean search"),
         ("resources.gpu=-1", "resources.gpu: must be greater than or equal to 0"),
+        ("resources.gpu=1.5", "resources.gpu: must be a part of one GPU or a whole number of them, but got 1.5"),
+        ("resources.cpu=.inf", "resources.cpu: must be a finite number"),
+        ("search.seed=4294967296", "search.seed: must be less than 4294967296"),
+        ("space.stages.1.width={low: 1, high: 100000000000}", "a range must hold at most 10,000 integers"),
     ],
 )
 def test_a_setting_that_breaks_a_rule_is_refused_by_its_path(setting, message):
@@ -53,3 +57,19 @@ def test_start_takes_one_name_a_list_or_all_references(tiny):
     assert tiny("search.start=caformer_s18").search.start_designs == ("caformer_s18",)
     all_of_them = tiny("search.start=[poolformer_s12, references]").search.start_designs
     assert all_of_them[:2] == ("poolformer_s12", "poolformerv2_s12") and len(all_of_them) == 14
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("proxy.image_size=4", r"proxy\.image_size: must suit every network, but .* does not fit: an image of 4 px"),
+        ("proxy.stem_stride=9", r"proxy\.stem_stride: must suit every network, but .* does not fit: "),
+    ],
+)
+def test_a_proxy_that_no_network_can_be_trained_with_is_refused(tiny, setting, message):
+    with pytest.raises(ConfigError, match=message):
+        check_possible(tiny(setting))
+
+
+def test_the_shipped_proxy_suits_the_space_and_the_baselines(tiny):
+    check_possible(tiny("baselines=[poolformer_s12, caformer_s18]"))

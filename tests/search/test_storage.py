@@ -77,6 +77,7 @@ def test_a_journal_that_is_not_there_is_no_run(tiny, tmp_path):
     ("url", "message"),
     [
         ("nonsense", r"search\.storage: must be a URL such as postgresql://"),
+        ("postgresql://me:secret@host:port/db", r"search\.storage: must be a URL such as postgresql://"),
         ("journal:///no/such/folder/x", "the journal's folder must exist"),
         (
             "postgresql+psycopg2://me:secret@127.0.0.1:1/db",
@@ -90,6 +91,14 @@ def test_a_wrong_storage_is_refused_in_seconds_and_no_password_is_shown(tiny, tm
     with pytest.raises(NasError, match=message) as refused:
         Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
     assert "secret" not in str(refused.value)
+
+
+def test_a_damaged_journal_is_refused_by_name(tiny, tmp_path):
+    search, file = tiny(f"search.storage=journal://{tmp_path}/run.journal"), tmp_path / "run.journal"
+    Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed").close()
+    file.write_bytes(b"not json\n" + file.read_bytes())
+    with pytest.raises(NasError, match=r"run\.journal: is damaged"):
+        Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
 
 
 def test_the_tables_of_another_optuna_are_refused_with_the_way_out(opened, tiny, tmp_path):

@@ -54,6 +54,12 @@ def test_a_recipe_that_is_not_shipped_is_refused_with_the_nearest_names():
         recipe_path("caformer_30")
 
 
+def test_a_folder_of_a_recipes_name_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits_quick").mkdir()
+    assert recipe_path("digits_quick").is_file()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

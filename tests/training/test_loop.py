@@ -11,10 +11,13 @@ from torch import nn
 
 from nas.errors import NasError
 from nas.models.metaformer import build
-from nas.training.batches import num_steps
+from nas.space.architecture import Architecture, Stage
+from nas.training import processes
+from nas.training.batches import InMemory, num_steps
 from nas.training.data import Images
 from nas.training.evaluation import computes_in_bf16, evaluate
-from nas.training.loop import Diverged, fit
+from nas.training.full_recipe import FullRecipe
+from nas.training.loop import Diverged, fit, synchronised
 from nas.training.optimizer import lr_share, optimizer
 from nas.training.recipe import Recipe
 
@@ -287,3 +290,32 @@ def test_a_compiled_training_gives_the_curve_of_an_eager_one():
     eager = fit(normless(), TRAIN, VALIDATION, exact, seed=0)
     compiled = fit(normless(), TRAIN, VALIDATION, exact.model_copy(update={"compile": True}), seed=0)
     assert [epoch.train_loss for epoch in compiled] == pytest.approx([epoch.train_loss for epoch in eager], abs=1e-3)
+
+
+def test_a_step_that_fp16_skips_leaves_no_momentum_behind():
+    """A fused SGD takes whatever lay in its memory for momentum when its first step is skipped."""
+    model, recipe = network(), QUICK.model_copy(update={"optimizer": "sgd", "precision": "fp16"})
+    made, scaler = optimizer(model, recipe), torch.amp.GradScaler("cpu")
+    scaler.scale(model(torch.full((4, 3, 8, 8), torch.inf)).sum()).backward()
+    scaler.step(made)
+    assert all(state.get("momentum_buffer") is None for state in made.state.values())
+
+
+def test_batch_norms_of_several_processes_keep_their_layout():
+    stages = [Stage(mixer=mixer, depth=1, width=8, norm="batch", head_dim=4) for mixer in ("conv", "attention")]
+    model = build(Architecture(stages=stages), image_size=16, num_classes=3).eval()
+    x = torch.randn(2, 3, 16, 16)
+    expected, keys = model(x), list(model.state_dict())
+    model = synchronised(model)
+    assert torch.equal(model(x), expected) and list(model.state_dict()) == keys
+    assert sum(isinstance(module, nn.SyncBatchNorm) for module in model.modules()) == 4
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_process_cuts_its_share_into_as_many_parts(monkeypatch, rank):
+    """Batch norms of all processes meet at each part: with 9 images one has 5 and the other 4."""
+    monkeypatch.setattr(processes, "world", lambda: 2)
+    monkeypatch.setattr(processes, "rank", lambda: rank)
+    recipe = FullRecipe(image_size=8, epochs=1, batch_size=9, crop_padding=1, warmup_epochs=0.5, device_batch=4)
+    (share,) = InMemory(images(9), recipe).epoch(1, seed=0, device=torch.device("cpu"))
+    assert [len(part.labels) for part in share.batches] == [[3, 2], [2, 2]][rank]

@@ -8,6 +8,7 @@ from nas.errors import ConfigError
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
 from nas.training import proxy
+from nas.training.as_trained import as_trained
 from nas.training.data import Images, load, make_manifest
 from nas.training.evaluation import evaluate, is_out_of_memory
 from nas.training.proxy import score
@@ -154,9 +155,9 @@ def test_growing_images_do_not_suit_weights_that_belong_to_positions(manifest):
 
 @pytest.mark.parametrize(("value", "expected"), [(0.01, 0.01), (0, None)])
 def test_the_recipes_layer_scale_replaces_the_architectures(tiny, value, expected):
-    changed = proxy.as_trained(tiny, RECIPE.model_copy(update={"layer_scale": value}))
+    changed = as_trained(tiny, RECIPE.model_copy(update={"layer_scale": value}))
     assert {stage.layer_scale for stage in changed.stages} == {expected}
-    assert proxy.as_trained(tiny, RECIPE) == tiny
+    assert as_trained(tiny, RECIPE) == tiny
 
 
 class Killed(BaseException):

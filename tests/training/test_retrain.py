@@ -103,6 +103,18 @@ def test_a_damaged_checkpoint_is_refused_by_name(tiny, manifest, tmp_path):
         retrain(tiny, RECIPE, manifest, out=tmp_path)
 
 
+def test_a_file_of_somebody_else_is_no_checkpoint(tiny, manifest, tmp_path):
+    torch.save({"model": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(NasError, match=r"checkpoint\.pt: must be a checkpoint of ours"):
+        retrain(tiny, RECIPE, manifest, out=tmp_path)
+
+
+def test_a_damaged_result_is_refused_by_name(tiny, manifest, tmp_path):
+    (tmp_path / "result.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"result\.json: is damaged"):
+        retrain(tiny, RECIPE, manifest, out=tmp_path)
+
+
 def test_a_training_that_diverges_is_an_error_with_a_way_out(tiny, manifest, tmp_path):
     wild = RECIPE.model_copy(update={"optimizer": "sgd", "lr": 1e30, "clip_grad": None})
     with pytest.raises(NasError, match=r"diverged: loss nan .*Lower lr"):
@@ -227,6 +239,7 @@ def test_weights_of_another_architecture_are_refused_by_name(tiny, manifest, tmp
     [
         ({"image_size": (24, 32)}, "image_size must be one size for weights that belong to positions"),
         ({"optimizer": "adamm"}, "optimizer: unknown optimizer 'adamm'; did you mean adam"),
+        ({"loader": {"auto_augment": "foo"}}, "auto_augment: must be a text that timm reads, such as .*, but got 'foo'"),
         ({"image_size": 4}, "an image of 4 px is too small"),
         ({"distillation": {"teacher": "timm/resnet18"}}, "its weights must lie on this machine, because nothing is downloaded"),
     ],
