@@ -24,6 +24,8 @@ for host in "${hosts[@]:1}"; do
     ssh "$host" "$ray start --address=$address --min-worker-port=10000 --max-worker-port=19999 --disable-usage-stats"
 done
 
-# the record is SQLite on the first host's own disk unless STORAGE says otherwise; NAS_CACHE is local to each host
+# the record is a journal file, made for shared file systems, unless STORAGE says otherwise; NAS_CACHE is local to each host
+name=$(basename "$SPACE" .yaml)
+mkdir -p "$SHARED/runs"
 ssh "$head" "cd $SHARED/metaformer-nas && NAS_CACHE=${NAS_CACHE:-/tmp/nas-cache} $SHARED/venv/bin/python run_search.py $SPACE \
-    --data $DATA --out $SHARED/runs/$(basename "$SPACE" .yaml) --address $address ${STORAGE:+--storage $STORAGE} $*"
+    --data $DATA --out $SHARED/runs/$name --address $address --storage ${STORAGE:-journal://$SHARED/runs/$name.journal} $*"

@@ -13,18 +13,23 @@ from nas.cli.app import app
 @app.command()
 def cost(
     target: Annotated[str, typer.Argument(help="A design's name, an architecture .json, or RUN:TRIAL.")],
-    image_size: Annotated[int, typer.Option(help="Side of the square input image in pixels.", min=1)] = 224,
-    num_classes: Annotated[int, typer.Option(help="Classes of the head.", min=1)] = 1000,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the square input image in pixels.", min=1, show_default="224, or a run's own")
+    ] = None,
+    num_classes: Annotated[
+        int | None, typer.Option(help="Classes of the head.", min=1, show_default="1000, or a run's own")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Params, MACs and activation memory of an architecture, in closed form.
 
     Example: `nas cost poolformer_s12 --image-size 224 --json`
     """
-    from nas.results.lookup import architecture_of
+    from nas.results.lookup import architecture_of, counted_at
     from nas.space.cost import cost as cost_of
 
-    architecture = architecture_of(target)
+    architecture, own = architecture_of(target), counted_at(target)
+    image_size, num_classes = image_size or own[0], num_classes or own[1]
     found = cost_of(architecture, image_size=image_size, num_classes=num_classes)
     if as_json:
         typer.echo(json.dumps({"name": target, "image_size": image_size, "num_classes": num_classes, **found._asdict()}))

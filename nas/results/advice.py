@@ -1,5 +1,6 @@
 """What to change next, each line with its evidence."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from nas.results.course import flat_for
+from nas.results.front import COST_LABELS
 from nas.results.importance import searched
 from nas.results.noise import tied
 from nas.search.settings import Search
@@ -38,8 +40,8 @@ def advise(
         _budget(course, search),
         _limits(best, search),
         _choices(effects, len(searched(trials))),
-        _gaps(best),
-        _difficulty(trials, best),
+        _gaps(trials, best, search.objectives[1]),
+        _difficulty(trials, best, search.objectives[1:]),
         _trust(search, calibrated=calibrated),
     )
     return [line for rule in rules for line in rule]
@@ -136,7 +138,7 @@ def _useless(axis: str, options: pd.DataFrame, *, tests: int) -> Iterator[Advice
         known = row.trials >= 5 and row.high < 0 and row.best == 0
         others = options[options["option"] != row.option]
         share = others["best"].sum() / max(others["trials"].sum(), 1)
-        if known and (1 - min(share, 1.0)) ** row.trials < SURE * 5:
+        if known and (1 - min(share, 1.0)) ** row.trials < SURE / tests:
             yield Advice(
                 "drop",
                 f"{axis}: drop {row.option}; it never helps at equal MACs.",
@@ -145,25 +147,34 @@ def _useless(axis: str, options: pd.DataFrame, *, tests: int) -> Iterator[Advice
             )
 
 
-def _gaps(best: pd.DataFrame) -> Iterator[Advice]:
-    if len(best) < 4:
+def _gaps(trials: pd.DataFrame, best: pd.DataFrame, cost: str) -> Iterator[Advice]:
+    """Advice where the front has a gap that chance would rarely leave, and hardly anything was trained within it."""
+    values = np.unique(best[cost].to_numpy(float).clip(min=1))
+    steps = np.diff(np.log(values))
+    if len(steps) < 3:
         return
-    logs = np.log(best["macs"].to_numpy(float))
-    steps = np.diff(logs)
     widest = int(steps.argmax())
-    if steps[widest] > 0.4 * (logs[-1] - logs[0]):
-        low, high = best["macs"].iloc[widest], best["macs"].iloc[widest + 1]
+    low, high, share = values[widest], values[widest + 1], steps[widest] / steps.sum()
+    inside = int(searched(trials)[cost].between(low, high, inclusive="neither").sum())
+    if inside < RARE and _chance_of_gap(share, len(steps)) < SURE:
         yield Advice(
             "explore",
-            f"Nothing on the front lies between {count(low)} and {count(high)} MACs: search there with constraints.macs.",
-            f"that is {percent(steps[widest] / (logs[-1] - logs[0]))} of the front's range on a logarithmic scale.",
+            f"Nothing on the front lies between {count(low)} and {count(high)} {COST_LABELS[cost]}: search there with "
+            f"constraints.{cost}.",
+            f"that is {percent(share)} of the front's range on a logarithmic scale, with {inside} finished trainings in it.",
         )
 
 
-def _difficulty(trials: pd.DataFrame, best: pd.DataFrame) -> Iterator[Advice]:
+def _chance_of_gap(share: float, steps: int) -> float:
+    """How often points drawn evenly over a range leave a gap of at least that share, where they cut it into so many steps."""
+    terms = range(1, math.floor(1 / share) + 1)
+    return sum((-1) ** (k + 1) * math.comb(steps, k) * max(0.0, 1 - k * share) ** (steps - 1) for k in terms)
+
+
+def _difficulty(trials: pd.DataFrame, best: pd.DataFrame, costs: tuple[str, ...]) -> Iterator[Advice]:
     if not len(best) or best["accuracy_low"].isna().all():
         return
-    others = tied(trials, best)
+    others = tied(trials, best, *costs)
     if len(others) >= MANY_TIES * len(best):
         half = 100 * float((best["accuracy_high"] - best["accuracy_low"]).mean()) / 2
         yield Advice(

@@ -26,6 +26,8 @@ class Chosen(NamedTuple):
     """In the search, by the proxy; None for what no search trained."""
     macs: int | None = None
     """As the search counts them."""
+    costs: tuple[float, ...] = ()
+    """What the search weighed against accuracy."""
     is_baseline: bool = False
     origin: dict[str, Any] = {}  # noqa: RUF012 (never written to)
     """Its run and trial; empty for what no search found."""
@@ -51,15 +53,15 @@ def members(run: Path) -> list[Chosen]:
     best = points.front(trials, costs[0], "accuracy", *costs[1:])
     able = pd.concat([best, tied(trials, best, *costs)]).sort_values([costs[0], "accuracy"], kind="stable")
     baselines = trials[trials["baseline"].notna() & (trials["state"] == "complete") & ~trials.index.isin(able.index)]
-    return [_chosen(row) for _, row in pd.concat([able, baselines]).drop_duplicates("key").iterrows()]
+    return [_chosen(row, costs) for _, row in pd.concat([able, baselines]).drop_duplicates("key").iterrows()]
 
 
 def _knee(run: Path) -> Chosen:
     trials, costs = _trials(run)
-    label = points.knee(trials, costs[0])
+    label = points.knee(points.front(trials, costs[0], "accuracy", *costs[1:]), costs[0])
     if label is None:
         raise NasError(f"{run}: a front needs three different networks to have a knee. Choose one with --trial; see nas front.")
-    return _chosen(trials.loc[label])
+    return _chosen(trials.loc[label], costs)
 
 
 def _trials(run: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -70,9 +72,10 @@ def _trials(run: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return trials, search.objectives[1:]
 
 
-def _chosen(row: pd.Series) -> Chosen:
+def _chosen(row: pd.Series, costs: tuple[str, ...]) -> Chosen:
     is_baseline = pd.notna(row["baseline"])
     name = str(row["baseline"]) if is_baseline else f"trial_{row['trial']}"
     architecture = Architecture.model_validate(json.loads(row["architecture"]))
     origin = {"run": row["run"], "trial": int(row["trial"])}
-    return Chosen(name, architecture, float(row["accuracy"]), int(row["macs"]), is_baseline, origin)
+    weighed = tuple(float(row[cost]) for cost in costs)
+    return Chosen(name, architecture, float(row["accuracy"]), int(row["macs"]), weighed, is_baseline, origin)

@@ -11,7 +11,7 @@ from rich.table import Table
 from nas.errors import NasError
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.course import ended, scaled, volumes
-from nas.results.front import front, joined
+from nas.results.front import COST_LABELS, front, joined
 from nas.results.front_table import require_finished
 from nas.results.listing import standing
 from nas.results.pictures import draw_fronts
@@ -41,14 +41,25 @@ def compare(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Compared],
     readings = [read(root) for root in roots]
     found = differences_that_matter(*readings)
     refuse(*readings, found)
-    tables = [joined([r]) for r in readings]
+    tables = [_as_searched(joined([r])) for r in readings]
     for trials, root in zip(tables, roots, strict=True):
         require_finished(trials, (root,))
     search = readings[0].search
     reference = [max(values) for values in zip(*(reference_costs(r.search) for r in readings), strict=True)]
-    names = [root.name for root in roots] if roots[0].name != roots[1].name else [str(root) for root in roots]
+    names = [root.resolve().name for root in roots]
+    if names[0] == names[1]:
+        names = [str(root) for root in roots]
     standings = [_standing(n, t, search, reference, seed) for n, t in zip(names, tables, strict=True)]
     return standings, found
+
+
+def _as_searched(trials: pd.DataFrame) -> pd.DataFrame:
+    """The table with the accuracies that the search itself saw: a mean over further seeds is no rival of a single lucky one."""
+    return trials.assign(accuracy=trials["accuracy_first"])
+
+
+def _front(trials: pd.DataFrame, costs: tuple[str, ...]) -> pd.DataFrame:
+    return front(trials, costs[0], "accuracy", *costs[1:])
 
 
 def _standing(name: str, trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> Compared:
@@ -96,16 +107,27 @@ def show_comparison(roots: tuple[Path, Path], console: Console, *, picture: Path
 
 
 def _table(standings: list[Compared]) -> Table:
+    """A column a run, so that names stay whole in a narrow terminal."""
     output = Table(box=None, pad_edge=False, header_style="bold")
-    output.add_column("run")
-    for column in ("trainings", "time", "best", "front", "joint front", "hypervolume", "95 % interval"):
-        output.add_column(column, justify="right", no_wrap=True)
-    joint = front(pd.concat([s.trials.assign(run=i) for i, s in enumerate(standings)], ignore_index=True))
+    output.add_column("", no_wrap=True)
+    joint = _front(pd.concat([s.trials.assign(run=i) for i, s in enumerate(standings)], ignore_index=True), standings[0].costs)
+    cells = []
     for i, s in enumerate(standings):
-        best = front(s.trials)
-        cells = [str(len(s.course)), duration(s.course["seconds"].iloc[-1]), percent(best["accuracy"].max()), str(len(best))]
-        cells += [f"{(joint['run'] == i).sum()} of {len(joint)}", f"{s.volume:.4f}", f"{s.low:.4f} to {s.high:.4f}"]
-        output.add_row(s.name, *cells)
+        output.add_column(s.name, justify="right", overflow="fold")
+        best = _front(s.trials, s.costs)
+        cells.append(
+            {
+                "trainings": str(len(s.course)),
+                "time": duration(s.course["seconds"].iloc[-1]),
+                "best accuracy": percent(best["accuracy"].max()),
+                "on its front": str(len(best)),
+                "on the joint front": f"{(joint['run'] == i).sum()} of {len(joint)}",
+                "hypervolume": f"{s.volume:.4f}",
+                "drawn again, 95 %": f"{s.low:.4f} to {s.high:.4f}",
+            }
+        )
+    for name in cells[0]:
+        output.add_row(name, *(column[name] for column in cells))
     return output
 
 
@@ -113,13 +135,23 @@ def _verdict(standings: list[Compared]) -> list[str]:
     lower, upper = sorted(standings, key=lambda s: s.volume)
     overlap = upper.low <= lower.high
     word = "the intervals overlap, so call it a tie" if overlap else "the intervals do not overlap"
-    lines = [f"hypervolume: {upper.name} is ahead of {lower.name} by {upper.volume - lower.volume:.4f}; {word}."]
+    lines = [
+        f"hypervolume: {upper.name} is ahead of {lower.name} by {upper.volume - lower.volume:.4f}; {word}.",
+        "drawn again: the same trainings with replacement, so how far it rests on a few of them; the noise of each accuracy is "
+        "not in it.",
+    ]
     for s in (lower, upper):
         row = reached(s.course, lower.volume)
-        lines.append(
-            f"{lower.volume:.4f} was reached by {s.name} after {row['trainings']:.0f} trainings, {duration(row['seconds'])}."
-        )
-    dearest = max(front(s.trials)["macs"].max() for s in standings)
-    shown = [f"{s.name} {percent(front(s.trials)['accuracy'].max())}" for s in standings]
-    lines.append(f"best accuracy up to {count(dearest)} MACs: {', '.join(shown)}.")
+        lines.append(f"{lower.volume:.4f} was reached by {s.name} after {_trainings(row)}, {duration(row['seconds'])}.")
+    cost, fronts = standings[0].costs[0], [_front(s.trials, s.costs) for s in standings]
+    limit = min(best[cost].max() for best in fronts)
+    shown = [f"{s.name} {percent(b[b[cost] <= limit]['accuracy'].max())}" for s, b in zip(standings, fronts, strict=True)]
+    lines.append(f"best accuracy up to {count(limit)} {COST_LABELS[cost]}: {', '.join(shown)}.")
+    if any(s.trials["replicates"].any() for s in standings):
+        lines.append("each network counts by the accuracy that its search saw; `nas front` shows the means over further seeds.")
     return lines
+
+
+def _trainings(row: pd.Series) -> str:
+    number = int(row["trainings"])
+    return f"{number} training{'s' if number > 1 else ''}"

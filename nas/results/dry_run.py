@@ -104,9 +104,11 @@ def _estimate(search: Search, drawn: list[Architecture]) -> str:
     num_classes = recipe.num_classes or search.space.num_classes
     costs = [cost(a, image_size=recipe.full_size, num_classes=num_classes) for a in drawn[:PROXY_DRAWS]]
     macs = float(np.mean([c.macs for c in costs]))
-    total = search.search.trials * recipe.epochs * (TRAINING_PASSES * trained + judged) * macs
+    own = [cost(design(name), image_size=recipe.full_size, num_classes=num_classes).macs for name in search.baselines]
+    total = (search.search.trials * macs + sum(own)) * recipe.epochs * (TRAINING_PASSES * trained + judged)
+    beside = f" and {len(own)} baselines" if own else ""
     text = (
-        f"estimated cost: {search.search.trials} trainings of {recipe.epochs} epochs on {trained:,} images, judged by "
+        f"estimated cost: {search.search.trials} trainings{beside} of {recipe.epochs} epochs on {trained:,} images, judged by "
         f"{judged:,}, {count(macs)} MACs an image at {recipe.full_size} px: {count(total)} MACs"
     )
     cores = search.resources.workers or num_cores()

@@ -1,6 +1,7 @@
 """What the command line says at the end of a search, and which command comes next."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def _next(found: Standing, reading: Reading) -> list[str]:
         names = ", ".join(map(str, sorted(able["trial"])))
         lines.append(f"The noise leaves the most accurate of the front tied: trials {names}; {number} is the cheapest of them.")
     weights = reading.folder.weights(number).is_file()
-    take = f"nas export {root} --trial {number} --out exported/{number}"
-    again = f"nas retrain {root} --trial {number} --recipe RECIPE.yaml --out retrained/{number}"
+    run = shlex.quote(str(root))
+    take = f"nas export {run} --trial {number} --out exported/{number}"
+    again = f"nas retrain {run} --trial {number} --recipe RECIPE.yaml --out retrained/{number}"
     return [*lines, f"Next: {take if weights else again}"]

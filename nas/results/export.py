@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nas.errors import NasError
+from nas.config import read_json
+from nas.errors import ConfigError, NasError
 from nas.files import writable
 from nas.models.metaformer import FIXED_RESOLUTION, MetaFormer, build
 from nas.models.reparam import merge
@@ -30,6 +31,7 @@ from nas.space.architecture import Architecture
 from nas.space.cost import cost
 
 SHOWN = 5  # keys named in a message
+WRITTEN = {"config.json", "README.md", "model.safetensors", "model.py", "__pycache__", *(w.file for w in WRITERS.values())}
 
 
 class Description(NamedTuple):
@@ -216,10 +218,25 @@ def _json(data: Any) -> str:
 def _check_target(out: Path, *, force: bool) -> None:
     if not (out.exists() or out.is_symlink()):
         return
+    odd = _not_exported(out)
     if not force:
-        raise NasError(f"the directory to export to must be new, but {out} exists; choose another, or replace it with --force.")
-    if out.is_symlink() or not (out / "config.json").is_file():
-        raise NasError(f"only an earlier export is replaced, but {out} holds no config.json; choose another directory.")
+        way_out = "choose another" if odd else "choose another, or replace it with --force"
+        raise NasError(f"the directory to export to must be new, but {out} exists; {way_out}.")
+    if odd:
+        raise NasError(f"only an earlier export is replaced, but {out} {odd}; choose another directory.")
+
+
+def _not_exported(out: Path) -> str:
+    """What shows that a path is no earlier export and nothing else; empty where nothing does."""
+    if out.is_symlink() or not out.is_dir():
+        return "is no directory"
+    try:
+        if "metaformer" not in read_json(out / "config.json"):
+            return "holds another config.json"
+    except ConfigError:
+        return "holds no config.json of an export"
+    others = sorted({path.name for path in out.iterdir()} - WRITTEN)
+    return f"also holds {others[0]}" if others else ""
 
 
 def _replace(out: Path, fill: Callable[[Path], None]) -> None:

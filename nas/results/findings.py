@@ -60,10 +60,11 @@ def work_out(root: Path, *, against: tuple[Path, ...] = ()) -> Findings:
     trials, search = described(joined([reading])), reading.search
     require_finished(trials, (root,))
     costs, reference = search.objectives[1:], reference_costs(search)
-    courses = {reading.folder.root.name: volumes(trials, costs, reference)}
+    courses = {root.resolve().name: volumes(trials, costs, reference)}
     for other in against:
         beside = read(other)
         refuse(reading, beside, differences_that_matter(reading, beside))
-        courses[f"{other.name} ({beside.search.search.sampler})"] = volumes(joined([beside]), costs, reference)
+        name = f"{other.resolve().name} ({beside.search.search.sampler})"
+        courses[str(other) if name in courses else name] = volumes(joined([beside]), costs, reference)
     mixers = by_stage_and_mixer(trials)
     return Findings(reading, standing(trials, costs), courses, importances(trials, search), effects(trials, search), mixers)

@@ -8,20 +8,22 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from nas.errors import ConfigError, NasError
+from nas.errors import ConfigError, NasError, unknown
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.front import COLUMNS, COST_LABELS, joined
 from nas.results.latencies import chosen, setups
 from nas.results.listing import Standing, entries, standing, ties
 from nas.results.noise import noise_of
-from nas.results.points import WAY_OUT, labels
+from nas.results.points import COSTS, WAY_OUT, labels
 from nas.results.reading import Reading, read
 from nas.results.trials import described
 from nas.results.trust import quote
 from nas.units import count, percent, quantity
 
 TIES = 6
+LATENCY = "latency_ms"
 HEADS = {"latency_ms": "ms a batch", "activation_bytes": "activations"}
+ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns that hold JSON
 WIDE = 140  # columns where nobody's terminal says how many
 Output = Literal["table", "json", "csv"]
 
@@ -42,10 +44,23 @@ def show_front(
     latency_ms is of, `with_ties` adds everything that the noise leaves a place on the front.
     """
     readings = [read(Path(root)) for root in roots]
+    twice = len({Path(root).resolve() for root in roots}) < len(roots)
+    if twice:
+        raise NasError(f"{_names(roots)}: a run was named twice, and would be its own rival. Name each once.")
     for other in readings[1:]:
         refuse(readings[0], other, differences_that_matter(readings[0], other))
+    if x == LATENCY or latency:
+        measured = {setup.which for reading in readings if (setup := chosen(reading, latency))}
+        if len(measured) > 1:
+            raise NasError(
+                f"{_names(roots)}: latencies are of different machines or conditions. Name some that all share with --latency."
+            )
+        if latency and not measured:
+            raise NasError(f"{_names(roots)}: no latency was recorded. {WAY_OUT[LATENCY]}")
     trials = joined(readings, latency=latency)
     require_finished(trials, roots)
+    if x is not None and x not in COSTS:
+        raise ConfigError(f"--x: {unknown('cost', x, COSTS)}")
     able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
     able.attrs = trials.attrs
     found = standing(able, (x,) if x else readings[0].search.objectives[1:])
@@ -66,10 +81,11 @@ def require_finished(trials: pd.DataFrame, roots: tuple[Path, ...]) -> None:
     if len(finished(trials)):
         return
     ended = trials[trials["state"].isin(["failed", "stopped"])]
-    causes = (ended["state"] + ": " + ended["cause"].fillna("")).value_counts()
+    causes = (ended["state"].astype(str) + ": " + ended["cause"].fillna("").astype(str)).value_counts()
     why = "".join(f"\n  {number} x {cause}" for cause, number in causes.head(5).items())
+    which = "no trial inside the constraints" if (trials["state"] == "complete").any() else "no trial"
     raise NasError(
-        f"{_names(roots)}: no trial has finished yet, so there is no front.{why}\nContinue the search and look again."
+        f"{_names(roots)}: {which} has finished yet, so there is no front.{why}\nContinue the search and look again."
     )
 
 
@@ -85,7 +101,7 @@ def _names(roots: tuple[Path, ...]) -> str:
 def _print_json(best: pd.DataFrame, console: Console) -> None:
     rows = json.loads(best.to_json(orient="records"))
     for row in rows:
-        row |= {name: json.loads(row[name]) for name in ("curve", "architecture")}
+        row |= {name: json.loads(row[name]) for name in ENCODED if row[name]}
     console.print_json(data=rows)
 
 
@@ -104,8 +120,8 @@ def show_standing(
     for reading in readings:
         prefix = f"{reading.folder.root}: " if len(readings) > 1 else ""
         lines += [f"{prefix}±: {noise_of(reading)}", quote(reading.folder.root)]
-        if "latency_ms" in found.costs:
-            lines.append(f"{prefix}latency: {_measured(found, reading, latency)}")
+        if LATENCY in found.costs:
+            lines.append(f"{prefix}latency: {_measured(reading, latency)}")
     for other in readings[1:]:
         lines += [f"{other.folder.root}: {mark}" for mark in marks(differences_that_matter(readings[0], other))]
     for line in lines:
@@ -120,7 +136,7 @@ def _table(found: Standing, *, with_ties: bool) -> Table:
     head = ["trial", "accuracy", "±", *(["seeds"] if again else []), "MACs", "params", *(HEADS.get(c, c) for c in extra)]
     for column in head:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("architecture")
+    table.add_column("architecture", overflow="fold")
     table.add_column("")
     shown = sorted([*entries(found), *ties(found)], key=lambda e: e.row[found.costs[0]]) if with_ties else entries(found)
     for entry in shown:
@@ -152,14 +168,15 @@ def _ties(found: Standing) -> list[str]:
     return [f"ties: {len(found.open)} more could be on the front within the noise: {trials} {names}{more}"]
 
 
-def _measured(found: Standing, reading: Reading, words: str | None) -> str:
+def _measured(reading: Reading, words: str | None) -> str:
     """Under which conditions latencies were measured, how many of them, and which others the record holds."""
     setup = chosen(reading, words)
     if setup is None:
-        return f"not measured. {WAY_OUT['latency_ms']}"
+        return f"not measured. {WAY_OUT[LATENCY]}"
     others = [str(s) for s in setups(reading) if s.which != setup.which]
     also = f"; --latency also knows {' and '.join(others)}" if others else ""
-    return f"{setup}; {setup.trials} of {len(finished(found.trials))} networks measured{also}"
+    able = finished(joined([reading]))
+    return f"{setup}; {setup.trials} of {len(able)} networks measured{also}"
 
 
 def most_macs(given: str | None) -> int | None:

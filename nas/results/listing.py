@@ -36,7 +36,7 @@ class Standing(NamedTuple):
 def standing(trials: pd.DataFrame, costs: tuple[str, ...]) -> Standing:
     """The front of accuracy against `costs`, what is tied with it, and its knee against the first of them."""
     best = front(trials, costs[0], "accuracy", *costs[1:])
-    found = Standing(trials, costs, best, tied(trials, best, *costs), knee(trials, costs[0]))
+    found = Standing(trials, costs, best, tied(trials, best, *costs), knee(best, costs[0]))
     for rows in (found.best, found.open):
         rows.attrs = trials.attrs
     return found

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nas.config import read_json
+from nas.config import read_json, validated
 from nas.errors import ConfigError, NasError, unknown
 from nas.search.folder import RunFolder, read_run
 from nas.search.record import Record
@@ -35,6 +35,15 @@ def architecture_of(target: str) -> Architecture:
     raise ConfigError(
         f"{unknown('design', target, designs())}. A .json file or RUN:TRIAL, such as runs/hybrid:17, will do as well."
     )
+
+
+def counted_at(target: str) -> tuple[int, int]:
+    """Image size and number of classes at which the run of a RUN:TRIAL counts; the papers' 224 and 1,000 for anything else."""
+    run, colon, number = target.rpartition(":")
+    if target in designs() or not (colon and number.isdigit()):
+        return 224, 1000
+    space = read_run(Path(run))[1].space
+    return space.image_size, space.num_classes
 
 
 def trial_of(run: Path, number: int) -> Record:
@@ -85,12 +94,13 @@ def trained_trial(run: Path, number: int) -> Trained:
 def trained_folder(root: Path) -> Trained:
     """The weights that `nas retrain` left in `root`; NasError if it did not finish there."""
     from nas.training.data import read_manifest
+    from nas.training.retraining_folder import Result
 
     if RunFolder(root).search_yaml.is_file():
         raise NasError(f"{root}: is a search's folder. Say which network: --trial N, see `nas front {root}`.")
     if not (root / "result.json").is_file():
         raise NasError(f"{root}: is neither a run nor a finished retraining: it holds neither search.yaml nor result.json.")
-    result = read_json(root / "result.json")
+    result = validated(Result, read_json(root / "result.json"), where=str(root / "result.json")).model_dump(mode="json")
     setup = result["setup"]
     origin = read_json(root / "origin.json") if (root / "origin.json").is_file() else {}
     provenance = {**origin, "accuracy": result["accuracy"], "split": "test", **setup, "versions": result["versions"]}

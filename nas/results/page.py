@@ -1,6 +1,7 @@
 """A run on one page: an HTML file with everything in it, and its tables and pictures as files."""
 
 import json
+import shlex
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -56,7 +57,7 @@ def render(found: Findings) -> str:
         **page_text.words(found),
         sections=SECTIONS,
         figures=shown,
-        data=_embedded({"root": str(found.reading.folder.root), "figures": shown, "kept": _kept(found)}),
+        data=_embedded({"root": shlex.quote(str(found.reading.folder.root)), "figures": shown, "kept": _kept(found)}),
         plotly=get_plotlyjs(),
         style=(here / "page.css").read_text(encoding="utf-8"),
         script=(here / "page.js").read_text(encoding="utf-8"),

@@ -15,7 +15,7 @@ from nas.results.importance import FEWEST, searched
 from nas.results.latencies import chosen
 from nas.results.listing import Entry, entries, ties
 from nas.results.noise import highest, noise_of
-from nas.results.trust import quote
+from nas.results.trust import is_calibrated, quote
 from nas.search.progress import reference_costs
 from nas.space.architecture import INITIALS
 from nas.space.constraints import random_architecture
@@ -55,7 +55,7 @@ def _head(found: Findings) -> dict[str, Any]:
         ("highest accuracy", percent(top["accuracy"]), _told_apart(top, equals)),
         ("on the front", str(len(best)), f"{len(found.standing.open):,} more could be on it"),
         ("hypervolume", f"{found.course['hypervolume'].iloc[-1]:.4f}", "share of the box"),
-        ("machine time", duration(trials["seconds"].sum()), f"{trained:,} trainings"),
+        ("machine time", duration(ledger(trials)["seconds"].sum()), f"{trained:,} trainings"),
         ("failed", f"{states.get('failed', 0):,}", f"{states.get('stopped', 0):,} stopped early"),
     ]
     return {"name": search.name, "lead": lead, "tiles": tiles}
@@ -125,7 +125,7 @@ def _choices_and_space(found: Findings) -> dict[str, Any]:
     else:
         sure = found.importances[found.importances["share"] > found.importances["chance"]]["axis"].head(4).tolist()
         text = (
-            f"Beyond what chance would bring, {', '.join(sure)} decided what is good at equal MACs."
+            f"More than chance would bring, {', '.join(sure)} go with what is good at equal MACs."
             if sure
             else "No choice stands out from chance at equal MACs yet."
         ) + " Correlation in what was tried, not proof: the search tried good choices more often."
@@ -149,7 +149,7 @@ def _plain(value: Any) -> Any:
 
 
 def _advice(found: Findings) -> list[Any]:
-    calibrated = (found.reading.folder.calibration / "calibration.json").exists()
+    calibrated = is_calibrated(found.reading.folder.root)
     given = {"effects": found.effects, "course": found.course, "calibrated": calibrated}
     return advise(found.trials, found.best, found.search, **given)
 

@@ -6,6 +6,7 @@ import pandas as pd
 from nas.errors import NasError
 from nas.search import pareto
 
+COSTS = ("macs", "params", "activation_bytes", "latency_ms", "seconds")
 LARGER_IS_BETTER = ("accuracy",)  # everything else is a cost
 WAY_OUT = {
     "latency_ms": "Measure it: `nas latency RUN` times a run's networks and puts the result into its record.",
@@ -38,7 +39,7 @@ def candidates(trials: pd.DataFrame, *objectives: str) -> pd.DataFrame:
 
 
 def _missing(name: str, trials: pd.DataFrame) -> str:
-    known = [c for c in ("accuracy", "macs", "params", "activation_bytes", "seconds") if c in trials]
+    known = [c for c in COSTS if c in trials]
     way_out = WAY_OUT.get(name, f"Choose one of {', '.join(known)}.")
     return f"{name}: an objective must be a number that the record holds, but no trial has one. {way_out}"
 

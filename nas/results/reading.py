@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas.errors import NasError
-from nas.search.additions import KINDS, Addition, addition
+from nas.search.additions import Addition, additions
 from nas.search.folder import RunFolder, read_run
 from nas.search.settings import Search
 
@@ -52,7 +52,7 @@ def read(root: Path, search: Search | None = None) -> Reading:
     folder, written = read_run(root)
     search = search or written
     rows, notes = _file(search, folder) if search.search.storage is None else _storage(search, folder)
-    return Reading(folder, search, rows, [addition(name, value) for name, value in notes.items() if name.startswith(KINDS)])
+    return Reading(folder, search, rows, additions(notes))
 
 
 def _file(search: Search, folder: RunFolder) -> tuple[list[Row], dict[str, Any]]:

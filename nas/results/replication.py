@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.config import validated, with_settings
+from nas.errors import NasError
 from nas.results.front import joined
 from nas.results.front_table import require_finished
 from nas.results.listing import nearest, standing
@@ -32,9 +33,12 @@ def replicate(search: Search, *, root: Path, console: Console, number: int | Non
     folder, _ = read_run(root)
     number = number or search.search.replicates or DEFAULT
     check_address(search.resources.address)
-    require_finished(joined([read(root, search)]), (root,))
+    reading = read(root, search)
+    require_finished(joined([reading]), (root,))
     with alone(folder), Stopping():
         manifest, lost = prepared(search, folder, console), []
+        if manifest.hash not in {row.get("manifest") for row in reading.rows}:
+            raise NasError(f"{folder.manifest}: is not of the images that the search was trained on. Restore it from a backup.")
         while wanted := [each for each in next_round(read(root, search), number=number, most=most) if each not in lost]:
             _announce(wanted, console)
             lost += train_again(wanted, search=search, folder=folder, manifest=manifest, console=console)

@@ -38,11 +38,12 @@ class Agreement(NamedTuple):
 
 def table(members: list[Chosen], ended: dict[str, Result | str]) -> pd.DataFrame:
     """A row for each member, cheapest first; `ended` holds the result by name, or why there is none."""
+    costs = {member.name: member.costs for member in members}
     found = pd.DataFrame([_row(member, ended.get(member.name)) for member in members])
     found = found.sort_values(["macs", "proxy_accuracy"], kind="stable", ignore_index=True)
     for column, accuracy in (("proxy_front", "proxy_accuracy"), ("front", "accuracy")):
         known = found[found[accuracy].notna()]
-        points = known[["macs"]].assign(accuracy=-known[accuracy]).to_numpy(float)
+        points = np.array([[*costs[name], -value] for name, value in zip(known["name"], known[accuracy], strict=True)])
         best = known.index[pareto(points)] if len(known) else known.index
         found[column] = found.index.isin(best)
     return found[COLUMNS]

@@ -123,7 +123,7 @@ def record_latencies(root: Path, conditions: Conditions, console: Console, *, mo
     anchor = next((value["anchor"] for value in known.values()), None if left.empty else int(left["trial"].iloc[0]))
     anchor_ms = known[anchor]["latency_ms"] if anchor in known else None
     beside = trials[trials["trial"] == anchor]
-    with adding(reading.search, reading.folder) as add:
+    with adding(reading.search, reading.folder, on_wait=console.print) as add:
         for start in range(0, len(left), IN_TURNS):
             group = pd.concat([beside, left[left["trial"] != anchor].iloc[start : start + IN_TURNS]])
             with Console(stderr=True).status(f"measuring {start + 1} to {start + len(group) - 1} of {len(left)} networks"):

@@ -24,8 +24,14 @@ def table(reading: Reading, columns: list[str], *, latency: str | None = None) -
     `latency` names the recorded conditions that latency_ms is of.
     """
     rows = [_told(r) for r in reading.rows if r.get("state") != "rejected" and "architecture" in r]
-    found = _typed(pd.DataFrame({name: [r.get(name) for r in rows] for name in (*columns, "began", "ended")}))
-    found["run"] = reading.folder.root.name
+    try:
+        found = _typed(pd.DataFrame({name: [r.get(name) for r in rows] for name in (*columns, "began", "ended")}))
+    except (ValueError, TypeError, KeyError) as error:
+        raise NasError(
+            f"{reading.folder.root}: its record holds what no search of ours writes ({str(error)[:200]}). Nothing was changed. "
+            "Restore it from a backup."
+        ) from None
+    found["run"] = reading.folder.root.resolve().name
     found["affordable"] = _affordable(found, reading.search)
     found = _with_replicates(found, reading)
     found["latency_ms"] = found["trial"].map(latencies(reading, latency)).astype(float)

@@ -4,7 +4,8 @@ Optuna closes an ended trial, so each stands in the study's own attributes, one 
 is in the record at once, and several programs can add at the same time.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from nas.search.folder import RunFolder
 from nas.search.settings import Search
 
 REPLICATE, LATENCY = "replicate", "latency"
-KINDS = (f"{REPLICATE} ", f"{LATENCY} ")  # what the names of these attributes begin with
+NAMED = re.compile(rf"({REPLICATE}|{LATENCY}) (\d+) (.+)")  # what these attributes are called
 
 
 class Addition(NamedTuple):
@@ -46,7 +47,7 @@ def adding(
         close_storage(storage)
 
 
-def addition(name: str, value: dict[str, Any]) -> Addition:
-    """An attribute of the study, whose name begins with one of KINDS, as what it stands for."""
-    kind, trial, which = name.split(" ", 2)
-    return Addition(kind, int(trial), which, value)
+def additions(attributes: Mapping[str, Any]) -> list[Addition]:
+    """What a study's own attributes hold of this kind."""
+    found = ((NAMED.fullmatch(name), value) for name, value in attributes.items())
+    return [Addition(m[1], int(m[2]), m[3], value) for m, value in found if m and isinstance(value, dict)]

@@ -1,5 +1,6 @@
 """What lies in a run's folder, and whether a search may go on in it."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ MAY_CHANGE = (
     *(f"search.{name}" for name in ("trials", "replicates", "log", "storage", "max_hours", "max_gpu_hours")),
     *("resources", "proxy.data", "calibration"),
 )
+SECRET = re.compile(r"([?&][^=&]*(?:password|passwd|passphrase|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)  # in a URL's query
 VERSIONED = ("torch", "timm", "optuna", "ray", "numpy")
 
 
@@ -139,7 +141,8 @@ def without_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     login, at, host = rest.rpartition("@")
     user = login.partition(":")[0]
-    return f"{scheme}{separator}{user}:***{at}{host}" if ":" in login else url
+    shown = f"{scheme}{separator}{user}:***{at}{host}" if ":" in login else url
+    return SECRET.sub(r"\1***", shown)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> str:

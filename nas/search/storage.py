@@ -57,7 +57,7 @@ def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStora
             return JournalStorage(WholeLines(_journal_path(url, create=create)))
         if search.search.storage is None:
             _check_sqlite(folder, create=create)
-        storage = RDBStorage(url, engine_kwargs=_engine_arguments(url))
+        storage = RDBStorage(url, engine_kwargs=_engine_arguments(url), skip_table_creation=not create)
         if storage.engine.dialect.name == "sqlite" and create:
             event.listen(storage.engine, "connect", _use_wal)
             storage.engine.dispose()
@@ -72,7 +72,7 @@ def patient(storage: BaseStorage, *, on_wait: Callable[[str], None]) -> PatientS
 def _url(search: Search, folder: RunFolder) -> str:
     """Where the record lies; a password that was not written into the run's folder comes from the environment."""
     given = search.search.storage or f"sqlite:///{folder.study_db}"
-    if ":***@" not in given:
+    if "***" not in given:
         return given
     if URL_VARIABLE not in os.environ:
         raise NasError(

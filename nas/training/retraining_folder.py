@@ -21,6 +21,7 @@ from nas.training.loop import Epoch
 from nas.training.proxy import plain
 
 ENDING_SECONDS = 20
+LEFT = {"recipe.yaml", "checkpoint.pt", "result.json", "unreadable.tsv"}  # one of these lies in every folder of a training
 CURVE_COLUMNS = ("epoch", "train_loss", "lr", "accuracy", "top5", "loss", "raw_accuracy", "raw_top5", "seconds")
 
 
@@ -72,6 +73,7 @@ class RetrainingFolder:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keeps other trainings out of the folder; of a killed one's, what is still ending is waited for a little."""
+        self._refuse_foreign()
         with writable(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.root / ".lock")
@@ -128,6 +130,12 @@ class RetrainingFolder:
         rows = [[getattr(epoch, column) for column in CURVE_COLUMNS] for epoch in curve]
         lines = [",".join("" if value is None else str(value) for value in row) for row in rows]
         write_whole(self.root / "curve.csv", "\n".join([",".join(CURVE_COLUMNS), *lines]) + "\n")
+
+    def _refuse_foreign(self) -> None:
+        """NasError where the folder holds something that no training left there."""
+        there = {path.name for path in self.root.glob("*") if not path.name.startswith(".")} if self.root.is_dir() else set()
+        if there and not there & LEFT:
+            raise NasError(f"{self.root}: must be new or hold a training, but holds {min(there)}. Choose another --out.")
 
     def _refuse_other(self, there: dict[str, Any]) -> None:
         there, here = _flat(there), _flat(self.setup)

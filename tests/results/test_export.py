@@ -201,12 +201,24 @@ def test_a_linear_head_is_named_as_the_classifier(tmp_path, unproven):
 def test_an_existing_directory_is_left_alone_unless_forced(tmp_path, unproven):
     state, out = trained(small()).state_dict(), tmp_path / "found"
     export(small(), state, out, ABOUT, **COMMON)
-    (out / "note").write_text("mine")
     with pytest.raises(NasError, match=r"must be new, but .*found exists; choose another, or replace it with --force"):
         export(small(), state, out, ABOUT, **COMMON)
-    assert (out / "note").exists()
     export(small(), state, out, ABOUT, **COMMON, force=True)
-    assert not (out / "note").exists() and [file.name for file in tmp_path.iterdir()] == ["found"]
+    assert [file.name for file in tmp_path.iterdir()] == ["found"]
+
+
+def test_what_somebody_put_beside_an_export_is_never_replaced(tmp_path, unproven):
+    state, out = trained(small()).state_dict(), tmp_path / "found"
+    export(small(), state, out, ABOUT, **COMMON)
+    (out / "thesis.tex").write_text("mine")
+    with pytest.raises(NasError, match=r"found exists; choose another\.$"):
+        export(small(), state, out, ABOUT, **COMMON)
+    with pytest.raises(NasError, match=r"only an earlier export is replaced, but .* also holds thesis\.tex"):
+        export(small(), state, out, ABOUT, **COMMON, force=True)
+    (out / "thesis.tex").unlink()
+    (out / "config.json").write_text("{}")  # a model of somebody else's
+    with pytest.raises(NasError, match=r"holds another config\.json"):
+        export(small(), state, out, ABOUT, **COMMON, force=True)
 
 
 def test_a_directory_that_is_no_export_is_never_replaced(tmp_path, unproven):
@@ -278,10 +290,10 @@ def test_a_failed_forced_export_keeps_the_earlier_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "prove", fail)
     (tmp_path / "found").mkdir()
-    (tmp_path / "found" / "config.json").write_text("earlier")
+    (tmp_path / "found" / "config.json").write_text('{"metaformer": {}}')
     with pytest.raises(NasError, match="other logits"):
         export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, **COMMON, force=True)
-    assert (tmp_path / "found" / "config.json").read_text() == "earlier" and len(list(tmp_path.iterdir())) == 1
+    assert "metaformer" in (tmp_path / "found" / "config.json").read_text() and len(list(tmp_path.iterdir())) == 1
 
 
 KILLED = """

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from nas import __version__
-from nas.errors import NasError
+from nas.errors import ConfigError, NasError
 from nas.results import reading
 from nas.results.ending import show_result
 from nas.results.front import COLUMNS, load
@@ -74,6 +74,36 @@ def test_the_end_of_a_search_writes_the_picture_and_both_tables(run):
     show_result(read_run(run)[1], root=run, console=Console(quiet=True))
     assert len(pd.read_csv(run / "trials.csv")) == len(load(run))
     assert (run / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_is_just_starting_says_so(tiny, tmp_path):
+    search = tiny("baselines=[poolformer_s12]")
+    folder = open_folder(tmp_path / "run", search)
+    Study(search, folder, manifest_hash="feed")
+    with pytest.raises(NasError, match="no trial has finished yet, so there is no front"):
+        show_front((folder.root,), Console(quiet=True))
+
+
+def test_a_run_is_no_rival_of_itself(run):
+    with pytest.raises(NasError, match="a run was named twice"):
+        show_front((run, run / ".." / run.name), Console(quiet=True))
+
+
+@pytest.mark.parametrize("x", ["trial", "accuracy", "foo"])
+def test_what_is_no_cost_is_refused_with_the_costs(run, x):
+    with pytest.raises(ConfigError, match=f"--x: unknown cost '{x}'.*macs, params, activation_bytes, latency_ms, seconds"):
+        show_front((run,), Console(quiet=True), x=x)
+
+
+def test_conditions_of_a_latency_that_nobody_measured_are_no_secret(run):
+    with pytest.raises(NasError, match=r"no latency was recorded\. Measure it"):
+        show_front((run,), Console(quiet=True), latency="cuda")
+
+
+def test_json_holds_no_json_in_texts(run, capsys):
+    show_front((run,), Console(), output="json")
+    (first, *_) = json.loads(capsys.readouterr().out)
+    assert not any(isinstance(value, str) and value[:1] in "[{" for value in first.values())
 
 
 def test_a_run_with_nothing_finished_says_what_failed(tiny, tmp_path):

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from nas.errors import ConfigError, NasError
-from nas.results.lookup import architecture_of, trained_folder, trained_trial
+from nas.results.lookup import architecture_of, counted_at, trained_folder, trained_trial
 from nas.search.folder import open_folder
 from nas.search.study import Study
 from nas.space.reference import design
@@ -68,3 +68,8 @@ def test_weights_that_were_not_kept_are_refused_with_the_command_that_trains_the
 def test_a_folder_that_holds_no_weights_is_refused(tmp_path):
     with pytest.raises(NasError, match="is neither a run"):
         trained_folder(tmp_path)
+
+
+def test_a_trial_is_counted_as_its_run_counts_and_a_design_as_the_papers_do(run):
+    assert counted_at(f"{run[0]}:0") == (32, 10)
+    assert counted_at("poolformer_s12") == (224, 1000)

@@ -186,3 +186,41 @@ def test_five_thousand_trials_stay_smooth(browser, tmp_path):
         tab.mouse.move(box["x"] + 100 + 20 * i, box["y"] + 100 + 8 * i)
     waits = sorted(tab.evaluate("window.slow"))
     assert waits[len(waits) // 2] < 100 and complaints == []
+
+
+def test_a_gap_is_advised_to_be_looked_into_only_where_chance_would_rarely_leave_it(made):
+    search, effects_ = read(made).search, pd.DataFrame(columns=["axis", "option", "trials", "effect", "low", "high", "best"])
+
+    def gaps(macs):
+        best = pd.DataFrame([row(i, "complete", 0.5 + i / 100, 1e6 * m) for i, m in enumerate(macs)])
+        best = best.assign(params=1, activation_bytes=1, accuracy_low=float("nan"), accuracy_high=float("nan"))
+        found = advise(best, best, search, effects=effects_, course=volumes(best, ("macs",), [1e9]), calibrated=True)
+        return [line.text for line in found if line.what == "explore"]
+
+    assert gaps([100, 110, 120, 300]) == []  # three steps: as wide a gap comes by chance
+    assert gaps([100, 104, 108, 112, 116, 120, 124, 128, 132, 600]) == [
+        "Nothing on the front lies between 132 M and 600 M MACs: search there with constraints.macs."
+    ]
+
+
+def test_no_choice_is_said_to_matter_where_accuracies_are_shuffled(made):
+    trials, search = load(made), read(made).search
+    done = trials["state"] == "complete"
+    said = 0
+    for seed in range(3):
+        shuffled = trials.copy()
+        shuffled.loc[done, "accuracy"] = trials.loc[done, "accuracy"].sample(frac=1, random_state=seed).to_numpy()
+        found = importances(shuffled, search)
+        said += bool((found["share"] > found["chance"]).any())
+    assert said <= 1
+
+
+def test_fronts_are_compared_in_the_costs_of_their_searches(tmp_path, capsys):
+    roots = tmp_path / "a", tmp_path / "b"
+    for seed, root in enumerate(roots):
+        synthesise(root, trials=60, seed=seed, settings=("objectives=[accuracy, params]",))
+    show_comparison(roots, Console(width=60))
+    out = capsys.readouterr().out
+    for i, root in enumerate(roots):
+        assert re.search(r"on its front +(.*)", out)[1].split()[i] == str(len(front(load(root), "params")))
+    assert "parameters: a " in out

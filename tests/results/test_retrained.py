@@ -20,7 +20,7 @@ def architecture(width):
 
 
 def member(name, macs, proxy, *, baseline=False):
-    return Chosen(name, architecture(macs), proxy, macs, baseline)
+    return Chosen(name, architecture(macs), proxy, macs, (macs,), baseline)
 
 
 def result(accuracy):

@@ -86,7 +86,11 @@ def test_a_front_is_trained_in_a_queue_and_goes_on_where_it_was(tmp_path):
     small = Architecture(stages=(Stage(mixer="conv", depth=1, width=8, kernel_size=3),))
     wide = Architecture(stages=(Stage(mixer="pool", depth=1, width=16),))
     broken = Architecture(stages=(*6 * small.stages,))
-    members = [Chosen("small", small, 0.5, 10), Chosen("wide", wide, 0.6, 20), Chosen("broken", broken, 0.7, 30)]
+    members = [
+        Chosen("small", small, 0.5, 10, (10,)),
+        Chosen("wide", wide, 0.6, 20, (20,)),
+        Chosen("broken", broken, 0.7, 30, (30,)),
+    ]
     job = {"recipe": recipe, "out": tmp_path, "seed": 0, "device": "cpu"}
 
     def trained():

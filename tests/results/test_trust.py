@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nas.files import write_whole
-from nas.results.trust import quote
+from nas.results.trust import is_calibrated, quote
 from nas.search.folder import open_folder
 from nas.search.trainings import plain_recipe
 from nas.training.recipe import Proxy
@@ -19,10 +19,11 @@ def run(tiny, tmp_path):
     search = tiny()
     folder = open_folder(tmp_path / "run", search)
 
-    def calibrated(recipe: Proxy = search.proxy, **row) -> None:
+    def calibrated(recipe: Proxy = search.proxy, *, seeds: int = 2, **row) -> None:
         numbers = {"tau_trained": 0.55, "tau_trained_low": 0.31, "tau_trained_high": 0.72, "is_reference": False, **row}
         summary = {
             "against": "long",
+            "seeds": seeds,
             "ranked": NAMES,
             "hardly_train": NAMES[:2],
             "fidelities": {"proxy": numbers},
@@ -47,13 +48,18 @@ def test_a_calibration_of_the_runs_own_recipe_is_quoted(run):
         f"proxy: Kendall tau 0.55 [0.31, 0.72] to 'long' on 10 architectures, MACs alone 0.40; {folder.calibration}"
     )
     calibrated(is_reference=True)
-    assert "it is the truth of its own calibration" in quote(folder.root)
+    assert "it is the truth of its own calibration; another seed of it agrees with Kendall tau 0.55" in quote(folder.root)
+    calibrated(is_reference=True, seeds=1)
+    assert "with one seed only, so nobody knows how far it repeats" in quote(folder.root)
 
 
 def test_a_calibration_of_another_recipe_is_not_quoted(run):
     folder, calibrated = run
     calibrated(Proxy(epochs=99))
     assert quote(folder.root).startswith("proxy: calibrated as another recipe or on other images")
+    assert not is_calibrated(folder.root)
+    calibrated()
+    assert is_calibrated(folder.root)
 
 
 def test_a_damaged_calibration_does_not_keep_a_report_from_being_shown(run):

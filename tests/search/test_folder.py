@@ -68,3 +68,9 @@ def test_a_password_is_never_written_down(tmp_path, tiny):
 @pytest.mark.parametrize("url", ["sqlite:///a.db", "postgresql://me@host/db"])
 def test_a_url_without_a_password_stays(url):
     assert without_password(url) == url
+
+
+@pytest.mark.parametrize("query", ["password=secret", "user=me&password=secret&ssl=1", "sslpassword=secret", "PASSWD=secret"])
+def test_a_password_in_a_urls_query_is_hidden_as_well(query):
+    shown = without_password(f"postgresql://host/db?{query}")
+    assert "secret" not in shown and "***" in shown and ("ssl=1" in shown) == ("ssl=1" in query)

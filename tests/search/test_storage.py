@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from nas.errors import ConfigError, NasError
-from nas.search.folder import open_folder, read_run
+from nas.search.folder import RunFolder, open_folder, read_run
 from nas.search.storage import read_records
 from nas.search.study import Study
 from tests.search.conftest import finish_all
@@ -132,3 +132,12 @@ def test_weights_of_a_search_are_not_given_up_for_another_record(opened, tiny, t
     with pytest.raises(NasError, match="its record is not in the storage that is to be used"):
         opened(tiny(f"search.storage=sqlite:///{tmp_path}/other.db"))
     assert weights.read_bytes() == b"a night's work"
+
+
+def test_who_only_reads_makes_no_tables(opened, tiny, tmp_path):
+    opened(tiny()).close()
+    database = tmp_path / "run" / "study.db"
+    database.write_bytes(b"")
+    with pytest.raises(NasError, match=r"study\.db: cannot be used: no such table"):
+        read_records(tiny(), RunFolder(tmp_path / "run"))
+    assert database.read_bytes() == b""

@@ -17,9 +17,9 @@ from nas.training.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    """Decoded images go to this test's folder."""
-    folder = tmp_path / "cache"
+def own_cache(tmp_path_factory, monkeypatch):
+    """Decoded images go to a folder of this test's."""
+    folder = tmp_path_factory.mktemp("decoded") / "cache"
     monkeypatch.setenv("NAS_CACHE", str(folder))
     return folder
 

@@ -109,6 +109,16 @@ def test_a_file_of_somebody_else_is_no_checkpoint(tiny, manifest, tmp_path):
         retrain(tiny, RECIPE, manifest, out=tmp_path)
 
 
+@pytest.mark.parametrize("theirs", ["search.yaml", "thesis.tex"])
+def test_a_folder_of_something_else_is_refused_and_left_alone(tiny, manifest, tmp_path, theirs):
+    """A run's folder holds a manifest of its own, without which its record is worth nothing."""
+    for name in (theirs, "manifest.json"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(NasError, match=r"must be new or hold a training, but holds manifest\.json"):
+        retrain(tiny, RECIPE, manifest, out=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {theirs, "manifest.json"}
+
+
 def test_a_damaged_result_is_refused_by_name(tiny, manifest, tmp_path):
     (tmp_path / "result.json").write_text("{")
     with pytest.raises(ConfigError, match=r"result\.json: is damaged"):
