@@ -15,7 +15,7 @@ from nas.search.settings import Search
 
 FEWEST = 20  # finished trainings below which no importance is given
 MOST = 1000  # trainings looked at; more are drawn from evenly
-SHUFFLES = 60
+SHUFFLES = 40
 TOP = 0.25  # share of the trainings that counts as good
 Z = 1.96
 
