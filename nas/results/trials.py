@@ -98,8 +98,11 @@ def _described(stages: list[dict[str, Any]]) -> dict[str, Any]:
     return {"line": line, **staged}
 
 
-def _affordable(found: pd.DataFrame, search: Search) -> list[bool]:
-    return [search.constraints.allow(Cost(*costs)) for costs in found[list(Cost._fields)].itertuples(index=False)]
+def _affordable(found: pd.DataFrame, search: Search) -> np.ndarray:
+    """What `Constraints.allow` says of each row."""
+    limits = {name: getattr(search.constraints, name) for name in type(search.constraints).model_fields}
+    inside = [found[n].between(m.min or 0, np.inf if m.max is None else m.max) for n, m in limits.items()]
+    return np.logical_and.reduce(inside)
 
 
 def curves(trials: pd.DataFrame) -> dict[Any, list[dict[str, Any]]]:
