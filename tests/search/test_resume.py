@@ -13,14 +13,14 @@ from tests.search.conftest import accuracy_of, finish_all, told
 def test_a_killed_search_trains_what_ran_again_under_its_old_number_and_asks_what_an_unkilled_one_would(
     tiny, tmp_path, sampler
 ):
-    search = tiny("search.trials=20", f"search.sampler={sampler}")
+    search = tiny("search.trials=10", f"search.sampler={sampler}")
 
     def study_in(name: str) -> Study:
         return Study(search, open_folder(tmp_path / name, search), manifest_hash="feed")
 
     unkilled = study_in("whole")
     finish_all(unkilled)
-    for _ in range(20):  # a new driver for each proposal, killed once while it trained
+    for _ in range(10):  # a new driver for each proposal, killed once while it trained
         killed = study_in("killed")
         interrupted = killed.propose()
         again = study_in("killed")

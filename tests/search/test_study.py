@@ -14,11 +14,11 @@ from tests.search.conftest import finish_all, finish_next
 
 @pytest.mark.parametrize("sampler", ["front", "evolution", "tpe", "nsga2", "random"])
 def test_a_search_trains_its_budget_once_each_and_within_the_constraints(opened, tiny, sampler):
-    search = tiny("search.trials=30", f"search.sampler={sampler}")
+    search = tiny("search.trials=20", f"search.sampler={sampler}")
     study = opened(search)
-    assert len(finish_all(study)) == 30
+    assert len(finish_all(study)) == 20
     trained = [r for r in study.records if r.state == "complete"]
-    assert len({r.key for r in trained}) == 30
+    assert len({r.key for r in trained}) == 20
     assert all(search.constraints.allow(r.cost) for r in trained)
     assert not study.has_work
 
@@ -76,7 +76,7 @@ def test_an_architecture_that_is_being_trained_is_not_proposed_again(opened, tin
 
 
 def test_a_proposal_outside_the_constraints_is_counted_and_never_trained(opened, tiny):
-    study = opened(tiny("constraints.macs.max=0.6M", "search.trials=10", "search.sampler=random"))
+    study = opened(tiny("constraints.macs.max=0.6M", "search.trials=4", "search.sampler=random"))
     finish_all(study)
     rejected = [r for r in study.records if r.state == "rejected"]
     assert rejected and all("macs" in r.cause for r in rejected)
