@@ -94,7 +94,7 @@ def update_folder(folder: RunFolder, search: Search) -> None:
     """Write down the settings of a search that may change, as they are now; when it began, and with what, stays."""
     data = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml))
     if plain(read_run(folder.root)[1]) != plain(search):
-        _write_search(folder, data["run"], search)
+        _write_search(folder, data.get("run", {}), search)
 
 
 def _write_search(folder: RunFolder, head: dict[str, Any], search: Search) -> None:

@@ -74,7 +74,7 @@ class Study:
         ours = "search" in study.user_attrs or all(t.state == TrialState.WAITING for t in study.get_trials(deepcopy=False))
         if not ours or [d.name.lower() for d in study.directions] != directions:
             raise NasError(
-                f"search.storage: the study {self.search.name!r} that it holds is not of this search. Nothing was changed. "
+                f"search.storage: the study {self.search.name!r} that it holds is not of this search, and was left as it is. "
                 "Give another --storage, or name the search otherwise."
             )
         study.set_metric_names(list(self.search.objectives))  # what optuna-dashboard calls them
@@ -86,8 +86,8 @@ class Study:
         before = self._study.user_attrs.get("search")
         if before is None and folder.has_weights:
             raise NasError(
-                f"{folder.root}: holds weights of a search, but its record is not in the storage that is to be used. Nothing "
-                "was changed. Give the --storage that the search began with, or choose another --out."
+                f"{folder.root}: holds weights of a search, but its record is not in the storage that is to be used. They "
+                "were left as they are. Give the --storage that the search began with, or choose another --out."
             )
         if before is not None:
             manifest, settings = before.pop("manifest", None), validated(Search, before, where=f"the record of {folder.root}")
