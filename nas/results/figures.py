@@ -146,17 +146,17 @@ def curves_figure(trials: pd.DataFrame, best: pd.DataFrame) -> Figure:
 
 
 def importance_figure(found: pd.DataFrame) -> Figure:
-    """A bar an axis, and where chance alone would bring it."""
+    """A bar an axis, and how far chance alone would bring the largest of them."""
     top = found.head(15).iloc[::-1]
     bars = {"type": "bar", "orientation": "h", "y": list(top["axis"]), "x": _numbers(100 * top["share"], 2), "name": "share",
             "marker": {"color": "--blue"}, "hovertemplate": "%{y}: %{x:.1f} %<extra></extra>"}  # fmt: skip
-    chance = {"type": "scatter", "mode": "markers", "y": list(top["axis"]), "x": _numbers(100 * top["chance"], 2),
-              "name": "chance alone (95 %)",
-              "marker": {"symbol": "line-ns-open", "size": 14, "color": "--orange", "line": {"width": 3}},
+    chance = {"type": "scatter", "mode": "lines", "y": list(top["axis"]), "x": _numbers(100 * top["chance"], 2),
+              "name": "the largest by chance (95 %)", "line": {"color": "--orange", "width": 2, "dash": "dash"},
               "hovertemplate": "by chance up to %{x:.1f} %<extra></extra>"}  # fmt: skip
     figure = _figure([bars, chance], x="share of what makes the best quarter at equal MACs (%)", y="")
     figure["layout"]["height"] = 120 + 24 * len(top)
     figure["layout"]["yaxis"]["automargin"] = True
+    figure["layout"]["xaxis"]["range"] = [0, round(105 * float(found[["share", "chance"]].max(axis=None)), 2)]
     return figure
 
 

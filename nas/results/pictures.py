@@ -120,13 +120,13 @@ def draw_course(courses: dict[str, pd.DataFrame], path: Path) -> None:
 
 
 def draw_importance(found: pd.DataFrame, path: Path) -> None:
-    """A bar an axis, and where chance alone would bring it."""
+    """A bar an axis, and how far chance alone would bring the largest of them."""
     top = found.head(15).iloc[::-1]
     figure, axes = _plot(8, 1.4 + 0.28 * len(top))
     axes.barh(top["axis"], 100 * top["share"], color=BLUE, label="share")
-    axes.scatter(100 * top["chance"], top["axis"], marker="|", s=160, color=ORANGE, linewidth=2.4, label="chance alone (95 %)")
+    axes.axvline(100 * top["chance"].iloc[0], color=ORANGE, linewidth=2, linestyle="--", label="the largest by chance (95 %)")
     axes.set(xlabel="share of what makes the best quarter at equal MACs (%)", title="which choices matter")
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
     _save(figure, path)
 
 
