@@ -172,7 +172,7 @@ def kill_workers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> 
             time.sleep(0.5)
         os.kill(rng.choice(pids), signal.SIGKILL)
 
-    run = Run(root, "worker", "--workers", "2", "--trials", str(8 * shots))
+    run = Run(root, "worker", "--workers", "2", "--trials", str(24 + 8 * shots))
     return run.result("worker, SIGKILL", shots=run.bothered(shots, rng, shoot), unkilled=unkilled)
 
 

@@ -21,7 +21,7 @@ from nas.training.loop import Epoch
 from nas.training.proxy import plain
 
 ENDING_SECONDS = 20
-LEFT = {"recipe.yaml", "checkpoint.pt", "result.json", "unreadable.tsv"}  # one of these lies in every folder of a training
+LEFT = {"recipe.yaml", "checkpoint.pt", "result.json", "unreadable.tsv", "tensorboard"}  # of these one lies in all such folders
 CURVE_COLUMNS = ("epoch", "train_loss", "lr", "accuracy", "top5", "loss", "raw_accuracy", "raw_top5", "seconds")
 
 
