@@ -24,8 +24,10 @@ from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 from invariants import MARK, broken, hypervolume, records_of, survivors  # noqa: E402
+from server import postgresql  # noqa: E402
 
 from nas.search.attempts import ledger  # noqa: E402
+from nas.search.storage import URL_VARIABLE  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SEARCH = Path(__file__).with_name("chaos.yaml")
@@ -64,7 +66,8 @@ class Run:
         """The command in a session of its own."""
         self.starts.append(time.time())
         with self.log.open("a") as log:
-            environment = {**os.environ, MARK: self.mark}
+            known = {name: value for name, value in os.environ.items() if name != URL_VARIABLE}  # the command line has it
+            environment = {**known, MARK: self.mark}
             return subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=log, env=environment, start_new_session=True)
 
     def live(self, least: float, most: float, rng: random.Random) -> subprocess.Popen:
@@ -244,40 +247,9 @@ def restart_postgresql(root: Path, shots: int, rng: random.Random, unkilled: Pat
         server.control("start")
 
     with postgresql(root / "postgresql") as server:
-        os.environ["NAS_STORAGE"] = server.url
+        os.environ[URL_VARIABLE] = server.url  # for the judgement, which has the run's folder only
         run = Run(root, "restarted", "--storage", server.url)
         return run.result("PostgreSQL restarted", shots=run.bothered(shots, rng, shoot), unkilled=unkilled, exactly=True)
-
-
-class Server(NamedTuple):
-    """A PostgreSQL server of this benchmark's own."""
-
-    control: Callable[..., None]
-    url: str
-
-
-@contextmanager
-def postgresql(folder: Path, *, port: int = 54329) -> Iterator[Server]:
-    """Debian's PostgreSQL in `folder`, run as the user postgres where this process is root, which it refuses to be."""
-    (programs,) = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
-    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    folder.mkdir()
-    if as_user:
-        shutil.chown(folder, "postgres")
-
-    def call(program: str, *arguments: str) -> None:
-        command = [*as_user, str(programs / program), "-D", str(folder), *arguments]
-        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL)
-
-    def control(*arguments: str) -> None:
-        call("pg_ctl", "-w", "-l", str(folder / "log"), "-o", f"-p {port} -k {folder}", *arguments)
-
-    call("initdb", "--auth=trust", "--username=nas")
-    control("start")
-    try:
-        yield Server(control, f"postgresql+psycopg2://nas:secret@127.0.0.1:{port}/postgres")
-    finally:
-        control("stop", "-m", "immediate")
 
 
 def kill_nodes(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:

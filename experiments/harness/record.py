@@ -19,7 +19,7 @@ import typer
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "chaos")]
-from shoot import postgresql  # noqa: E402
+from server import postgresql  # noqa: E402
 
 from nas.search.folder import open_folder, versions  # noqa: E402
 from nas.search.sampler import distribution  # noqa: E402
