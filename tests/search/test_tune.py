@@ -6,15 +6,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
+import pandas as pd
 import pytest
 from ray import cloudpickle
-from rich.console import Console
 
 from nas.errors import NasError
 from nas.results.front import load
 from nas.search.folder import alone, open_folder
-from nas.search.run import search
 from nas.search.settings import Resources
 from nas.search.study import Study
 from nas.search.tune import run_trials
@@ -58,38 +58,51 @@ def test_trouble_in_a_worker_is_recorded_with_its_cause_and_the_search_goes_on(t
     assert not (tmp_path / ".ray").exists()
 
 
-def test_a_search_on_the_embedded_digits_ends_with_a_front_and_the_weights_of_it(tiny, tmp_path):
-    settings = tiny("search.trials=4", "proxy.images_per_class=30", "baselines=[]", "resources.workers=2")
-    search(settings, root=tmp_path / "run", console=Console(quiet=True))
-    trials = load(tmp_path / "run")
-    trained = trials[trials.state.isin(["complete", "stopped"])]
-    assert len(trained) == 4
-    assert (trained[trained.state == "complete"].epochs == 3).all()
-    assert set(trained.manifest) == {trained.manifest.iloc[0]}
-    kept = {int(p.stem) for p in (tmp_path / "run" / "weights").iterdir()}
-    assert kept and kept <= set(trained[trained.state == "complete"].trial)
+class Survivor(NamedTuple):
+    """A search on the embedded digits whose driver was killed once, and whose command was then given again."""
+
+    root: Path
+    before: pd.DataFrame
+    """Its trials when the driver was killed."""
+    again: subprocess.CompletedProcess
 
 
-def test_the_same_command_after_sigkill_continues_and_repeats_nothing(tmp_path):
-    command = [sys.executable, "run_search.py", "search_spaces/tiny.yaml", "--out", str(tmp_path / "run"), "--trials", "5"]
-    with (tmp_path / "log").open("w") as log:
+@pytest.fixture(scope="module")
+def survivor(tmp_path_factory):
+    place = tmp_path_factory.mktemp("survivor")
+    command = [sys.executable, "run_search.py", "search_spaces/tiny.yaml", "--out", str(place / "run"), "--trials", "5"]
+    with (place / "log").open("w") as log:
         killed = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + 300
-    while "done" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
+    while "done" not in (place / "log").read_text() and time.monotonic() < deadline:
         time.sleep(0.2)
     killed.kill()
     killed.wait()
-    before = load(tmp_path / "run")
-    done = before[before.state == "complete"].set_index("trial").accuracy
-    assert len(done) >= 1, (tmp_path / "log").read_text()
+    before = load(place / "run")
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=400)
-    assert f"continuing: {len(before[before.state.isin(['complete', 'stopped'])])} architectures" in again.stdout
-    after = load(tmp_path / "run").set_index("trial")
+    return Survivor(place / "run", before, again)
+
+
+def test_a_search_on_the_embedded_digits_ends_with_a_front_and_the_weights_of_it(survivor):
+    trials = load(survivor.root)
+    trained = trials[trials.state.isin(["complete", "stopped"])]
+    assert len(trained) == 5
+    assert (trained[trained.state == "complete"].epochs == 3).all()
+    assert set(trained.manifest) == {trained.manifest.iloc[0]}
+    kept = {int(p.stem) for p in (survivor.root / "weights").iterdir()}
+    assert kept and kept <= set(trained[trained.state == "complete"].trial)
+    assert "Pareto front" in survivor.again.stdout and survivor.again.stderr == ""
+
+
+def test_the_same_command_after_sigkill_continues_and_repeats_nothing(survivor):
+    before, after = survivor.before, load(survivor.root).set_index("trial")
+    done = before[before.state == "complete"].set_index("trial").accuracy
+    assert len(done) >= 1
+    assert f"continuing: {len(before[before.state.isin(['complete', 'stopped'])])} architectures" in survivor.again.stdout
     assert (after.accuracy[done.index] == done).all()
     assert after.state.isin(["complete", "stopped", "answered"]).all()
     assert after[after.state != "answered"].key.is_unique
     assert len(after[after.state != "answered"]) == 5
-    assert again.stderr == ""
 
 
 def test_a_second_driver_of_one_run_is_refused(tiny, tmp_path):
