@@ -3,7 +3,7 @@
 import typer
 
 from nas.cli.app import run_reporting
-from nas.cli.searching import search
+from nas.cli.search import search
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.command()(search)

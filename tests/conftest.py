@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.search.settings import Search, read_search
+from nas.run.settings import Search, read_search
 
 TINY = Path(__file__).parents[1] / "search_spaces" / "tiny.yaml"
 

@@ -124,7 +124,7 @@ def test_unreadable_images_above_the_stated_share_are_refused_and_listed(nas, tm
 
 
 def test_a_run_of_another_search_is_refused_with_the_difference_before_anything_is_trained(nas, tiny, tmp_path):
-    from nas.search.folder import open_folder
+    from nas.run.folder import open_folder
 
     open_folder(tmp_path, tiny())
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}

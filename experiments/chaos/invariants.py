@@ -9,11 +9,11 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from nas.search.attempts import repeated
-from nas.search.folder import read_run
-from nas.search.progress import front_hypervolume, reference_costs
-from nas.search.record import Record
-from nas.search.storage import close_storage, open_storage, read_records
+from nas.run.attempts import repeated
+from nas.run.folder import read_run
+from nas.run.front import front_hypervolume, reference_costs
+from nas.run.record import Record
+from nas.run.storage import close_storage, open_storage, read_records
 
 MARK = "CHAOS_RUN"  # a variable that everything a search starts inherits
 FINISHED = ("complete", "stopped", "failed", "answered")

@@ -26,8 +26,8 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 from invariants import MARK, broken, hypervolume, records_of, survivors  # noqa: E402
 from server import postgresql  # noqa: E402
 
-from nas.search.attempts import ledger  # noqa: E402
-from nas.search.storage import URL_VARIABLE  # noqa: E402
+from nas.run.attempts import ledger  # noqa: E402
+from nas.run.storage import URL_VARIABLE  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SEARCH = Path(__file__).with_name("chaos.yaml")

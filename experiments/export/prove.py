@@ -16,10 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from nas.export.directory import Description, Prepared, prepare, write
+from nas.export.proof import Proof, prove
 from nas.models.metaformer import build
-from nas.results.export import Description, Prepared, prepare, write
-from nas.results.export_proof import Proof, prove
-from nas.search.settings import Search, read_search
+from nas.run.settings import Search, read_search
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture, repair
 from nas.space.reference import designs

@@ -11,12 +11,12 @@ import pandas as pd
 import typer
 from rich.console import Console
 
-from nas.search.folder import read_run
-from nas.search.progress import front_hypervolume, reference_costs
-from nas.search.record import Record
+from nas.run.folder import read_run
+from nas.run.front import front_hypervolume, reference_costs
+from nas.run.record import Record
+from nas.run.settings import Search, read_search
+from nas.run.storage import read_records
 from nas.search.run import search
-from nas.search.settings import Search, read_search
-from nas.search.storage import read_records
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 

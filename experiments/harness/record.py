@@ -21,10 +21,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "chaos")]
 from server import postgresql  # noqa: E402
 
-from nas.search.folder import open_folder, versions  # noqa: E402
-from nas.search.sampler import distribution  # noqa: E402
-from nas.search.settings import Search, read_search  # noqa: E402
-from nas.search.storage import open_storage, patient  # noqa: E402
+from nas.run.folder import open_folder, versions  # noqa: E402
+from nas.run.settings import Search, read_search  # noqa: E402
+from nas.run.storage import open_storage, patient  # noqa: E402
+from nas.search.samplers.registry import distribution  # noqa: E402
 from nas.search.study import Study  # noqa: E402
 from nas.space.constraints import random_architecture  # noqa: E402
 

@@ -17,8 +17,8 @@ from typing import Annotated
 import typer
 from ray import cloudpickle
 
-from nas.search.folder import open_folder
-from nas.search.settings import read_search
+from nas.run.folder import open_folder
+from nas.run.settings import read_search
 from nas.search.study import Study
 from nas.search.tune import run_trials
 from nas.training.loop import Epoch

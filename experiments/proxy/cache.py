@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from nas.training.data import load, make_manifest, prepare
-from nas.training.recipe import Recipe
+from nas.data.manifest import load, make_manifest, prepare
+from nas.recipes.recipe import Recipe
 
 OPENINGS = 20
 

@@ -11,10 +11,10 @@ import tempfile
 
 import torch
 
+from nas.data.manifest import make_manifest
+from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture, Stage
-from nas.training.data import make_manifest
 from nas.training.proxy import score
-from nas.training.recipe import Recipe
 
 LIKE = {"mixer": "pool", "norm": "group", "norm_bias": True, "mlp_bias": True, "activation": "gelu", "layer_scale": 1e-2}
 

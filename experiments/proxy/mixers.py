@@ -17,11 +17,11 @@ from rich.table import Table
 
 from nas.models import blocks, mixers
 from nas.models.metaformer import build
+from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture, Stage
 from nas.training.augment import normalised
 from nas.training.evaluation import autocast
 from nas.training.optimizer import optimizer
-from nas.training.recipe import Recipe
 
 DEPTHS, WIDTHS = (1, 1, 3, 1), (32, 64, 160, 256)
 BATCH, STEPS = 64, 4

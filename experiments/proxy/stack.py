@@ -26,15 +26,15 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets.folder import default_loader
 
+from nas.data.manifest import MEAN, STD, Manifest, load, make_manifest
+from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import cost
 from nas.training import loop
 from nas.training.batches import InMemory, num_steps
-from nas.training.data import MEAN, STD, Manifest, load, make_manifest
 from nas.training.loop import fit
 from nas.training.optimizer import lr_share
 from nas.training.proxy import network, score
-from nas.training.recipe import Recipe
 
 DEPTHS, WIDTHS = (1, 1, 3, 1), (32, 64, 160, 256)
 WORKERS = 2

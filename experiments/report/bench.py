@@ -12,9 +12,9 @@ from typing import Any
 
 from rich.console import Console
 
+from nas.report.page import write_report
+from nas.report.terminal import show_front
 from nas.results.front import front, load
-from nas.results.front_table import show_front
-from nas.results.page import write_report
 
 
 def timed(what: str, work: Callable[[], Any]) -> Any:

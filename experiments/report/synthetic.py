@@ -16,8 +16,8 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from nas.search.folder import open_folder
-from nas.search.settings import Search, read_search
+from nas.run.folder import open_folder
+from nas.run.settings import Search, read_search
 from nas.search.study import Study
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture

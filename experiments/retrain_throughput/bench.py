@@ -21,14 +21,14 @@ from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from torch import nn
 
+from nas.data.manifest import MEAN, STD, Images, load, make_manifest
 from nas.models.metaformer import build
+from nas.recipes.full import FullRecipe, Loader
+from nas.retraining.data import FullData, data_of, manifest_of
 from nas.space.reference import baseline
 from nas.training.augment import augment
 from nas.training.batches import InMemory
-from nas.training.data import MEAN, STD, Images, load, make_manifest
 from nas.training.evaluation import autocast
-from nas.training.full_data import FullData, data_of, manifest_of
-from nas.training.full_recipe import FullRecipe, Loader
 from nas.training.loop import fit
 
 REPEATS, CPU = 9, torch.device("cpu")

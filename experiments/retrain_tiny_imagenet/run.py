@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
+from nas.recipes.full import read_full_recipe
+from nas.retraining.train import Job, run
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.cost import cost
 from nas.space.reference import baseline, poolformer
-from nas.training.full_recipe import read_full_recipe
-from nas.training.retrain import Job, run
 from nas.units import count, duration, percent
 
 HERE = Path(__file__).parent

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
+from nas.data.manifest import make_manifest
+from nas.recipes.full import FullRecipe
+from nas.recipes.recipe import Distillation
+from nas.retraining.folder import Result
+from nas.retraining.train import retrain
 from nas.space.architecture import Architecture, Stage
-from nas.training.data import make_manifest
-from nas.training.full_recipe import FullRecipe
-from nas.training.recipe import Distillation
-from nas.training.retrain import retrain
-from nas.training.retraining_folder import Result
 from nas.units import duration
 
 SEEDS = (0, 1, 2)

@@ -20,11 +20,11 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.trial import create_trial
 
-from nas.search.evolution_sampler import EvolutionSampler
-from nas.search.front_sampler import FrontSampler
-from nas.search.sampler import SAMPLERS as NAMED
-from nas.search.sampler import distribution, suggest
-from nas.search.settings import read_search
+from nas.run.settings import read_search
+from nas.search.samplers.evolution import EvolutionSampler
+from nas.search.samplers.front import FrontSampler
+from nas.search.samplers.registry import SAMPLERS as NAMED
+from nas.search.samplers.registry import distribution, suggest
 
 FLAT = {f"x{i}": IntDistribution(0, 3) for i in range(25)}
 HYBRID = read_search(Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml")

@@ -13,10 +13,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from nas.search.settings import Search, read_search
+from nas.data.manifest import make_manifest
+from nas.run.settings import Search, read_search
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture
-from nas.training.data import make_manifest
 from nas.training.proxy import score
 
 SPACE = Path(__file__).with_name("digits.yaml")

@@ -12,15 +12,15 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from tables import Table
 
-from nas.search.domain import Domain
-from nas.search.evolution_sampler import EvolutionSampler
-from nas.search.foresight import foreseen
-from nas.search.front_sampler import FrontSampler, start_at
-from nas.search.history import Early, History
-from nas.search.pareto import pareto
-from nas.search.point_sampler import none_void
+from nas.pareto import pareto
+from nas.run.settings import read_search
 from nas.search.rungs import goes_on
-from nas.search.settings import read_search
+from nas.search.samplers.base import none_void
+from nas.search.samplers.domain import Domain
+from nas.search.samplers.evolution import EvolutionSampler
+from nas.search.samplers.foresight import foreseen
+from nas.search.samplers.front import FrontSampler, start_at
+from nas.search.samplers.history import Early, History
 from nas.space.constraints import repair
 from nas.space.reference import design
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from optuna.distributions import CategoricalDistribution
 
-from nas.search.pareto import hypervolume, pareto
+from nas.pareto import hypervolume, pareto
 
 FOLDER = Path(os.environ.get("NAS_TABLES", "nas_tables"))
 HERE = Path(__file__).parent

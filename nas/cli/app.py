@@ -33,7 +33,7 @@ StorageOption = Annotated[
 
 def again() -> str:
     """The command that was given, without the password of a storage."""
-    from nas.search.folder import without_password
+    from nas.run.folder import without_password
 
     script = Path(sys.argv[0])
     started = ["python", "-m", "nas"] if script.name == "__main__.py" else ["python", script.name] if script.suffix else ["nas"]

@@ -25,8 +25,8 @@ def cost(
 
     Example: `nas cost poolformer_s12 --image-size 224 --json`
     """
-    from nas.results.lookup import architecture_of, counted_at
     from nas.space.cost import cost as cost_of
+    from nas.winners.lookup import architecture_of, counted_at
 
     architecture, own = architecture_of(target), counted_at(target)
     image_size, num_classes = image_size or own[0], num_classes or own[1]
@@ -36,7 +36,7 @@ def cost(
     else:
         from rich.console import Console
 
-        from nas.results.dry_run import show_cost
+        from nas.run.dry_run import show_cost
 
         show_cost(target, architecture, image_size=image_size, found=found, console=Console())
 
@@ -53,7 +53,7 @@ def tables(
     from rich.console import Console
 
     from nas.errors import ConfigError
-    from nas.results.tables import WIDE, show_tables
+    from nas.papers.tables import WIDE, show_tables
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv: one output at a time, but got both; leave one out.")
@@ -93,11 +93,11 @@ def latency(
     from rich.console import Console
 
     from nas.config import validated
+    from nas.devices.measure import Conditions
     from nas.errors import ConfigError
-    from nas.models.latency import Conditions
-    from nas.results.front_table import WIDE, show_front
-    from nas.results.timing import record_latencies, show_latency
-    from nas.search.folder import RunFolder, read_run
+    from nas.report.terminal import WIDE, show_front
+    from nas.run.folder import RunFolder, read_run
+    from nas.winners.latency import record_latencies, show_latency
 
     runs = [Path(name) for name in names if RunFolder(Path(name)).search_yaml.is_file()]
     if runs and (len(names) > 1 or as_json):
@@ -142,8 +142,8 @@ def gradcam(
 
     Example: `nas gradcam exported/17 runs/hybrid:3 cat.jpg dog.png --out maps`
     """
-    from nas.results.gradcam import gradcam as write_maps
-    from nas.results.gradcam import is_random, split_targets
+    from nas.winners.gradcam import gradcam as write_maps
+    from nas.winners.gradcam import is_random, split_targets
 
     checkpoints, images = split_targets(targets)
     for name in filter(is_random, checkpoints):

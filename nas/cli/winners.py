@@ -36,10 +36,10 @@ def retrain(
     """
     from rich.console import Console
 
-    from nas.results.chosen import chosen
-    from nas.results.retraining import Machines, show_front_retraining, show_retraining
-    from nas.training.full_recipe import read_full_recipe
-    from nas.training.retrain import Job, checked
+    from nas.recipes.full import read_full_recipe
+    from nas.retraining.command import Machines, show_front_retraining, show_retraining
+    from nas.retraining.train import Job, checked
+    from nas.winners.selection import chosen
 
     found = chosen(run, trial=trial, knee=knee, front=front)
     settings = [*as_settings({"data": absolute(data), "weights": weights}), *set_]
@@ -73,14 +73,15 @@ def export(
 
     Example: `nas export runs/hybrid --trial 17 --out exported/17`
     """
-    from nas.results.export import Description
-    from nas.results.export import export as export_model
-    from nas.results.export_hub import check_hub
-    from nas.results.export_hub import push as push_model
-    from nas.results.export_level import MEANING
-    from nas.results.lookup import trained_folder, trained_trial
-    from nas.training.data import MEAN, STD
+    from nas.data.manifest import MEAN, STD
+    from nas.export.directory import Description
+    from nas.export.directory import export as export_model
+    from nas.export.hub import check_hub
+    from nas.export.hub import push as push_model
+    from nas.export.level import MEANING
+    from nas.retraining.folder import trained_folder
     from nas.training.trained import read_weights
+    from nas.winners.lookup import trained_trial
 
     if push is not None:
         check_hub(push)

@@ -1,1 +1,1 @@
-"""What came out of a search."""
+"""Trials and fronts as pandas tables and statistics; nothing here draws or prints."""

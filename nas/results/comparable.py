@@ -3,7 +3,7 @@
 from typing import Any
 
 from nas.errors import NasError
-from nas.results.reading import Reading
+from nas.run.reading import Reading
 
 MEANS_SOMETHING_ELSE = ("objectives", "image_size", "num_classes", "data")  # what makes numbers of two runs incomparable
 

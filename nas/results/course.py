@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from nas.pareto import hypervolume, pareto
 from nas.results.points import minimised
-from nas.results.reading import Reading
-from nas.search.pareto import hypervolume, pareto
+from nas.run.reading import Reading
 
 TRAINED = ("complete", "stopped", "failed")
 WORDS = {"complete": "trained in full", "stopped": "stopped at a rung", "failed": "failed"}

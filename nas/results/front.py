@@ -6,26 +6,13 @@ import pandas as pd
 
 from nas.errors import NasError
 from nas.files import replacing
+from nas.results.columns import COLUMNS, COST_LABELS
 from nas.results.noise import tied
 from nas.results.points import dominated_by, front, hypervolume, knee
-from nas.results.reading import Reading, read
 from nas.results.trials import described, table
+from nas.run.reading import Reading, read
 
 __all__ = ["COLUMNS", "COST_LABELS", "dominated_by", "front", "hypervolume", "joined", "knee", "load", "save", "tied"]
-
-COLUMNS = [
-    "trial", "state", "baseline", "accuracy", "accuracy_sd", "replicates", "macs", "params", "frozen_params",
-    "activation_bytes", "latency_ms", "epochs", "seconds", "repeated", "attempts",
-    "cause", "why", "predicted", "spread", "expected_gain", "parents", "changes",
-    "start", "answered_from", "key", "seed", "manifest", "curve", "architecture",
-]  # fmt: skip
-COST_LABELS = {
-    "macs": "MACs",
-    "params": "parameters",
-    "activation_bytes": "activation memory (bytes)",
-    "latency_ms": "latency (ms a batch)",
-    "seconds": "seconds of training",
-}
 
 
 def load(*roots: Path, latency: str | None = None) -> pd.DataFrame:

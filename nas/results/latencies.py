@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from nas.errors import NasError
-from nas.results.reading import Reading
-from nas.search.additions import LATENCY, Addition
+from nas.run.additions import LATENCY, Addition
+from nas.run.reading import Reading
 
 
 class Setup(NamedTuple):

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from nas.calibration.record import calibrated_as
+from nas.data.manifest import read_manifest
 from nas.errors import NasError
-from nas.results.reading import Reading
-from nas.search.additions import REPLICATE
-from nas.search.trainings import calibrated_as
-from nas.training.data import read_manifest
+from nas.run.additions import REPLICATE
+from nas.run.reading import Reading
 
 Z = 1.96  # a normal distribution has 95 % within
 FEWEST = 2  # degrees of freedom from which replicates say how far seeds spread

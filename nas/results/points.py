@@ -1,10 +1,12 @@
 """Which rows of a table of trials matter: the front of two or three objectives, its volume, its knee, what beats what."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from nas import pareto
 from nas.errors import NasError
-from nas.search import pareto
 
 COSTS = ("macs", "params", "activation_bytes", "latency_ms", "seconds")
 LARGER_IS_BETTER = ("accuracy",)  # everything else is a cost
@@ -111,3 +113,26 @@ def labels(trials: pd.DataFrame) -> pd.Series:
     numbers = trials["trial"].astype(str) if "trial" in trials else pd.Series(trials.index.astype(str), index=trials.index)
     several = "run" in trials and trials.attrs.get("runs", trials["run"].nunique()) > 1
     return trials["run"] + ":" + numbers if several else numbers
+
+
+def require_finished(trials: pd.DataFrame, roots: tuple[Path, ...]) -> None:
+    """NasError that says what failed and why, if no affordable training was whole."""
+    if len(finished(trials)):
+        return
+    ended = trials[trials["state"].isin(["failed", "stopped"])]
+    causes = (ended["state"].astype(str) + ": " + ended["cause"].fillna("").astype(str)).value_counts()
+    why = "".join(f"\n  {number} x {cause}" for cause, number in causes.head(5).items())
+    which = "no trial inside the constraints" if (trials["state"] == "complete").any() else "no trial"
+    raise NasError(
+        f"{names_of(roots)}: {which} has finished yet, so there is no front.{why}\nContinue the search and look again."
+    )
+
+
+def finished(trials: pd.DataFrame) -> pd.DataFrame:
+    """The affordable trials whose training was whole."""
+    return trials[(trials["state"] == "complete") & trials["affordable"].astype(bool)]
+
+
+def names_of(roots: tuple[Path, ...]) -> str:
+    """The folders of runs, as a message names them."""
+    return ", ".join(map(str, roots))

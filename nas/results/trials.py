@@ -9,8 +9,8 @@ import pandas as pd
 from nas.errors import NasError
 from nas.results.latencies import latencies
 from nas.results.noise import interval, noise_of, replicates
-from nas.results.reading import Reading, parsed
-from nas.search.settings import Search
+from nas.run.reading import Reading, parsed
+from nas.run.settings import Search
 from nas.space.architecture import in_short
 from nas.space.cost import Cost
 

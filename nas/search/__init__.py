@@ -1,1 +1,1 @@
-"""What to train next."""
+"""What to train next, and the search that trains it."""

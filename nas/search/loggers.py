@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nas.search.cluster import ray  # noqa: F401 (isort: skip; sets ray's variables first)
+from nas.cluster.session import ray  # noqa: F401 (isort: skip; sets ray's variables first)
 from ray.tune.logger import LoggerCallback
 from rich.console import Console
 
 from nas.errors import NasError
-from nas.search.folder import RunFolder
-from nas.search.settings import Search
+from nas.run.folder import RunFolder
+from nas.run.settings import Search
 from nas.space.architecture import Architecture
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}  # what each of search.log needs to be imported

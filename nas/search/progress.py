@@ -10,11 +10,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from nas.search.pareto import hypervolume
-from nas.search.record import Record, front
-from nas.search.settings import Search
+from nas.run.front import front, front_hypervolume, reference_costs
+from nas.run.record import Record
+from nas.run.settings import Search
 from nas.search.study import Study
-from nas.space.constraints import extreme
 from nas.units import count, duration, percent
 
 COUNTED = {
@@ -25,21 +24,6 @@ COUNTED = {
     "answered": "answered from record",
 }
 FRONT_ROWS = 12
-
-
-def reference_costs(search: Search) -> list[float]:
-    """Upper corner of each cost for the hypervolume: its limit, else the most that the space can cost."""
-    limits = [(name, getattr(search.constraints, name).max) for name in search.objectives[1:]]
-    return [limit or extreme(search.space, name, sign=-1) for name, limit in limits]
-
-
-def front_hypervolume(records: list[Record], search: Search, references: list[float]) -> float:
-    """Share of the box from no cost and accuracy 1 to the reference costs and accuracy 0 that the front dominates."""
-    points = [
-        (1 - r.accuracy, *(getattr(r.cost, n) / top for n, top in zip(search.objectives[1:], references, strict=True)))
-        for r in front(records, search)
-    ]
-    return hypervolume(points, [1.0] * len(search.objectives))
 
 
 class Progress(AbstractContextManager):

@@ -6,20 +6,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nas.search.cluster import check_address
-from nas.search.decoding_bar import shown_decoding
-from nas.search.driver import Driver, driving
-from nas.search.folder import RunFolder, open_folder, update_folder
+from nas.cluster.session import check_address
+from nas.cluster.stopping import Stopping
+from nas.data.manifest import Manifest, make_manifest, prepare, read_manifest
+from nas.data.progress import shown_decoding
+from nas.data.registry import data_root
+from nas.run.driver import Driver, driving
+from nas.run.folder import RunFolder, open_folder, update_folder
+from nas.run.front import front
+from nas.run.settings import Search, check_possible
+from nas.run.storage import close_storage, open_storage, patient, storage_errors
 from nas.search.progress import Progress
-from nas.search.record import front
-from nas.search.remote import score
-from nas.search.settings import Search, check_possible
-from nas.search.stopping import Stopping
-from nas.search.storage import close_storage, open_storage, patient, storage_errors
 from nas.search.study import Study
 from nas.search.tune import run_trials
-from nas.training.data import Manifest, make_manifest, prepare, read_manifest
-from nas.training.sources import data_root
+from nas.training.remote import score
 
 SHOWN = 5  # skipped files named
 

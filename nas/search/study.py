@@ -10,16 +10,16 @@ from optuna.trial import TrialState
 
 from nas.config import validated
 from nas.errors import ConfigError, NasError
-from nas.search.attempts import DRIVER_GONE, RETRIES, attempts, begun, ended, ledger, num_lost, repeated
-from nas.search.book import Book, excess_of
-from nas.search.driver import Driver
-from nas.search.folder import RunFolder, check_same, plain, versions
-from nas.search.foresight import foreseen
-from nas.search.record import Record
+from nas.run.attempts import DRIVER_GONE, RETRIES, attempts, begun, ended, ledger, num_lost, repeated
+from nas.run.driver import Driver
+from nas.run.folder import RunFolder, check_same, plain, versions
+from nas.run.record import Record
+from nas.run.settings import Search
+from nas.run.storage import close_storage, open_storage, storage_errors, uncollected
+from nas.run.writer import Book, excess_of
 from nas.search.rungs import goes_on
-from nas.search.sampler import SAMPLERS, history_of, suggest
-from nas.search.settings import Search
-from nas.search.storage import close_storage, open_storage, storage_errors, uncollected
+from nas.search.samplers.foresight import foreseen
+from nas.search.samplers.registry import SAMPLERS, history_of, suggest
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture, repair
 from nas.space.reference import design

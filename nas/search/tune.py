@@ -3,50 +3,26 @@
 import contextlib
 import socket
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from nas.search.cluster import check_folder_is_shared, num_workers, ray, started_ray  # isort: skip (sets ray's variables first)
+from nas.cluster.session import check_folder_is_shared, num_workers, started_ray  # isort: skip (sets ray's variables first)
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from nas.errors import NasError
-from nas.search.attempts import RETRIES
+from nas.cluster.jobs import CAUSE_LENGTH, Share
+from nas.cluster.stopping import Stopping
 from nas.search.loggers import loggers
-from nas.search.stopping import Stopping
 from nas.space.architecture import Architecture
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
-    from nas.search.folder import RunFolder
-    from nas.search.settings import Resources
+    from nas.run.folder import RunFolder
+    from nas.run.settings import Resources
     from nas.search.study import Study
     from nas.training.loop import Epoch
-
-CAUSE_LENGTH = 300
-USABLE = 0.9  # of a card's memory, which CUDA itself takes a part of in every process
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
-
-
-class Share(NamedTuple):
-    """What of its machine a training may use."""
-
-    cpu: float
-    gpu: float
-
-    def keep(self) -> None:
-        """Hold this process to its threads, and on a card that others use to its part of the memory: a training that needs more
-        is cut into smaller batches there, whoever its neighbours are."""
-        import torch
-
-        torch.set_num_threads(max(1, int(self.cpu)))
-        if 0 < self.gpu < 1:
-            torch.cuda.set_per_process_memory_fraction(self.gpu * USABLE)
 
 
 class StudySearcher(Searcher):
@@ -207,55 +183,6 @@ def _tuner(searcher: StudySearcher, *, work: Callable, resources: "Resources", s
             callbacks=loggers(searcher.study.search, searcher.folder),
         ),
     )
-
-
-def run_jobs(
-    jobs: Iterable[Job],
-    *,
-    work: Callable[[Job], Result],
-    resources: "Resources",
-    on_end: Callable[[Job, Result | None, str | None], None],
-) -> None:
-    """Do independent jobs in their order, as many at once as there is room for; `on_end(job, result, cause)` hears of each.
-
-    A job whose worker dies is tried RETRIES more times; then there is a cause instead of a result. A NasError in a worker, such
-    as images that are gone, ends them all.
-    """
-    waiting, running = deque((job, RETRIES) for job in jobs), {}
-    with started_ray(resources):
-        room, shared = num_workers(resources), ray.put(work)
-        options = {"num_cpus": resources.cpu, "num_gpus": resources.gpu, "max_retries": 0}
-        start = partial(ray.remote(**options)(do_one).remote, work=shared, share=Share(resources.cpu, resources.gpu))
-        while waiting or running:
-            while waiting and len(running) < room:
-                job, tries = waiting.popleft()
-                running[start(job)] = job, tries
-            (ended,), _ = ray.wait(list(running), num_returns=1)
-            job, tries = running.pop(ended)
-            result, cause = _result_or_cause(ended)
-            if cause and tries:
-                waiting.appendleft((job, tries - 1))
-            else:
-                on_end(job, result, cause)
-
-
-def do_one(job: Job, *, work: Callable[[Job], Result], share: Share) -> Result:
-    """One job in a worker."""
-    share.keep()
-    return work(job)
-
-
-def _result_or_cause(ended: "ray.ObjectRef") -> tuple[Any, str | None]:
-    try:
-        return ray.get(ended), None
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, NasError):
-            raise error.cause from None
-        why = f"{type(error.cause).__name__}: {error.cause}"
-    except ray.exceptions.RayError as error:
-        why = str(error).strip()
-    first = why.splitlines()[0].split(" Some common causes")[0]
-    return None, f"the worker died {RETRIES + 1} times: {first[:CAUSE_LENGTH]}"
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""A network into an accuracy."""
+"""A network and images into an accuracy."""

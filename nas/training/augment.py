@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas.training.data import MEAN, STD
-from nas.training.recipe import Recipe
+from nas.data.manifest import MEAN, STD
+from nas.recipes.recipe import Recipe
 
 PIXEL_MEAN = [255 * mean for mean in MEAN]
 PIXEL_SCALE = [1 / (255 * deviation) for deviation in STD]

@@ -7,11 +7,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from nas.data.manifest import Images
+from nas.recipes.recipe import Recipe
 from nas.training import processes
 from nas.training.augment import augment, normalised
-from nas.training.data import Images
 from nas.training.loss import Batch
-from nas.training.recipe import Recipe
 
 EVALUATION_BATCH = 256
 

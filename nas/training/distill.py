@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas.data.manifest import MEAN, STD
 from nas.errors import ConfigError, Infeasible
-from nas.training.data import MEAN, STD
+from nas.recipes.recipe import Recipe
 from nas.training.loss import Batch, Loss, label_loss, labels_only
-from nas.training.recipe import Recipe
 from nas.training.trained import Network, load_network
 
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas.data.manifest import Images
+from nas.recipes.recipe import Recipe
 from nas.training import processes
 from nas.training.batches import InMemoryJudged, Judged
-from nas.training.data import Images
-from nas.training.recipe import Recipe
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ALLOCATION_SIGNS = ("out of memory", "can't allocate memory", "could not allocate", "CUBLAS_STATUS_ALLOC_FAILED")

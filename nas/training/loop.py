@@ -12,17 +12,16 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from nas.config import Value
+from nas.data.manifest import Images
 from nas.errors import NasError
 from nas.models.blocks import TokenBatchNorm
+from nas.recipes.recipe import Recipe
 from nas.training import processes
-from nas.training.allocator import keep_freed_memory
 from nas.training.batches import Batches, InMemory, Judged, Share, mixed_seed, own_seed
-from nas.training.data import Images
 from nas.training.distill import loss_of
 from nas.training.evaluation import Score, autocast, evaluate, is_out_of_memory
 from nas.training.loss import Batch
 from nas.training.optimizer import lr_share, optimizer
-from nas.training.recipe import Recipe
 
 CHECK_EVERY = 16  # steps between two looks at the loss: each one waits for a GPU
 SMALLEST_PIECE = 2  # images: batch norm has nothing to norm by in one
@@ -114,7 +113,7 @@ def fit(
     With an EMA in the recipe, the averaged weights are validated and are what `model` holds at the end.
     """
     if torch.device(device).type == "cpu":
-        keep_freed_memory()
+        processes.keep_freed_memory()
     train = InMemory(train, recipe) if isinstance(train, Images) else train
     training = _Training(model, recipe, device=torch.device(device), on_step=on_step)
     curve = training.restore(state) if state else []

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas.training.recipe import Recipe
+from nas.recipes.recipe import Recipe
 
 
 class Batch(NamedTuple):

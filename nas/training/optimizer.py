@@ -8,7 +8,7 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from nas.models.mixers import MIXERS
-from nas.training.recipe import Recipe
+from nas.recipes.recipe import Recipe
 
 FUSED = ("adamw", "sgd")  # torch's own; fused AdamW is 1 to 13 % of a training step faster on CPU, more on a GPU
 

@@ -11,17 +11,17 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from nas.config import Value
+from nas.data.manifest import Images, Manifest, load
 from nas.errors import Infeasible
 from nas.files import patiently, replacing
 from nas.models.metaformer import build
+from nas.recipes.as_trained import as_trained
+from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
-from nas.training.as_trained import as_trained
 from nas.training.checkpoints import Keeper
-from nas.training.data import Images, Manifest, load
 from nas.training.evaluation import is_out_of_memory
 from nas.training.loop import Diverged, Epoch, OnEpoch, fit, keep_going
-from nas.training.recipe import Recipe
 
 DIVERGED = "diverged"  # what the cause of a training begins with whose loss was no number
 

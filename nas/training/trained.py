@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nas.config import read_json, validated
+from nas.data.manifest import MEAN, STD, read_manifest
 from nas.errors import ConfigError, unknown
 from nas.models.metaformer import build
+from nas.recipes.full import read_full_recipe
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.reference import designs
-from nas.training.data import MEAN, STD, read_manifest
-from nas.training.full_recipe import read_full_recipe
 
 TIMM_PREFIX = "timm/"
 CACHED_NAMES = ("model.safetensors", "pytorch_model.bin")

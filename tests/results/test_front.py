@@ -11,12 +11,13 @@ from rich.console import Console
 
 from nas import __version__
 from nas.errors import ConfigError, NasError
-from nas.results import reading
-from nas.results.ending import show_result
-from nas.results.front import COLUMNS, load
-from nas.results.front_table import most_macs, show_front
-from nas.results.page import write_report
-from nas.search.folder import open_folder, read_run
+from nas.report.ending import show_result
+from nas.report.page import write_report
+from nas.report.terminal import most_macs, show_front
+from nas.results.columns import COLUMNS
+from nas.results.front import load
+from nas.run import reading
+from nas.run.folder import open_folder, read_run
 from nas.search.study import Study
 from nas.space.architecture import Architecture
 

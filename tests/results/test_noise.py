@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
+from nas.calibration.record import plain_recipe
+from nas.data.manifest import make_manifest
+from nas.recipes.recipe import Proxy
 from nas.results.noise import Noise, highest, interval, noise_of, rivals, tied
-from nas.results.reading import Reading
-from nas.search.folder import open_folder
-from nas.search.trainings import plain_recipe
-from nas.training.data import make_manifest
-from nas.training.recipe import Proxy
+from nas.run.folder import open_folder
+from nas.run.reading import Reading
 
 
 def test_the_interval_of_images_alone_is_wilsons():

@@ -9,8 +9,8 @@ import optuna
 import pytest
 
 from nas.errors import NasError
+from nas.run.folder import open_folder
 from nas.search import loggers
-from nas.search.folder import open_folder
 from nas.search.loggers import Logger, check_packages
 from nas.search.study import Study
 from nas.space.reference import design

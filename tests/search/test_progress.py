@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from rich.console import Console
 
-from nas.search.folder import open_folder
+from nas.run.folder import open_folder
 from nas.search.progress import Progress
 from nas.search.study import Study
 

@@ -3,10 +3,10 @@
 import optuna
 import pytest
 
-from nas.search.folder import open_folder
+from nas.run.folder import open_folder
 from nas.search.study import Study
 from nas.space.reference import design
-from tests.search.conftest import accuracy_of, finish_all, told
+from tests.studies import accuracy_of, finish_all, told
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "front"])

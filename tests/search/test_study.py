@@ -4,12 +4,12 @@ import optuna
 import pytest
 
 from nas.errors import NasError
-from nas.search.folder import open_folder
-from nas.search.record import front
-from nas.search.storage import read_records
+from nas.run.folder import open_folder
+from nas.run.record import front
+from nas.run.storage import read_records
 from nas.space.reference import design
 from nas.space.search_space import SearchSpace
-from tests.search.conftest import finish_all, finish_next
+from tests.studies import finish_all, finish_next
 
 
 @pytest.mark.parametrize("sampler", ["front", "evolution", "tpe", "nsga2", "random"])

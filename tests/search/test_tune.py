@@ -14,8 +14,8 @@ from ray import cloudpickle
 
 from nas.errors import NasError
 from nas.results.front import load
-from nas.search.folder import alone, open_folder
-from nas.search.settings import Resources
+from nas.run.folder import alone, open_folder
+from nas.run.settings import Resources
 from nas.search.study import Study
 from nas.search.tune import run_trials
 from nas.training.loop import Epoch

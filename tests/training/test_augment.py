@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from nas.data.manifest import MEAN, STD
+from nas.recipes.recipe import Recipe
 from nas.training.augment import augment, erased, mixed, moved, normalised
-from nas.training.data import MEAN, STD
-from nas.training.recipe import Recipe
 
 STRONG = Recipe(image_size=16, crop_padding=3, flip=True, mixup=0.2, random_erasing=0.5)
 

@@ -10,18 +10,18 @@ import timm
 import torch
 from torch import nn
 
+from nas.data.manifest import MEAN, STD, Images, make_manifest
 from nas.errors import ConfigError, Infeasible
 from nas.models.metaformer import build
 from nas.models.reparam import merge
+from nas.recipes.full import FullRecipe
+from nas.recipes.recipe import Distillation, Recipe
+from nas.retraining.train import retrain
 from nas.space.architecture import Architecture, Stage
-from nas.training.data import MEAN, STD, Images, make_manifest
 from nas.training.distill import Renormalised, as_tokens, hard_loss, imitation_loss, loss_of, soft_loss, watched
-from nas.training.full_recipe import FullRecipe
 from nas.training.loop import fit
 from nas.training.loss import Batch, label_loss
 from nas.training.proxy import save_weights, score
-from nas.training.recipe import Distillation, Recipe
-from nas.training.retrain import retrain
 from nas.training.trained import Network, load_network
 
 CPU = torch.device("cpu")

@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import nn
 
+from nas.data.manifest import Images
 from nas.errors import NasError
 from nas.models.metaformer import build
+from nas.recipes.full import FullRecipe
+from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture, Stage
 from nas.training import processes
 from nas.training.batches import InMemory, num_steps
-from nas.training.data import Images
 from nas.training.evaluation import computes_in_bf16, evaluate
-from nas.training.full_recipe import FullRecipe
 from nas.training.loop import Diverged, fit, synchronised
 from nas.training.optimizer import lr_share, optimizer
-from nas.training.recipe import Recipe
 
 QUICK = Recipe(image_size=8, epochs=3, batch_size=16, crop_padding=1, warmup_epochs=0.5, lr=0.01)
 

@@ -4,15 +4,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nas.data.manifest import Images, load, make_manifest
 from nas.errors import ConfigError
 from nas.models.metaformer import build
+from nas.recipes.as_trained import as_trained
+from nas.recipes.recipe import Proxy, Recipe
 from nas.space.architecture import Architecture, Stage
 from nas.training import proxy
-from nas.training.as_trained import as_trained
-from nas.training.data import Images, load, make_manifest
 from nas.training.evaluation import evaluate, is_out_of_memory
 from nas.training.proxy import score
-from nas.training.recipe import Proxy, Recipe
 
 RECIPE = Recipe(epochs=2, images_per_class=20, batch_size=32, warmup_epochs=0.5)
 

@@ -1,0 +1,1 @@
+"""How far the proxy can be trusted."""

@@ -1,0 +1,248 @@
+"""What a calibration trains, as a value: which architectures, at which fidelities, against which truth."""
+
+import csv
+import io
+import math
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+from nas.calibration.record import Training
+from nas.config import Value, merged, read_text, validated
+from nas.data.manifest import Manifest
+from nas.errors import ConfigError, unknown
+from nas.papers.printed import TABLES
+from nas.recipes.as_trained import as_trained, check_sizes
+from nas.recipes.recipe import Proxy
+from nas.run.settings import Calibration, Search
+from nas.space.architecture import Architecture, Stage
+from nas.space.constraints import check_reachable, random_architecture, repair
+from nas.space.cost import cost
+from nas.space.reference import design
+
+FEWEST = 4  # architectures: with three there are only six orders
+DRAWS = 400  # random architectures of which a spread is chosen
+WIDTH_STEP = 4  # channels: an eighth of the papers' attention heads
+DIFFERENT_MIXERS = (
+    "poolformerv2_s12", "identityformer_s12", "randformer_s12", "convformer_s18", "caformer_s18", "ablation_dwconv",
+    "ablation_ppff",
+)  # fmt: skip
+PUBLISHED = "published"
+
+
+class Plan(NamedTuple):
+    """A calibration before it begins: everything that can be wrong with it has been checked."""
+
+    search: Search
+    fidelities: dict[str, Proxy]
+    """By name, cheapest first."""
+    architectures: dict[str, Architecture]
+    against: str
+    truth: dict[str, float] | None
+    """Accuracy by architecture where the truth comes from outside; None where it is a fidelity."""
+    notes: tuple[str, ...]
+    """What was left out, and why."""
+    manifests: dict[str, Manifest] = {}  # noqa: RUF012 (never written to)
+    """By fidelity."""
+    trainings: tuple[Training, ...] = ()
+    """In the order in which they run: seed by seed, cheap fidelities first."""
+
+    def work(self, training: Training) -> float:
+        """MACs of all images that a training passes forward: what it is expected to cost, up to a factor."""
+        manifest = self.manifests[training.fidelity]
+        recipe, num_classes = training.recipe, len(manifest.class_names)
+        macs = cost(as_trained(training.architecture, recipe), image_size=recipe.full_size, num_classes=num_classes).macs
+        return macs * epochs_at_full_size(recipe) * (len(manifest.train) + len(manifest.validation))
+
+
+def draft(search: Search, *, where: str) -> Plan:
+    """The plan without its data; ConfigError with the dotted path where it cannot work."""
+    fidelities = fidelities_of(search, where=where)
+    architectures, notes = architectures_of(search)
+    against = search.calibration.against or max(fidelities, key=lambda name: _cost_of(fidelities[name]))
+    truth = None
+    if against not in fidelities:
+        truth, left_out = _truth(against, architectures, where=where, names=list(fidelities))
+        architectures = {name: a for name, a in architectures.items() if name in truth}
+        notes += left_out
+    if len(architectures) < FEWEST:
+        raise ConfigError(
+            f"{where}: calibration: must have at least {FEWEST} different architectures to rank, but got "
+            f"{len(architectures)} ({', '.join(architectures) or 'none'}). Name more designs, or raise random."
+        )
+    for name, recipe in fidelities.items():
+        check_sizes(recipe, architectures, where=f"{where}: calibration.fidelities.{name}")
+    return Plan(search, fidelities, architectures, against, truth, tuple(notes))
+
+
+# Fidelities
+
+
+class _Fidelities(Value):
+    fidelities: dict[str, Proxy]
+
+
+class _Resolved(Value):
+    """Puts the user's dotted path before what is wrong with a fidelity."""
+
+    calibration: _Fidelities
+
+
+def fidelities_of(search: Search, *, where: str) -> dict[str, Proxy]:
+    """The recipes to compare by name, cheapest first; ConfigError where one breaks a rule of recipes or equals another."""
+    changes = search.calibration.fidelities or default_changes(search.proxy)
+    laid = {name: _laid_over(search.proxy, change) for name, change in changes.items()}
+    if PUBLISHED in laid:
+        raise ConfigError(f"{where}: calibration.fidelities: none may be called {PUBLISHED!r}, which has a meaning. Rename it.")
+    found = validated(_Resolved, {"calibration": {"fidelities": laid}}, where=where).calibration.fidelities
+    for name, recipe in found.items():
+        twin = next((n for n, r in found.items() if n != name and r == recipe), None)
+        if twin:
+            raise ConfigError(
+                f"{where}: calibration.fidelities: must be different trainings, but {name} is {twin}. Remove one."
+            )
+    return dict(sorted(found.items(), key=lambda pair: _cost_of(pair[1])))
+
+
+def default_changes(proxy: Proxy) -> dict[str, dict]:
+    """A quarter, half and four times the proxy's epochs, the proxy itself, and it with larger images; twins are left out."""
+    wanted = {
+        "proxy": {},
+        "half": {"epochs": max(1, proxy.epochs // 2)},
+        "quarter": {"epochs": max(1, proxy.epochs // 4)},
+        "long": {"epochs": 4 * proxy.epochs},
+        "large": {"image_size": 8 * round(1.5 * proxy.full_size / 8)},
+    }
+    kept = {}
+    for name, change in wanted.items():
+        if {**proxy.model_dump(include=set(change)), **change} not in [
+            {**proxy.model_dump(include=set(change)), **other} for other in kept.values()
+        ]:
+            kept[name] = change
+    return kept
+
+
+def _laid_over(proxy: Proxy, change: dict) -> dict:
+    data = merged({**proxy.model_dump(mode="json"), "rungs": []}, {**change, "rungs": []})
+    epochs = data["epochs"]
+    if "warmup_epochs" not in change and isinstance(epochs, int) and proxy.warmup_epochs >= epochs > 0:
+        data["warmup_epochs"] = proxy.warmup_epochs * epochs / proxy.epochs
+    return data
+
+
+def epochs_at_full_size(recipe: Proxy) -> float:
+    """Epochs, those on smaller images counted by their share of the pixels."""
+    return sum(recipe.size_at(epoch) ** 2 for epoch in range(1, recipe.epochs + 1)) / recipe.full_size**2
+
+
+def _cost_of(recipe: Proxy) -> float:
+    """Epochs x images x pixels, up to a factor where the classes or images are all there are."""
+    images = (recipe.num_classes or 1000) * (recipe.images_per_class or 1000) * (1 - recipe.validation_share)
+    return epochs_at_full_size(recipe) * recipe.full_size**2 * images
+
+
+# Architectures
+
+
+def architectures_of(search: Search) -> tuple[dict[str, Architecture], list[str]]:
+    """What is trained, by name, and what was left out because it equals another."""
+    settings, found, notes = search.calibration, {}, []
+    names = search.baselines or DIFFERENT_MIXERS if settings.designs is None else settings.designs
+    named = [(name, design(name)) for name in names]
+    spread = random_spread(search, settings.random)
+    named += [(f"random_{i:02d}", architecture) for i, architecture in enumerate(spread, start=1)]
+    if len(spread) < settings.random:
+        notes.append(f"{settings.random} random architectures were asked for; the space gave {len(spread)} different ones")
+    for name, architecture in named:
+        small = shrunk(architecture, settings)
+        twin = next((n for n, other in found.items() if other.key == small.key), None)
+        if twin:
+            notes.append(f"{name} is left out: it is the same network as {twin}")
+        else:
+            found[name] = small
+    return found, notes
+
+
+def random_spread(search: Search, number: int) -> list[Architecture]:
+    """Affordable random architectures, cheapest first, evenly over log MACs as far as the draws reach; drawn by search.seed."""
+    if number == 0:
+        return []
+    check_reachable(search.space, search.constraints)
+    rng = random.Random(search.search.seed)
+    drawn = [random_architecture(search.space, rng) for _ in range(DRAWS)]
+    able = [a for a in drawn if search.constraints.allow(search.space.cost(a))]
+    for other in drawn:
+        if len(able) >= max(DRAWS // 4, number):
+            break
+        mended = repair(other, search.space, search.constraints, rng=rng)
+        able += [mended] if mended else []
+    return _evenly({a.key: a for a in able}, search, number)
+
+
+def _evenly(pool: dict[str, Architecture], search: Search, number: int) -> list[Architecture]:
+    logs = {key: math.log(search.space.cost(a).macs) for key, a in pool.items()}
+    low, high, chosen = min(logs.values()), max(logs.values()), []
+    for i in range(min(number, len(pool))):
+        target = low + (high - low) * (i / (number - 1) if number > 1 else 0.5)
+        nearest = min((key for key in logs if key not in chosen), key=lambda key: abs(logs[key] - target))
+        chosen.append(nearest)
+    return sorted((pool[key] for key in chosen), key=lambda a: logs[a.key])
+
+
+def shrunk(architecture: Architecture, settings: Calibration) -> Architecture:
+    """Depths (at least 1, rounded half up) and widths over `shrink`; widths are multiples of 4, under attention of head_dim."""
+    if settings.shrink == 1:
+        return architecture
+    stages = tuple(_shrunk_stage(stage, settings.shrink) for stage in architecture.stages)
+    return architecture.model_copy(update={"stages": stages})
+
+
+def _shrunk_stage(stage: Stage, shrink: float) -> Stage:
+    step = stage.head_dim or WIDTH_STEP
+    width = step * max(1, math.floor(stage.width / shrink / step + 0.5))
+    return Stage(**{**stage.model_dump(), "depth": max(1, math.floor(stage.depth / shrink + 0.5)), "width": width})
+
+
+# The truth
+
+
+def published() -> dict[str, float]:
+    """ImageNet top-1 at 224 px, as the papers print it, of every design of ours that stands in one of their tables."""
+    rows = (row for table in TABLES for row in table.rows if row.family == "metaformer" and row.image_size == 224)
+    return {row.model: float(row.accuracy) / 100 for row in rows if row.model and row.accuracy}
+
+
+def _truth(
+    against: str, architectures: dict[str, Architecture], *, where: str, names: list[str]
+) -> tuple[dict[str, float], list[str]]:
+    if against == PUBLISHED:
+        known = published()
+    elif against.endswith(".csv"):
+        known = _from_csv(Path(against))
+    else:
+        more = "; or give the path of a .csv file."
+        raise ConfigError(
+            f"{where}: calibration.against: {unknown('fidelity', against, [*names, PUBLISHED]).rstrip('.')}{more}"
+        )
+    missing = [name for name in architectures if name not in known]
+    notes = [f"left out, because {against} does not say how good they are: {', '.join(missing)}"] if missing else []
+    return {name: value for name, value in known.items() if name in architectures}, notes
+
+
+def _from_csv(path: Path) -> dict[str, float]:
+    rows = csv.DictReader(io.StringIO(read_text(path)))
+    if not {"name", "accuracy"} <= set(rows.fieldnames or ()):
+        raise ConfigError(f"{path}: must have the columns name and accuracy, but has {', '.join(rows.fieldnames or ['none'])}.")
+    found: dict[str, float] = {}
+    for row in rows:
+        try:
+            value = float(row["accuracy"])
+        except (TypeError, ValueError):
+            value = math.nan
+        if not 0 <= value <= 1 or row["name"] in found:
+            raise ConfigError(
+                f"{path}, line {rows.line_num}: every name must stand once, with an accuracy between 0 and 1, but got "
+                f"{row['name']!r} with {row['accuracy']!r}. Mend the line."
+            )
+        found[row["name"]] = value
+    return found

@@ -1,0 +1,116 @@
+"""The record of a calibration: every training once, in one CSV file that is written whole after each."""
+
+import csv
+import hashlib
+import io
+import json
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from nas.config import Value, read_text, validated
+from nas.errors import ConfigError
+from nas.files import patiently, write_whole
+from nas.recipes.recipe import Proxy, Recipe
+from nas.space.architecture import Architecture
+
+COLUMNS = (
+    "fidelity", "name", "seed", "accuracy", "seconds", "cause", "machine", "device", "setup", "manifest", "outcome",
+    "architecture", "recipe",
+)  # fmt: skip
+WHERE_AND_WHEN = ("data", "rungs")  # the manifest says which data; a calibration stops nothing at a rung
+
+
+class Training(Value):
+    """One training of a calibration: what is trained how, and under which names it is shown."""
+
+    fidelity: str
+    name: str
+    architecture: Architecture
+    recipe: Proxy
+    manifest: str
+    seed: int
+
+    @cached_property
+    def setup(self) -> str:
+        """Twelve hexadecimal digits that are equal for equal trainings, whatever they are called."""
+        return hashed([self.architecture.key, plain_recipe(self.recipe), self.manifest, self.seed])
+
+
+def plain_recipe(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides how a training goes, as plain data that can be compared."""
+    return recipe.model_dump(mode="json", exclude=set(WHERE_AND_WHEN))
+
+
+def calibrated_as(calibration: dict[str, Any], proxy: Proxy, *, manifest: str | None) -> str | None:
+    """The fidelity of a calibration.json whose recipe is `proxy`, on images of that manifest's hash (None: any); or None.
+
+    KeyError or ConfigError where it is no whole calibration.json.
+    """
+    for name, recipe in calibration["recipes"].items():
+        same_images = manifest in (None, calibration["manifests"][name])
+        if same_images and plain_recipe(validated(Proxy, recipe, where="calibration.json")) == plain_recipe(proxy):
+            return name
+    return None
+
+
+def hashed(data: Any) -> str:
+    """Twelve hexadecimal digits of plain data."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Trainings:
+    """The rows of trainings.csv, by setup. Those of an earlier setup stay in the file and are never mistaken for another's."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._rows = {_setup(row, path): row for row in _read(path)}
+
+    def row(self, training: Training) -> dict[str, str] | None:
+        """The row of an equal training, None where there is none."""
+        return self._rows.get(training.setup)
+
+    def is_done(self, training: Training) -> bool:
+        """Whether it had its chance: a failure of the machine is none."""
+        row = self.row(training)
+        return row is not None and not row["machine"]
+
+    def add(self, training: Training, *, outcome: dict[str, Any], machine: bool, device: str) -> None:
+        """Put a training down; `outcome` holds at least accuracy, seconds and cause."""
+        row = {
+            **{name: getattr(training, name) for name in ("fidelity", "name", "seed", "setup", "manifest")},
+            **{name: outcome[name] for name in ("accuracy", "seconds", "cause")},
+            "machine": "yes" if machine else None,
+            "device": device,
+            "outcome": json.dumps(outcome),
+            "architecture": json.dumps(training.architecture.to_dict()),
+            "recipe": training.recipe.model_dump_json(),
+        }
+        self._rows[training.setup] = {name: "" if row[name] is None else str(row[name]) for name in COLUMNS}
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows.values())
+        patiently(partial(write_whole, self.path, text.getvalue()))
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    rows = list(csv.DictReader(io.StringIO(read_text(path))))
+    if any(set(row) != set(COLUMNS) or None in row.values() for row in rows):
+        raise ConfigError(
+            f"{path}: is damaged: every row must have the columns {', '.join(COLUMNS)}. Restore it, or remove it."
+        )
+    return rows
+
+
+def _setup(row: dict[str, str], path: Path) -> str:
+    """The setup of a row as it would be today: a setting that is newer than the row had its default there."""
+    try:
+        data = {name: json.loads(row[name]) for name in ("architecture", "recipe", "seed")}
+        return Training.model_validate({**data, **{name: row[name] for name in ("fidelity", "name", "manifest")}}).setup
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: is damaged: {error}. Restore it, or remove it.") from None
+    except ValueError:
+        return row["setup"]  # a setting of those days is gone, and so is any training that could equal it

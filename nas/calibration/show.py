@@ -1,0 +1,247 @@
+"""A calibration for a person: what it will cost, and its tables."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from nas.calibration.analysis import FLOORS, GROUPS, Analysis, Resolution, analyse, of, resolutions
+from nas.calibration.picture import draw
+from nas.calibration.plan import PUBLISHED, Plan, epochs_at_full_size
+from nas.calibration.ranking import FAILED, Estimate
+from nas.calibration.record import Training, Trainings, plain_recipe
+from nas.data.decoding import num_cores
+from nas.files import write_whole
+from nas.run.dry_run import MACS_PER_CORE_SECOND, TRAINING_PASSES
+from nas.run.folder import RunFolder, versions
+from nas.units import count, duration
+
+IMAGENET_CLASSES = 1000
+MANY = 6  # names shown of a list
+
+
+# Before the first training
+
+
+def show_estimate(plan: Plan, done: Trainings, console: Console) -> None:
+    """What will be trained and about how long that takes, and everything that was left out."""
+    left = [t for t in plan.trainings if not done.is_done(t)]
+    settings = plan.search.calibration
+    lines = [
+        f"[bold]{plan.search.name}[/]: {len(plan.architectures)} architectures x {len(plan.fidelities)} fidelities "
+        f"({', '.join(plan.fidelities)}) x {settings.seeds} seeds = {len(plan.trainings)} trainings; "
+        f"the truth is {plan.against}"
+    ]
+    if len(left) < len(plan.trainings):
+        lines.append(f"continuing: {len(plan.trainings) - len(left)} trainings are done already")
+    lines += list(plan.notes)
+    if left:
+        lines.append(_estimate(plan, left))
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _estimate(plan: Plan, left: list[Training]) -> str:
+    total = sum(_macs(plan, training) for training in left)
+    text = f"estimated cost: {len(left)} trainings, {count(total)} MACs"
+    resources = plan.search.resources
+    if resources.gpu:
+        return f"{text}; an ETA follows after the first"
+    cores = resources.workers or num_cores()
+    return (
+        f"{text}, about {duration(total / MACS_PER_CORE_SECOND / cores)} on {cores} CPU cores; an ETA follows after the first"
+    )
+
+
+def _macs(plan: Plan, training: Training) -> float:
+    manifest, epochs = plan.manifests[training.fidelity], epochs_at_full_size(training.recipe)
+    trained, judged = len(manifest.train), len(manifest.validation)
+    share = (TRAINING_PASSES * epochs * trained + training.recipe.epochs * judged) / (epochs * (trained + judged))
+    return plan.work(training) * share
+
+
+# What came out
+
+
+def show_calibration(plan: Plan, done: Trainings, *, root: Path, console: Console) -> None:
+    """Write fidelities.csv, calibration.json and calibration.png of what is trained so far, and print what they say."""
+    folder = RunFolder(root).calibration
+    trainings, causes = trainings_of(plan, done)
+    analysis = _analysis(plan, trainings)
+    mixers = {name: {s.mixer for s in a.stages} for name, a in plan.architectures.items()}
+    checks = resolutions(trainings, plan.fidelities, mixers)
+    write_whole(folder / "fidelities.csv", analysis.fidelities.to_csv(index=False))
+    write_whole(folder / "calibration.json", json.dumps(_summary(plan, analysis, checks), indent=1))
+    draw(analysis, folder / "calibration.png", title=_title(analysis, plan))
+    _print(analysis, checks, console)
+    _print_failures(causes, console)
+    missing = len(plan.trainings) - len(trainings)
+    if missing:
+        console.print(f"{missing} of {len(plan.trainings)} trainings have not ended yet.", highlight=False)
+    console.print(
+        f"Everything lies in {folder}: trainings.csv, fidelities.csv, calibration.json, calibration.png",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def trainings_of(plan: Plan, done: Trainings) -> tuple[pd.DataFrame, list[str]]:
+    """The ended trainings of a plan, a failed one with the accuracy FAILED; and the causes of failure, one line each."""
+    rows, causes = [], []
+    for training in plan.trainings:
+        row = done.row(training)
+        if row is None:
+            continue
+        accuracy = FAILED if row["cause"] else float(row["accuracy"])
+        if row["cause"]:
+            causes.append(f"{training.fidelity}, seed {training.seed}, {training.name}: {row['cause']}")
+        named = {"fidelity": training.fidelity, "name": training.name, "seed": training.seed}
+        rows.append({**named, "accuracy": accuracy, "seconds": float(row["seconds"])})
+    return pd.DataFrame(rows, columns=["fidelity", "name", "seed", "accuracy", "seconds"]), causes
+
+
+def _analysis(plan: Plan, trainings: pd.DataFrame) -> Analysis:
+    costs = {name: plan.search.space.cost(a) for name, a in plan.architectures.items()}
+    table = pd.DataFrame({c: {name: getattr(found, c) for name, found in costs.items()} for c in FLOORS})
+    table = table.reindex(list(costs))
+    if plan.truth is None:
+        chance = 1 / len(plan.manifests[plan.against].class_names)
+        truth = None
+    else:
+        chance = 1 / IMAGENET_CLASSES if plan.against == PUBLISHED else 0.0
+        truth = pd.Series(plan.truth)
+    wanted = plan.search.calibration.wanted_tau
+    return analyse(trainings, table, against=plan.against, truth=truth, wanted_tau=wanted, chance=chance)
+
+
+def _summary(plan: Plan, analysis: Analysis, checks: list[Resolution]) -> dict[str, Any]:
+    """What calibration.json holds: plain data, NaN as null."""
+    rows = json.loads(analysis.fidelities.to_json(orient="records", double_precision=6))
+    return {
+        "against": analysis.against,
+        "wanted_tau": plan.search.calibration.wanted_tau,
+        "seeds": plan.search.calibration.seeds,
+        "shrink": plan.search.calibration.shrink,
+        "ranked": analysis.ranked,
+        "hardly_train": analysis.broken,
+        "failed_in_the_reference": analysis.dropped,
+        "fidelities": {row["fidelity"]: row for row in rows},
+        "floors": {c: {key: _plain(found) for key, found in keys.items()} for c, keys in analysis.floors.items()},
+        "verdict": analysis.verdict,
+        "resolution": [_resolution_line(check) for check in checks],
+        "recipes": {name: plain_recipe(recipe) for name, recipe in plan.fidelities.items()},
+        "manifests": {name: manifest.hash for name, manifest in plan.manifests.items()},
+        "versions": versions(),
+    }
+
+
+def _plain(found: Estimate) -> list[float | None]:
+    return [None if np.isnan(v) else round(v, 6) for v in found]
+
+
+# Tables
+
+
+def _print(analysis: Analysis, checks: list[Resolution], console: Console) -> None:
+    console.print(_fidelity_table(analysis))
+    for line in [*_remarks(analysis), *analysis.verdict]:
+        console.print(line, highlight=False, soft_wrap=True)
+    if not checks:
+        console.print(
+            "Resolution: not checked. Give two fidelities that differ in image_size only to see if it reorders the mixers.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for check in checks:
+        console.print(_resolution_table(check))
+        console.print(_resolution_line(check), highlight=False, soft_wrap=True)
+
+
+def _fidelity_table(analysis: Analysis) -> Table:
+    others = ["all", "top"] if analysis.broken else ["top"]
+    table = Table(title=f"agreement with {analysis.against}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("fidelity", no_wrap=True)
+    for column in ("s", "cost", "tau", *(GROUPS[g] for g in others), "rho", "noise"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for _, row in analysis.fidelities.iterrows():
+        name = f"{row.fidelity} (the truth)" if row.is_reference else row.fidelity
+        cells = [f"{row.seconds:.1f}", f"{row.cost_ratio:.2f}", *_scores(partial(of, row), others)]
+        table.add_row(name, *cells, _points(row.noise, row.noise_shared_seed))
+    for c, label in FLOORS.items():
+        table.add_row(label, "0", "0", *_scores(analysis.floors[c].get, others), "", style="dim")
+    return table
+
+
+def _scores(found: Callable[[str], Estimate], others: list[str]) -> list[str]:
+    """Kendall tau with its interval, then without one for other groups of architectures, then Spearman."""
+    bare = [found(f"tau_{g}") for g in others] + [found("rho_trained")]
+    return [str(found("tau_trained")), *("-" if np.isnan(e.value) else f"{e.value:.2f}" for e in bare)]
+
+
+def _points(raw: float, shared: float) -> str:
+    return "-" if np.isnan(raw) else f"{100 * raw:.1f} ({100 * shared:.1f})"
+
+
+def _remarks(analysis: Analysis) -> list[str]:
+    """How to read the table, and what is not ranked in it."""
+    whom = "architectures that train at all" if analysis.broken else "all architectures"
+    lines = [
+        f"s: seconds a training; tau: Kendall's tau-b of {whom} with its 95 % interval, then that of others (top: the truth's "
+        "upper half); rho: Spearman; noise: points of accuracy between seeds, in brackets without what moves all together. "
+        "All intervals stand in fidelities.csv."
+    ]
+    if analysis.seeds > 1:
+        lines.append(
+            f"Trainings are compared with the truth's other seeds; {analysis.against}'s row is the ceiling that seeds leave."
+        )
+    elif analysis.seeds == 1:
+        lines.append("One seed only: trainings share it with the truth, which flatters them, and there is no ceiling to see.")
+    if analysis.broken:
+        lines.append(f"{len(analysis.broken)} of {len(analysis.ranked)} hardly train in the truth: {_few(analysis.broken)}.")
+    if analysis.dropped:
+        lines.append(f"Left out, because their training failed in the truth: {_few(analysis.dropped)}.")
+    return lines
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" if len(names) > MANY else "")
+
+
+def _resolution_table(check: Resolution) -> Table:
+    title = f"mean rank (1 is best) of the architectures that hold a mixer, {check.small} against {check.large}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("mixer")
+    for column in ("architectures", *(f"{size} px" for size in check.sizes), "moved"):
+        table.add_column(column, justify="right")
+    for mixer, row in check.ranks.iterrows():
+        table.add_row(
+            mixer, f"{row.architectures:.0f}", f"{row.small:.1f}", f"{row.large:.1f}", f"{row.large - row.small:+.1f}"
+        )
+    return table
+
+
+def _resolution_line(check: Resolution) -> str:
+    low, high = check.sizes
+    moved = ", ".join(f"{name} from {a} to {b}" for name, a, b in check.movers)
+    ceiling = "with one seed there is no ceiling to compare it with"
+    if not np.isnan(check.ceilings[0]):
+        ceiling = f"each with itself under another seed: {check.ceilings[0]:.2f} and {check.ceilings[1]:.2f}"
+    return f"Resolution: tau between {low} and {high} px is {check.tau:.2f} ({ceiling}). Moved farthest: {moved}."
+
+
+def _print_failures(causes: list[str], console: Console) -> None:
+    for line in causes[:MANY]:
+        console.print(f"failed: {line}", highlight=False, soft_wrap=True, markup=False)
+    if len(causes) > MANY:
+        console.print(f"and {len(causes) - MANY} more failures, see the column cause of trainings.csv", highlight=False)
+
+
+def _title(analysis: Analysis, plan: Plan) -> str:
+    ranked = len(analysis.ranked) - len(analysis.broken)
+    return f"{plan.search.name}: agreement with {analysis.against} on {ranked} architectures that train"

@@ -1,0 +1,151 @@
+"""Ray, started quietly on this machine or joined as a cluster; with tune.py the only file here that imports it."""
+
+import contextlib
+import math
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_THRESHOLD_S": "3600",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+for _name, _value in QUIET.items():  # ray reads them when it is imported
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+
+import nas  # noqa: E402 (the code that a cluster's nodes are sent)
+from nas.cluster.stopping import own_signals  # noqa: E402
+from nas.data.decoding import num_cores  # noqa: E402
+from nas.errors import NasError  # noqa: E402
+
+if TYPE_CHECKING:  # workers import this file, and need no Optuna
+    from nas.run.settings import Resources
+
+OBJECT_STORE_BYTES = 200_000_000
+ADDRESS_TIMEOUT_SECONDS = 5
+ROUNDING = 1e-9
+LOOK_SECONDS = 120  # for the nodes to unpack the code and look
+SENT = ("NAS_CACHE",)  # variables that hold on a cluster's nodes as they do here
+
+
+def num_workers(resources: "Resources") -> int:
+    """Trials at once: as asked for, else as many as the started Ray has room for; NasError if it has room for none."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(_room(node, resources) for node in nodes)
+    if room < 1 and not (resources.address and resources.workers):  # a cluster that grows may begin with none
+        raise NasError(
+            f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but no node of Ray's has both: "
+            f"{'; '.join(sorted({_described(node) for node in nodes}))}. "
+            "Lower resources.cpu or resources.gpu, or give the --address of a larger cluster; for one that grows when it is "
+            "asked for more, say with --workers how many trials may run at once."
+        )
+    return resources.workers or room
+
+
+def _room(node: dict[str, float], resources: "Resources") -> int:
+    """Trials that a node has room for at once; one that asks for a part of a card gets it on one card."""
+    room = node.get("CPU", 0) / resources.cpu
+    if resources.gpu:
+        cards, share = node.get("GPU", 0), resources.gpu
+        room = min(room, cards / share if share >= 1 else cards * math.floor(1 / share + ROUNDING))
+    return math.floor(room + ROUNDING)
+
+
+def _described(node: dict[str, float]) -> str:
+    return f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU"
+
+
+def _local_cpus(resources: "Resources") -> int:
+    """What Ray may hand out on this machine: what the asked-for workers need, else the cores this process may use."""
+    if resources.workers:
+        return math.ceil(resources.workers * resources.cpu)
+    return num_cores()
+
+
+def check_address(address: str | None) -> None:
+    """NasError in seconds where nobody listens at a cluster's address; Ray itself would try for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ADDRESS_TIMEOUT_SECONDS).close()
+    except (OSError, UnicodeError, OverflowError) as error:  # the last two for what is no name and no port
+        raise NasError(
+            f"resources.address {address}: nobody answers there: {error}. Start the cluster, or mend the address."
+        ) from None
+
+
+def _sent() -> dict[str, Any]:
+    """What the nodes of a cluster get from here: this package as it is, and where its cache lies."""
+    variables = {name: os.environ[name] for name in (*QUIET, *SENT) if name in os.environ}
+    return {"py_modules": [str(Path(nas.__file__).parent)], "env_vars": variables}
+
+
+def check_folder_is_shared(path: Path) -> None:
+    """NasError, by name, for every node of the started cluster that doesn't see the file `path`."""
+    nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
+    looks = {n["NodeManagerHostname"]: _looks(n, path) for n in nodes}
+    seen = dict(zip(looks, ray.get(list(looks.values()), timeout=LOOK_SECONDS), strict=True))
+    blind = sorted(host for host, there in seen.items() if not there)
+    if blind:
+        raise NasError(
+            f"{path.parent}: must lie on storage that all nodes of the cluster share, but {', '.join(blind)} cannot see it. "
+            "Give a shared folder with --out."
+        )
+
+
+def _looks(node: dict[str, Any], path: Path) -> "ray.ObjectRef":
+    there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
+    return ray.remote(num_cpus=0, scheduling_strategy=there)(os.path.exists).remote(str(path.resolve()))
+
+
+def _listen(*, here_only: bool) -> None:
+    """Ray asks nobody for a password and, on Linux, listens to the whole network; elsewhere to this machine, as here."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0" if here_only else "1"  # for the processes that Ray starts
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = not here_only  # for this one, which has read the variable already
+
+
+def _unprinted(*_: Any, **__: Any) -> None:
+    """What Ray would print of a lost worker: the record and the display say it."""
+
+
+@contextlib.contextmanager
+def started_ray(resources: "Resources") -> Iterator[None]:
+    """Ray, quiet and closed to the network, or the cluster at the address asked for."""
+    if resources.address is None:
+        where = {
+            "num_cpus": _local_cpus(resources),
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "include_dashboard": False,
+        }
+    else:
+        where = {"runtime_env": _sent()}
+    # log_to_driver=False leaves the raylet's messages, and there is no setting for those
+    ray._private.worker.print_to_stdstream = _unprinted
+    _listen(here_only=resources.address is None)
+    try:
+        with own_signals():
+            ray.init(
+                address=resources.address or "local",
+                log_to_driver=False,
+                logging_level="CRITICAL",  # a lost worker is told in the record and the display, not as a traceback
+                **where,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise NasError(
+            f"resources.address {resources.address}: Ray cannot be reached: {error}. Is the cluster running?"
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()

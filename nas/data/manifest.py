@@ -1,0 +1,258 @@
+"""Subset manifests: which images a search trains on, judges by and never sees; and their decoded pixels by split.
+
+Search-training and search-validation images are drawn from the training split alone; the test split is for the last
+evaluation of a retraining and for nothing else.
+"""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from nas.config import Value, parse_yaml, read_text, validated
+from nas.data.cache import Scratch, cache_folder, cached, discard_damaged
+from nas.data.decoding import OnDecoded, decoded, silent
+from nas.data.inspection import Inspector
+from nas.data.registry import is_folder, open_source
+from nas.data.source import Ignored, Pool, Source
+from nas.errors import ConfigError, NasError, unknown
+from nas.files import write_whole
+from nas.recipes.recipe import Recipe
+
+# One rule for photos and digits alike: ImageNet's channel statistics, which every timm model expects.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+TEST_SHARE = 0.2  # set aside where a data set has no test split of its own
+LISTED = "listed"  # stands for the checksum of contents that nobody has looked at
+TEST_SEED = 0  # the same for every seed of a search, so that none ever trains on another's test images
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Item = tuple[str, int]  # id, label
+
+
+class Images(NamedTuple):
+    """Decoded images and their labels; `pixels` may be a memory map that all trials share."""
+
+    pixels: np.ndarray
+    """uint8 (N, H, W, 3)."""
+    labels: np.ndarray
+    """int64 (N,)."""
+
+
+class Manifest(Value):
+    """Which images are trained on, validated on and tested on; it goes into every result."""
+
+    data: str
+    """As the recipe named it; a folder's place on this machine, or that it is a tar, is no part of the hash."""
+    class_names: tuple[str, ...]
+    train: tuple[Item, ...]
+    validation: tuple[Item, ...]
+    test: tuple[Item, ...]
+    content: str
+    """Checksum over the listed files' contents, so that changed images under old names make another manifest; LISTED where
+    nobody looked."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Files that were left out, each with the reason."""
+    seed: int
+
+    @cached_property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that are equal for equal images, labels and splits, wherever they lie."""
+        kept = self.model_dump(mode="json", exclude={"skipped", "seed"})
+        kept["data"] = "folder" if is_folder(self.data) else self.data
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+    def write(self, path: Path) -> None:
+        """The manifest as JSON; a half-written file is never seen."""
+        write_whole(path, self.model_dump_json())
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a JSON file; ConfigError where it is missing or damaged."""
+    try:
+        data = json.loads(read_text(path))
+    except json.JSONDecodeError:
+        data = parse_yaml(read_text(path), where=str(path))  # says line and column
+    return validated(Manifest, data, where=str(path))
+
+
+def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> Manifest:
+    """Images drawn for a recipe, each decoded once, which fills the cache; what it held of them is checked to the last byte.
+
+    ConfigError where the data can't serve the recipe, NasError where the cache has no room for the images.
+    """
+    source = open_source(recipe.data, root=root, on_decoded=on_decoded)
+    names = _chosen_classes(source, recipe)
+    rest, test = _set_aside(source, names)
+    rest = {name: _shuffled(rest[name], name, seed) for name in names}
+    with Scratch(recipe.full_size) as scratch:
+        inspector = Inspector(source, scratch, on_decoded)
+        drawn, test = inspector.first_readable(rest, {name: test[name] for name in names}, recipe.images_per_class)
+        inspector.refuse_above(recipe.unreadable_share)
+        _check_counts(drawn, test, recipe)
+        content = inspector.checksum([i for pool in (drawn, test) for ids in pool.values() for i in ids])
+        manifest = _manifest(recipe, seed, drawn, test, content=content, skipped=source.ignored + inspector.unreadable)
+        for split in SPLITS:
+            discard_damaged(_cache_path(manifest, split, recipe.full_size))
+            _cached(manifest, split, recipe.full_size, lambda items: scratch.rows([inspector.rows[name] for name, _ in items]))
+    return manifest
+
+
+def list_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> Manifest:
+    """Images drawn for a recipe by their names alone, nothing decoded: for data that is too much to be looked at beforehand.
+
+    ConfigError where the data can't serve the recipe.
+    """
+    source = open_source(recipe.data, root=root, on_decoded=on_decoded)
+    names = _chosen_classes(source, recipe)
+    rest, test = _set_aside(source, names)
+    drawn = {name: _shuffled(rest[name], name, seed)[: recipe.images_per_class] for name in names}
+    test = {name: test[name] for name in names}
+    _check_counts(drawn, test, recipe)
+    return _manifest(recipe, seed, drawn, test, content=LISTED, skipped=source.ignored)
+
+
+def _manifest(recipe: Recipe, seed: int, drawn: Pool, test: Pool, *, content: str, skipped: Ignored) -> Manifest:
+    numbers = {name: _num_held_out(len(ids), recipe.validation_share) for name, ids in drawn.items()}
+    return Manifest(
+        data=recipe.data,
+        class_names=tuple(drawn),
+        train=_items({name: ids[numbers[name] :] for name, ids in drawn.items()}),
+        validation=_items({name: ids[: numbers[name]] for name, ids in drawn.items()}),
+        test=_items(test),
+        content=content,
+        skipped=skipped,
+        seed=seed,
+    )
+
+
+def _num_held_out(number: int, share: float) -> int:
+    """Of so many images: that share, at least one and not all; none of a share of 0."""
+    return min(max(1, round(number * share)), number - 1) if share else 0
+
+
+def _chosen_classes(source: Source, recipe: Recipe) -> tuple[str, ...]:
+    """Sorted names of the classes a recipe takes: those it lists, or some spread evenly over all. Each is in both splits."""
+    splits = {"training": set(source.train), "test": set(source.train if source.test is None else source.test)}
+    names = sorted(set.union(*splits.values()))
+    if isinstance(recipe.classes, tuple):
+        names = _listed_classes(names, recipe)
+    missing = [f"{_few(gone)} from the {split} split" for split, found in splits.items() if (gone := sorted({*names} - found))]
+    if missing:
+        raise ConfigError(
+            f"{recipe.data}: every class must stand in the training and the test split, but missing are "
+            f"{' and '.join(missing)}. Add or remove these folders, or list the classes to take under classes."
+        )
+    least = max(2, recipe.num_classes or 2)
+    if len(names) < least:
+        raise ConfigError(
+            f"{recipe.data}: must have at least {least} classes, but has {len(names)}. Lower classes, or add class folders."
+        )
+    places = np.linspace(0, len(names) - 1, recipe.num_classes or len(names)).round().astype(int)
+    return tuple(names[i] for i in places)
+
+
+def _listed_classes(names: list[str], recipe: Recipe) -> list[str]:
+    """The names that a recipe lists, sorted; ConfigError where one of them is not in `names`."""
+    odd = [name for name in recipe.classes if name not in names]
+    if odd:
+        first, others = unknown("class", odd[0], names), f"; unknown are {_few(odd[1:])} as well" if odd[1:] else ""
+        raise ConfigError(f"{recipe.data}: classes must be names of its class folders, but {first}{others}")
+    return sorted(recipe.classes)
+
+
+def _set_aside(source: Source, names: tuple[str, ...]) -> tuple[Pool, Pool]:
+    """Training and test ids by class: the source's own splits, or a fixed share of its only one."""
+    if source.test is not None:
+        return source.train, source.test
+    rest, test = {}, {}
+    for name in names:
+        ids = _shuffled(source.train[name], name, TEST_SEED)
+        number = max(1, round(len(ids) * TEST_SHARE)) if ids else 0
+        test[name], rest[name] = sorted(ids[:number]), sorted(ids[number:])
+    return rest, test
+
+
+def _shuffled(ids: list[str], name: str, seed: int) -> list[str]:
+    """`ids` in an order that hangs on the class and the seed alone, so that other classes never change it."""
+    order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(ids))
+    return [ids[i] for i in order]
+
+
+def _check_counts(drawn: Pool, test: Pool, recipe: Recipe) -> None:
+    wanted = recipe.images_per_class or 2
+    short = {name: len(ids) for name, ids in drawn.items() if len(ids) < wanted}
+    if short:
+        name, number = min(short.items(), key=lambda pair: pair[1])
+        raise ConfigError(
+            f"{recipe.data}: every class must have at least {wanted} readable training images, but class {name!r} has {number} "
+            f"({len(short)} of {len(drawn)} classes have too few). Lower images_per_class, or add images."
+        )
+    empty = [name for name, ids in test.items() if not ids]
+    if empty:
+        raise ConfigError(f"{recipe.data}: every class must have a readable test image, but {_few(empty)} has none. Add some.")
+
+
+def _items(pool: Pool) -> tuple[Item, ...]:
+    return tuple((i, label) for label, ids in enumerate(pool.values()) for i in ids)
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(repr(name) for name in names[:3]) + more
+
+
+def load(
+    manifest: Manifest, split: Split, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = silent
+) -> Images:
+    """One split, decoded once for each machine and opened as a memory map from then on, in milliseconds.
+
+    NasError where an image is gone, or where the cache can't be written.
+    """
+    items: tuple[Item, ...] = getattr(manifest, split)
+    pixels = _cached(manifest, split, image_size, lambda items: _decoded_again(manifest, items, image_size, root, on_decoded))
+    return Images(pixels, np.array([label for _, label in items], dtype=np.int64))
+
+
+def prepare(manifest: Manifest, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> None:
+    """What a search reads, checked to the last byte and decoded where it has to be, before any trial opens it."""
+    for split in ("train", "validation"):
+        discard_damaged(_cache_path(manifest, split, image_size))
+        load(manifest, split, image_size=image_size, root=root, on_decoded=on_decoded)
+
+
+def _cache_path(manifest: Manifest, split: Split, image_size: int) -> Path:
+    return cache_folder() / f"{manifest.hash}-{split}-{image_size}.npy"
+
+
+def _cached(
+    manifest: Manifest, split: Split, image_size: int, make: Callable[[tuple[Item, ...]], Iterator[bytes]]
+) -> np.ndarray:
+    items: tuple[Item, ...] = getattr(manifest, split)
+    shape = (len(items), image_size, image_size, 3)
+    if not items:
+        return np.empty(shape, np.uint8)
+    return cached(_cache_path(manifest, split, image_size), shape, lambda: make(items))
+
+
+def _decoded_again(
+    manifest: Manifest, items: tuple[Item, ...], size: int, root: Path | None, on_decoded: OnDecoded
+) -> Iterator[bytes]:
+    """Pixels for a machine, or an image size, that the manifest was not made with."""
+    source = open_source(manifest.data, root=root, on_decoded=on_decoded)
+    names = [name for name, _ in items]
+    images = decoded([*map(source.place, names)], source.read, size=size, on_decoded=on_decoded)
+    for name, image in zip(names, images, strict=True):
+        if image.pixels is None:
+            raise NasError(
+                f"{name} of {manifest.data} was readable when manifest {manifest.hash} was made, but not now: {image.reason}. "
+                "Restore it, or start a new run."
+            )
+        yield image.pixels

@@ -1,0 +1,65 @@
+"""Which source of images a name or a path means: embedded digits, class folders, a tar of them, timm's data sets."""
+
+import os
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nas.data.class_folders import open_folder, open_tar
+from nas.data.decoding import OnDecoded, silent
+from nas.data.source import Source
+from nas.data.timm_data import PACKAGES, open_timm
+from nas.errors import ConfigError
+
+TIMM_PREFIXES = tuple(PACKAGES)
+
+
+def open_source(data: str, *, root: Path | None = None, on_decoded: OnDecoded = silent) -> Source:
+    """The data set of that name; `root` is where it lies if not where `data` (a path) or $NAS_DATA (timm names) says."""
+    if data == "digits":
+        return _digits()
+    if data.startswith(TIMM_PREFIXES):
+        return open_timm(data, root=data_home(root), on_decoded=on_decoded)
+    path = Path(root or data).expanduser()
+    if path.is_dir():
+        return open_folder(path)
+    if path.is_file():
+        return open_tar(path, on_decoded)
+    raise ConfigError(
+        f"data must be digits, a timm name ({', '.join(p + '…' for p in TIMM_PREFIXES)}), an image folder or a tar of one, "
+        f"but {path} is none of these. Check the path."
+    )
+
+
+def data_home(root: Path | None = None) -> Path:
+    """Where timm's data sets lie: `root`, else $NAS_DATA, else ~/.cache/metaformer-nas/data."""
+    return Path(root or os.environ.get("NAS_DATA", "~/.cache/metaformer-nas/data")).expanduser()
+
+
+def is_folder(data: str) -> bool:
+    """Whether `data` is a path on this machine, of a folder or of a tar of one, and no name that holds everywhere."""
+    return data != "digits" and not data.startswith(TIMM_PREFIXES)
+
+
+def data_root(data: str) -> Path | None:
+    """Where the images of a path lie now, whatever a manifest says of then; None for a name."""
+    return Path(data) if is_folder(data) else None
+
+
+def _digits() -> Source:
+    """1,797 handwritten digits of 8x8 pixels in 17 greys; scikit-learn carries the test part of UCI's optdigits."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    pixels = np.round(found.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8)
+    train = {str(digit): [str(i) for i in np.flatnonzero(found.target == digit)] for digit in range(10)}
+
+    return Source(train, None, partial(_read_digit, pixels))
+
+
+def _read_digit(pixels: np.ndarray, number: str) -> tuple[Image.Image, int]:
+    image = pixels[int(number)]
+    return Image.fromarray(image), zlib.crc32(image.tobytes())

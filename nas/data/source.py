@@ -1,0 +1,35 @@
+"""What every data set is before anything is drawn from it: ids by class, and a way to read the image of one."""
+
+import io
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from nas.data.decoding import Read
+
+Pool = Mapping[str, list[str]]  # ids by class name, in a fixed order
+Ignored = tuple[tuple[str, str], ...]
+
+
+class Source(NamedTuple):
+    """A data set before anything is drawn from it."""
+
+    train: Pool
+    test: Pool | None
+    """None where the data set has no held-out split: a share of `train` is then set aside."""
+    read: Read
+    """The image at a place, perhaps not decoded yet, and a checksum of what it is made from."""
+    ignored: Ignored = ()
+    """Files that lie among the images without being one, each with the reason."""
+    place: Callable[[str], Any] = str
+    """Where `read` finds the image of an id: the id itself, or something as small that another process can be sent."""
+
+
+def image_in(content: bytes) -> tuple[Image.Image, int]:
+    """The image in a file's bytes, not decoded yet, and a checksum of them."""
+    try:
+        return Image.open(io.BytesIO(content)), zlib.crc32(content)
+    except UnidentifiedImageError:  # its own message names an address in memory
+        raise ValueError(f"no kind of image that Pillow knows begins its {len(content):,} bytes") from None

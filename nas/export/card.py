@@ -1,0 +1,158 @@
+"""The model card of an exported directory: what the network is and costs, how to load it, how it was trained, whose it is."""
+
+import re
+from pathlib import PurePath
+from typing import Any
+
+from nas.config import dump_yaml
+from nas.errors import ConfigError
+from nas.export.level import MEANING, Level
+from nas.models.reparam import why_not
+from nas.space.architecture import MIXER_OPTIONS, Architecture, Stage
+from nas.units import count, percent
+
+UNSTATED = "unknown"  # the Hugging Face hub's own word for a licence that nobody named
+EXTRA_FILES = {
+    "model.onnx": "the network for ONNX runtimes, batches of any size",
+    "model.pt2": "the network for `torch.export.load`, batches of any size",
+}
+
+CARD = """\
+---
+library_name: timm
+license: {license}
+tags: [image-classification, timm, metaformer, neural-architecture-search]
+---
+# {name}
+
+{description} (a letter for the mixer, depth and width of each stage), {image} px, {classes} classes.
+
+{facts}
+
+## How to load it
+
+Level {letter}: {meaning}.
+
+```python
+{loading}
+```
+
+`num_classes=7` gives the network a fresh classifier; {features}
+Images are scaled to mean {mean} and deviation {std}; `timm.data.resolve_data_config(model=net)` says the rest.
+
+## Architecture
+
+{stages}
+
+config.json holds every setting under `metaformer.architecture`. Weights are float32.
+
+## Training
+
+{training}
+
+## Provenance
+
+{provenance}
+"""
+TIMMS_LOADING = """\
+import timm
+net = timm.create_model("local-dir:.", pretrained=True)  # "." is where this file lies; or hf-hub:ORG/NAME"""
+STUB_LOADING = """\
+import sys, timm
+folder = "."  # where this file lies; or huggingface_hub.snapshot_download("ORG/NAME")
+sys.path.insert(0, folder)
+import model  # registers {name} with timm
+net = timm.create_model(f"local-dir:{{folder}}", pretrained=True)"""
+
+
+def card(architecture: Architecture, level: Level, config: dict[str, Any], files: list[str]) -> str:
+    """The model card; `files` are those beside timm's own."""
+    settings = config["pretrained_cfg"]
+    size = settings["input_size"][-1]
+    any_size = (
+        f"`features_only=True` the maps of its stages{'.' if settings['fixed_input_size'] else ', for images of any size.'}"
+    )
+    return CARD.format(
+        name=config["architecture"],
+        license=settings["license"],
+        description=architecture.describe(),
+        image=f"{size}x{size}",
+        classes=config["num_classes"],
+        facts="\n".join(_facts(architecture, config, files)),
+        letter=level.letter,
+        meaning=MEANING[level.letter],
+        loading=TIMMS_LOADING if level.letter == "A" else STUB_LOADING.format(name=level.entrypoint),
+        features=any_size,
+        mean=tuple(settings["mean"]),
+        std=tuple(settings["std"]),
+        stages=_stages(architecture),
+        training=_training(config["metaformer"]["provenance"]),
+        provenance=_provenance(config["metaformer"]["provenance"]),
+    )
+
+
+def _facts(architecture: Architecture, config: dict[str, Any], files: list[str]) -> list[str]:
+    spent, came_from = config["metaformer"]["cost"], config["metaformer"]["provenance"]
+    frozen = f" ({count(spent['frozen_params'])} of them frozen)" if spent["frozen_params"] else ""
+    facts = [
+        f"- {count(spent['params'] + spent['frozen_params'])} parameters{frozen}; an image takes {count(spent['macs'])} "
+        f"multiply-accumulates and {count(spent['activation_bytes'])}B of activations"
+    ]
+    if came_from.get("accuracy") is not None:
+        trained_at = came_from.get("image_size")
+        where = f", at {trained_at} px" if trained_at not in (None, config["pretrained_cfg"]["input_size"][-1]) else ""
+        facts.append(
+            f"- top-1 accuracy {percent(came_from['accuracy'])} on {came_from.get('split', 'an unnamed split')}{where}"
+        )
+    facts += [
+        f"- the affine mixers of stage {i} are not merged: {why_not(stage)}"
+        for i, stage in enumerate(architecture.stages, start=1)
+        if stage.mixer == "affine"
+    ]
+    return facts + [f"- {file}: {EXTRA_FILES[file]}" for file in files]
+
+
+def _stages(architecture: Architecture) -> str:
+    rows = ["| stage | mixer | blocks | width | MLP ratio | activation | norm |", "|---|---|---|---|---|---|---|"]
+    for i, s in enumerate(architecture.stages, start=1):
+        rows.append(f"| {i} | {_mixer(s)} | {s.depth} | {s.width} | {s.mlp_ratio:g} | {s.activation} | {s.norm} |")
+    return "\n".join(rows)
+
+
+def _mixer(stage: Stage) -> str:
+    options = [f"{name} {getattr(stage, name)}" for name in MIXER_OPTIONS.get(stage.mixer, {})]
+    return f"{stage.mixer} ({', '.join(options)})" if options else stage.mixer
+
+
+def _training(provenance: dict[str, Any]) -> str:
+    recipe = provenance.get("recipe")
+    if not isinstance(recipe, dict):
+        return "The recipe is not known."
+    data = provenance.get("data") or recipe.get("data") or "not named"
+    settings = {name: value for name, value in recipe.items() if value is not None}
+    return f"Data: {data}.\n\n```yaml\n{dump_yaml(settings).strip()}\n```"
+
+
+def _provenance(provenance: dict[str, Any]) -> str:
+    words = {"run": "run", "trial": "trial", "manifest": "manifest of the images, hash", "seed": "seed"}
+    lines = [f"- {word}: {provenance[name]}" for name, word in words.items() if name in provenance]
+    versions = provenance.get("versions") or {}
+    if versions:
+        lines.append(f"- versions: {', '.join(f'{name} {version}' for name, version in versions.items())}")
+    return "\n".join(lines) or "Not known."
+
+
+def without_paths(data: Any) -> Any:
+    """JSON data in which a path of the machine that wrote it is its last name: exports are given away."""
+    if isinstance(data, dict):
+        return {key: without_paths(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [without_paths(value) for value in data]
+    return PurePath(data).name if isinstance(data, str) and PurePath(data).is_absolute() else data
+
+
+def checked_license(name: str) -> str:
+    """The licence's identifier; ConfigError where it can't stand in a card's header."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", name):
+        raise ConfigError(f"--license must be an identifier such as apache-2.0 or cc-by-nc-4.0, but got {name!r}.")
+    return name.lower()

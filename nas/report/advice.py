@@ -1,0 +1,193 @@
+"""What to change next, each line with its evidence."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from nas.report.importance import searched
+from nas.results.columns import COST_LABELS
+from nas.results.course import flat_for
+from nas.results.noise import tied
+from nas.run.settings import Search
+from nas.units import count, percent
+
+FEWEST = 20  # finished trainings below which choices are not judged
+SURE = 0.01  # the chance of a pattern like this without a cause, shared among everything that is tested
+RARE = 3  # trainings of an option below which it was not explored
+CLOSE = 0.03  # distance to a limit, relative, at which it binds
+MANY_TIES = 3
+
+
+class Advice(NamedTuple):
+    """One line for the reader."""
+
+    what: str
+    """widen, drop, loosen, explore, stop, go on, mend, harder or measure."""
+    text: str
+    evidence: str
+
+
+def advise(
+    trials: pd.DataFrame, best: pd.DataFrame, search: Search, *, effects: pd.DataFrame, course: pd.DataFrame, calibrated: bool
+) -> list[Advice]:
+    """What the data asks for, nothing where it asks for nothing; `best` is the front."""
+    rules = (
+        _failures(trials),
+        _budget(course, search),
+        _limits(best, search),
+        _choices(effects, len(searched(trials))),
+        _gaps(trials, best, search.objectives[1]),
+        _difficulty(trials, best, search.objectives[1:]),
+        _trust(search, calibrated=calibrated),
+    )
+    return [line for rule in rules for line in rule]
+
+
+def _failures(trials: pd.DataFrame) -> Iterator[Advice]:
+    ended = trials["state"].isin(["complete", "stopped", "failed"]).sum()
+    failed = trials[trials["state"] == "failed"]
+    if ended and len(failed) / ended >= 0.1:
+        kind, number = failed["cause"].fillna("unknown").str.partition(":")[0].value_counts().head(1).items().__next__()
+        yield Advice(
+            "mend",
+            f"Look into the failures first: most are “{kind}”.",
+            f"{len(failed)} of {ended} trainings failed, {number} so.",
+        )
+
+
+def _budget(course: pd.DataFrame, search: Search) -> Iterator[Advice]:
+    number, flat = len(course), flat_for(course)
+    if number < FEWEST:
+        return
+    if flat >= max(FEWEST, number // 3):
+        yield Advice(
+            "stop",
+            "More trainings of this search hardly pay: change the space or the proxy instead.",
+            f"the last {flat} of {number} trainings raised the hypervolume by less than 0.2 %.",
+        )
+    elif flat < number // 10:
+        half = course["hypervolume"].iloc[number // 2]
+        gain = course["hypervolume"].iloc[-1] / half - 1 if half > 0 else 0.0
+        yield Advice(
+            "go on",
+            f"The front still moves: set search.trials above {search.search.trials} and give the same command again.",
+            f"the second half of the trainings raised the hypervolume by {percent(gain)}, the last time {flat} trainings ago.",
+        )
+
+
+def _limits(best: pd.DataFrame, search: Search) -> Iterator[Advice]:
+    for name in type(search.constraints).model_fields:
+        limit = getattr(search.constraints, name).max
+        if not limit or not len(best):
+            continue
+        close = best[best[name] >= (1 - CLOSE) * limit]
+        if best["accuracy"].idxmax() in close.index:
+            yield Advice(
+                "loosen",
+                f"constraints.{name}.max binds: raise it if a dearer network would do.",
+                f"the most accurate network of the front is within {CLOSE:.0%} of the limit of {count(limit)}.",
+            )
+
+
+def _choices(effects: pd.DataFrame, number: int) -> Iterator[Advice]:
+    if number < FEWEST:
+        return
+    for axis, options in effects.groupby("axis", sort=False):
+        yield from _rare(axis, options, number)
+        yield from _edge(axis, options, tests=effects["axis"].nunique())
+        yield from _useless(axis, options, tests=len(effects))
+
+
+def _rare(axis: str, options: pd.DataFrame, number: int) -> Iterator[Advice]:
+    rare = options[options["trials"] < RARE]
+    if len(rare) and number >= FEWEST * 2:
+        named = ", ".join(f"{o} ({n})" for o, n in zip(rare["option"], rare["trials"], strict=True))
+        yield Advice(
+            "explore", f"{axis} was hardly tried everywhere: add start points or trainings.", f"finished trainings of {named}."
+        )
+
+
+def _edge(axis: str, options: pd.DataFrame, *, tests: int) -> Iterator[Advice]:
+    """Advice where the best quarter crowds at the smallest or largest of an axis' numbers."""
+    numbers = [isinstance(o, int | float) and not isinstance(o, bool) for o in options["option"]]
+    if not all(numbers) or len(options) < 3:
+        return
+    options = options.sort_values("option")
+    for which, row in (("largest", options.iloc[-1]), ("smallest", options.iloc[0])):
+        good, tried = int(options["best"].sum()), int(options["trials"].sum())
+        if not good or not row["trials"] or row["trials"] == tried:
+            continue
+        if binomtest(int(row["best"]), good, row["trials"] / tried, alternative="greater").pvalue < SURE / tests:
+            yield Advice(
+                "widen",
+                f"{axis}: widen it beyond its {which} value, {row['option']:g}.",
+                f"{percent(row['best'] / good)} of the best quarter at equal MACs have it, of all trainings "
+                f"{percent(row['trials'] / tried)}.",
+            )
+
+
+def _useless(axis: str, options: pd.DataFrame, *, tests: int) -> Iterator[Advice]:
+    """Advice on options that are surely worse than average and never among the best."""
+    if (options["trials"] > 0).sum() < 2:
+        return
+    for row in options.itertuples():
+        known = row.trials >= 5 and row.high < 0 and row.best == 0
+        others = options[options["option"] != row.option]
+        share = others["best"].sum() / max(others["trials"].sum(), 1)
+        if known and (1 - min(share, 1.0)) ** row.trials < SURE / tests:
+            yield Advice(
+                "drop",
+                f"{axis}: drop {row.option}; it never helps at equal MACs.",
+                f"{row.trials} trainings, on average {100 * -row.effect:.1f} points below equal MACs "
+                f"(at least {100 * -row.high:.1f}), none in the best quarter.",
+            )
+
+
+def _gaps(trials: pd.DataFrame, best: pd.DataFrame, cost: str) -> Iterator[Advice]:
+    """Advice where the front has a gap that chance would rarely leave, and hardly anything was trained within it."""
+    values = np.unique(best[cost].to_numpy(float).clip(min=1))
+    steps = np.diff(np.log(values))
+    if len(steps) < 3:
+        return
+    widest = int(steps.argmax())
+    low, high, share = values[widest], values[widest + 1], steps[widest] / steps.sum()
+    inside = int(searched(trials)[cost].between(low, high, inclusive="neither").sum())
+    if inside < RARE and _chance_of_gap(share, len(steps)) < SURE:
+        yield Advice(
+            "explore",
+            f"Nothing on the front lies between {count(low)} and {count(high)} {COST_LABELS[cost]}: search there with "
+            f"constraints.{cost}.",
+            f"that is {percent(share)} of the front's range on a logarithmic scale, with {inside} finished trainings in it.",
+        )
+
+
+def _chance_of_gap(share: float, steps: int) -> float:
+    """How often points drawn evenly over a range leave a gap of at least that share, where they cut it into so many steps."""
+    terms = range(1, math.floor(1 / share) + 1)
+    return sum((-1) ** (k + 1) * math.comb(steps, k) * max(0.0, 1 - k * share) ** (steps - 1) for k in terms)
+
+
+def _difficulty(trials: pd.DataFrame, best: pd.DataFrame, costs: tuple[str, ...]) -> Iterator[Advice]:
+    if not len(best) or best["accuracy_low"].isna().all():
+        return
+    others = tied(trials, best, *costs)
+    if len(others) >= MANY_TIES * len(best):
+        half = 100 * float((best["accuracy_high"] - best["accuracy_low"]).mean()) / 2
+        yield Advice(
+            "harder",
+            "The proxy cannot tell the best apart: judge by more images, train longer, or take harder data.",
+            f"{len(others)} more networks could be on the front of {len(best)}; an accuracy is known to ± {half:.1f} points.",
+        )
+
+
+def _trust(search: Search, *, calibrated: bool) -> Iterator[Advice]:
+    if not calibrated:
+        yield Advice(
+            "measure",
+            "Measure how far the proxy's ranking can be trusted before you take a network: nas calibrate.",
+            f"no calibration of this recipe ({search.proxy.epochs} epochs at {search.proxy.full_size} px) lies in the run.",
+        )

@@ -1,0 +1,158 @@
+"""Two runs side by side: whether they can be compared, whose front is larger, and what the other took to get there."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from nas.errors import NasError
+from nas.pareto import hypervolume, pareto
+from nas.report.pictures import draw_fronts
+from nas.results.columns import COST_LABELS
+from nas.results.comparable import differences_that_matter, marks, refuse
+from nas.results.course import ended, scaled, volumes
+from nas.results.front import front, joined
+from nas.results.points import require_finished
+from nas.results.standing import standing
+from nas.run.front import reference_costs
+from nas.run.reading import read
+from nas.run.settings import Search
+from nas.units import count, duration, percent
+
+RESAMPLES = 500
+
+
+class Compared(NamedTuple):
+    """One of the compared runs."""
+
+    name: str
+    trials: pd.DataFrame
+    costs: tuple[str, ...]
+    course: pd.DataFrame
+    volume: float
+    low: float
+    high: float
+
+
+def compare(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Compared], dict[str, tuple[Any, Any]]]:
+    """Both runs with the hypervolume of their fronts, its 95 % bootstrap interval, and the differences to keep in mind."""
+    readings = [read(root) for root in roots]
+    found = differences_that_matter(*readings)
+    refuse(*readings, found)
+    tables = [_as_searched(joined([r])) for r in readings]
+    for trials, root in zip(tables, roots, strict=True):
+        require_finished(trials, (root,))
+    search = readings[0].search
+    reference = [max(values) for values in zip(*(reference_costs(r.search) for r in readings), strict=True)]
+    names = [root.resolve().name for root in roots]
+    if names[0] == names[1]:
+        names = [str(root) for root in roots]
+    standings = [_standing(n, t, search, reference, seed) for n, t in zip(names, tables, strict=True)]
+    return standings, found
+
+
+def _as_searched(trials: pd.DataFrame) -> pd.DataFrame:
+    """The table with the accuracies that the search itself saw: a mean over further seeds is no rival of a single lucky one."""
+    return trials.assign(accuracy=trials["accuracy_first"])
+
+
+def _front(trials: pd.DataFrame, costs: tuple[str, ...]) -> pd.DataFrame:
+    return front(trials, costs[0], "accuracy", *costs[1:])
+
+
+def _standing(name: str, trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> Compared:
+    course = volumes(trials, search.objectives[1:], reference)
+    low, high = np.quantile(_resampled(trials, search, reference, seed), (0.025, 0.975))
+    volume = float(course["hypervolume"].iloc[-1])
+    return Compared(name, trials, search.objectives[1:], course, volume, float(low), max(float(high), volume))
+
+
+def _resampled(trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> list[float]:
+    """The hypervolumes of as many trainings drawn with replacement, those without a result included.
+
+    None exceeds the run's own, so they say how far it rests on a few lucky trainings, not what more of them would bring.
+    """
+    points, whole = scaled(ended(trials), search.objectives[1:], reference)
+    rng, ones = np.random.default_rng(seed), [1.0] * points.shape[1]
+    found = []
+    for _ in range(RESAMPLES):
+        drawn = np.unique(rng.integers(len(points), size=len(points)))
+        kept = points[drawn[whole[drawn]]]
+        found.append(hypervolume(kept[pareto(kept)], ones))
+    return found
+
+
+def reached(course: pd.DataFrame, volume: float) -> pd.Series | None:
+    """The first row of a course at which a hypervolume was reached; None if it never was."""
+    able = course[course["hypervolume"] >= volume - 1e-12]
+    return able.iloc[0] if len(able) else None
+
+
+def show_comparison(roots: tuple[Path, Path], console: Console, *, picture: Path | None = None) -> None:
+    """Print both runs' standing, the share of the joint front that each holds, and what the smaller hypervolume cost either.
+
+    `picture` is a PNG file to draw both fronts into.
+    """
+    standings, found = compare(roots)
+    if picture is not None and picture.suffix != ".png":
+        raise NasError(f"{picture}: must end in .png, but ends in {picture.suffix!r}. Give a name such as fronts.png.")
+    console.print(_table(standings))
+    for line in [*_verdict(standings), *marks(found)]:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if picture is not None:
+        draw_fronts({s.name: standing(s.trials, s.costs) for s in standings}, picture)
+        console.print(f"both fronts are drawn in {picture}", highlight=False, soft_wrap=True)
+
+
+def _table(standings: list[Compared]) -> Table:
+    """A column a run, so that names stay whole in a narrow terminal."""
+    output = Table(box=None, pad_edge=False, header_style="bold")
+    output.add_column("", no_wrap=True)
+    joint = _front(pd.concat([s.trials.assign(run=i) for i, s in enumerate(standings)], ignore_index=True), standings[0].costs)
+    cells = []
+    for i, s in enumerate(standings):
+        output.add_column(s.name, justify="right", overflow="fold")
+        best = _front(s.trials, s.costs)
+        cells.append(
+            {
+                "trainings": str(len(s.course)),
+                "time": duration(s.course["seconds"].iloc[-1]),
+                "best accuracy": percent(best["accuracy"].max()),
+                "on its front": str(len(best)),
+                "on the joint front": f"{(joint['run'] == i).sum()} of {len(joint)}",
+                "hypervolume": f"{s.volume:.4f}",
+                "drawn again, 95 %": f"{s.low:.4f} to {s.high:.4f}",
+            }
+        )
+    for name in cells[0]:
+        output.add_row(name, *(column[name] for column in cells))
+    return output
+
+
+def _verdict(standings: list[Compared]) -> list[str]:
+    lower, upper = sorted(standings, key=lambda s: s.volume)
+    overlap = upper.low <= lower.high
+    word = "the intervals overlap, so call it a tie" if overlap else "the intervals do not overlap"
+    lines = [
+        f"hypervolume: {upper.name} is ahead of {lower.name} by {upper.volume - lower.volume:.4f}; {word}.",
+        "drawn again: the same trainings with replacement, so how far it rests on a few of them; the noise of each accuracy is "
+        "not in it.",
+    ]
+    for s in (lower, upper):
+        row = reached(s.course, lower.volume)
+        lines.append(f"{lower.volume:.4f} was reached by {s.name} after {_trainings(row)}, {duration(row['seconds'])}.")
+    cost, fronts = standings[0].costs[0], [_front(s.trials, s.costs) for s in standings]
+    limit = min(best[cost].max() for best in fronts)
+    shown = [f"{s.name} {percent(b[b[cost] <= limit]['accuracy'].max())}" for s, b in zip(standings, fronts, strict=True)]
+    lines.append(f"best accuracy up to {count(limit)} {COST_LABELS[cost]}: {', '.join(shown)}.")
+    if any(s.trials["replicates"].any() for s in standings):
+        lines.append("each network counts by the accuracy that its search saw; `nas front` shows the means over further seeds.")
+    return lines
+
+
+def _trainings(row: pd.Series) -> str:
+    number = int(row["trainings"])
+    return f"{number} training{'s' if number > 1 else ''}"

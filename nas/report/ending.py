@@ -1,0 +1,111 @@
+"""What the command line says at the end of a search, and which command comes next."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from nas.pareto import hypervolume
+from nas.report.pictures import draw_front
+from nas.report.terminal import show_standing
+from nas.results.course import scaled
+from nas.results.front import joined, write_tables
+from nas.results.noise import highest
+from nas.results.points import require_finished
+from nas.results.standing import Standing, standing
+from nas.run.attempts import Ledger, ledger
+from nas.run.folder import without_password
+from nas.run.front import reference_costs
+from nas.run.reading import Reading, read
+from nas.run.record import Record
+from nas.run.settings import Search
+from nas.units import duration, percent
+
+WORDS = {
+    "complete": "trained in full",
+    "stopped": "stopped early",
+    "failed": "failed",
+    "answered": "answered from the record",
+}
+
+
+def show_result(search: Search, *, root: Path, console: Console) -> None:
+    """Write a finished search's tables and picture, and print what was found, where it lies and which command comes next."""
+    reading = read(root, search)
+    trials, costs = joined([reading]), reading.search.objectives[1:]
+    if not trials["accuracy"].notna().any():
+        write_tables(root, trials, trials.iloc[:0])
+    require_finished(trials, (root,))
+    found = standing(trials, costs)
+    write_tables(root, trials, found.best)
+    draw_front(found, root / "front.png")
+    show_standing(found, [reading], console)
+    for line in [*_account(found, reading), *remarks(trials), *_next(found, reading)]:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _account(found: Standing, reading: Reading) -> list[str]:
+    """What became of the trials, what that took, and what failed."""
+    trials, states = found.trials, found.trials["state"].value_counts()
+    points, _ = scaled(found.best, found.costs, reference_costs(reading.search))
+    volume = hypervolume(points, [1.0] * points.shape[1])
+    counts = ", ".join(f"{states.get(state, 0)} {word}" for state, word in WORDS.items())
+    spent = ledger(map(_recorded, reading.rows))
+    lines = [f"{counts}; hypervolume {volume:.4f}", told_cost(spent)]
+    causes = trials.loc[trials["state"] == "failed", "cause"].value_counts()
+    return lines + [f"  failed {number} times: {cause}" for cause, number in causes.head(5).items()]
+
+
+def _recorded(row: dict[str, Any]) -> Record:
+    curve = tuple(json.loads(row.get("curve", "[]")))
+    state, seconds = row.get("state", "running"), row.get("seconds", 0.0)
+    return Record(number=row["trial"], state=state, curve=curve, seconds=seconds, facts=row)
+
+
+def told_cost(spent: Ledger) -> str:
+    """What the trials took, and how much of it was for nothing."""
+    held = f" and {spent.gpu_seconds / 3600:.1f} GPU-hours" if spent.gpu_seconds else ""
+    wasted = [
+        f"{percent(seconds / spent.seconds)} {what}"
+        for seconds, what in ((spent.failed_seconds, "failed"), (spent.repeated_seconds, "trained again after interruptions"))
+        if seconds
+    ]
+    return f"{duration(spent.seconds)}{held} of training in all" + (f", of it {' and '.join(wasted)}" if wasted else "")
+
+
+def remarks(trials: pd.DataFrame) -> list[str]:
+    """What was not trained quite as the recipe says, counted."""
+    last = [(n, curve[-1]) for n, curve in zip(trials["trial"], map(json.loads, trials["curve"]), strict=True) if curve]
+    retried = [str(number) for number, epoch in last if epoch.get("retried")]
+    cut = [f"{number} ({epoch['pieces']})" for number, epoch in last if epoch.get("pieces", 1) > 1]
+    lines = []
+    if retried:
+        lines.append(f"  diverged and begun again once at a lower learning rate: {len(retried)} (trials {', '.join(retried)})")
+    if cut:
+        lines.append(f"  batches cut into pieces for want of memory: {len(cut)} (trials and pieces {', '.join(cut)})")
+    return lines
+
+
+def _next(found: Standing, reading: Reading) -> list[str]:
+    """Where everything lies, and the command that takes a network: the cheapest of those that may be the most accurate."""
+    root, storage = reading.folder.root, reading.search.search.storage
+    record = "study.db" if storage is None else without_password(storage)
+    lines = [f"The record lies in {root}: {record}, trials.csv, front.csv, front.png, search.yaml"]
+    top, equals = highest(found.trials, found.best)
+    able = pd.concat([top.to_frame().T, equals])
+    able = able[able.index.isin(found.best.index) & able["baseline"].isna()]
+    if not len(able):
+        return lines
+    cheapest = able.loc[able[found.costs[0]].astype(float).idxmin()]
+    number = cheapest["trial"]
+    if len(able) > 1:
+        names = ", ".join(map(str, sorted(able["trial"])))
+        lines.append(f"The noise leaves the most accurate of the front tied: trials {names}; {number} is the cheapest of them.")
+    weights = reading.folder.weights(number).is_file()
+    run = shlex.quote(str(root))
+    take = f"nas export {run} --trial {number} --out exported/{number}"
+    again = f"nas retrain {run} --trial {number} --recipe RECIPE.yaml --out retrained/{number}"
+    return [*lines, f"Next: {take if weights else again}"]

@@ -1,0 +1,70 @@
+"""A run and everything that its report shows, worked out once."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from nas.report.importance import by_stage_and_mixer, effects, importances
+from nas.results.comparable import differences_that_matter, refuse
+from nas.results.course import volumes
+from nas.results.front import joined
+from nas.results.points import require_finished
+from nas.results.standing import Standing, standing
+from nas.results.trials import described
+from nas.run.front import reference_costs
+from nas.run.reading import Reading, read
+from nas.run.settings import Search
+
+
+class Findings(NamedTuple):
+    """A run and what was found out about it."""
+
+    reading: Reading
+    standing: Standing
+    courses: dict[str, pd.DataFrame]
+    """Hypervolume as trainings end, of the run first, then of those laid beside it."""
+    importances: pd.DataFrame
+    effects: pd.DataFrame
+    mixers: pd.DataFrame
+
+    @property
+    def search(self) -> Search:
+        """The run's settings."""
+        return self.reading.search
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial."""
+        return self.standing.trials
+
+    @property
+    def best(self) -> pd.DataFrame:
+        """The front, cheapest first."""
+        return self.standing.best
+
+    @property
+    def cost(self) -> str:
+        """The first cost that the search weighed."""
+        return self.search.objectives[1]
+
+    @property
+    def course(self) -> pd.DataFrame:
+        """Hypervolume as this run's trainings ended."""
+        return next(iter(self.courses.values()))
+
+
+def work_out(root: Path, *, against: tuple[Path, ...] = ()) -> Findings:
+    """Everything the report shows; NasError for a run without a finished trial, or one that can't be laid beside another."""
+    reading = read(root)
+    trials, search = described(joined([reading])), reading.search
+    require_finished(trials, (root,))
+    costs, reference = search.objectives[1:], reference_costs(search)
+    courses = {root.resolve().name: volumes(trials, costs, reference)}
+    for other in against:
+        beside = read(other)
+        refuse(reading, beside, differences_that_matter(reading, beside))
+        name = f"{other.resolve().name} ({beside.search.search.sampler})"
+        courses[str(other) if name in courses else name] = volumes(joined([beside]), costs, reference)
+    mixers = by_stage_and_mixer(trials)
+    return Findings(reading, standing(trials, costs), courses, importances(trials, search), effects(trials, search), mixers)

@@ -1,0 +1,128 @@
+"""Which choices matter: what is left of accuracy once MACs are taken out, by axis, by stage and mixer."""
+
+import json
+import warnings
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import CategoricalDistribution
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import TrialState, create_trial
+
+from nas.run.settings import Search
+
+FEWEST = 20  # finished trainings below which no importance is given
+MOST = 1000  # trainings looked at; more are drawn from evenly
+SHUFFLES = 40
+TOP = 0.25  # share of the trainings that counts as good
+Z = 1.96
+
+
+def searched(trials: pd.DataFrame) -> pd.DataFrame:
+    """The complete trials that the search proposed itself."""
+    return trials[(trials["state"] == "complete") & trials["baseline"].isna()]
+
+
+def at_equal_macs(trials: pd.DataFrame) -> pd.Series:
+    """Accuracy of each complete searched trial above what its MACs alone would give: a parabola over their logarithm."""
+    able = searched(trials)
+    if len(able) < 4:
+        return able["accuracy"] - able["accuracy"].mean()
+    log = np.log10(able["macs"].to_numpy(float).clip(min=1))
+    log = log - log.mean()
+    degree = min(2 if len(able) >= 12 else 1, len(np.unique(log)) - 1)
+    return able["accuracy"] - np.polyval(np.polyfit(log, able["accuracy"].to_numpy(float), degree), log)
+
+
+def choices(trials: pd.DataFrame, search: Search) -> list[dict[str, Any]]:
+    """For each row the space's open choices by name, those without effect left out."""
+    return [_chosen(json.loads(text), search) for text in trials["architecture"]]
+
+
+def _chosen(architecture: dict[str, Any], search: Search) -> dict[str, Any]:
+    found = {}
+    for name in search.space.axes:
+        stage, dot, field = name.partition(".")
+        number = int(stage.removeprefix("stage")) if dot else 0
+        holder = architecture if not dot else dict(enumerate(architecture["stages"], start=1)).get(number, {})
+        value = holder.get(field if dot else name)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def importances(trials: pd.DataFrame, search: Search, *, seed: int = 0) -> pd.DataFrame:
+    """Share of each axis in what makes the best quarter, largest first: `axis`, `share`, `chance`.
+
+    PED-ANOVA (arXiv:2304.10255) of accuracy at equal MACs, its conditional form where a choice depends on others. `chance` is
+    the 95 % quantile of the largest share of any axis when accuracies are shuffled, so that of all axes together one in twenty
+    reports has a share above it without a cause. Empty for fewer than 20 trainings.
+    """
+    rows, rng = searched(trials), np.random.default_rng(seed)
+    if len(rows) < FEWEST or not search.space.axes:
+        return pd.DataFrame(columns=["axis", "share", "chance"])
+    if len(rows) > MOST:
+        rows = rows.loc[np.sort(rng.choice(rows.index, MOST, replace=False))]
+    better = at_equal_macs(trials).loc[rows.index].to_numpy()
+    study = _study(choices(rows, search), search)
+    found = _shares(study, better)
+    chance = float(np.quantile([max(_shares(study, rng.permutation(better)).values()) for _ in range(SHUFFLES)], 0.95))
+    table = pd.DataFrame({"axis": list(found), "share": list(found.values())})
+    return table.assign(chance=chance).sort_values("share", ascending=False, ignore_index=True)
+
+
+def _study(taken: list[dict[str, Any]], search: Search) -> optuna.Study:
+    """A study in memory that holds the choices alone, in their order."""
+    kinds = {name: CategoricalDistribution([_plain(o) for o in options]) for name, options in search.space.axes.items()}
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # or it tells of a study that nobody asked for
+    study = optuna.create_study()
+    for params in taken:
+        plain = {n: _plain(v) for n, v in params.items()}
+        trial = create_trial(state=TrialState.COMPLETE, value=0.0, params=plain, distributions={n: kinds[n] for n in params})
+        study.add_trial(trial)
+    return study
+
+
+def _shares(study: optuna.Study, better: np.ndarray) -> dict[str, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it looks for low targets
+        found = PedAnovaImportanceEvaluator(target_quantile=TOP).evaluate(study, target=lambda t: -better[t.number])
+    total = sum(found.values()) or 1.0
+    return {name: value / total for name, value in found.items()}
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def effects(trials: pd.DataFrame, search: Search) -> pd.DataFrame:
+    """A row an option of each axis: `axis`, `option`, `trials`, `effect` at equal MACs, its 95 % `low` and `high`; `best`.
+
+    An effect is the mean distance to what the same MACs give on average, in shares of 1; `best` counts the best quarter's.
+    """
+    better = at_equal_macs(trials)
+    rows = pd.DataFrame(choices(trials.loc[better.index], search), index=better.index)
+    top = better >= better.quantile(1 - TOP) if len(better) else better
+    found = []
+    for axis, options in search.space.axes.items():
+        column = rows[axis] if axis in rows else pd.Series(dtype=object)
+        for option in options:
+            values = better[column[column == option].index]
+            spread = Z * values.std() / np.sqrt(len(values)) if len(values) > 1 else np.nan
+            mean = values.mean() if len(values) else np.nan
+            found.append((axis, option, len(values), mean, mean - spread, mean + spread, int(top[values.index].sum())))
+    return pd.DataFrame(found, columns=["axis", "option", "trials", "effect", "low", "high", "best"])
+
+
+def by_stage_and_mixer(trials: pd.DataFrame) -> pd.DataFrame:
+    """A row for each mixer of each stage: `stage`, `mixer`, `trials`, `effect` at equal MACs and its 95 % `margin`."""
+    better = at_equal_macs(trials)
+    rows, found = trials.loc[better.index], []
+    for column in [c for c in trials.columns if c.startswith("stage") and c.endswith("_mixer")]:
+        for mixer, index in rows.groupby(column).groups.items():
+            values = better[index]
+            margin = Z * values.std() / np.sqrt(len(values)) if len(values) > 1 else np.nan
+            found.append((int(column[5:-6]), mixer, len(values), values.mean(), margin))
+    return pd.DataFrame(found, columns=["stage", "mixer", "trials", "effect", "margin"])

@@ -1,0 +1,93 @@
+"""A run on one page: an HTML file with everything in it, and its tables and pictures as files."""
+
+import json
+import shlex
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+from plotly.offline import get_plotlyjs
+from rich.console import Console
+
+from nas.files import write_whole
+from nas.report import figures, pictures, words
+from nas.report.findings import Findings, work_out
+from nas.results.front import write_tables
+
+SECTIONS = [
+    ("found", "What was found"), ("course", "What it cost"), ("choices", "Which choices matter"), ("space", "What was refused"),
+    ("next", "What to change next"), ("trust", "How far to trust it"),
+]  # fmt: skip
+
+
+def write_report(root: Path, console: Console, *, against: tuple[Path, ...] = ()) -> Path:
+    """Write report.html, trials.csv, front.csv and the PNGs into the run; `against` are runs to lay beside its hypervolume."""
+    found = work_out(root, against=against)
+    folder = found.reading.folder
+    write_tables(folder.root, found.trials, found.best)
+    drawn = write_pictures(found)
+    path = folder.root / "report.html"
+    write_whole(path, render(found))
+    size = path.stat().st_size / 1e6
+    console.print(f"{path}: one page of {size:.1f} MB, and {', '.join(drawn)} beside it", highlight=False, soft_wrap=True)
+    return path
+
+
+def write_pictures(found: Findings) -> list[str]:
+    """The names of the PNG files that were drawn."""
+    root = found.reading.folder.root
+    pictures.draw_front(found.standing, root / "front.png")
+    pictures.draw_course(found.courses, root / "hypervolume.png")
+    drawn = ["front.png", "hypervolume.png"]
+    if len(found.importances):
+        pictures.draw_importance(found.importances, root / "importance.png")
+        pictures.draw_mixers(found.mixers, root / "mixers.png")
+        drawn += ["importance.png", "mixers.png"]
+    return drawn
+
+
+def render(found: Findings) -> str:
+    """The page as text."""
+    here = files("nas.report")
+    shown = _figures(found)
+    template = Environment(autoescape=True, trim_blocks=True).from_string((here / "page.html").read_text(encoding="utf-8"))
+    return template.render(
+        **words.words(found),
+        sections=SECTIONS,
+        figures=shown,
+        data=_embedded({"root": shlex.quote(str(found.reading.folder.root)), "figures": shown, "kept": _kept(found)}),
+        plotly=get_plotlyjs(),
+        style=(here / "page.css").read_text(encoding="utf-8"),
+        script=(here / "page.js").read_text(encoding="utf-8"),
+        root=found.reading.folder.root,
+        written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
+    )
+
+
+def _embedded(data: dict[str, Any]) -> str:
+    """JSON that can stand inside a script element."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _figures(found: Findings) -> dict[str, Any]:
+    trials, best = found.trials, found.best
+    shown = {
+        "front": figures.front_figure(found.standing),
+        "by_trainings": figures.course_figure(found.courses, "trainings"),
+        "by_seconds": figures.course_figure(found.courses, "seconds"),
+        "curves": figures.curves_figure(trials, best),
+        "pattern": figures.pattern_figure(best),
+    }
+    if len(found.importances):
+        shown["importance"] = figures.importance_figure(found.importances)
+    if len(found.mixers):
+        shown["mixers"] = figures.mixer_figure(found.mixers)
+        shown["parallel"] = figures.parallel_figure(trials, best, found.search)
+    return shown
+
+
+def _kept(found: Findings) -> list[int]:
+    """The trials whose weights lie in the run, so that they can be exported as they are."""
+    return [int(path.stem) for path in found.reading.folder.weights(0).parent.glob("*.safetensors") if path.stem.isdigit()]

@@ -1,0 +1,173 @@
+"""What the report says in words and tables."""
+
+import random
+import re
+from typing import Any
+
+import pandas as pd
+
+from nas.calibration.quote import is_calibrated, quote
+from nas.config import parse_yaml, read_text
+from nas.report.advice import advise
+from nas.report.findings import Findings
+from nas.report.importance import FEWEST, searched
+from nas.results.columns import COST_LABELS
+from nas.results.course import TRAINED, failures, ledger, rejections, saved
+from nas.results.latencies import chosen
+from nas.results.noise import highest, noise_of
+from nas.results.standing import Entry, entries, ties
+from nas.run.front import reference_costs
+from nas.space.architecture import INITIALS
+from nas.space.constraints import random_architecture
+from nas.units import count, duration, percent
+
+DRAWS = 1000
+HIDDEN = ("unreadable_share", "retry_lr", "channels_last", "compile")  # settings of a training that say nothing of its result
+
+
+def words(found: Findings) -> dict[str, Any]:
+    """Every text and table of the page by its name in the template."""
+    told = {**_head(found), **_found(found), **_course(found), **_choices_and_space(found), **_trust(found)}
+    return {name: unbroken(value) if isinstance(value, str) else value for name, value in told.items()}
+
+
+def unbroken(text: str) -> str:
+    """The text with numbers that no line's end tears from their units."""
+    held = re.sub(r"(?<=\d) (?=(?:%|MACs|[kMGTP]|min|h|s|px)\b|%)", "\u00a0", text)
+    return re.sub(r"(?<=\u00a0[kMGTP]) (?=MACs|params)", "\u00a0", held)
+
+
+def _head(found: Findings) -> dict[str, Any]:
+    trials, best, search = found.trials, found.best, found.search
+    states = trials["state"].value_counts()
+    whole, trained = states.get("complete", 0), sum(states.get(s, 0) for s in TRAINED)
+    top, equals = highest(trials, best)
+    bend = ""
+    if found.standing.knee is not None:
+        row = best.loc[found.standing.knee]
+        bend = f" The knee, trial {row['trial']}, has {percent(row['accuracy'])} at {count(row['macs'])} MACs."
+    lead = (
+        f"{whole:,} of {search.search.trials + len(search.baselines):,} architectures were trained in full; "
+        f"{len(best)} of them form the front between {count(best['macs'].min())} and {count(best['macs'].max())} MACs. "
+        f"{_top(top, equals)}{bend}"
+    )
+    tiles = [
+        ("highest accuracy", percent(top["accuracy"]), _told_apart(top, equals)),
+        ("on the front", str(len(best)), f"{len(found.standing.open):,} more could be on it"),
+        ("hypervolume", f"{found.course['hypervolume'].iloc[-1]:.4f}", "share of the box"),
+        ("machine time", duration(ledger(trials)["seconds"].sum()), f"{trained:,} trainings"),
+        ("failed", f"{states.get('failed', 0):,}", f"{states.get('stopped', 0):,} stopped early"),
+    ]
+    return {"name": search.name, "lead": lead, "tiles": tiles}
+
+
+def _top(top: pd.Series, equals: pd.DataFrame) -> str:
+    """The highest accuracy without a winner that the data does not support."""
+    text = f"The highest accuracy is {percent(top['accuracy'])} (trial {top['trial']})"
+    if pd.isna(top["accuracy_low"]):
+        return f"{text}; how far it could be off is not known."
+    if not len(equals):
+        return f"{text}, surely above all others."
+    number = f"{len(equals)} other{'s' if len(equals) > 1 else ''}"
+    return f"{text}, but the noise leaves {number} as good; the cheapest of these has {count(equals['macs'].min())} MACs."
+
+
+def _told_apart(top: pd.Series, equals: pd.DataFrame) -> str:
+    return f"trial {top['trial']}, " + (f"tied with {len(equals)}" if len(equals) else f"{count(top['macs'])} MACs")
+
+
+def _found(found: Findings) -> dict[str, Any]:
+    against = " and ".join(COST_LABELS[c] for c in found.search.objectives[1:])
+    rows, others = ([_row(entry) for entry in listed(found.standing)] for listed in (entries, ties))
+    used = {stage[0] for row in rows + others for stage in row["line"].split()}
+    letters = ", ".join(f"{letter} {name}" for name, letter in INITIALS.items() if letter in used)
+    setup = chosen(found.reading, None)
+    return {
+        "found_text": f"No network of the front is beaten by another in both accuracy and {against}. Bars are 95 % intervals.",
+        "rows": rows,
+        "ties": others,
+        "again": bool(found.trials["replicates"].any()),
+        "letters": f"An architecture reads mixer, depth · width, stage by stage: {letters}.",
+        "noise": str(noise_of(found.reading)).capitalize() + ".",
+        "latency": None if setup is None else f"Latency is of a batch: {setup}; {setup.trials} networks were measured.",
+    }
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    row = entry.row
+    span = "" if pd.isna(row["accuracy_low"]) else f"{100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f}"
+    return {
+        "trial": row["trial"], "accuracy": percent(row["accuracy"]), "interval": span, "seeds": max(row["replicates"], 1),
+        "macs": count(row["macs"]), "params": count(row["params"]),
+        "latency": "" if pd.isna(row["latency_ms"]) else f"{row['latency_ms']:.1f} ms", "line": row["line"],
+        "note": entry.remark, "on_front": entry.on_front,
+    }  # fmt: skip
+
+
+def _course(found: Findings) -> dict[str, Any]:
+    spared = saved(found.trials)
+    reference = ", ".join(count(v) for v in reference_costs(found.search))
+    return {
+        "volume_text": f"Hypervolume is the share of the box from no cost to {reference}, and from accuracy 1 to 0, that the "
+        "front dominates. Time is summed over trainings, however many ran at once.",
+        "ledger": [(r.what, r.trainings, duration(r.seconds), percent(r.share)) for r in ledger(found.trials).itertuples()],
+        "saved": f"Rungs spared about {duration(spared['rungs'])}, answers from the record {duration(spared['record'])}.",
+        "failures": [(r.kind, r.trials, r.example) for r in failures(found.trials).itertuples()],
+    }
+
+
+def _choices_and_space(found: Findings) -> dict[str, Any]:
+    number = len(searched(found.trials))
+    if number < FEWEST:
+        text = (
+            f"Only {number} searched networks were trained in full; from {FEWEST} on, this section says which choices matter."
+        )
+    else:
+        sure = found.importances[found.importances["share"] > found.importances["chance"]]["axis"].head(4).tolist()
+        text = (
+            f"More than chance would bring, {', '.join(sure)} go with what is good at equal MACs."
+            if sure
+            else "No choice stands out from chance at equal MACs yet."
+        ) + " Correlation in what was tried, not proof: the search tried good choices more often."
+    return {"choices_text": text, **_refused(found), "advice": _advice(found)}
+
+
+def _refused(found: Findings) -> dict[str, Any]:
+    asked, refused, limits = rejections(found.reading)
+    space, rng = found.search.space, random.Random(0)
+    able = sum(found.search.constraints.allow(space.cost(random_architecture(space, rng))) for _ in range(DRAWS))
+    return {
+        "refused_text": f"{percent(able / DRAWS)} of the space’s {space.size:,} architectures meet the constraints, "
+        f"by {DRAWS:,} random draws. The search proposed {asked:,}; {refused:,} ({percent(refused / max(asked, 1))}) were "
+        "refused before any training.",
+        "refused": limits.most_common(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _advice(found: Findings) -> list[Any]:
+    calibrated = is_calibrated(found.reading.folder.root)
+    given = {"effects": found.effects, "course": found.course, "calibrated": calibrated}
+    return advise(found.trials, found.best, found.search, **given)
+
+
+def _trust(found: Findings) -> dict[str, Any]:
+    folder, recipe = found.reading.folder, found.search.proxy.model_dump(mode="json", exclude_none=True)
+    head = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml)).get("run", {})
+    hashes = sorted({str(h) for h in found.trials["manifest"].dropna()})
+    given = {
+        "manifest": ", ".join(hashes) or "none",
+        "judged by": f"{noise_of(found.reading).images or 0:,} images",
+        "seed": found.search.search.seed,
+    }
+    given |= {"sampler": found.search.search.sampler, "started": head.get("started", "unknown"), **head.get("versions", {})}
+    return {
+        "quote": f"The {quote(folder.root)}.".replace("The proxy: ", "The proxy’s ranking: "),
+        "recipe": [
+            (k.replace("_", " "), _plain(v)) for k, v in recipe.items() if k not in HIDDEN and v not in ({}, [], 0.0, False)
+        ],
+        "provenance": list(given.items()),
+    }

@@ -1,0 +1,1 @@
+"""A network trained at full scale."""

@@ -1,0 +1,182 @@
+"""Full trainings from the command line: here, under torchrun or on Ray's workers, with their display and their last words."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from nas.data.decoding import num_cores
+from nas.data.progress import shown_decoding
+from nas.errors import ConfigError, Infeasible
+from nas.retraining import front as retrained
+from nas.retraining.event_log import EventLog
+from nas.retraining.folder import Result
+from nas.retraining.progress import RetrainingBar
+from nas.retraining.train import Job, Listener, Unstable, run
+from nas.run.settings import Resources
+from nas.training import processes
+from nas.units import duration, percent
+from nas.winners.selection import Chosen
+
+
+class Machines(NamedTuple):
+    """How many processes there are for what."""
+
+    workers: int = 1
+    """That train one network together."""
+    parallel: int = 1
+    """Networks trained at once."""
+    address: str | None = None
+    """A running Ray cluster; None starts Ray here where it is needed."""
+
+
+def show_retraining(job: Job, machines: Machines, *, tensorboard: bool, console: Console) -> None:
+    """Trains with a line an epoch, then says the result on the test split; of several processes the first one speaks."""
+    if machines.parallel > 1:
+        raise ConfigError(f"--parallel {machines.parallel}: must stand with --front, because one network is asked for.")
+    if _is_silent():
+        run(job)
+        return
+    _say(console, f"{job.architecture.describe()} into {job.out}")
+    result = watched(job, machines, tensorboard=tensorboard, console=console)
+    _say(console, f"{_told(result)}. Everything lies in {job.out}.\nNext: nas export {job.out} --out exported/{job.out.name}")
+
+
+def show_front_retraining(
+    run_folder: Path, members: list[Chosen], job: dict[str, Any], machines: Machines, *, tensorboard: bool, console: Console
+) -> None:
+    """Trains every member, each in a folder of its own name, and redraws the front from what comes out.
+
+    What is done stays done: the same command again goes on. A network whose training diverges, or that the images don't suit,
+    is told and left.
+    """
+    if machines.parallel > 1 and machines.workers > 1:
+        raise ConfigError(
+            f"--workers {machines.workers} and --parallel {machines.parallel}: networks can be trained at once, or each in "
+            "several processes, but not both. Leave one out."
+        )
+    jobs = {m.name: Job(architecture=m.architecture, origin=m.origin, **{**job, "out": job["out"] / m.name}) for m in members}
+    ended: dict[str, Result | str] = {}
+    quiet = _is_silent()
+    if not quiet:
+        _say(console, f"{len(members)} networks of {run_folder} into {job['out']}: {', '.join(jobs)}")
+
+    def on_end(name: str, outcome: Result | str) -> None:
+        ended[name] = outcome
+        if not quiet:
+            retrained.write(retrained.table(members, ended), job["out"])
+            _say(console, f"[{len(ended)}/{len(jobs)}] {name}: {outcome if isinstance(outcome, str) else _told(outcome)}")
+
+    if machines.workers > 1 or processes.asked_for() > 1:
+        _one_after_another(jobs, machines, on_end, tensorboard=tensorboard, console=Console(quiet=True) if quiet else console)
+    else:
+        _queued(jobs, machines, on_end, tensorboard=tensorboard)
+    if not quiet:
+        retrained.show(retrained.table(members, ended), console)
+        _say(console, f"Everything lies in {job['out']}: retrained.csv, retrained.png, a folder for each network")
+
+
+def watched(job: Job, machines: Machines, *, tensorboard: bool, console: Console) -> Result:
+    """Does a job, its progress on the console."""
+    with ExitStack() as stack:
+        bar = stack.enter_context(RetrainingBar(console, job.recipe))
+        decoded = stack.enter_context(shown_decoding(console, image_size=job.recipe.full_size))
+        steps, epochs = [bar.step], [bar.epoch]
+        if tensorboard:
+            log = EventLog(job.out / "tensorboard")
+            stack.callback(log.close)
+            steps, epochs = [*steps, log.step], [*epochs, log.epoch]
+        listener = Listener(decoded, bar.begun, _all(steps), _all(epochs), bar.lost)
+        if machines.workers == 1 and machines.address is None:
+            return run(job, listener)
+        return _on_ray(job, listener, machines)
+
+
+def _on_ray(job: Job, listener: Listener, machines: Machines) -> Result:
+    from nas.cluster.session import check_address, check_folder_is_shared, started_ray  # takes a second: only where needed
+    from nas.retraining.launch import launch
+
+    check_address(machines.address)
+    cpu = _cores(machines.workers, machines)
+    with started_ray(Resources(address=machines.address, workers=machines.workers, cpu=cpu)):
+        if machines.address:
+            job.out.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=job.out) as marker:
+                check_folder_is_shared(Path(marker.name))
+        return launch(job, workers=machines.workers, cpu=cpu, listener=listener)
+
+
+def _one_after_another(
+    jobs: dict[str, Job], machines: Machines, on_end: Callable, *, tensorboard: bool, console: Console
+) -> None:
+    together = next(iter(jobs.values())).device if processes.asked_for() > 1 else None
+    with processes.joined(processes.own_device(together)) if together else nullcontext():  # torchrun's processes meet once
+        for name, job in jobs.items():
+            try:
+                on_end(name, watched(job, machines, tensorboard=tensorboard, console=console))
+            except (Unstable, Infeasible) as error:
+                on_end(name, str(error))
+
+
+def _queued(jobs: dict[str, Job], machines: Machines, on_end: Callable, *, tensorboard: bool) -> None:
+    """As many at once as asked for, each in a process of Ray's with one device."""
+    import torch
+
+    from nas.cluster.jobs import run_jobs
+    from nas.cluster.session import check_address
+
+    check_address(machines.address)
+    asked = next(iter(jobs.values())).device
+    gpu = float(asked.startswith("cuda") or (asked == "auto" and torch.cuda.is_available()))
+    resources = Resources(address=machines.address, workers=machines.parallel, cpu=_cores(machines.parallel, machines), gpu=gpu)
+    here = {"device": "cuda" if gpu else "cpu"}
+    run_jobs(
+        [(name, job.model_copy(update={**here, "out": job.out.resolve()})) for name, job in jobs.items()],
+        work=partial(_work, tensorboard=tensorboard),
+        resources=resources,
+        on_end=lambda pair, outcome, cause: on_end(pair[0], cause if outcome is None else outcome),
+    )
+
+
+def _work(pair: tuple[str, Job], *, tensorboard: bool) -> Result | str:
+    """One network in a worker: its result, or what it does to its training."""
+    try:
+        return watched(pair[1], Machines(), tensorboard=tensorboard, console=Console(quiet=True))
+    except (Unstable, Infeasible) as error:
+        return str(error)
+
+
+def _cores(parts: int, machines: Machines) -> int:
+    """For each of so many processes; on a cluster Ray finds the room."""
+    return max(1, num_cores() // parts) if machines.address is None else 1
+
+
+def _is_silent() -> bool:
+    """Whether another of torchrun's processes speaks."""
+    return processes.asked_for() > 1 and os.environ.get("RANK") != "0"
+
+
+def _told(result: Result) -> str:
+    where = f"{result.processes} processes on " if result.processes > 1 else ""
+    kept = "" if result.kept_epoch == result.epochs else f", weights of epoch {result.kept_epoch} of {result.epochs}"
+    return (
+        f"test accuracy {percent(result.accuracy)}, top-5 {percent(result.top5)} on {result.test_images:,} images, seen "
+        f"once{kept}; {duration(result.seconds)} of training on {where}{result.device}"
+    )
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _all(callbacks: list[Callable]) -> Callable:
+    def call(what) -> None:
+        for callback in callbacks:
+            callback(what)
+
+    return call

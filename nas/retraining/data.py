@@ -1,0 +1,48 @@
+"""A full training's images: decoded in memory as in a search, read by timm's loader, or streamed.
+
+Which images are trained on, held out and tested is a manifest here as well; of a stream it lists the classes alone.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from nas.data.decoding import OnDecoded, silent
+from nas.data.manifest import Manifest, list_manifest, load, make_manifest
+from nas.data.registry import open_source
+from nas.recipes.full import FullRecipe
+from nas.retraining.loader import Listed, Loaded, LoadedJudged, Unreadable
+from nas.retraining.streams import STREAM, Streamed, StreamedJudged, stream_manifest
+from nas.training.batches import Batches, InMemory, InMemoryJudged, Judged
+
+
+class FullData(NamedTuple):
+    """What a training reads."""
+
+    train: Batches
+    validation: Judged | None
+    """Training images that are held out; None where none are."""
+    test: Judged
+
+
+def manifest_of(recipe: FullRecipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> Manifest:
+    """The images of a recipe: each looked at where they will lie in memory, by their names alone where a loader reads them."""
+    if recipe.data.startswith(STREAM):
+        return stream_manifest(recipe, seed)
+    make = make_manifest if recipe.loader is None else list_manifest
+    return make(recipe, seed=seed, root=root, on_decoded=on_decoded)
+
+
+def data_of(manifest: Manifest, recipe: FullRecipe, *, unreadable: Path, root: Path | None = None) -> FullData:
+    """The images of a manifest; those that a loader finds unreadable are noted in the file `unreadable`."""
+    if recipe.data.startswith(STREAM):
+        return FullData(Streamed(recipe, manifest, root), None, StreamedJudged(recipe, manifest, root))
+    if recipe.loader is None:
+        train, validation, test = (
+            load(manifest, split, image_size=recipe.full_size, root=root) for split in ("train", "validation", "test")
+        )
+        held_out = InMemoryJudged(validation, recipe) if len(validation.labels) else None
+        return FullData(InMemory(train, recipe), held_out, InMemoryJudged(test, recipe))
+    source, broken = open_source(manifest.data, root=root), Unreadable(unreadable)
+    train, validation, test = (Listed(source, items, broken) for items in (manifest.train, manifest.validation, manifest.test))
+    held_out = LoadedJudged(validation, recipe) if manifest.validation else None
+    return FullData(Loaded(train, recipe), held_out, LoadedJudged(test, recipe))

@@ -1,0 +1,188 @@
+"""What lies in the folder of a full training, and whether a training may go on in it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors.torch import save
+from torch import Tensor
+
+from nas.config import Value, dump_yaml, read_json, validated
+from nas.data.manifest import Manifest, read_manifest
+from nas.errors import NasError
+from nas.files import replacing, writable, write_whole
+from nas.recipes.full import ELSEWHERE, FullRecipe, read_full_recipe
+from nas.run.folder import RunFolder
+from nas.space.architecture import Architecture, read_architecture
+from nas.training.checkpoints import read_checkpoint, write_checkpoint
+from nas.training.loop import Epoch
+from nas.training.proxy import plain
+from nas.winners.lookup import Trained
+
+ENDING_SECONDS = 20
+LEFT = {"recipe.yaml", "checkpoint.pt", "result.json", "unreadable.tsv", "tensorboard"}  # of these one lies in all such folders
+CURVE_COLUMNS = ("epoch", "train_loss", "lr", "accuracy", "top5", "loss", "raw_accuracy", "raw_top5", "seconds")
+
+
+class Result(Value):
+    """What a full training came to. Nothing was chosen by the test images: they were seen once, after the last epoch."""
+
+    accuracy: float
+    """Top-1 on the test split as a fraction."""
+    top5: float
+    """1 with fewer than six classes, where it says nothing."""
+    loss: float
+    """Mean cross-entropy on the test split."""
+    train_images: int
+    """Trained on in an epoch."""
+    test_images: int
+    epochs: int
+    kept_epoch: int
+    """Whose weights were tested."""
+    seconds: float
+    """Summed over the epochs, those before an interruption included."""
+    device: str
+    processes: int
+    versions: dict[str, str]
+    setup: dict[str, Any]
+    """What was trained: architecture, recipe, manifest hash, seed."""
+
+
+class RetrainingFolder:
+    """The folder `root` of the training that `setup` describes; nothing in it is ever seen half written."""
+
+    def __init__(self, root: Path, setup: dict[str, Any]):
+        self.root, self.setup = Path(root), setup
+
+    @property
+    def weights(self) -> Path:
+        """The network that was kept in the end."""
+        return self.root / "model.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights that were the best so far on the held-out images."""
+        return self.root / "best.safetensors"
+
+    @property
+    def unreadable(self) -> Path:
+        """Images that a loader could not read."""
+        return self.root / "unreadable.tsv"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other trainings out of the folder; of a killed one's, what is still ending is waited for a little."""
+        self._refuse_foreign()
+        with writable(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.root / ".lock")
+            try:
+                lock.acquire(timeout=ENDING_SECONDS)
+            except Timeout:
+                raise NasError(
+                    f"{self.root}: must be trained in by one command at a time, but another one is at work there. "
+                    "Wait for it, end it, or choose another --out."
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def result(self) -> Result | None:
+        """What the training came to if it has ended; NasError where it was another one."""
+        path = self.root / "result.json"
+        if not path.exists():
+            return None
+        result = validated(Result, read_json(path), where=str(path))
+        self._refuse_other(result.setup)
+        return result
+
+    def write_result(self, result: Result) -> None:
+        """Ends the training."""
+        write_whole(self.root / "result.json", result.model_dump_json(indent=1))
+
+    def state(self) -> dict[str, Any] | None:
+        """What `fit` goes on from, or None; NasError where it is another training's, or can't be read."""
+        found = read_checkpoint(self.root / "checkpoint.pt", "setup", "state")
+        if found is None:
+            return None
+        self._refuse_other(found["setup"])
+        return found["state"]
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Puts down what `fit` goes on from."""
+        write_checkpoint(self.root / "checkpoint.pt", {"setup": self.setup, "state": state})
+
+    def write_weights(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        """A state dictionary as safetensors."""
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(plain(tensors)))
+
+    def write_setup(self, architecture: Architecture, recipe: FullRecipe, manifest: Manifest) -> None:
+        """What is trained, for people and for other verbs."""
+        write_whole(self.root / "architecture.json", json.dumps(architecture.to_dict(), indent=1))
+        write_whole(self.root / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")))
+        manifest.write(self.root / "manifest.json")
+
+    def write_curve(self, curve: list[Epoch]) -> None:
+        """The epochs so far as curve.csv."""
+        rows = [[getattr(epoch, column) for column in CURVE_COLUMNS] for epoch in curve]
+        lines = [",".join("" if value is None else str(value) for value in row) for row in rows]
+        write_whole(self.root / "curve.csv", "\n".join([",".join(CURVE_COLUMNS), *lines]) + "\n")
+
+    def _refuse_foreign(self) -> None:
+        """NasError where the folder holds something that no training left there."""
+        there = {path.name for path in self.root.glob("*") if not path.name.startswith(".")} if self.root.is_dir() else set()
+        if there and not there & LEFT:
+            raise NasError(f"{self.root}: must be new or hold a training, but holds {min(there)}. Choose another --out.")
+
+    def _refuse_other(self, there: dict[str, Any]) -> None:
+        there, here = _flat(there), _flat(self.setup)
+        keys = [key for key in sorted(there | here) if there.get(key) != here.get(key)]
+        changes = [f"{key}: {there.get(key)} there, {here.get(key)} here" for key in keys]
+        if changes:
+            raise NasError(
+                f"{self.root}: holds another training: {'; '.join(changes)}. Choose another --out, or delete that folder."
+            )
+
+
+def setup_of(architecture: Architecture, recipe: FullRecipe, manifest: Manifest, seed: int) -> dict[str, Any]:
+    """What must be equal for a training to go on; where the data lies and what it runs on may change."""
+    return {
+        "architecture": architecture.to_dict(),
+        "recipe": recipe.model_dump(mode="json", exclude=ELSEWHERE),
+        "manifest": manifest.hash,
+        "seed": seed,
+    }
+
+
+def trained_folder(root: Path) -> Trained:
+    """The weights that `nas retrain` left in `root`; NasError if it did not finish there."""
+    if RunFolder(root).search_yaml.is_file():
+        raise NasError(f"{root}: is a search's folder. Say which network: --trial N, see `nas front {root}`.")
+    if not (root / "result.json").is_file():
+        raise NasError(f"{root}: is neither a run nor a finished retraining: it holds neither search.yaml nor result.json.")
+    result = validated(Result, read_json(root / "result.json"), where=str(root / "result.json")).model_dump(mode="json")
+    setup = result["setup"]
+    origin = read_json(root / "origin.json") if (root / "origin.json").is_file() else {}
+    provenance = {**origin, "accuracy": result["accuracy"], "split": "test", **setup, "versions": result["versions"]}
+    manifest = read_manifest(root / "manifest.json")
+    return Trained(
+        read_architecture(root / "architecture.json"),
+        root / "model.safetensors",
+        read_full_recipe(root / "recipe.yaml"),
+        manifest.class_names,
+        provenance,
+    )
+
+
+def _flat(data: Any, path: str = "") -> dict[str, Any]:
+    """Leaves by dotted path."""
+    if isinstance(data, (dict, list, tuple)) and data:
+        pairs = data.items() if isinstance(data, dict) else enumerate(data)
+        parts = [_flat(value, f"{path}.{key}" if path else str(key)) for key, value in pairs]
+        return {name: leaf for part in parts for name, leaf in part.items()}
+    return {path: data}

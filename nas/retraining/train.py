@@ -1,0 +1,244 @@
+"""A chosen architecture trained in full, resumable, in one process or in many, and evaluated once on the test split."""
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from timm.data import create_transform
+from timm.optim import list_optimizers
+from torch import nn
+
+from nas import __version__
+from nas.config import Value
+from nas.data.decoding import OnDecoded, silent
+from nas.data.manifest import Manifest
+from nas.errors import ConfigError, NasError, unknown
+from nas.files import write_whole
+from nas.recipes.as_trained import as_trained
+from nas.recipes.full import FullRecipe
+from nas.retraining.data import FullData, data_of, manifest_of
+from nas.retraining.folder import Result, RetrainingFolder, setup_of
+from nas.space.architecture import Architecture
+from nas.training import processes
+from nas.training.evaluation import evaluate, is_out_of_memory
+from nas.training.loop import Diverged, Epoch, OnEpoch, OnStep, fit, keep_going, unheard
+from nas.training.proxy import network
+from nas.training.trained import load_initial, read_weights
+
+
+class Unstable(NasError):
+    """A training whose loss is no longer a number: the architecture's or the recipe's doing, not the machine's."""
+
+
+class Begun(NamedTuple):
+    """What a training begins with."""
+
+    train_images: int
+    """In an epoch."""
+    held_out_images: int
+    test_images: int
+    epochs_done: int
+    """Before an interruption."""
+
+
+OnBegun = Callable[[Begun], None]
+OnLost = Callable[[int, str], None]
+"""Told how often workers were lost, and why the last time."""
+
+
+def unannounced(begun: Begun) -> None:
+    """Tells nobody."""
+
+
+def unmourned(times: int, why: str) -> None:
+    """Tells nobody."""
+
+
+class Job(Value):
+    """One full training as a value that another process can be sent."""
+
+    architecture: Architecture
+    recipe: FullRecipe
+    out: Path
+    seed: int = 0
+    device: str = "auto"
+    origin: dict[str, Any] = {}  # noqa: RUF012 (frozen)
+    """Where the architecture was found, such as its run and trial; kept beside the weights for whoever asks later."""
+
+
+class Listener(NamedTuple):
+    """Who hears how a training goes."""
+
+    decoded: OnDecoded = silent
+    begun: OnBegun = unannounced
+    step: OnStep = unheard
+    epoch: OnEpoch = keep_going
+    lost: OnLost = unmourned
+
+
+SILENT = Listener()
+
+
+def run(job: Job, listener: Listener = SILENT) -> Result:
+    """Does a job in this process, together with those that its launcher started beside it."""
+    device = processes.own_device(job.device)
+    with processes.joined(device):
+        manifest = processes.of_first(partial(manifest_of, job.recipe, seed=job.seed, on_decoded=listener.decoded))
+        result = retrain(job.architecture, job.recipe, manifest, out=job.out, seed=job.seed, device=device, listener=listener)
+        if job.origin and processes.rank() == 0:
+            write_whole(job.out / "origin.json", json.dumps(job.origin))
+        return result
+
+
+def retrain(
+    architecture: Architecture,
+    recipe: FullRecipe,
+    manifest: Manifest,
+    *,
+    out: Path,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    listener: Listener = SILENT,
+    root: Path | None = None,
+) -> Result:
+    """Trains on the manifest's training images and writes everything to `out`; the first of several processes writes.
+
+    A call that was cut short goes on from its last epoch; a finished one is read back; another setup in the same `out` is
+    refused. What the listener answers is not asked for.
+    """
+    recipe = checked(recipe).of_depth(sum(stage.depth for stage in architecture.stages))
+    architecture = as_trained(architecture, recipe)  # what is written down is what is trained
+    folder = RetrainingFolder(out, setup_of(architecture, recipe, manifest, seed))
+    with folder.alone() if processes.rank() == 0 else nullcontext():
+        result = processes.of_first(folder.result)
+        return result or _retrain(architecture, recipe, manifest, folder, device=device, listener=listener, root=root)
+
+
+def _retrain(
+    architecture: Architecture,
+    recipe: FullRecipe,
+    manifest: Manifest,
+    folder: RetrainingFolder,
+    *,
+    device: str | torch.device,
+    listener: Listener,
+    root: Path | None,
+) -> Result:
+    """A training that has not ended, in a folder of its own."""
+    state = processes.of_first(folder.state)
+    model = network(architecture, recipe, num_classes=len(manifest.class_names), seed=folder.setup["seed"])
+    if recipe.weights is not None and state is None:
+        load_initial(model, recipe.weights)
+    data = data_of(manifest, recipe, unreadable=folder.unreadable, root=root)
+    if processes.rank() == 0:
+        folder.write_setup(architecture, recipe, manifest)
+    held_out = 0 if data.validation is None else data.validation.num_images
+    listener.begun(Begun(data.train.num_images, held_out, data.test.num_images, len(state["curve"]) if state else 0))
+    curve = _train(model, data, recipe, folder=folder, state=state, device=device, listener=listener)
+    return _finish(model, data, recipe, curve, folder=folder, device=torch.device(device))
+
+
+def checked(recipe: FullRecipe) -> FullRecipe:
+    """The recipe, if timm has its optimiser and can read its augmentation."""
+    if recipe.optimizer not in list_optimizers():
+        raise ConfigError(f"optimizer: {unknown('optimizer', recipe.optimizer, list_optimizers())}.")
+    text = recipe.loader and recipe.loader.auto_augment
+    try:
+        create_transform(recipe.full_size, is_training=True, auto_augment=text)
+    except (AssertionError, ValueError, KeyError, IndexError):  # timm says no more
+        raise ConfigError(
+            f"loader.auto_augment: must be a text that timm reads, such as rand-m9-mstd0.5-inc1, but got {text!r}."
+        ) from None
+    return recipe
+
+
+def _train(
+    model: nn.Module,
+    data: FullData,
+    recipe: FullRecipe,
+    *,
+    folder: RetrainingFolder,
+    state: dict[str, Any] | None,
+    device: str | torch.device,
+    listener: Listener,
+) -> list[Epoch]:
+    """The whole curve; after each epoch a checkpoint, the best weights and `curve.csv` lie in the folder."""
+    curve = [Epoch(**epoch) for epoch in state["curve"]] if state else []
+
+    def save(state: dict[str, Any]) -> None:
+        if processes.rank() == 0:
+            epochs = [Epoch(**epoch) for epoch in state["curve"]]
+            if best_epoch(epochs) == len(epochs):
+                folder.write_weights(folder.best, state["ema"] or state["model"])
+            folder.save(state)
+
+    def told(epoch: Epoch) -> None:
+        curve.append(epoch)
+        if processes.rank() == 0:
+            folder.write_curve(curve)
+        listener.epoch(epoch)
+
+    options = {"seed": folder.setup["seed"], "device": device, "state": state, "save": save}
+    try:
+        return fit(model, data.train, data.validation, recipe, **options, on_epoch=told, on_step=listener.step)
+    except Diverged as error:
+        way_out = f"Lower lr={recipe.lr}, or set clip_grad."
+        raise Unstable(f"{folder.root}: the training diverged: {error}. {way_out}") from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        why = " ".join(str(error).split())[:200]
+        raise NasError(f"{folder.root}: memory doesn't suffice: {why}. Lower device_batch (--set device_batch=64).") from None
+
+
+def best_epoch(curve: list[Epoch]) -> int | None:
+    """The first epoch with the highest accuracy on the held-out images; None where none are held out."""
+    judged = [epoch for epoch in curve if epoch.accuracy is not None]
+    return max(judged, key=lambda epoch: epoch.accuracy).epoch if judged else None
+
+
+def _finish(
+    model: nn.Module,
+    data: FullData,
+    recipe: FullRecipe,
+    curve: list[Epoch],
+    *,
+    folder: RetrainingFolder,
+    device: torch.device,
+) -> Result:
+    """Writes the weights that are kept, and looks at the test images."""
+    kept = best_epoch(curve) if recipe.keep == "best" else len(curve)
+    if kept < len(curve):
+        model.load_state_dict(processes.of_first(partial(read_weights, folder.best)))
+    if processes.rank() == 0:
+        folder.write_weights(folder.weights, model.state_dict())
+    score = evaluate(model, data.test, recipe, device=device)
+    result = Result(
+        **score._asdict(),
+        train_images=data.train.num_images,
+        test_images=data.test.num_images,
+        epochs=len(curve),
+        kept_epoch=kept,
+        seconds=round(sum(epoch.seconds for epoch in curve), 2),
+        device=device_name(device),
+        processes=processes.world(),
+        versions={"nas": __version__, "torch": torch.__version__, "timm": timm.__version__},
+        setup=folder.setup,
+    )
+    if processes.rank() == 0:
+        folder.write_result(result)
+    return result
+
+
+def device_name(device: str | torch.device) -> str:
+    """The device in words, such as "cpu (AMD EPYC, 1 thread)" or a graphics card's name."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = torch.cpu.get_capabilities().get("cpu_name", "unknown")
+    return f"{device.type} ({name}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''})"

@@ -1,0 +1,1 @@
+"""A run on disk: its settings, its folder, its record, and who writes it."""

@@ -1,0 +1,53 @@
+"""What is learnt of a trial after it ended: its replicates and its latency.
+
+Optuna closes an ended trial, so each stands in the study's own attributes, one attribute for each thing learnt: what finished
+is in the record at once, and several programs can add at the same time.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from nas.run.folder import RunFolder
+from nas.run.settings import Search
+
+REPLICATE, LATENCY = "replicate", "latency"
+NAMED = re.compile(rf"({REPLICATE}|{LATENCY}) (\d+) (.+)")  # what these attributes are called
+
+
+class Addition(NamedTuple):
+    """One thing learnt of a trial."""
+
+    kind: str
+    """REPLICATE or LATENCY."""
+    trial: int
+    which: str
+    """What tells it from the trial's others of this kind: the seed of a replicate, the conditions of a latency."""
+    value: dict[str, Any]
+
+
+@contextmanager
+def adding(
+    search: Search, folder: RunFolder, *, on_wait: Callable[[str], None] = lambda _: None
+) -> Iterator[Callable[[Addition], None]]:
+    """What puts an addition into the run's record, in the place of an earlier one of the same name.
+
+    It waits for a disk or a server that is away, and `on_wait` hears of that.
+    """
+    from nas.run.storage import close_storage, open_storage, patient, storage_errors  # takes a second; readers go without
+
+    storage = open_storage(search, folder, create=False)
+    steady = patient(storage, on_wait=on_wait)
+    try:
+        with storage_errors(search, folder):
+            study = steady.get_study_id_from_name(search.name)
+            yield lambda new: steady.set_study_user_attr(study, f"{new.kind} {new.trial} {new.which}", new.value)
+    finally:
+        close_storage(storage)
+
+
+def additions(attributes: Mapping[str, Any]) -> list[Addition]:
+    """What a study's own attributes hold of this kind."""
+    found = ((NAMED.fullmatch(name), value) for name, value in attributes.items())
+    return [Addition(m[1], int(m[2]), m[3], value) for m, value in found if m and isinstance(value, dict)]

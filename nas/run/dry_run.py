@@ -1,0 +1,129 @@
+"""What can be said before anything is trained: a design's cost, a space's size and spread, what a search would take."""
+
+import random
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from nas.data.decoding import num_cores
+from nas.recipes.recipe import Recipe
+from nas.run.settings import Search, check_possible
+from nas.space.architecture import Architecture
+from nas.space.constraints import random_architecture
+from nas.space.cost import Cost, cost
+from nas.space.reference import design
+from nas.units import count, duration
+
+DRAWS = 2000
+TRAINING_PASSES = 3  # a backward pass costs about two forward passes
+MACS_PER_CORE_SECOND = 18e9  # median over hybrid.yaml's trainings (11 to 27 for most): bf16, a busy core with AVX-512
+PROXY_DRAWS = 200
+DIGITS = 1438  # of the 1,797, a fifth is the test split
+
+
+def show_cost(name: str, architecture: Architecture, *, image_size: int, found: Cost, console: Console) -> None:
+    """One design's cost as a small table."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("design", name)
+    table.add_row("stages", architecture.describe())
+    table.add_row("counted at", f"{image_size} px")
+    table.add_row("MACs", f"{count(found.macs)}  ({found.macs:,})")
+    table.add_row("params", f"{count(found.params)}  ({found.params:,}) trainable, {found.frozen_params:,} frozen")
+    table.add_row("activations", f"{count(found.activation_bytes)}B at the widest moment, one image, float32")
+    console.print(table, highlight=False)
+
+
+def show_space(search: Search, console: Console) -> None:
+    """A dry run: size, feasible share, spread of the costs, baselines, and what the search would cost."""
+    check_possible(search)
+    space, rng = search.space, random.Random(0)
+    drawn = [random_architecture(space, rng) for _ in range(DRAWS)]
+    costs = [space.cost(a) for a in drawn]
+    able = [i for i, c in enumerate(costs) if search.constraints.allow(c)]
+    console.print(
+        f"[bold]{search.name}[/]: {space.size:,} architectures from {len(space.axes)} open choices, "
+        f"counted at {space.image_size} px and {space.num_classes} classes"
+    )
+    console.print(
+        f"feasible: {len(able) / DRAWS:.1%} of {DRAWS:,} random draws meet the constraints ({_limits(search)})", highlight=False
+    )
+    console.print(_spread(costs, able), highlight=False)
+    console.print(_axes(search), highlight=False)
+    if search.baselines:
+        console.print(_baselines(search), highlight=False)
+    console.print(_estimate(search, [drawn[i] for i in able] or drawn), highlight=False)
+
+
+def _limits(search: Search) -> str:
+    parts = []
+    for name in type(search.constraints).model_fields:
+        limits = getattr(search.constraints, name)
+        parts += [
+            f"{name} {sign} {count(value)}" for sign, value in ((">=", limits.min), ("<=", limits.max)) if value is not None
+        ]
+    return ", ".join(parts) or "none are set"
+
+
+def _spread(costs: list[Cost], able: list[int]) -> Table:
+    table = Table(title="spread of random draws", title_justify="left", box=None, pad_edge=False)
+    for column in ("", "smallest", "10 %", "median", "90 %", "largest"):
+        table.add_column(column, justify="right" if column else "left")
+    for label, name in (("MACs", "macs"), ("params", "params"), ("activation bytes", "activation_bytes")):
+        for which, rows in (("all", range(len(costs))), ("feasible", able)):
+            values = [getattr(costs[i], name) for i in rows]
+            if values:
+                table.add_row(f"{label}, {which}", *(count(v) for v in np.quantile(values, (0, 0.1, 0.5, 0.9, 1))))
+    return table
+
+
+def _axes(search: Search) -> Table:
+    table = Table(title="open choices", title_justify="left", box=None, pad_edge=False, show_header=False)
+    for name, options in search.space.axes.items():
+        table.add_row(name, ", ".join(str(o) for o in options))
+    return table
+
+
+def _baselines(search: Search) -> Table:
+    table = Table(title="baselines", title_justify="left", box=None, pad_edge=False)
+    for column in ("", "MACs", "params", "within the constraints"):
+        table.add_column(column, justify="left" if column in ("", "within the constraints") else "right")
+    for name in search.baselines:
+        found = search.space.cost(design(name))
+        broken = ", ".join(f"no: {k}" for k in search.constraints.excess(found))
+        table.add_row(name, count(found.macs), count(found.params), broken or "yes")
+    return table
+
+
+def _estimate(search: Search, drawn: list[Architecture]) -> str:
+    """What training the whole budget would take, for architectures such as `drawn`."""
+    recipe, images = search.proxy, num_images(search.proxy)
+    if images is None:
+        return "estimated cost: unknown until the data is read; the search shows an ETA after two trainings"
+    trained, judged = images
+    num_classes = recipe.num_classes or search.space.num_classes
+    costs = [cost(a, image_size=recipe.full_size, num_classes=num_classes) for a in drawn[:PROXY_DRAWS]]
+    macs = float(np.mean([c.macs for c in costs]))
+    own = [cost(design(name), image_size=recipe.full_size, num_classes=num_classes).macs for name in search.baselines]
+    total = (search.search.trials * macs + sum(own)) * recipe.epochs * (TRAINING_PASSES * trained + judged)
+    beside = f" and {len(own)} baselines" if own else ""
+    text = (
+        f"estimated cost: {search.search.trials} trainings{beside} of {recipe.epochs} epochs on {trained:,} images, judged by "
+        f"{judged:,}, {count(macs)} MACs an image at {recipe.full_size} px: {count(total)} MACs"
+    )
+    cores = search.resources.workers or num_cores()
+    if search.resources.gpu == 0:
+        text += f", about {duration(total / MACS_PER_CORE_SECOND / cores)} on {cores} CPU cores"
+    return f"{text}, if no rung stops a trial; the search shows a measured ETA"
+
+
+def num_images(recipe: Recipe) -> tuple[int, int] | None:
+    """Images that an epoch trains on and is judged by, where that can be said without reading the data; None otherwise."""
+    if recipe.data == "digits":
+        drawn = DIGITS if recipe.images_per_class is None else 10 * recipe.images_per_class
+    elif recipe.images_per_class and recipe.num_classes:
+        drawn = recipe.images_per_class * recipe.num_classes
+    else:
+        return None
+    judged = round(drawn * recipe.validation_share)
+    return drawn - judged, judged

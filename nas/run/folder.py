@@ -1,0 +1,188 @@
+"""What lies in a run's folder, and whether a search may go on in it."""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from nas import __version__
+from nas.config import dump_yaml, parse_yaml, read_text, validated
+from nas.errors import ConfigError, NasError
+from nas.files import write_whole
+from nas.run.settings import Search
+
+# how much, where, and what a search does not read; the manifest says which data
+MAY_CHANGE = (
+    *(f"search.{name}" for name in ("trials", "replicates", "log", "storage", "max_hours", "max_gpu_hours")),
+    *("resources", "proxy.data", "calibration"),
+)
+SECRET = re.compile(r"([?&][^=&]*(?:password|passwd|passphrase|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)  # in a URL's query
+VERSIONED = ("torch", "timm", "optuna", "ray", "numpy")
+
+
+class RunFolder(NamedTuple):
+    """The paths of one run."""
+
+    root: Path
+
+    @property
+    def search_yaml(self) -> Path:
+        """Everything resolved: the search, its versions, when it began."""
+        return self.root / "search.yaml"
+
+    @property
+    def study_db(self) -> Path:
+        """The record, unless --storage put it elsewhere."""
+        return self.root / "study.db"
+
+    @property
+    def manifest(self) -> Path:
+        """Which images the search trains and validates on."""
+        return self.root / "manifest.json"
+
+    @property
+    def calibration(self) -> Path:
+        """What `nas calibrate` trained and found."""
+        return self.root / "calibration"
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a search left weights here."""
+        return any(self.weights(0).parent.glob("*.safetensors"))
+
+    def weights(self, number: int) -> Path:
+        """Final proxy weights of a trial; only those on the front and the baselines are kept."""
+        return self.root / "weights" / f"{number}.safetensors"
+
+    def checkpoint(self, number: int) -> Path:
+        """From where a trial goes on whose training was interrupted; only running trials have one."""
+        return self.root / "checkpoints" / f"{number}.pt"
+
+
+def versions() -> dict[str, str]:
+    """Of this package and of the libraries that a result depends on."""
+    found = {"nas": __version__}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def open_folder(root: Path, search: Search) -> RunFolder:
+    """The run's folder, made if it is new; ConfigError if it holds a different search, or cannot be written."""
+    folder = RunFolder(Path(root))
+    if folder.search_yaml.exists():
+        check_same(plain(read_run(folder.root)[1]), plain(search), where=str(folder.root))
+    elif folder.root.is_dir() and any(p for p in folder.root.iterdir() if not p.name.startswith(".")):
+        raise ConfigError(f"{folder.root}: is not empty and holds no search.yaml, so it is no run. Choose another --out.")
+    _check_writable(folder.root)
+    if not folder.search_yaml.exists():
+        head = {"versions": versions(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+        _write_search(folder, head, search)
+    return folder
+
+
+def update_folder(folder: RunFolder, search: Search) -> None:
+    """Write down the settings of a search that may change, as they are now; when it began, and with what, stays."""
+    data = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml))
+    if plain(read_run(folder.root)[1]) != plain(search):
+        _write_search(folder, data.get("run", {}), search)
+
+
+def _write_search(folder: RunFolder, head: dict[str, Any], search: Search) -> None:
+    write_whole(folder.search_yaml, dump_yaml({"run": head, **plain(search)}))
+
+
+def read_run(root: Path) -> tuple[RunFolder, Search]:
+    """An existing run and its search; ConfigError where the folder is none."""
+    folder = RunFolder(Path(root))
+    if not folder.search_yaml.is_file():
+        raise ConfigError(
+            f"{root}: is no run: it holds no search.yaml. Give the folder that a search wrote, such as runs/hybrid."
+        )
+    data = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml))
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{folder.search_yaml}: is damaged: it must be a mapping. Restore it, or start the search in a new folder."
+        )
+    head = data.pop("run", None)
+    try:
+        return folder, validated(Search, data, where=str(folder.search_yaml))
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_written_by(head)}") from None
+
+
+def _written_by(head: Any) -> str:
+    """That another version wrote a run, where one did."""
+    given = head.get("versions") if isinstance(head, dict) else None
+    found = given.get("nas") if isinstance(given, dict) else None
+    return "" if found in (None, __version__) else f" The run was written by nas {found}, this is {__version__}: use that one."
+
+
+def plain(search: Search) -> dict[str, Any]:
+    """A search as plain data that can be shown and written down: without the password of its storage."""
+    data = search.model_dump(mode="json", exclude_none=True)
+    storage = data["search"].get("storage")
+    if storage:
+        data["search"]["storage"] = without_password(storage)
+    return data
+
+
+def without_password(url: str) -> str:
+    """A storage URL that can be shown and written down."""
+    scheme, separator, rest = url.partition("://")
+    login, at, host = rest.rpartition("@")
+    user = login.partition(":")[0]
+    shown = f"{scheme}{separator}{user}:***{at}{host}" if ":" in login else url
+    return SECRET.sub(r"\1***", shown)
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """One line for each setting that makes two searches different, empty if they are one."""
+    old, new = _flat(before), _flat(now)
+    changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k) and not k.startswith(MAY_CHANGE)]
+    return "\n".join(f"  {k}: {old.get(k, 'not set')} in the run, now {new.get(k, 'not set')}" for k in changed)
+
+
+def check_same(before: dict[str, Any], now: dict[str, Any], *, where: str) -> None:
+    """ConfigError, with the difference, if the record at `where` belongs to another search."""
+    lines = differences(before, now)
+    if lines:
+        raise ConfigError(
+            f"{where}: holds another search:\n{lines}\n"
+            f"Choose another --out for the new one, or give the old settings to continue; "
+            f"only {', '.join(MAY_CHANGE)} may change."
+        )
+
+
+def _flat(data: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(data, dict):
+        return {path: data}
+    return {k: v for key, below in data.items() for k, v in _flat(below, f"{path}.{key}" if path else str(key)).items()}
+
+
+def _check_writable(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=root, prefix=".probe") as probe:
+            probe.write(b"0" * 4096)
+    except OSError as error:
+        raise NasError(f"{root}: cannot be written: {error.strerror}. Choose another --out, or make room there.") from None
+
+
+@contextmanager
+def alone(folder: RunFolder) -> Iterator[None]:
+    """Makes this the only process that adds files to the run; NasError if there is one already. A killed one's lock is free."""
+    try:
+        with FileLock(folder.root / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise NasError(f"{folder.root}: another process is training there. Wait for it, or choose another --out.") from None

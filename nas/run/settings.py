@@ -1,0 +1,150 @@
+"""A whole search as a value: what one YAML file says."""
+
+import random
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from nas.config import Value, broken, read_yaml, validated, with_settings
+from nas.errors import unknown
+from nas.recipes.as_trained import check_sizes
+from nas.recipes.recipe import Proxy
+from nas.space.constraints import Constraints, check_reachable, random_architecture
+from nas.space.reference import design, designs, timm_names
+from nas.space.search_space import SearchSpace
+
+Objective = Literal["accuracy", "macs", "params", "activation_bytes"]
+Sampler = Literal["front", "tpe", "evolution", "nsga2", "random"]
+PROBES = 50  # architectures whose maps are looked at before anything is trained
+REFERENCES = "references"  # stands for all sizes of these families
+REFERENCE_FAMILIES = ("poolformerv2", "convformer", "caformer")
+
+
+def _listed(names: Any) -> Any:
+    """A list of one where a person writes a bare name."""
+    return (names,) if isinstance(names, str) else names
+
+
+class SearchSettings(Value):
+    """How many architectures are trained, and who proposes them."""
+
+    trials: Annotated[int, Field(ge=1)] = 40
+    """Architectures to train besides the baselines; one stopped early counts, one answered from the record does not."""
+    sampler: Sampler = "front"
+    start: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Reference designs whose nearest affordable architectures in the space are trained first; "references" stands for all of
+    PoolFormerV2, ConvFormer and CAFormer. Two that come out equal count once."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seeds the proposals, the split of the data and every training alike."""
+    replicates: Annotated[int, Field(ge=0)] = 0
+    """Trainings with other seeds that each network on or near the front gets when the search is through, and each baseline;
+    `nas replicate` gives them later."""
+    log: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
+    """Where learning curves are shown live besides: tensorboard (files in the run's folder) and mlflow (the server that
+    $MLFLOW_TRACKING_URI names, else mlflow.db in the run's folder)."""
+    storage: str | None = None
+    """An Optuna storage URL (postgresql://…, mysql://…) or a journal file (journal:///shared/run.journal); without one the
+    record is study.db in the run's folder."""
+    max_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """No architecture is begun after a search has been driven for so long, its interruptions left out; those that run then are
+    trained to their end."""
+    max_gpu_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The same for the hours that trials held a GPU or their share of one, failures and repetitions included."""
+
+    @property
+    def start_designs(self) -> tuple[str, ...]:
+        """The names of `start`, with those that "references" stands for in its place."""
+        references = [n for n in timm_names() if n.startswith(REFERENCE_FAMILIES)]
+        return tuple(dict.fromkeys(n for name in self.start for n in (references if name == REFERENCES else [name])))
+
+
+class Resources(Value):
+    """Where trials run and what each of them gets."""
+
+    address: str | None = None
+    """A running Ray cluster ("auto" or host:port); without one a local Ray is started."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Trials at once; without a number as many as the cores or the shares of GPUs allow."""
+    cpu: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
+    gpu: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    """GPUs a trial, such as 0.25 for four trials a card; 0 trains on the CPU."""
+
+    @model_validator(mode="after")
+    def _whole_cards(self) -> "Resources":
+        if self.gpu > 1 and not self.gpu.is_integer():
+            raise broken("gpu", f"must be a part of one GPU or a whole number of them, but got {self.gpu:g}")
+        return self
+
+
+class Calibration(Value):
+    """What `nas calibrate` trains to say how far the proxy's ranking can be trusted; a search does not read it."""
+
+    designs: tuple[str, ...] | None = None
+    """Reference designs; None takes the search's baselines, or a handful of different mixers where it has none."""
+    random: Annotated[int, Field(ge=0)] = 12
+    """Random affordable architectures of the space, spread evenly over the logarithm of their MACs."""
+    shrink: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1
+    """Divides the depths and widths of all of them, so that a small machine can train them; 1 leaves them as they are."""
+    seeds: Annotated[int, Field(ge=1)] = 2
+    """Trainings of each architecture at each fidelity; the seeds count up from search.seed."""
+    fidelities: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], dict[str, Any]] = {}  # noqa: RUF012 (frozen)
+    """For each name what it changes in `proxy`; none stands for quarter, half, proxy, long (4 times the epochs) and large (1.5
+    times the image size). A warm-up that no longer fits shrinks with the epochs; rungs are dropped."""
+    against: str | None = None
+    """What counts as the truth: a fidelity (None takes the costliest), "published" for the papers' ImageNet top-1, or a .csv
+    file with the columns name and accuracy."""
+    wanted_tau: Annotated[float, Field(ge=-1, le=1)] = 0.7
+
+
+class Search(Value):
+    """A search: space, limits, objectives, baselines, budget, proxy training and machines."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    space: SearchSpace
+    constraints: Constraints = Constraints()
+    objectives: tuple[Objective, ...] = ("accuracy", "macs")
+    baselines: tuple[str, ...] = ()
+    search: SearchSettings = SearchSettings()
+    proxy: Proxy = Proxy()
+    resources: Resources = Resources()
+    calibration: Calibration = Calibration()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Search":
+        if self.search.max_gpu_hours is not None and not self.resources.gpu:
+            rule = f"needs trials on a GPU, but got {self.search.max_gpu_hours:g} with resources.gpu=0"
+            raise broken("search.max_gpu_hours", f"{rule}; use max_hours, or set resources.gpu")
+        costs = self.objectives[1:]
+        if self.objectives[:1] != ("accuracy",) or len(costs) not in (1, 2) or len(set(costs)) != len(costs):
+            raise broken("objectives", f"must be accuracy, then one or two different costs, but got {list(self.objectives)}")
+        if self.proxy.size_at(1) != self.proxy.full_size and self.space.needs_fixed_resolution:
+            rule = f"must be one size where stages may mix by random or spatial_fc, but got {list(self.proxy.image_size)}"
+            raise broken("proxy.image_size", f"{rule}; give one size, or take these mixers and position_embedding out")
+        named = (
+            ("baselines", "baseline", self.baselines),
+            ("search.start", "design", self.search.start_designs),
+            ("calibration.designs", "design", self.calibration.designs or ()),
+        )
+        for path, kind, names in named:
+            for name in names:
+                if name not in designs():
+                    raise broken(path, unknown(kind, name, designs()).rstrip("."))
+        if len(set(self.baselines)) != len(self.baselines):
+            raise broken("baselines", f"must be different designs, but got {list(self.baselines)}")
+        return self
+
+
+def check_possible(search: Search) -> None:
+    """NasError unless some architecture meets the constraints, and the proxy's images suit the baselines and those drawn."""
+    check_reachable(search.space, search.constraints)
+    rng = random.Random(search.search.seed)
+    drawn = [random_architecture(search.space, rng) for _ in range(PROBES)]
+    named = {name: design(name) for name in search.baselines}
+    check_sizes(search.proxy, {**named, **{a.describe(): a for a in drawn}}, where="proxy")
+
+
+def read_search(path: Path, *, settings: list[str] = ()) -> Search:
+    """The search in a YAML file with each "a.b=value" of `settings` laid over it."""
+    where = f"{path} (with --set)" if settings else str(path)
+    return validated(Search, with_settings(read_yaml(path), list(settings)), where=where)

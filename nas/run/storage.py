@@ -1,0 +1,176 @@
+"""Optuna's storage of a run, opened quietly and with errors a person can mend; the only file that opens one."""
+
+import contextlib
+import gc
+import json
+import os
+import sqlite3
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
+from optuna.trial import TrialState
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from nas.errors import ConfigError, NasError
+from nas.run.folder import RunFolder, without_password
+from nas.run.journal import WholeLines
+from nas.run.patient_storage import PatientStorage
+from nas.run.record import Record, read_record
+from nas.run.settings import Search
+
+URL_VARIABLE = "NAS_STORAGE"
+JOURNAL = "journal:///"
+CONNECT_SECONDS = 5  # for a database server to answer
+DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # packages by the name of their module, where it is another
+CONNECT_ARGUMENTS = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "mariadb": "connect_timeout"}
+
+
+def read_records(search: Search, folder: RunFolder) -> list[Record]:
+    """Every trial in a run's record, rejected and waiting ones left out; also while the search runs."""
+    storage = open_storage(search, folder, create=False)
+    with storage_errors(search, folder):
+        try:
+            study = optuna.load_study(study_name=search.name, storage=storage)
+        except KeyError:
+            raise NasError(
+                f"{folder.root}: its storage holds no study named {search.name!r}. Start the search first."
+            ) from None
+        with uncollected():
+            records = [read_record(t) for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        close_storage(storage)
+    return [r for r in records if r.state != "rejected" and r.architecture is not None]
+
+
+def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStorage | JournalStorage:
+    """The storage of the run, quiet; NasError if it is damaged, missing or out of reach."""
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)  # what goes wrong is said once, by storage_errors
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    with storage_errors(search, folder):
+        url = _url(search, folder)
+        if url.startswith(JOURNAL):
+            return JournalStorage(WholeLines(_journal_path(url, create=create)))
+        if search.search.storage is None:
+            _check_sqlite(folder, create=create)
+        storage = RDBStorage(url, engine_kwargs=_engine_arguments(url), skip_table_creation=not create)
+        if storage.engine.dialect.name == "sqlite" and create:
+            event.listen(storage.engine, "connect", _use_wal)
+            storage.engine.dispose()
+        return storage
+
+
+def patient(storage: BaseStorage, *, on_wait: Callable[[str], None]) -> PatientStorage:
+    """The storage as a search's driver uses it: it outlasts a full disk and a server that is away; `on_wait` hears of it."""
+    return PatientStorage(get_storage(storage), on_wait=on_wait)
+
+
+def _url(search: Search, folder: RunFolder) -> str:
+    """Where the record lies; a password that was not written into the run's folder comes from the environment."""
+    given = search.search.storage or f"sqlite:///{folder.study_db}"
+    if "***" not in given:
+        return given
+    if URL_VARIABLE not in os.environ:
+        raise NasError(
+            f"{folder.search_yaml}: search.storage: its password was not written down. Set {URL_VARIABLE} to the whole URL."
+        )
+    return os.environ[URL_VARIABLE]
+
+
+def _journal_path(url: str, *, create: bool) -> str:
+    path = Path("/" + url.removeprefix(JOURNAL).lstrip("/"))
+    if not path.parent.is_dir():
+        raise NasError(f"{path}: the journal's folder must exist. Make it, or give another --storage.")
+    if not create and not path.exists():
+        raise NasError(f"{path}: there is no such journal, so nothing was trained there. Start the search first.")
+    return str(path)
+
+
+def _engine_arguments(url: str) -> dict[str, Any]:
+    """A server that is away is noticed in seconds, and one that was restarted is connected to again."""
+    try:
+        kind = make_url(url).get_backend_name()
+    except (ArgumentError, ValueError):  # the second for a port that is no number
+        raise ConfigError(
+            f"search.storage: must be a URL such as postgresql://user@host/name or {JOURNAL}shared/run.journal, "
+            f"but got {without_password(url)!r}."
+        ) from None
+    if kind not in CONNECT_ARGUMENTS:
+        return {}
+    return {"pool_pre_ping": True, "connect_args": {CONNECT_ARGUMENTS[kind]: CONNECT_SECONDS}}
+
+
+def close_storage(storage: BaseStorage) -> None:
+    """Let go of the storage; SQLite is left as one plain file, which can be copied and read where nothing can be written."""
+    engine = getattr(storage, "engine", None)  # a journal holds nothing open
+    if engine is None:
+        return
+    if engine.dialect.name == "sqlite":
+        # while somebody reads it, it stays as it is
+        with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
+    engine.dispose()
+
+
+def _use_wal(connection: sqlite3.Connection, _: object) -> None:
+    """Write-ahead logging halves what a commit costs and lets a reader look while the search writes."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _check_sqlite(folder: RunFolder, *, create: bool) -> None:
+    if not folder.study_db.exists():
+        if not create:
+            raise NasError(f"{folder.root}: holds no study.db, so nothing was trained there. Start the search first.")
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(folder.study_db)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        raise NasError(f"{folder.study_db}: cannot be opened: {error}. Check its folder's permissions and disk.") from None
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        raise NasError(
+            f"{folder.study_db}: is damaged ({found}). Nothing was changed. Restore it from a backup, or try "
+            f"`sqlite3 {folder.study_db.name} .recover`, or start a new run with another --out."
+        )
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Python's garbage collector waits: reading a record makes millions of objects that stay, and it would go through them
+    again and again, a third of the time at 10,000 trials."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@contextlib.contextmanager
+def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
+    """What goes wrong in the storage as a NasError."""
+    where = folder.study_db if search.search.storage is None else without_password(search.search.storage)
+    try:
+        yield
+    except ImportError as error:
+        name = getattr(error.__cause__, "name", None) or "psycopg2"
+        raise NasError(f"{where}: needs a database driver. Install it: pip install {DRIVERS.get(name, name)}") from None
+    except json.JSONDecodeError as error:  # of a journal's line
+        raise NasError(f"{where}: is damaged: {error}. Nothing was changed. Restore it from a backup.") from None
+    except RuntimeError as error:
+        if "optuna" not in str(error):  # how Optuna refuses tables of another version
+            raise
+        raise NasError(f"{where}: was written by another version of Optuna: {error}") from None
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:
+        if isinstance(error, OSError) and not (search.search.storage or "").startswith(JOURNAL):
+            raise
+        why = " ".join(str(getattr(error.__cause__, "orig", None) or getattr(error, "orig", None) or error).split())[:200]
+        raise NasError(
+            f"{where}: cannot be used: {why}. What was told before is safe; mend this and start the same command again."
+        ) from None

@@ -1,0 +1,91 @@
+"""The trials of a study as records, and the only one who writes them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.run.folder import versions
+from nas.run.front import objectives
+from nas.run.record import Record, read_record
+from nas.run.settings import Search
+from nas.space.architecture import Architecture
+from nas.space.cost import Cost
+
+
+class Book:
+    """What is known of every trial, read once from the storage and kept equal to it; `check` may forbid to write."""
+
+    def __init__(self, study: optuna.Study, storage: BaseStorage, search: Search, *, check: Callable[[], None]):
+        self._study, self._storage, self._search, self._check = study, storage, search, check
+        trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        self._records = {t.number: read_record(t) for t in trials}
+        self._ids = {t.number: t._trial_id for t in trials}
+        self.open: list[FrozenTrial] = [t for t in trials if t.state == TrialState.RUNNING]
+        """What a killed driver had not told Optuna the end of."""
+
+    def __getitem__(self, number: int) -> Record:
+        return self._records[number]
+
+    @property
+    def records(self) -> list[Record]:
+        """Every trial in the order of its number."""
+        return [self._records[n] for n in sorted(self._records)]
+
+    def ask(self) -> optuna.Trial:
+        """A new trial, of which nothing is known yet."""
+        self._check()
+        trial = self._study.ask()
+        self._ids[trial.number] = trial._trial_id
+        return trial
+
+    def describe(self, trial: optuna.Trial, architecture: Architecture, *, manifest: str) -> None:
+        """Put down which architecture a trial is, what it costs and how far it is outside each limit."""
+        cost = self._search.space.cost(architecture)
+        excess = excess_of(cost, self._search, baseline=trial.user_attrs.get("baseline"))
+        for name in self._search.constraints.model_fields_set:
+            trial.set_constraint(name, excess.get(name, -1.0))
+        facts = {"seed": self._search.search.seed, "manifest": manifest, "versions": versions()}
+        made = {"design": architecture.describe(), "architecture": architecture.to_dict()}  # the first for optuna-dashboard
+        self._set(trial.number, key=architecture.key, **cost._asdict(), **facts, **made)
+        self._reread(trial.number)
+
+    def note(self, number: int, **facts: Any) -> None:
+        """Put down something of a trial that goes on; None is nothing."""
+        self._check()
+        self._set(number, **facts)
+        record, new = self._records[number], {name: value for name, value in facts.items() if value is not None}
+        curve = tuple(new.pop("curve", record.curve))
+        self._records[number] = record._replace(curve=curve, facts={**record.facts, **new})
+
+    def tell(self, number: int, *, state: str, **facts: Any) -> None:
+        """Put down how a trial ended."""
+        self._check()
+        self._set(number, **facts, state=state)  # the state last: with it the record is whole, told or not
+        self._reread(number)
+        self.close(number)
+
+    def close(self, number: int) -> None:
+        """Tell Optuna what the record says: an accuracy as COMPLETE; a stopped, failed or unaffordable architecture as PRUNED,
+        which TPE learns from; a failure of the machine as FAIL, which samplers ignore."""
+        record, state, values = self._records[number], TrialState.PRUNED, None
+        if record.accuracy is not None:
+            state, values = TrialState.COMPLETE, [record.accuracy, *objectives(record, self._search)[1:]]
+        elif record.facts.get("machine"):
+            state = TrialState.FAIL
+        self._study.tell(number, values, state=state, skip_if_finished=True)
+
+    def _set(self, number: int, **facts: Any) -> None:
+        for name, value in facts.items():
+            if value is not None:
+                self._storage.set_trial_user_attr(self._ids[number], name, value)
+
+    def _reread(self, number: int) -> None:
+        self._records[number] = read_record(self._storage.get_trial(self._ids[number]))
+
+
+def excess_of(cost: Cost, search: Search, *, baseline: str | None) -> dict[str, float]:
+    """By limit that a cost is outside of, by what share; a baseline has none."""
+    return {} if baseline else search.constraints.excess(cost)

@@ -1,0 +1,1 @@
+"""Who proposes architectures: samplers by name, and what they predict with."""

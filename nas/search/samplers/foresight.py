@@ -1,0 +1,148 @@
+"""What a training will come to, foreseen from the point and from what its rungs have shown so far."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats.qmc import Halton
+
+from nas.search.samplers.gaussian_process import GaussianProcess, one_thread
+from nas.search.samplers.history import Early, Known
+
+FEW = 4  # finished trainings below which a rung is all that there is to compare
+GUESSES = 16  # equally likely values by which what may come of a point is told
+
+
+class Levels:
+    """Values on a scale on which what lies far below the best hardly differs: -log(1 + gap / usual gap).
+
+    A handful of ruined trainings would else be all that a prediction sees.
+    """
+
+    def __init__(self, values: np.ndarray):
+        self._best = values.max()
+        self._usual = self._best - np.median(values) or self._best - values.mean() or 1.0
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """From values to levels; that of the best is 0."""
+        return -np.log1p(np.maximum(self._best - values, 0.0) / self._usual)
+
+    def values(self, levels: np.ndarray) -> np.ndarray:
+        """From levels to values."""
+        return self._best - self._usual * np.expm1(-levels)
+
+
+class Foresight:
+    """Final values by a Gaussian process over a point's features and its rungs; a rung not reached is foreseen likewise.
+
+    It learns from what finished, from the rungs of what was stopped or still runs, which are believed to end as foreseen, and
+    from what failed, as from the worst.
+    """
+
+    def __init__(self, known: list[Known], *, seed: int):
+        rng = np.random.default_rng(seed)
+        shown = [k for k in known if k.value is not None or k.early]
+        seen = self._learn_rungs(shown, rng)  # (shown, columns)
+        ended = np.array([k.value is not None for k in shown])
+        values = np.array([k.value for k in shown if k.value is not None])
+        self._levels = Levels(values)
+        failed = _failed(known)
+        usual = np.zeros(len(self._rungs))  # deviations
+        bad = self._seen(np.stack([k.features for k in failed]), [()] * len(failed), usual) if failed else seen[:0]
+        targets = self._levels.of(np.append(values, np.full(len(bad), values.min())))[:, None]
+        trends = seen.shape[1] - shown[0].features.size
+        told = GaussianProcess(np.vstack([seen[ended], bad]), targets, trends=trends, rng=rng)
+        self._last = told.believing(seen[~ended], rng)  # else it would stay curious about what is stopped each time
+
+    def _learn_rungs(self, shown: list[Known], rng: np.random.Generator) -> np.ndarray:
+        """Learns each rung from the point and the rungs before it; gives features and rungs, the gaps filled."""
+        self._signals, self._rungs = _Signals([k.early for k in shown]), []
+        seen = np.stack([k.features for k in shown])
+        for levels in self._signals.levels([k.early for k in shown]):
+            reached = ~np.isnan(levels).any(axis=1)
+            trends = seen.shape[1] - shown[0].features.size
+            self._rungs.append(GaussianProcess(seen[reached], levels[reached], trends=trends, rng=rng))
+            if not reached.all():
+                levels[~reached] = self._rungs[-1].predict(seen[~reached])[0]
+            seen = np.column_stack([seen, levels])
+        return seen
+
+    def guesses(self, features: np.ndarray, early: Sequence[Early] | None = None) -> np.ndarray:
+        """Equally likely final values of each point, given what it has `early` shown: (points, GUESSES)."""
+        curves = early if early is not None else [()] * len(features)
+        likely, steps = np.empty((len(features), GUESSES)), _spread(len(self._rungs) + 1)
+        whole = np.array([len(curve) >= len(self._rungs) for curve in curves])
+        for points in filter(np.any, (whole, ~whole)):
+            own = [curve for curve, chosen in zip(curves, points, strict=True) if chosen]
+            different = steps if points is not whole else steps[:1]  # nothing is left open before the end
+            told = [self._last.predict(self._seen(features[points], own, row[:-1])) for row in different]
+            mean, deviation = (np.column_stack(columns) for columns in zip(*told, strict=True))
+            likely[points] = self._levels.values(mean + steps[:, -1] * deviation)
+        return likely
+
+    def drawn(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One course that final values might take over points that have shown nothing yet: (points, 1)."""
+        for process in self._rungs:
+            features = np.column_stack([features, process.draw(features, rng)])
+        return self._levels.values(self._last.draw(features, rng))
+
+    def of(self, known: list[Known]) -> np.ndarray:
+        """The same of known points: (points, GUESSES)."""
+        return self.guesses(np.stack([k.features for k in known]), [k.early for k in known])
+
+    def _seen(self, features: np.ndarray, curves: Sequence[Early], steps: np.ndarray) -> np.ndarray:
+        """Features and rungs side by side; a rung not reached lies so many deviations above its mean."""
+        for process, levels, step in zip(self._rungs, self._signals.levels(curves), steps, strict=True):
+            missing = np.isnan(levels).any(axis=1)
+            if missing.any():
+                mean, deviation = process.predict(features[missing])
+                levels[missing] = mean + step * deviation
+            features = np.column_stack([features, levels])
+        return features
+
+
+class _Signals:
+    """What rungs show as levels: each signal turned so that more is better, as more of the first is."""
+
+    def __init__(self, curves: Sequence[Early]):
+        self._width = min((len(row) for curve in curves for row in curve), default=0)
+        self._scales: list[list[tuple[float, Levels]]] = []
+        for rung in range(max(map(len, curves), default=0) if self._width else 0):
+            shown = np.array([curve[rung][: self._width] for curve in curves if len(curve) > rung])
+            first = shown[:, 0] - shown[:, 0].mean()
+            signs = np.where(first @ (shown - shown.mean(axis=0)) < 0, -1.0, 1.0)
+            self._scales.append([(sign, Levels(sign * column)) for sign, column in zip(signs, shown.T, strict=True)])
+
+    def levels(self, curves: Sequence[Early]) -> list[np.ndarray]:
+        """For each rung (points, signals); NaN where it was not reached."""
+        rungs = []
+        for rung, scales in enumerate(self._scales):
+            shown = np.array([c[rung][: self._width] if len(c) > rung else [np.nan] * self._width for c in curves])
+            rungs.append(np.column_stack([levels.of(sign * s) for (sign, levels), s in zip(scales, shown.T, strict=True)]))
+        return rungs
+
+
+def foreseen(known: list[Known], *, rung: int, seed: int) -> dict[int, float]:
+    """Final value of each point that reached a rung (0 is the first), by trial: as measured, else as foreseen; while hardly
+    anything has finished, what each showed there first of all."""
+    there = [k for k in known if len(k.early) > rung]
+    if sum(k.value is not None for k in known) < FEW:
+        return {k.number: k.early[rung][0] for k in there}
+    told, open_ = {k.number: k.value for k in there if k.value is not None}, [k for k in there if k.value is None]
+    if not open_:
+        return told
+    with one_thread():
+        expected = np.median(Foresight(known, seed=seed).of(open_), axis=1)
+    return told | dict(zip((k.number for k in open_), map(float, expected), strict=True))
+
+
+def _failed(known: list[Known]) -> list[Known]:
+    """What came to nothing, unless an equal point finished or runs."""
+    settled = {k.key for k in known if k.value is not None or k.pending}
+    return [k for k in known if k.value is None and not k.early and k.key not in settled]
+
+
+def _spread(dimensions: int) -> np.ndarray:
+    """Standard normal numbers, evenly spread: (GUESSES, dimensions)."""
+    even = Halton(dimensions, scramble=False).random(GUESSES)
+    return ndtri((even + 0.5 / GUESSES) % 1.0)

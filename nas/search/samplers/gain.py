@@ -1,0 +1,50 @@
+"""What a point is expected to add to a front when its costs are known and its value is guessed."""
+
+import numpy as np
+
+from nas.pareto import pareto
+
+REFERENCE = 1.1  # of the front's range, ideal 0 and nadir 1
+CELLS = 2_304  # cells that the costs are cut into at most: of two costs each has 48 steps
+
+
+def expected_gain(costs: np.ndarray, guesses: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Gain in hypervolume to be expected of points at `costs` (points, costs), beyond the `known` rows (costs..., value).
+
+    The `guesses` (points, guesses) of a point's value are equally likely.
+    Values are scaled by the known front's range and costs by that of all known points, so that a dear point which beats none
+    yet does not end the front; the reference point lies at 1.1.
+    """
+    errors = np.column_stack([known[:, :-1], -known[:, -1]])
+    front = np.unique(errors[pareto(errors)], axis=0)
+    ideal = front.min(axis=0)
+    span = np.append(known[:, :-1].max(axis=0) - ideal[:-1], np.ptp(front[:, -1]))
+    span[span == 0] = np.abs(ideal[span == 0]) + 1e-12
+    heights, room = _room((costs - ideal[:-1]) / span[:-1], (front - ideal) / span)
+    below = (-guesses - ideal[-1]) / span[-1]
+    falls = np.maximum(heights - below[:, :, None], 0.0)  # (points, guesses, heights)
+    return np.einsum("pgh,ph->p", falls, room) / guesses.shape[1]  # (points,)
+
+
+def _room(costs: np.ndarray, front: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The heights of the front's steps, and how much of the costs above each point lies under each: (points, heights)."""
+    most = int(CELLS ** (1 / costs.shape[1]))
+    edges = [_edges(own, steps, most=most) for own, steps in zip(costs.T, front.T[:-1], strict=True)]
+    surface = np.full([len(e) - 1 for e in edges], REFERENCE)
+    for *point, error in front:
+        reached = tuple(slice(np.searchsorted(e, c), None) for e, c in zip(edges, point, strict=True))
+        surface[reached] = np.minimum(surface[reached], error)
+    areas = np.ones((len(costs), 1))
+    for e, own in zip(edges, costs.T, strict=True):
+        widths = np.clip(e[1:] - np.maximum(e[:-1], own[:, None]), 0, None)  # (points, steps)
+        areas = (areas[:, :, None] * widths[:, None, :]).reshape(len(costs), -1)  # (points, cells)
+    heights, which = np.unique(surface, return_inverse=True)
+    return heights, areas @ np.eye(len(heights))[which.ravel()]
+
+
+def _edges(costs: np.ndarray, steps: np.ndarray, *, most: int) -> np.ndarray:
+    """Where the front steps along one cost, from the lowest that counts to the reference; evenly thinned to `most`."""
+    inner = np.unique(steps)
+    if len(inner) > most:
+        inner = inner[np.linspace(0, len(inner) - 1, most).round().astype(int)]
+    return np.array([min(0.0, costs.min()) - 1e-9, *inner, REFERENCE])

@@ -1,0 +1,157 @@
+"""Latency of networks by name: what each name stands for, and the table that a person reads."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import timm
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from nas.calibration.record import hashed
+from nas.config import validated
+from nas.devices.measure import Conditions, Latency, fingerprint, measure
+from nas.errors import ConfigError, unknown
+from nas.models.metaformer import build
+from nas.models.reparam import merge
+from nas.results.front import joined
+from nas.results.points import finished, require_finished
+from nas.results.standing import nearest, standing
+from nas.run.additions import LATENCY, Addition, adding
+from nas.run.reading import read
+from nas.run.settings import Search
+from nas.space.architecture import Architecture
+from nas.space.cost import feature_sides
+from nas.winners.lookup import architecture_of
+
+CLASSES = 1000
+IN_TURNS = 8  # networks that are measured together
+TIMM = "timm:"
+
+
+def network_of(name: str, *, image_size: int) -> nn.Module:
+    """The freshly initialised network behind a name, as it is deployed.
+
+    A name is what `architecture_of` knows, or `timm:NAME` for any model of timm. ConfigError with the nearest names for a
+    wrong one, Infeasible for images too small.
+    """
+    if name.startswith(TIMM):
+        return _timm_network(name.removeprefix(TIMM), image_size=image_size)
+    return deployed(architecture_of(name), image_size=image_size, num_classes=CLASSES)
+
+
+def deployed(architecture: Architecture, *, image_size: int, num_classes: int) -> nn.Module:
+    """A freshly initialised network as it runs after training: affine mixers are merged."""
+    feature_sides(architecture, image_size=image_size)
+    network = build(architecture, image_size=image_size, num_classes=num_classes)
+    affine = any(stage.mixer == "affine" for stage in architecture.stages)
+    return merge(network, architecture)[0] if affine else network
+
+
+def _timm_network(name: str, *, image_size: int) -> nn.Module:
+    if not timm.is_model(name):
+        raise ConfigError(unknown("model of timm", name, timm.list_models()))
+    config = timm.get_pretrained_cfg(name)
+    fixed = {"img_size": image_size} if config and config.fixed_input_size else {}
+    return timm.create_model(name, **fixed)
+
+
+def show_latency(names: list[str], conditions: Conditions, console: Console, *, as_json: bool) -> None:
+    """Measures the networks in turns and prints each one's time, throughput and speed relative to the first."""
+    machine = fingerprint(conditions)  # says that a device is missing before anything is built
+    networks = {name: network_of(name, image_size=conditions.image_size) for name in dict.fromkeys(names)}
+    with Console(stderr=True).status(f"measuring {', '.join(networks)}"):
+        found = measure(networks, conditions)
+    if as_json:
+        results = [_record(latency) for latency in found]
+        print(json.dumps({"conditions": conditions.model_dump(), "fingerprint": machine, "results": results}))
+        return
+    console.print(_rendered(found), highlight=False)
+    console.print(f"speed: throughput over {found[0].name}'s, round by round; {_caption(conditions, machine)}", highlight=False)
+
+
+def _record(latency: Latency) -> dict:
+    return {**latency._asdict(), "batch_ms": latency.batch_ms._asdict(), "speed": latency.speed._asdict()}
+
+
+def _rendered(found: list[Latency]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "ms a batch", "quartiles", "images/s", "speed", "quartiles"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for name, ms, images, speed in found:
+        table.add_row(
+            name,
+            f"{ms.median:.1f}",
+            f"{ms.low:.1f} to {ms.high:.1f}",
+            f"{images:.1f}",
+            f"{speed.median:.3f}",
+            f"{speed.low:.3f} to {speed.high:.3f}",
+        )
+    return table
+
+
+def _caption(conditions: Conditions, machine: dict) -> str:
+    mode = "compiled" if conditions.compile else "eager"
+    layout = "channels_last" if conditions.channels_last else "contiguous"
+    size = f"batch {conditions.batch}, {conditions.image_size} px, {conditions.dtype}, {layout}, {mode}"
+    turns = f"median of {conditions.repeats} rounds in turns after {conditions.warm_up} for warm-up"
+    facts = ", ".join(f"{key} {' '.join(v) if isinstance(v, list) else v}" for key, v in machine.items())
+    return f"{turns}\n{size}\n{facts}"
+
+
+# A run's networks, into its record
+
+
+def record_latencies(root: Path, conditions: Conditions, console: Console, *, most: int | None = None) -> None:
+    """Measure the networks of a run, those nearest to its front first, and put each group's times into the record at once.
+
+    A group is measured in turns with one network that is the same in all groups, and its times are that network's first time
+    over the speed relative to it: what slows the machine down for a while slows both. `most` limits how many are measured in
+    all; what the record has under the same conditions on the same machine stays.
+    """
+    machine = fingerprint(conditions)
+    reading = read(root)
+    trials = joined([reading])
+    require_finished(trials, (root,))
+    which = hashed([conditions.model_dump(), machine])
+    known = {each.trial: each.value for each in reading.additions if each.kind == LATENCY and each.which == which}
+    rows = nearest(standing(trials, reading.search.objectives[1:])).head(most)
+    left = rows[~rows["trial"].isin(known)]
+    anchor = next((value["anchor"] for value in known.values()), None if left.empty else int(left["trial"].iloc[0]))
+    anchor_ms = known[anchor]["latency_ms"] if anchor in known else None
+    beside = trials[trials["trial"] == anchor]
+    with adding(reading.search, reading.folder, on_wait=console.print) as add:
+        for start in range(0, len(left), IN_TURNS):
+            group = pd.concat([beside, left[left["trial"] != anchor].iloc[start : start + IN_TURNS]])
+            with Console(stderr=True).status(f"measuring {start + 1} to {start + len(group) - 1} of {len(left)} networks"):
+                found = measure(_networks(group, reading.search, conditions), conditions)
+            first = anchor_ms is None
+            anchor_ms = found[0].batch_ms.median if first else anchor_ms
+            for each in found if first else found[1:]:
+                facts = {"conditions": conditions.model_dump(), "machine": machine, "measured": _now(), "anchor": anchor}
+                add(Addition(LATENCY, int(each.name), which, {**_scaled(each, anchor_ms), **facts}))
+    others = len(finished(trials)) - int(rows["affordable"].sum())
+    rest = f"; {others} farther from the front were not asked for (--most)" if others else ""
+    console.print(f"{len(left)} networks measured, {len(known)} were in the record{rest}", highlight=False, soft_wrap=True)
+
+
+def _scaled(latency: Latency, anchor_ms: float) -> dict[str, Any]:
+    """Median and quartiles of a batch's time as if the anchor had always taken `anchor_ms`."""
+    median, low, high = (round(anchor_ms / speed, 4) for speed in latency.speed)
+    return {"latency_ms": median, "quartiles_ms": [high, low]}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _networks(group: pd.DataFrame, search: Search, conditions: Conditions) -> dict[str, nn.Module]:
+    """The networks of a group by trial."""
+    given = {"image_size": conditions.image_size, "num_classes": search.space.num_classes}
+    return {
+        str(trial): deployed(validated(Architecture, json.loads(text), where=f"trial {trial}"), **given)
+        for trial, text in group[["trial", "architecture"]].itertuples(index=False)
+    }

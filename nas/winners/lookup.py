@@ -1,0 +1,89 @@
+"""What a user names, as an architecture: a reference design, a JSON file, RUN:TRIAL, or a folder of weights."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nas.errors import ConfigError, NasError, unknown
+from nas.recipes.recipe import Recipe
+from nas.run.folder import read_run
+from nas.run.record import Record
+from nas.space.architecture import Architecture, read_architecture
+from nas.space.reference import design, designs
+
+
+class Trained(NamedTuple):
+    """Weights on disk and what they are the weights of."""
+
+    architecture: Architecture
+    weights: Path
+    recipe: Recipe
+    class_names: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+def architecture_of(target: str) -> Architecture:
+    """The architecture behind a design's name, a .json file or RUN:TRIAL; ConfigError with the nearest names otherwise."""
+    if target in designs():
+        return design(target)
+    run, colon, number = target.rpartition(":")
+    if colon and number.isdigit():
+        return trial_of(Path(run), int(number)).architecture
+    if target.endswith(".json") or Path(target).is_file():
+        return read_architecture(Path(target))
+    raise ConfigError(
+        f"{unknown('design', target, designs())}. A .json file or RUN:TRIAL, such as runs/hybrid:17, will do as well."
+    )
+
+
+def counted_at(target: str) -> tuple[int, int]:
+    """Image size and number of classes at which the run of a RUN:TRIAL counts; the papers' 224 and 1,000 for anything else."""
+    run, colon, number = target.rpartition(":")
+    if target in designs() or not (colon and number.isdigit()):
+        return 224, 1000
+    space = read_run(Path(run))[1].space
+    return space.image_size, space.num_classes
+
+
+def trial_of(run: Path, number: int) -> Record:
+    """A trial that was trained; NasError if there is none of that number."""
+    from nas.run.storage import read_records  # Optuna takes a second: names and files go without
+
+    folder, search = read_run(run)
+    trials = {r.number: r for r in read_records(search, folder)}
+    if number not in trials:
+        known = ", ".join(str(n) for n in sorted(trials)[-12:])
+        raise NasError(
+            f"{run}: has no trial {number}. The last ones are {known or 'none yet'}; see trials.csv or `nas front {run}`."
+        )
+    answered_from = trials[number].facts.get("answered_from")
+    return trials[number] if answered_from is None else trials[answered_from]
+
+
+def trained_trial(run: Path, number: int) -> Trained:
+    """The proxy weights of a complete trial; NasError with the way out if it failed or its weights were not kept."""
+    from nas.data.manifest import read_manifest
+    from nas.recipes.as_trained import as_trained
+
+    folder, search = read_run(run)
+    record = trial_of(run, number)
+    if record.accuracy is None:
+        raise NasError(
+            f"{run}: trial {number} is {record.state} ({record.cause or 'no result yet'}). Choose one that is complete."
+        )
+    weights = folder.weights(record.number)
+    if not weights.is_file():
+        raise NasError(
+            f"{run}: the weights of trial {number} were not kept, only those of the front and the baselines are. "
+            f"Train it: nas retrain {run} --trial {number} --recipe RECIPE.yaml --out DIR, then nas export DIR."
+        )
+    manifest = read_manifest(folder.manifest)
+    provenance = {
+        "run": search.name,
+        "trial": record.number,
+        "accuracy": record.accuracy,
+        "split": "search-validation (images of the training split; a proxy training, not a final one)",
+        "recipe": search.proxy.model_dump(mode="json"),
+        **{name: record.facts[name] for name in ("seed", "manifest", "versions")},
+    }
+    architecture = as_trained(record.architecture, search.proxy)
+    return Trained(architecture, weights, search.proxy, manifest.class_names, provenance)

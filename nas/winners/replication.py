@@ -1,0 +1,162 @@
+"""Which networks are trained again, until the noise between seeds is known where it decides."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from nas.calibration.progress import CalibrationBar, Pace
+from nas.calibration.record import Training
+from nas.calibration.train import train_one
+from nas.cluster.jobs import run_jobs
+from nas.cluster.session import check_address
+from nas.cluster.stopping import Stopping
+from nas.config import validated, with_settings
+from nas.data.manifest import Manifest, prepare, read_manifest
+from nas.data.progress import shown_decoding
+from nas.data.registry import data_root
+from nas.errors import NasError
+from nas.results.front import joined
+from nas.results.points import require_finished
+from nas.results.standing import nearest, standing
+from nas.run.additions import REPLICATE, Addition, adding
+from nas.run.folder import RunFolder, alone, plain, read_run
+from nas.run.reading import Reading, read
+from nas.run.settings import Search
+from nas.space.architecture import Architecture
+from nas.training.proxy import Outcome
+from nas.units import duration
+
+DEFAULT = 3  # seeds where neither the command nor the search says how many
+
+
+class Replicate(NamedTuple):
+    """A trial that is to be trained again."""
+
+    trial: int
+    architecture: Architecture
+    seed: int
+    seconds: float
+    """What its first training took."""
+
+
+def replicate(search: Search, *, root: Path, console: Console, number: int | None = None, most: int | None = None) -> None:
+    """Train each network of the run in `root` that is or could be on the front, and each baseline, with `number` other seeds.
+
+    One seed a round: what the next round trains follows from what the record holds by then, so that a network whose luck it was
+    is left, one that moves up is joined, and a killed replication continues where it was. `number` is search.replicates where
+    none is given; `most` limits a round to the networks nearest to the front.
+    """
+    folder, _ = read_run(root)
+    number = number or search.search.replicates or DEFAULT
+    check_address(search.resources.address)
+    reading = read(root, search)
+    require_finished(joined([reading]), (root,))
+    with alone(folder), Stopping():
+        manifest, lost = prepared(search, folder, console), []
+        if manifest.hash not in {row.get("manifest") for row in reading.rows}:
+            raise NasError(f"{folder.manifest}: is not of the images that the search was trained on. Restore it from a backup.")
+        while wanted := [each for each in next_round(read(root, search), number=number, most=most) if each not in lost]:
+            _announce(wanted, console)
+            lost += train_again(wanted, search=search, folder=folder, manifest=manifest, console=console)
+    if lost:
+        console.print(f"{len(lost)} trainings were lost to the machine; the same command tries them again.", highlight=False)
+
+
+def settings_of(root: Path, settings: list[str]) -> Search:
+    """The search of a run with each "a.b=value" of `settings` laid over it."""
+    folder, search = read_run(root)
+    return validated(Search, with_settings(plain(search), settings), where=f"{folder.search_yaml} (with --set)")
+
+
+def _announce(wanted: list[Replicate], console: Console) -> None:
+    seconds = sum(each.seconds for each in wanted)
+    console.print(
+        f"{len(wanted)} on or near the front to be trained with another seed, about {duration(seconds)} of training",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def next_round(reading: Reading, *, number: int, most: int | None = None) -> list[Replicate]:
+    """One more training of each network that counts and has fewer than `number` yet, the nearest to the front first."""
+    done: dict[int, set[int]] = {}
+    for each in reading.additions:
+        if each.kind == REPLICATE:
+            done.setdefault(each.trial, set()).add(each.value["seed"])
+    found = standing(joined([reading]), reading.search.objectives[1:])
+    near = nearest(found)
+    counts = near["baseline"].notna() | near.index.isin(found.best.index) | near.index.isin(found.open.index)
+    near = near[counts].head(most)
+    few = near[[len(done.get(trial, ())) < number for trial in near["trial"]]]
+    first = reading.search.search.seed
+    return [
+        Replicate(trial, Architecture.model_validate(json.loads(text)), _unused(first, done.get(trial, set())), seconds)
+        for trial, text, seconds in few[["trial", "architecture", "seconds"]].itertuples(index=False)
+    ]
+
+
+def _unused(first: int, seeds: set[int]) -> int:
+    """The first seed after the search's own that was not trained with yet."""
+    seed = first + 1
+    while seed in seeds:
+        seed += 1
+    return seed
+
+
+def prepared(search: Search, folder: RunFolder, console: Console) -> Manifest:
+    """The search's own images, checked and decoded; NasError where they are gone."""
+    manifest, size = read_manifest(folder.manifest), search.proxy.full_size
+    with shown_decoding(console, image_size=size) as told:
+        prepare(manifest, image_size=size, root=data_root(search.proxy.data), on_decoded=told)
+    return manifest
+
+
+def train_again(
+    wanted: list[Replicate], *, search: Search, folder: RunFolder, manifest: Manifest, console: Console
+) -> list[Replicate]:
+    """Train them as the search did but for the seed; those that a machine lost come back and are not in the record."""
+    jobs = [_training(each, search, manifest) for each in wanted]
+    whose = {job.setup: each for job, each in zip(jobs, wanted, strict=True)}
+    device, lost = "cuda" if search.resources.gpu else "cpu", []
+    work = partial(train_one, manifests={REPLICATE: manifest}, device=device)
+
+    def tell(message: str) -> None:
+        if message:
+            console.print(message, highlight=False, soft_wrap=True)
+
+    with adding(search, folder, on_wait=tell) as add, _bar(jobs, wanted, console) as bar:
+
+        def on_end(training: Training, outcome: Outcome | None, cause: str | None) -> None:
+            each, found = whose[training.setup], {"accuracy": None, "seconds": 0.0, "cause": cause}
+            if outcome is None:
+                lost.append(each)
+            else:
+                found = outcome.model_dump(mode="json", include=set(found))
+                facts = {**found, "seed": each.seed, "manifest": manifest.hash, "device": device}
+                add(Addition(REPLICATE, each.trial, f"seed {each.seed}", facts))
+            bar.ended(training, **found)
+
+        run_jobs(jobs, work=work, resources=search.resources, on_end=on_end)
+    return lost
+
+
+def _training(each: Replicate, search: Search, manifest: Manifest) -> Training:
+    return Training(
+        fidelity=REPLICATE,
+        name=f"trial {each.trial}",
+        architecture=each.architecture,
+        recipe=search.proxy,
+        manifest=manifest.hash,
+        seed=each.seed,
+    )
+
+
+def _bar(jobs: list[Training], wanted: list[Replicate], console: Console) -> CalibrationBar:
+    """A display that reckons with what each network's first training took."""
+    pace = Pace()
+    for job, each in zip(jobs, wanted, strict=True):
+        pace.learn(job.name, work=1.0, seconds=each.seconds)
+    return CalibrationBar(console, total=len(jobs), left={job.setup: (job.name, 1.0) for job in jobs}, pace=pace)

@@ -1,0 +1,81 @@
+"""Which architectures a user means to train in full: a trial, the knee, the front with all that is tied with it, a name."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from nas.errors import ConfigError, NasError
+from nas.results import points
+from nas.results.front import load
+from nas.results.noise import tied
+from nas.results.points import require_finished
+from nas.run.folder import read_run
+from nas.space.architecture import Architecture
+from nas.winners.lookup import architecture_of
+
+
+class Chosen(NamedTuple):
+    """One of them."""
+
+    name: str
+    """As it is called in tables, and as a folder's name."""
+    architecture: Architecture
+    accuracy: float | None = None
+    """In the search, by the proxy; None for what no search trained."""
+    macs: int | None = None
+    """As the search counts them."""
+    costs: tuple[float, ...] = ()
+    """What the search weighed against accuracy."""
+    is_baseline: bool = False
+    origin: dict[str, Any] = {}  # noqa: RUF012 (never written to)
+    """Its run and trial; empty for what no search found."""
+
+
+def chosen(target: str, *, trial: int | None, knee: bool, front: bool) -> list[Chosen]:
+    """What the command line names; ConfigError where it names two things, NasError where a run has none of it yet."""
+    asked = [name for name, given in (("--trial", trial is not None), ("--knee", knee), ("--front", front)) if given]
+    if len(asked) > 1:
+        raise ConfigError(f"{' and '.join(asked)}: one choice at a time, but got {len(asked)}. Leave all but one out.")
+    if front or knee:
+        return members(Path(target)) if front else [_knee(Path(target))]
+    if trial is None and (Path(target) / "search.yaml").is_file():
+        raise ConfigError(f"{target}: is a search's folder. Say which network: --trial N, --knee or --front.")
+    name = target if trial is None else f"{target}:{trial}"
+    origin = {} if trial is None else {"run": read_run(Path(target))[1].name, "trial": trial}
+    return [Chosen(Path(name).name, architecture_of(name), origin=origin)]
+
+
+def members(run: Path) -> list[Chosen]:
+    """All that could be on a run's front within the noise, cheapest first, and then its baselines that are not among them."""
+    trials, costs = _trials(run)
+    best = points.front(trials, costs[0], "accuracy", *costs[1:])
+    able = pd.concat([best, tied(trials, best, *costs)]).sort_values([costs[0], "accuracy"], kind="stable")
+    baselines = trials[trials["baseline"].notna() & (trials["state"] == "complete") & ~trials.index.isin(able.index)]
+    return [_chosen(row, costs) for _, row in pd.concat([able, baselines]).drop_duplicates("key").iterrows()]
+
+
+def _knee(run: Path) -> Chosen:
+    trials, costs = _trials(run)
+    label = points.knee(points.front(trials, costs[0], "accuracy", *costs[1:]), costs[0])
+    if label is None:
+        raise NasError(f"{run}: a front needs three different networks to have a knee. Choose one with --trial; see nas front.")
+    return _chosen(trials.loc[label], costs)
+
+
+def _trials(run: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The trials of a run and its costs; NasError where none was trained in full."""
+    _, search = read_run(run)
+    trials = load(run)
+    require_finished(trials, (run,))
+    return trials, search.objectives[1:]
+
+
+def _chosen(row: pd.Series, costs: tuple[str, ...]) -> Chosen:
+    is_baseline = pd.notna(row["baseline"])
+    name = str(row["baseline"]) if is_baseline else f"trial_{row['trial']}"
+    architecture = Architecture.model_validate(json.loads(row["architecture"]))
+    origin = {"run": row["run"], "trial": int(row["trial"])}
+    weighed = tuple(float(row[cost]) for cost in costs)
+    return Chosen(name, architecture, float(row["accuracy"]), int(row["macs"]), weighed, is_baseline, origin)

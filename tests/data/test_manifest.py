@@ -1,0 +1,303 @@
+"""Splits never overlap, broken images are counted and named, and every image is decoded once."""
+
+import os
+import resource
+import shutil
+from collections import Counter
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+from nas.data import inspection
+from nas.data import manifest as data
+from nas.data.decoding import decode
+from nas.data.manifest import MEAN, STD, Manifest, load, make_manifest, prepare, read_manifest
+from nas.errors import ConfigError, NasError
+from nas.recipes.recipe import Recipe
+from tests.images import class_folders, ids, manifest_of, picture, refusal
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    """A block in which every decoding fails, entered after `after` gave what the block works on."""
+
+    @contextmanager
+    def forbidden(after=lambda: None):
+        found = after()
+        with monkeypatch.context() as patch:
+            for module in (data, inspection):
+                patch.setattr(module, "decoded", lambda *_, **__: pytest.fail("decoded again"))
+            yield found
+
+    return forbidden
+
+
+@pytest.fixture
+def small_disk():
+    """Lets no file grow beyond so many bytes: a full disk that needs no disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda num_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def flip_last_byte(path):
+    """Damages a file as a failing disk would, its time untouched; what it held."""
+    right, stat = path.read_bytes(), path.stat()
+    path.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    return right
+
+
+# What is drawn
+
+
+def test_digits_are_split_into_three_disjoint_parts_that_make_up_all_of_them():
+    manifest = make_manifest(Recipe(), seed=0)
+    parts = [ids(manifest, split) for split in ("train", "validation", "test")]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 1797
+
+
+def test_every_class_has_its_share_in_every_split():
+    manifest = make_manifest(Recipe(images_per_class=100, validation_share=0.2), seed=0)
+    assert set(Counter(label for _, label in manifest.train).values()) == {80}
+    assert set(Counter(label for _, label in manifest.validation).values()) == {20}
+    assert set(Counter(label for _, label in manifest.test)) == set(range(10))
+
+
+@pytest.mark.parametrize("values", [{}, {"images_per_class": 6}, {"classes": 2}])
+def test_no_seed_and_no_subset_ever_trains_on_a_test_image_of_another(folder, values):
+    tests = ids(manifest_of(folder), "test")
+    for seed in range(5):
+        manifest = manifest_of(folder, seed=seed, **values)
+        assert not ids(manifest, "train", "validation") & tests
+        assert ids(manifest, "test") <= tests
+
+
+def test_search_images_come_from_train_alone_where_there_is_a_val_folder(split_folder):
+    manifest = manifest_of(split_folder)
+    assert all(name.startswith("train/") for name in ids(manifest, "train", "validation"))
+    assert ids(manifest, "test") == {f"val/{c}/{i:03}.png" for c in ("ant", "bee", "cat") for i in range(4)}
+
+
+def test_labels_follow_the_class_names(split_folder):
+    manifest = manifest_of(split_folder)
+    for split in ("train", "validation", "test"):
+        assert all(name.split("/")[1] == manifest.class_names[label] for name, label in getattr(manifest, split))
+
+
+def test_another_seed_draws_other_images_and_the_same_seed_the_same(folder):
+    first, again, other = (manifest_of(folder, seed=seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first.hash == again.hash
+    assert first.train != other.train
+    assert first.hash != other.hash
+
+
+def test_a_subset_of_classes_is_spread_over_all_of_them(tmp_path):
+    names = [f"c{i}" for i in range(9)]
+    manifest = manifest_of(class_folders(tmp_path / "images", classes=names, images=4), classes=3)
+    assert manifest.class_names == ("c0", "c4", "c8")
+
+
+def test_listed_classes_are_taken_as_if_they_were_the_whole_data_set(tmp_path):
+    all_of_them = class_folders(tmp_path / "all", classes=("bee", "ant", "cat", "dog"))
+    manifest = manifest_of(all_of_them, classes=("dog", "bee"))
+    for name in ("ant", "cat"):
+        shutil.rmtree(all_of_them / name)
+    assert manifest.class_names == ("bee", "dog")
+    assert {label for i, label in manifest.train if i.startswith("dog/")} == {1}
+    assert manifest.hash == manifest_of(all_of_them).hash
+
+
+# What identifies it
+
+
+def test_the_hash_forgets_where_the_folder_lies_but_not_what_it_holds(tmp_path):
+    first = manifest_of(class_folders(tmp_path / "a"))
+    moved = manifest_of(class_folders(tmp_path / "b"))
+    assert first.hash == moved.hash
+    picture(tmp_path / "b" / "ant" / "000.png", seed=99)
+    assert manifest_of(tmp_path / "b").hash != first.hash
+
+
+def test_the_hash_knows_the_labels(folder):
+    manifest = manifest_of(folder)
+    swapped = manifest.model_copy(update={"train": tuple((i, 2 - label) for i, label in manifest.train)})
+    assert Manifest(**swapped.model_dump()).hash != manifest.hash
+
+
+def test_a_manifest_survives_its_file(folder, tmp_path):
+    manifest = manifest_of(folder)
+    manifest.write(tmp_path / "manifest.json")
+    assert read_manifest(tmp_path / "manifest.json") == manifest
+    assert read_manifest(tmp_path / "manifest.json").hash == manifest.hash
+
+
+def test_a_damaged_manifest_is_refused_by_name(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"data": "digits", ')
+    with pytest.raises(ConfigError, match=r"manifest\.json"):
+        read_manifest(tmp_path / "manifest.json")
+
+
+# What is refused
+
+
+def test_a_single_class_is_refused(tmp_path):
+    assert "at least 2 classes" in refusal(class_folders(tmp_path / "images", classes=["ant"]))
+
+
+def test_more_classes_than_there_are_is_refused(folder):
+    assert "at least 4 classes, but has 3" in refusal(folder, classes=4)
+
+
+def test_a_class_without_an_image_is_named(folder):
+    (folder / "dog").mkdir()
+    assert "'dog' has 0" in refusal(folder)
+
+
+def test_fewer_images_than_asked_for_names_the_class(folder):
+    for i in range(3):
+        (folder / "bee" / f"{i:03}.png").unlink()
+    text = refusal(folder, images_per_class=8)
+    assert "at least 8" in text
+    assert "'bee' has 6" in text  # seven are left, one of which is set aside for the test
+
+
+@pytest.mark.parametrize("values", [{}, {"classes": 2}, {"classes": ("ant", "dog", "elk")}])
+def test_classes_that_miss_from_one_split_are_named_with_the_split(split_folder, values):
+    class_folders(split_folder / "train", classes=["dog"])
+    class_folders(split_folder / "val", classes=["elk"])
+    assert "missing are 'elk' from the training split and 'dog' from the test split" in refusal(split_folder, **values)
+
+
+def test_a_class_that_misses_from_one_split_is_no_matter_where_others_are_listed(split_folder):
+    class_folders(split_folder / "train", classes=["dog"])
+    assert manifest_of(split_folder, classes=("cat", "ant")).class_names == ("ant", "cat")
+
+
+def test_listed_classes_that_do_not_exist_are_named_with_the_nearest(folder):
+    text = refusal(folder, classes=("ant", "bees", "dog"))
+    assert "unknown class 'bees'; did you mean bee?" in text
+    assert text.endswith("unknown are 'dog' as well")
+
+
+def test_an_empty_class_in_the_test_split_is_named(split_folder):
+    for path in (split_folder / "val" / "cat").iterdir():
+        path.unlink()
+    assert "'cat'" in refusal(split_folder)
+
+
+# Pixels
+
+
+def test_a_manifest_decodes_once_for_itself_and_for_the_cache(folder, no_decoding):
+    with no_decoding(after=lambda: manifest_of(folder, image_size=8)) as manifest:
+        for split in ("train", "validation", "test"):
+            assert len(load(manifest, split, image_size=8).pixels) == len(getattr(manifest, split))
+
+
+def test_another_image_size_and_a_changed_image_are_decoded_anew(folder):
+    manifest = manifest_of(folder, image_size=8)
+    assert load(manifest, "train", image_size=10).pixels.shape[1] == 10
+    name = manifest.train[0][0]
+    picture(folder / name, seed=99)
+    changed = manifest_of(folder, image_size=8)
+    assert (load(changed, "train", image_size=8).pixels[0] == decode(Image.open(folder / name), 8)).all()
+    assert (load(manifest, "train", image_size=8).pixels[0] != decode(Image.open(folder / name), 8)).any()
+
+
+def test_an_image_that_vanished_after_the_manifest_was_made_is_named(folder):
+    manifest = manifest_of(folder)
+    (folder / manifest.train[0][0]).unlink()
+    with pytest.raises(NasError, match=manifest.train[0][0]):
+        load(manifest, "train", image_size=8)
+
+
+def test_a_failed_build_leaves_nothing_behind(folder, own_cache):
+    manifest = manifest_of(folder, image_size=10)
+    before = set(own_cache.iterdir())
+    (folder / manifest.train[0][0]).unlink()
+    with pytest.raises(NasError):
+        load(manifest, "train", image_size=8)
+    assert {path.name for path in set(own_cache.iterdir()) - before} == {f".{manifest.hash}-train-8.npy.lock"}
+
+
+def test_a_folder_may_have_moved_since_the_manifest_was_made(folder, tmp_path):
+    manifest = manifest_of(folder)
+    folder.rename(tmp_path / "elsewhere")
+    assert len(load(manifest, "test", image_size=8, root=tmp_path / "elsewhere").labels) == len(manifest.test)
+
+
+def test_a_cache_folder_that_cannot_be_written_gives_one_message(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(NasError, match="must be writable"):
+        manifest_of(folder)
+
+
+def test_a_cache_folder_that_moved_is_used_where_it_lies_now(folder, own_cache, tmp_path, monkeypatch, no_decoding):
+    with no_decoding(after=lambda: manifest_of(folder, image_size=8)) as manifest:
+        shutil.copytree(own_cache, tmp_path / "moved", copy_function=shutil.copyfile)  # its files are as new
+        monkeypatch.setenv("NAS_CACHE", str(tmp_path / "moved"))
+        prepare(manifest, image_size=8)
+
+
+def test_a_search_finds_a_flipped_byte_before_its_trials_do(folder, own_cache):
+    manifest = manifest_of(folder, image_size=8)
+    path = own_cache / f"{manifest.hash}-train-8.npy"
+    right = flip_last_byte(path)
+    prepare(manifest, image_size=8)
+    assert path.read_bytes() == right
+
+
+def test_another_manifest_of_the_same_images_finds_a_flipped_byte_as_well(folder, own_cache):
+    manifest = manifest_of(folder, image_size=8)
+    path = own_cache / f"{manifest.hash}-test-8.npy"
+    right = flip_last_byte(path)
+    assert manifest_of(folder, image_size=8) == manifest
+    assert path.read_bytes() == right
+
+
+def test_a_search_leaves_the_test_images_of_another_size_alone(folder, own_cache):
+    manifest = manifest_of(folder, image_size=8)
+    prepare(manifest, image_size=10)
+    assert {path.name for path in own_cache.glob("*-10.npy")} == {
+        f"{manifest.hash}-{s}-10.npy" for s in ("train", "validation")
+    }
+
+
+def test_too_small_a_disk_is_refused_before_anything_is_decoded(folder, monkeypatch, no_decoding):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**4))
+    with no_decoding(), pytest.raises(NasError, match=r"needs 18\.0 kB, but only 10\.0 kB are free"):
+        manifest_of(folder, image_size=10)
+
+
+def test_a_disk_that_fills_while_images_come_in_gives_one_message_and_leaves_nothing(folder, own_cache, small_disk):
+    small_disk(5_000)
+    with pytest.raises(NasError, match=r"cache: must be writable, but: File too large\. Free the disk or choose another"):
+        manifest_of(folder, image_size=16)
+    assert list(own_cache.iterdir()) == []
+
+
+def test_a_disk_that_fills_while_a_split_is_written_leaves_the_others_whole(folder, own_cache, small_disk, no_decoding):
+    manifest = manifest_of(folder, image_size=8)
+    small_disk(5_000)
+    with pytest.raises(NasError, match="File too large"):
+        load(manifest, "train", image_size=16)
+    assert not list(own_cache.glob("[!.]*-16.*"))
+    assert not list(own_cache.glob(".*-16.npy.[0-9]*"))
+    with no_decoding():
+        load(manifest, "train", image_size=8)
+
+
+def test_progress_is_told_from_nothing_to_all_images(folder):
+    told = []
+    make_manifest(Recipe(data=str(folder)), seed=0, on_decoded=lambda *state: told.append(state))
+    assert told == [(i, 30, "images") for i in range(31)]
+
+
+def test_normalisation_is_what_timm_expects():
+    assert (MEAN, STD) == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)

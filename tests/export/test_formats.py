@@ -1,0 +1,94 @@
+"""ONNX and torch.export: what is written computes the same, and what cannot be written says why."""
+
+import pytest
+import torch
+
+from nas.errors import ConfigError, NasError
+from nas.export import formats as module
+from nas.export.directory import Description, export
+from nas.export.formats import check_formats, write_formats
+from nas.export.proof import Proof
+from nas.models.metaformer import build
+from nas.space.architecture import Architecture, Stage
+
+torch.set_num_threads(1)
+ALL = ["pool", "identity", "random", "conv", "dwconv", "attention", "spatial_fc", "affine"]
+
+
+def network(*mixers, **options):
+    torch.manual_seed(0)
+    architecture = Architecture(stages=[Stage(mixer=mixer, depth=1, width=32, **options) for mixer in mixers])
+    return build(architecture, image_size=64, num_classes=5).eval()
+
+
+def images(batch):
+    return torch.rand(batch, 3, 64, 64, generator=torch.Generator().manual_seed(9))
+
+
+@pytest.mark.parametrize("mixers", [["conv"], pytest.param(["pool", "conv", "attention", "random"], marks=pytest.mark.slow)])
+def test_an_exported_program_computes_the_same_for_any_batch(mixers, tmp_path):
+    net = network(*mixers, norm="group")
+    write_formats(net, check_formats(["torch-export"]), tmp_path, image_size=64)
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    with torch.inference_mode():
+        torch.testing.assert_close(program(images(5)), net(images(5)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["group", "layer", "batch", "none"])
+@pytest.mark.parametrize("mixer", ALL)
+def test_every_mixer_and_norm_can_be_written_in_every_format(mixer, norm, tmp_path):
+    write_formats(network(mixer, norm=norm), ["onnx", "torch-export"], tmp_path, image_size=64)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.pt2"]
+
+
+@pytest.mark.slow
+def test_onnx_computes_the_same_for_any_batch_in_one_file(tmp_path):
+    import onnxruntime
+
+    net = network("conv", "attention")
+    write_formats(net, check_formats(["timm", "onnx"]), tmp_path, image_size=64)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert [i.name for i in session.get_inputs()] == ["images"] and [o.name for o in session.get_outputs()] == ["logits"]
+    for batch in (1, 2, 7):
+        [found] = session.run(None, {"images": images(batch).numpy()})
+        with torch.inference_mode():
+            torch.testing.assert_close(torch.from_numpy(found), net(images(batch)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", module.BATCHES)
+def test_a_file_that_computes_something_else_is_refused(batch, tmp_path, monkeypatch):
+    net = network("identity")
+
+    def run(path, given):
+        return net(given) + (2e-3 if len(given) == batch else 0)
+
+    writer = module.Writer("model.pt2", lambda model, given, path: path.touch(), run)
+    monkeypatch.setitem(module.WRITERS, "torch-export", writer)
+    with pytest.raises(NasError, match=r"model\.pt2 computes other logits than the network found, by up to 2\.0e-03"):
+        write_formats(net, ["torch-export"], tmp_path, image_size=64)
+
+
+def test_a_format_that_fails_leaves_no_directory(tmp_path, monkeypatch):
+    writer = module.Writer("model.pt2", lambda model, given, path: path.touch(), lambda path, given: torch.ones(len(given), 5))
+    monkeypatch.setitem(module.WRITERS, "torch-export", writer)
+    monkeypatch.setattr("nas.export.directory.prove", lambda expected: [Proof(directory, 0.0) for directory in expected])
+    architecture = Architecture(stages=[Stage(mixer="identity", depth=1, width=16)])
+    state = build(architecture, image_size=64, num_classes=5).state_dict()
+    about = Description(class_names=None, mean=(0.5,) * 3, std=(0.2,) * 3, provenance={})
+    with pytest.raises(NasError, match=r"--format torch-export: .* computes other logits"):
+        export(architecture, state, tmp_path / "found", about, image_size=64, num_classes=5, formats=["torch-export"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_packages_are_named_before_anything_is_done(monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: name if name == "onnx" else None)
+    with pytest.raises(NasError, match=r"but onnxscript, onnxruntime are not installed\. .*pip install onnxscript onnxruntime"):
+        check_formats(["timm", "onnx"])
+    assert check_formats(["timm", "torch-export", "torch-export"]) == ["torch-export"]
+
+
+def test_an_unknown_format_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="--format: unknown format 'onx'; did you mean onnx"):
+        check_formats(["onx"])

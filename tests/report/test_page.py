@@ -1,0 +1,226 @@
+"""The report: what it says of a run whose answer is known, that it needs no network, and how it behaves in a browser."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import sync_playwright
+from rich.console import Console
+
+from nas.errors import NasError
+from nas.files import write_whole
+from nas.report.advice import advise
+from nas.report.compare import compare, show_comparison
+from nas.report.importance import at_equal_macs, effects, importances
+from nas.report.page import write_report
+from nas.report.words import unbroken
+from nas.results.course import flat_for, ledger, volumes
+from nas.results.front import front, load
+from nas.run.folder import RunFolder
+from nas.run.reading import read
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "report"))
+from synthetic import synthesise
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A made-up run of 300 trials in which attention and conv are good and identity is bad; it kept the front's weights."""
+    root = tmp_path_factory.mktemp("made") / "made"
+    synthesise(root, trials=300, seed=0)
+    for number in front(load(root))["trial"]:
+        write_whole(RunFolder(root).weights(number), "")
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(made):
+    """Its report as text."""
+    return write_report(made, Console(quiet=True)).read_text(encoding="utf-8")
+
+
+def row(number, state, accuracy, macs, seconds=1.0, **facts):
+    return {"trial": number, "state": state, "accuracy": accuracy, "macs": macs, "seconds": seconds, "ended": number,
+            "affordable": True, "baseline": None, "epochs": 1, "repeated": 0.0,
+            "replicates": 0, "replicates_failed": 0, "replicates_seconds": 0.0, **facts}  # fmt: skip
+
+
+def test_the_hypervolume_grows_as_trainings_end_and_failures_cost_time_too():
+    table = pd.DataFrame(
+        [row(0, "failed", None, 5, 3.0), row(1, "complete", 0.5, 5), row(2, "complete", 0.25, 9), row(3, "complete", 1.0, 9)]
+    )
+    course = volumes(table, ("macs",), [10])
+    assert list(course.hypervolume) == pytest.approx([0, 0.25, 0.25, 0.3])  # 0.5 * 0.5, then 0.5 * 0.1 more
+    assert list(course.seconds) == [3, 4, 5, 6]
+    assert flat_for(course) == 0 and flat_for(course.iloc[:3]) == 1
+    assert list(ledger(table).what) == ["trained in full", "failed"] and list(ledger(table).share) == [0.5, 0.5]
+
+
+def test_accuracy_that_follows_from_macs_alone_leaves_nothing():
+    table = pd.DataFrame([row(i, "complete", 0.1 * i, 10.0**i) for i in range(6)])
+    assert at_equal_macs(table).abs().max() < 1e-9
+
+
+def test_the_choice_that_was_made_to_matter_is_found_and_the_bad_option_is_advised_against(made):
+    reading, trials = read(made), load(made)
+    found = importances(trials, reading.search)
+    assert set(found.axis[:2]) == {"stage3.mixer", "stage4.mixer"}
+    course = volumes(trials, ("macs",), [1.85e9])
+    lines = advise(
+        trials, front(trials), reading.search, effects=effects(trials, reading.search), course=course, calibrated=False
+    )
+    assert any(a.what == "drop" and a.text.startswith("stage4.mixer: drop identity") for a in lines)
+    assert lines[-1].what == "measure"
+
+
+def test_the_page_stands_alone_and_says_what_was_found(made, page):
+    markup = page[: page.index('<script type="application/json"')]
+    assert not re.search(r'(src|href)="(?!#|data:)', markup)
+    assert "of 300 architectures were trained in full" in markup
+    assert "never calibrated" in markup and "synthetic" in markup
+    assert 4e6 < len(page) < 8e6
+    for name in ("front.png", "hypervolume.png", "importance.png", "mixers.png"):
+        assert (made / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figures_are_strict_json(page):
+    text = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    data = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the figures"))
+    assert {"front", "by_trainings", "curves", "importance", "mixers", "pattern", "parallel"} <= set(data["figures"])
+    assert set(data["kept"]) == set(front(load(Path(data["root"])))["trial"])
+
+
+def test_two_runs_are_compared_at_equal_hypervolume(made, tmp_path):
+    synthesise(tmp_path / "long", trials=600, seed=1)
+    (short, long), found = compare((made, tmp_path / "long"))
+    assert found == {} and short.low <= short.volume and long.low <= long.volume <= long.high
+    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    show_comparison((made, tmp_path / "long"), console, picture=tmp_path / "fronts.png")
+    assert "was reached by made after" in console.export_text()
+    assert (tmp_path / "fronts.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(NasError, match=r"fronts\.jpg: must end in \.png"):
+        show_comparison((made, tmp_path / "long"), console, picture=tmp_path / "fronts.jpg")
+
+
+def test_runs_at_another_resolution_are_refused_with_the_difference(made, tmp_path):
+    synthesise(tmp_path / "other", trials=3, seed=0, settings=("proxy.image_size=48",))
+    with pytest.raises(NasError, match=r"must share data, resolution and objectives(.|\n)*image_size: .*32 px and .*48 px"):
+        compare((made, tmp_path / "other"))
+    with pytest.raises(NasError, match="must share data"):
+        write_report(made, Console(quiet=True), against=(tmp_path / "other",))
+
+
+def test_no_line_ends_between_a_number_and_its_unit():
+    assert unbroken("from 316 M MACs to 98.1 % in 3 h 12 min, 4 of 43") == (
+        "from 316\u00a0M\u00a0MACs to 98.1\u00a0% in 3\u00a0h 12\u00a0min, 4 of 43"
+    )
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium of this machine."""
+    if CHROMIUM is None:
+        pytest.skip("the page was not opened: no Chromium on this machine, apt-get install chromium")
+    with sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
+        yield found
+        found.close()
+
+
+def opened(browser, path: Path, *, scheme: str = "light"):
+    """The page once its figures are drawn, and what the console complained of."""
+    look = {"color_scheme": scheme, "reduced_motion": "reduce", "viewport": {"width": 1180, "height": 900}}
+    tab = browser.new_context(**look).new_page()  # nothing scrolls by itself while the mouse is under way
+    complaints = []
+    tab.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    tab.on("pageerror", lambda e: complaints.append(str(e)))
+    tab.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(("file:", "data:", "blob:")) else None)
+    tab.goto(f"file://{path}", timeout=120_000)
+    tab.wait_for_selector("body[data-ready=yes]", timeout=120_000)
+    return tab, complaints
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_loads_without_complaint_and_marks_a_network_by_mouse_and_by_keyboard(browser, made, page, scheme):
+    tab, complaints = opened(browser, made / "report.html", scheme=scheme)
+    first = front(load(made)).iloc[0]
+    tab.focus(f"button[data-mark='{first.trial}']")
+    tab.keyboard.press("Enter")
+    assert f"nas export {made} --trial {first.trial} " in tab.inner_text("#command")
+    at = tab.evaluate(
+        """() => { const d = document.getElementById('front'), f = d._fullLayout, t = d.data[2];
+           d.scrollIntoView({behavior: 'instant'});
+           const r = d.getBoundingClientRect();
+           const [x, y] = [f.xaxis, f.yaxis];
+           return [r.left + x._offset + x.d2p(t.x[1]), r.top + y._offset + y.d2p(t.y[1]), t.customdata[1]] }"""
+    )
+    tab.mouse.move(at[0] - 40, at[1])
+    tab.mouse.move(*at[:2], steps=8)
+    tab.wait_for_function(f"document.querySelector('#front .hoverlayer').textContent.includes('trial {at[2]}')")
+    tab.mouse.down()
+    tab.mouse.up()
+    tab.wait_for_function(f"document.getElementById('command').textContent.includes('--trial {at[2]} ')")
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_five_thousand_trials_stay_smooth(browser, tmp_path):
+    synthesise(tmp_path / "many", trials=5000, seed=0)
+    tab, complaints = opened(browser, write_report(tmp_path / "many", Console(quiet=True)))
+    box = tab.locator("#front").bounding_box()
+    tab.evaluate(
+        """() => { window.slow = []; let last = performance.now();
+           const f = (n) => { window.slow.push(n - last); last = n; requestAnimationFrame(f) }; requestAnimationFrame(f) }"""
+    )
+    for i in range(30):
+        tab.mouse.move(box["x"] + 100 + 20 * i, box["y"] + 100 + 8 * i)
+    waits = sorted(tab.evaluate("window.slow"))
+    assert waits[len(waits) // 2] < 100 and complaints == []
+
+
+def test_a_gap_is_advised_to_be_looked_into_only_where_chance_would_rarely_leave_it(made):
+    search, effects_ = read(made).search, pd.DataFrame(columns=["axis", "option", "trials", "effect", "low", "high", "best"])
+
+    def gaps(macs):
+        best = pd.DataFrame([row(i, "complete", 0.5 + i / 100, 1e6 * m) for i, m in enumerate(macs)])
+        best = best.assign(params=1, activation_bytes=1, accuracy_low=float("nan"), accuracy_high=float("nan"))
+        found = advise(best, best, search, effects=effects_, course=volumes(best, ("macs",), [1e9]), calibrated=True)
+        return [line.text for line in found if line.what == "explore"]
+
+    assert gaps([100, 110, 120, 300]) == []  # three steps: as wide a gap comes by chance
+    assert gaps([100, 104, 108, 112, 116, 120, 124, 128, 132, 600]) == [
+        "Nothing on the front lies between 132 M and 600 M MACs: search there with constraints.macs."
+    ]
+
+
+def test_no_choice_is_said_to_matter_where_accuracies_are_shuffled(made):
+    trials, search = load(made), read(made).search
+    done = trials["state"] == "complete"
+    said = 0
+    for seed in range(3):
+        shuffled = trials.copy()
+        shuffled.loc[done, "accuracy"] = trials.loc[done, "accuracy"].sample(frac=1, random_state=seed).to_numpy()
+        found = importances(shuffled, search)
+        said += bool((found["share"] > found["chance"]).any())
+    assert said <= 1
+
+
+def test_fronts_are_compared_in_the_costs_of_their_searches(tmp_path, capsys):
+    roots = tmp_path / "a", tmp_path / "b"
+    for seed, root in enumerate(roots):
+        synthesise(root, trials=60, seed=seed, settings=("objectives=[accuracy, params]",))
+    show_comparison(roots, Console(width=60))
+    out = capsys.readouterr().out
+    for i, root in enumerate(roots):
+        assert re.search(r"on its front +(.*)", out)[1].split()[i] == str(len(front(load(root), "params")))
+    assert "parameters: a " in out

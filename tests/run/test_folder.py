@@ -1,0 +1,76 @@
+import pytest
+import yaml
+
+from nas.errors import ConfigError, NasError
+from nas.run.folder import open_folder, plain, read_run, update_folder, without_password
+
+
+def test_a_run_is_read_back_as_it_was_opened(tmp_path, tiny):
+    folder = open_folder(tmp_path / "run", tiny())
+    assert read_run(folder.root) == (folder, tiny())
+
+
+def test_the_folder_says_which_versions_made_it(tmp_path, tiny):
+    text = open_folder(tmp_path / "run", tiny()).search_yaml.read_text()
+    assert "optuna:" in text and "started:" in text
+
+
+def test_another_search_in_the_same_folder_is_refused_with_the_difference(tmp_path, tiny):
+    open_folder(tmp_path, tiny())
+    with pytest.raises(ConfigError, match=r"search\.seed: 0 in the run, now 7"):
+        open_folder(tmp_path, tiny("search.seed=7"))
+
+
+@pytest.mark.parametrize("setting", ["search.trials=99", "resources.workers=1", "proxy.data=elsewhere"])
+def test_how_much_and_where_may_change(tmp_path, tiny, setting):
+    open_folder(tmp_path, tiny())
+    open_folder(tmp_path, tiny(setting))
+
+
+def test_what_changed_is_written_down_and_the_begin_stays(tmp_path, tiny):
+    folder = open_folder(tmp_path, tiny())
+    head = yaml.safe_load(folder.search_yaml.read_text())["run"]
+    update_folder(folder, tiny("search.trials=99"))
+    assert read_run(tmp_path)[1].search.trials == 99
+    assert yaml.safe_load(folder.search_yaml.read_text())["run"] == head
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path, tiny):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="is not empty and holds no search"):
+        open_folder(tmp_path, tiny())
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, tiny):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NasError, match="cannot be written"):
+        open_folder(tmp_path / "file" / "run", tiny())
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="is no run"):
+        read_run(tmp_path)
+
+
+def test_a_damaged_search_yaml_is_refused(tmp_path, tiny):
+    open_folder(tmp_path, tiny()).search_yaml.write_text("[]")
+    with pytest.raises(ConfigError, match="is damaged"):
+        read_run(tmp_path)
+
+
+def test_a_password_is_never_written_down(tmp_path, tiny):
+    search = tiny("search.storage=postgresql://me:secret@host/db")
+    assert plain(search)["search"]["storage"] == "postgresql://me:***@host/db"
+    assert "secret" not in open_folder(tmp_path, search).search_yaml.read_text()
+
+
+@pytest.mark.parametrize("url", ["sqlite:///a.db", "postgresql://me@host/db"])
+def test_a_url_without_a_password_stays(url):
+    assert without_password(url) == url
+
+
+@pytest.mark.parametrize("query", ["password=secret", "user=me&password=secret&ssl=1", "sslpassword=secret", "PASSWD=secret"])
+def test_a_password_in_a_urls_query_is_hidden_as_well(query):
+    shown = without_password(f"postgresql://host/db?{query}")
+    assert "secret" not in shown and "***" in shown and ("ssl=1" in shown) == ("ssl=1" in query)

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from nas.errors import ConfigError
+from nas.run.settings import check_possible, read_search
+
+SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
+TINY = next(p for p in SPACES if p.stem == "tiny")
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda p: p.stem)
+def test_every_shipped_space_can_be_read_and_is_named_after_its_file(path):
+    assert read_search(path).name == path.stem
+
+
+def test_the_flagship_has_all_six_mixers_and_a_billion_architectures():
+    space = read_search(next(p for p in SPACES if p.stem == "hybrid")).space
+    assert {m for s in (1, 2, 3, 4) for m in space.axes[f"stage{s}.mixer"]} == {
+        "pool", "identity", "random", "conv", "attention", "spatial_fc",
+    }  # fmt: skip
+    assert len(space.stages) == 4
+    assert space.size >= 10**9
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("search.sampler=tpee", "search.sampler: unknown sampler 'tpee'; did you mean tpe?"),
+        ("search.trials=0", "search.trials: must be greater than or equal to 1, but got 0"),
+        ("baselines=[poolformer_s13]", "baselines: unknown baseline 'poolformer_s13'; did you mean poolformer_s"),
+        ("baselines=[poolformer_s12, poolformer_s12]", "baselines: must be different designs"),
+        ("search.start=[cafomer_s18]", "search.start: unknown design 'cafomer_s18'; did you mean caformer_s18"),
+        ("objectives=[macs]", "objectives: must be accuracy, then one or two different costs"),
+        ("objectives=[accuracy, latency]", "objectives: unknown objectives 'latency'"),
+        ("constraints.macs.max=many", "constraints.macs.max: must be a valid integer"),
+        ("proxy.rungs=[3, 9]", "proxy.rungs"),
+        ("proxy.epochs=none", "proxy.epochs: must be a valid integer"),
+        ("proxy.image_size=[24, 32]", "proxy.image_size: must be one size where stages may mix by random"),
+        ("name=a/b", "name: must match pattern"),
+        ("serch.trials=3", "unknown key 'serch'; did you mean search"),
+        ("resources.gpu=-1", "resources.gpu: must be greater than or equal to 0"),
+        ("resources.gpu=1.5", "resources.gpu: must be a part of one GPU or a whole number of them, but got 1.5"),
+        ("resources.cpu=.inf", "resources.cpu: must be a finite number"),
+        ("search.seed=4294967296", "search.seed: must be less than 4294967296"),
+        ("space.stages.1.width={low: 1, high: 100000000000}", "a range must hold at most 10,000 integers"),
+    ],
+)
+def test_a_setting_that_breaks_a_rule_is_refused_by_its_path(setting, message):
+    with pytest.raises(ConfigError) as caught:
+        read_search(TINY, settings=[setting])
+    assert message in str(caught.value)
+    assert str(TINY) in str(caught.value)
+
+
+def test_start_takes_one_name_a_list_or_all_references(tiny):
+    assert tiny("search.start=caformer_s18").search.start_designs == ("caformer_s18",)
+    all_of_them = tiny("search.start=[poolformer_s12, references]").search.start_designs
+    assert all_of_them[:2] == ("poolformer_s12", "poolformerv2_s12") and len(all_of_them) == 14
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("proxy.image_size=4", r"proxy\.image_size: must suit every network, but .* does not fit: an image of 4 px"),
+        ("proxy.stem_stride=9", r"proxy\.stem_stride: must suit every network, but .* does not fit: "),
+    ],
+)
+def test_a_proxy_that_no_network_can_be_trained_with_is_refused(tiny, setting, message):
+    with pytest.raises(ConfigError, match=message):
+        check_possible(tiny(setting))
+
+
+def test_the_shipped_proxy_suits_the_space_and_the_baselines(tiny):
+    check_possible(tiny("baselines=[poolformer_s12, caformer_s18]"))

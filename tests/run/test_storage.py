@@ -1,0 +1,143 @@
+"""Where the record lies: every storage holds the same search, a wrong or damaged one is refused."""
+
+import contextlib
+import sqlite3
+
+import optuna
+import pytest
+
+from nas.errors import ConfigError, NasError
+from nas.run.folder import RunFolder, open_folder, read_run
+from nas.run.storage import read_records
+from nas.search.study import Study
+from tests.studies import finish_all
+
+
+def test_a_study_of_another_search_in_the_same_storage_is_refused(tiny, tmp_path):
+    url = f"search.storage=sqlite:///{tmp_path}/shared.db"
+    Study(tiny(url), open_folder(tmp_path / "a", tiny(url)), manifest_hash="feed")
+    other = tiny(url, "search.seed=5")
+    with pytest.raises(ConfigError, match=r"search\.seed: 0 in the run, now 5"):
+        Study(other, open_folder(tmp_path / "b", other), manifest_hash="feed")
+
+
+def test_other_images_under_the_same_settings_are_refused(opened, tiny, tmp_path):
+    opened(tiny())
+    with pytest.raises(ConfigError, match="manifest: feed in the run, now beef"):
+        Study(tiny(), open_folder(tmp_path / "run", tiny()), manifest_hash="beef")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b"not a database at all" * 50, lambda b: b[:5000] + b"\0" * 20000 + b[25000:]])
+def test_a_damaged_record_is_refused_and_left_as_it_is(opened, tiny, tmp_path, damage):
+    study = opened(tiny())
+    finish_all(study)
+    study.close()
+    path = tmp_path / "run" / "study.db"
+    broken = damage(path.read_bytes())
+    path.write_bytes(broken)
+    with pytest.raises(NasError, match=r"study\.db: is damaged"):
+        opened(tiny())
+    assert path.read_bytes() == broken
+
+
+def test_a_run_without_a_record_says_so(tiny, tmp_path):
+    with pytest.raises(NasError, match=r"holds no study\.db"):
+        read_records(tiny(), open_folder(tmp_path, tiny()))
+
+
+def test_a_password_that_was_not_written_down_is_asked_for_by_name(tiny, tmp_path):
+    folder = open_folder(tmp_path, tiny("search.storage=postgresql://me:secret@host/db"))
+    with pytest.raises(NasError, match="Set NAS_STORAGE to the whole URL"):
+        read_records(read_run(tmp_path)[1], folder)
+
+
+def test_a_storage_out_of_reach_is_one_message(tiny, tmp_path):
+    search = tiny(f"search.storage=sqlite:///{tmp_path}/no/such/folder/study.db")
+    with pytest.raises(NasError, match=r"study\.db: cannot be used: unable to open"):
+        Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_every_storage_holds_the_same_search(tiny, tmp_path, kind):
+    url = [f"search.storage=journal://{tmp_path}/run.journal"] if kind == "journal" else []
+    search = tiny("search.trials=6", *url)
+    folder = open_folder(tmp_path / "run", search)
+    finish_all(Study(search, folder, manifest_hash="feed"))
+    again = Study(search, folder, manifest_hash="feed")
+    assert not again.has_work and len(read_records(search, folder)) == 6
+
+
+def test_a_journal_that_is_not_there_is_no_run(tiny, tmp_path):
+    search = tiny(f"search.storage=journal://{tmp_path}/none.journal")
+    with pytest.raises(NasError, match=r"none\.journal: there is no such journal"):
+        read_records(search, open_folder(tmp_path / "run", search))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", r"search\.storage: must be a URL such as postgresql://"),
+        ("postgresql://me:secret@host:port/db", r"search\.storage: must be a URL such as postgresql://"),
+        ("journal:///no/such/folder/x", "the journal's folder must exist"),
+        (
+            "postgresql+psycopg2://me:secret@127.0.0.1:1/db",
+            r"postgresql\+psycopg2://me:\*\*\*@127.0.0.1:1/db: (cannot be used|needs a database driver.*psycopg2-binary)",
+        ),
+        ("mysql://me:secret@127.0.0.1:1/db", r"mysql://me:\*\*\*@127.0.0.1:1/db: (cannot be used|.*pip install mysqlclient)"),
+    ],
+)
+def test_a_wrong_storage_is_refused_in_seconds_and_no_password_is_shown(tiny, tmp_path, url, message):
+    search = tiny(f"search.storage={url}")
+    with pytest.raises(NasError, match=message) as refused:
+        Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_damaged_journal_is_refused_by_name(tiny, tmp_path):
+    search, file = tiny(f"search.storage=journal://{tmp_path}/run.journal"), tmp_path / "run.journal"
+    Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed").close()
+    file.write_bytes(b"not json\n" + file.read_bytes())
+    with pytest.raises(NasError, match=r"run\.journal: is damaged"):
+        Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
+
+
+def test_the_tables_of_another_optuna_are_refused_with_the_way_out(opened, tiny, tmp_path):
+    opened(tiny()).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "run" / "study.db")) as database, database:
+        database.execute("UPDATE version_info SET schema_version = 3, library_version = '1.0.0'")
+        database.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    with pytest.raises(NasError, match=r"study\.db: was written by another version of Optuna: .*optuna storage upgrade"):
+        opened(tiny())
+
+
+@pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]])
+def test_a_study_of_somebody_else_is_refused_and_left_as_it_is(tiny, tmp_path, directions):
+    url = f"sqlite:///{tmp_path}/theirs.db"
+    theirs = optuna.create_study(study_name="tiny", storage=url, directions=directions)
+    theirs.optimize(lambda trial: [trial.suggest_float("lr", 0, 1)] * len(directions), n_trials=2)
+    search = tiny(f"search.storage={url}")
+    with pytest.raises(NasError, match="the study 'tiny' that it holds is not of this search"):
+        Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
+    found = optuna.load_study(study_name="tiny", storage=url)
+    assert (len(found.trials), found.user_attrs, found.metric_names) == (2, {}, None)
+
+
+def test_weights_of_a_search_are_not_given_up_for_another_record(opened, tiny, tmp_path):
+    study = opened(tiny())
+    study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
+    weights = tmp_path / "run" / "weights" / "0.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"a night's work")
+    opened(tiny())
+    with pytest.raises(NasError, match="its record is not in the storage that is to be used"):
+        opened(tiny(f"search.storage=sqlite:///{tmp_path}/other.db"))
+    assert weights.read_bytes() == b"a night's work"
+
+
+def test_who_only_reads_makes_no_tables(opened, tiny, tmp_path):
+    opened(tiny()).close()
+    database = tmp_path / "run" / "study.db"
+    database.write_bytes(b"")
+    with pytest.raises(NasError, match=r"study\.db: cannot be used: no such table"):
+        read_records(tiny(), RunFolder(tmp_path / "run"))
+    assert database.read_bytes() == b""

@@ -1,0 +1,49 @@
+"""Points that may be proposed, on a grid small enough to count."""
+
+import numpy as np
+import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+from nas.errors import Infeasible, NasError
+from nas.search.samplers.domain import Domain, Tried
+
+GRID = {"a": IntDistribution(0, 2), "b": CategoricalDistribution(["x", "y"])}
+
+
+def domain(cost=lambda params: 1.0 + params["a"], active=dict):
+    return Domain(GRID, cost, active=active)
+
+
+def test_costs_come_as_a_tuple_and_none_for_what_is_refused():
+    assert domain().costs({"a": 2, "b": "x"}) == (3.0,)
+    assert domain(lambda params: (1.0, 2.0)).costs({"a": 0, "b": "x"}) == (1.0, 2.0)
+    assert domain(lambda params: None).costs({"a": 0, "b": "x"}) is None
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_cost_that_is_no_number_is_refused_with_its_point(bad):
+    with pytest.raises(NasError, match=r"must give a finite number or None.*'a': 1"):
+        domain(lambda params: bad).costs({"a": 1, "b": "x"})
+
+
+def test_a_draw_is_never_what_the_cost_refuses():
+    only = domain(lambda params: 1.0 if params == {"a": 1, "b": "y"} else None)
+    assert only.draw(np.random.default_rng(0)) == {"a": 1, "b": "y"}
+
+
+def test_a_domain_without_points_says_so():
+    with pytest.raises(Infeasible, match="gave None for each of"):
+        domain(lambda params: None).draw(np.random.default_rng(0))
+
+
+def test_the_untried_point_is_a_neighbour_while_there_is_one_and_none_in_the_end():
+    rng, tried = np.random.default_rng(0), [{"a": 0, "b": "x"}]
+    found = domain().untried(Tried(tried), rng)
+    assert sum(found[n] != tried[0][n] for n in GRID) == 1
+    everything = [{"a": a, "b": b} for a in range(3) for b in "xy"]
+    assert domain().untried(Tried(everything), rng) is None
+
+
+def test_a_point_with_fewer_parameters_stands_for_all_that_agree_with_it():
+    tried = Tried([{"a": 1}])
+    assert {"a": 1, "b": "x"} in tried and {"a": 2, "b": "x"} not in tried

@@ -1,0 +1,76 @@
+"""A Gaussian process on numbers whose course is known, and beside scikit-learn's."""
+
+import numpy as np
+import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern, WhiteKernel
+
+from nas.search.samplers.gaussian_process import LEARNT, GaussianProcess
+
+X = np.linspace(0, 1, 12)[:, None]
+RNG = np.random.default_rng(0)
+
+
+def learnt(features, values, **settings):
+    return GaussianProcess(np.asarray(features), np.asarray(values, float), rng=np.random.default_rng(0), **settings)
+
+
+def test_on_one_axis_it_foresees_what_scikit_learn_does_with_the_same_kernel():
+    wanted = np.sin(6 * X)
+    process = learnt(X, wanted)
+    kernel = Matern(process._length, "fixed", nu=0.5) + WhiteKernel(process._noise, "fixed")
+    peer = GaussianProcessRegressor(kernel, normalize_y=True, optimizer=None).fit(X, wanted[:, 0])
+    asked = np.array([[0.03], [0.5], [0.97], [1.4]])
+    mean, _ = process.predict(asked)
+    assert mean[:, 0] == pytest.approx(peer.predict(asked), abs=1e-6)
+
+
+def test_it_is_surer_near_what_was_measured():
+    _, deviation = learnt(X, np.sin(6 * X)).predict(np.array([[0.09], [3.0]]))
+    assert deviation[0, 0] < 0.5 * deviation[1, 0]
+
+
+def test_noise_is_told_from_a_course():
+    course = learnt(np.repeat(X, 4, axis=0), np.repeat(np.sin(6 * X), 4, axis=0))
+    noise = learnt(np.repeat(X, 4, axis=0), RNG.standard_normal((48, 1)))
+    assert noise._noise > course._noise
+
+
+def test_a_trend_goes_on_where_nothing_was_measured():
+    bent, straight = (learnt(X, 10 * X, trends=n).predict(np.array([[2.0]]))[0][0, 0] for n in (0, 1))
+    assert straight == pytest.approx(20, abs=3)
+    assert bent < 12
+
+
+def test_several_outputs_are_foreseen_at_once():
+    mean, deviation = learnt(X, np.column_stack([X, -100 * X])).predict(X[5:6])
+    assert mean[0] == pytest.approx([X[5, 0], -100 * X[5, 0]], rel=0.1)
+    assert deviation[0, 1] == pytest.approx(100 * deviation[0, 0], rel=1e-6)
+
+
+def test_of_many_points_it_keeps_as_many_as_it_can_learn_from_and_the_last_among_them():
+    many = np.linspace(0, 1, 3 * LEARNT)[:, None]
+    process = learnt(many, many)
+    assert len(process._points) == LEARNT
+    assert set(many[-LEARNT // 2 :, 0]) <= set(process._points[:, 0] * process._span[0] + process._low[0])
+
+
+def test_equal_values_are_foreseen_as_they_are():
+    mean, _ = learnt([[0.0], [0.0], [1.0]], [[3.0], [3.0], [3.0]]).predict(np.array([[0.5]]))
+    assert mean[0, 0] == pytest.approx(3.0)
+
+
+def test_believing_what_it_foresees_makes_it_surer_there_and_changes_no_mean():
+    before, where = learnt(X, np.sin(6 * X)), np.array([[1.5], [3.0]])
+    after = before.believing(where, np.random.default_rng(0))
+    (mean, unsure), (same, sure) = before.predict(where), after.predict(where)
+    assert same == pytest.approx(mean)
+    assert (sure < 0.5 * unsure).all()
+    assert before.predict(where)[1] == pytest.approx(unsure)
+
+
+def test_believing_nothing_changes_nothing():
+    process = learnt(X, np.sin(6 * X))
+    mean, deviation = process.believing(np.empty((0, 1)), np.random.default_rng(0)).predict(X + 0.01)
+    assert mean == pytest.approx(process.predict(X + 0.01)[0])
+    assert deviation == pytest.approx(process.predict(X + 0.01)[1])

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna._hypervolume import compute_hypervolume
+
+from nas.pareto import hypervolume, pareto
+
+VALUES = st.integers(0, 6).map(float)
+POINTS = st.integers(2, 3).flatmap(lambda m: st.lists(st.tuples(*[VALUES] * m), min_size=1, max_size=25))
+
+
+def test_a_dominated_point_is_not_on_the_front():
+    assert pareto([(1, 2), (2, 1), (2, 2)]) == [0, 1]
+
+
+def test_equal_points_stand_together():
+    assert pareto([(1, 1), (0, 2), (1, 1), (3, 3)]) == [0, 1, 2]
+
+
+def test_no_points_have_no_front_and_no_volume():
+    assert pareto([]) == []
+    assert hypervolume([], (1, 1)) == 0
+
+
+def test_the_volume_is_the_dominated_area():
+    assert hypervolume([(1, 2), (2, 1)], (3, 3)) == 3  # 2 * 1 and 1 * 2, one square in common
+    assert hypervolume([(3, 0), (0, 4)], (3, 3)) == 0  # on or beyond the reference
+    assert hypervolume([(0, 0, 0)], (1, 2, 3)) == 6
+
+
+@given(POINTS)
+@settings(deadline=None)
+def test_the_front_is_what_nothing_dominates(points):
+    def dominates(a, b):
+        return all(x <= y for x, y in zip(a, b, strict=True)) and a != b
+
+    assert pareto(points) == [i for i, p in enumerate(points) if not any(dominates(q, p) for q in points)]
+
+
+@given(POINTS)
+@settings(deadline=None)
+def test_the_volume_equals_optunas(points):
+    reference = [6.5] * len(points[0])
+    assert hypervolume(points, reference) == pytest.approx(compute_hypervolume(np.array(points), np.array(reference)))
