@@ -2,11 +2,12 @@
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from nas.errors import ConfigError, unknown
@@ -133,6 +134,17 @@ def validated(model: type[V], data: Any, *, where: str) -> V:
 def broken(path: str, rule: str) -> PydanticCustomError:
     """What a validator raises for a rule broken at a dotted path below it; `rule` names value and way out itself."""
     return PydanticCustomError("broken", "{rule}", {"path": path, "rule": rule})
+
+
+def known_name(kind: str, table: Collection[str]) -> AfterValidator:
+    """The check of a field that holds a name of `table`; what it refuses is told with the nearest names."""
+
+    def check(name: str) -> str:
+        if name not in table:
+            raise broken("", unknown(kind, name, table).rstrip("."))
+        return name
+
+    return AfterValidator(check)
 
 
 def _line(problem: dict) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from nas.run.folder import open_folder
 from nas.search.study import Study
+from nas.training.curve import Epoch
 
 
 @pytest.fixture
@@ -16,6 +17,12 @@ def opened(tmp_path):
     return open_
 
 
+def epoch(number: int, accuracy: float = 0.5, **changes) -> Epoch:
+    """An epoch of two seconds that reached an accuracy."""
+    facts = {"loss": None, "train_loss": 1.0, "lr": 0.1, "seconds": 2.0, "steps": 1, **changes}
+    return Epoch(epoch=number, accuracy=accuracy, **facts)
+
+
 def accuracy_of(architecture) -> float:
     return int(architecture.key[:6], 16) / 16**6
 
@@ -24,7 +31,7 @@ def finish_next(study: Study) -> int | None:
     proposal = study.propose()
     if proposal is None:
         return None
-    study.report(proposal.number, {"epoch": 1, "accuracy": accuracy_of(proposal.architecture)})
+    study.report(proposal.number, epoch(1, accuracy_of(proposal.architecture)))
     study.finish(proposal.number, accuracy=accuracy_of(proposal.architecture), seconds=1.0)
     return proposal.number
 

@@ -7,16 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import TrialState as OptunaState
 
-from nas.run.attempts import repeated
 from nas.run.folder import read_run
-from nas.run.front import front_hypervolume, reference_costs
-from nas.run.record import Record
+from nas.run.front import front, front_hypervolume, reference_costs
+from nas.run.record import TRAINED, Record, TrialState
 from nas.run.storage import close_storage, open_storage, read_records
 
 MARK = "CHAOS_RUN"  # a variable that everything a search starts inherits
-FINISHED = ("complete", "stopped", "failed", "answered")
+FINISHED = (*TRAINED, TrialState.ANSWERED)
 
 
 def broken(run: Path, *, unkilled: Path | None = None, exactly: bool = False) -> list[str]:
@@ -24,7 +23,7 @@ def broken(run: Path, *, unkilled: Path | None = None, exactly: bool = False) ->
     records, wrong = records_of(run), []
     wrong += [f"trial {r.number} is {r.state}" for r in records if r.state not in FINISHED]
     wrong += [f"Optuna holds trial {number} as {state.name}" for number, state in _open_trials(run)]
-    trained = Counter(r.key for r in records if r.state in ("complete", "stopped"))
+    trained = Counter(r.key for r in records if r.state in (TrialState.COMPLETE, TrialState.STOPPED))
     wrong += [f"{key} was trained {times} times" for key, times in trained.items() if times > 1]
     wrong += [f"{path.name} is left" for path in (run / "checkpoints").glob("*")]
     wrong += _repeated_too_much(records)
@@ -42,7 +41,7 @@ def records_of(run: Path) -> list[Record]:
 def hypervolume(run: Path) -> float:
     """Of a run's front, as the search shows it."""
     _, search = read_run(run)
-    return front_hypervolume(records_of(run), search, reference_costs(search))
+    return front_hypervolume(front(records_of(run), search), search, reference_costs(search))
 
 
 def survivors(mark: str) -> Iterator[int]:
@@ -53,22 +52,22 @@ def survivors(mark: str) -> Iterator[int]:
                 yield int(folder.name)
 
 
-def _open_trials(run: Path) -> list[tuple[int, TrialState]]:
+def _open_trials(run: Path) -> list[tuple[int, OptunaState]]:
     folder, search = read_run(run)
     storage = open_storage(search, folder, create=False)
     trials = optuna.load_study(study_name=search.name, storage=storage).get_trials(deepcopy=False)
     close_storage(storage)
-    return [(t.number, t.state) for t in trials if t.state == TrialState.RUNNING]
+    return [(t.number, t.state) for t in trials if t.state == OptunaState.RUNNING]
 
 
 def _repeated_too_much(records: list[Record]) -> list[str]:
     """At most one epoch for each attempt that was broken off; in these searches a rung is at most two epochs long."""
     wrong = []
     for record in records:
-        rung = 2 * max((e["seconds"] for e in record.curve), default=0.0)
-        allowed = rung * sum("cause" in a for a in record.facts.get("attempts", ()))
-        if repeated(record) > allowed:
-            wrong.append(f"trial {record.number} repeated {repeated(record):.1f} s, {allowed:.1f} s are allowed")
+        rung = 2 * max((epoch.seconds for epoch in record.curve), default=0.0)
+        allowed = rung * sum(attempt.cause is not None for attempt in record.attempts)
+        if record.repeated > allowed:
+            wrong.append(f"trial {record.number} repeated {record.repeated:.1f} s, {allowed:.1f} s are allowed")
     return wrong
 
 
@@ -77,11 +76,11 @@ def _different(records: list[Record], before: list[Record], *, exactly: bool) ->
         pairs = zip(map(_shown, records), map(_shown, before), strict=False)
         wrong = [f"trial {a[0]} is {a}, unkilled {b}" for a, b in pairs if a != b]
         return wrong if len(records) == len(before) else [*wrong, f"{len(records)} trials, unkilled {len(before)}"]
-    known = {r.key: r.accuracy for r in before if r.state == "complete"}
+    known = {r.key: r.accuracy for r in before if r.state == TrialState.COMPLETE}
     return [
         f"{r.key} reached {r.accuracy}, unkilled {known[r.key]}"
         for r in records
-        if r.state == "complete" and r.key in known and r.accuracy != known[r.key]
+        if r.state == TrialState.COMPLETE and r.key in known and r.accuracy != known[r.key]
     ]
 
 

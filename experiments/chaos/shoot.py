@@ -26,7 +26,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 from invariants import MARK, broken, hypervolume, records_of, survivors  # noqa: E402
 from server import postgresql  # noqa: E402
 
-from nas.run.attempts import ledger  # noqa: E402
+from nas.run.attempts import time_spent  # noqa: E402
 from nas.run.storage import URL_VARIABLE  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -115,10 +115,10 @@ class Run:
     def restarts(self) -> tuple[float, ...]:
         """Seconds from each start to the first trial that ran after it, where one did before the next shot."""
         begins = sorted(
-            datetime.fromisoformat(a["began"]).timestamp()
-            for r in records_of(self.folder)
-            for a in r.facts.get("attempts", ())
-            if "began" in a
+            datetime.fromisoformat(attempt.began).timestamp()
+            for record in records_of(self.folder)
+            for attempt in record.attempts
+            if attempt.began is not None
         )
         later = [*self.starts[1:], float("inf")]
         firsts = [next((b for b in begins if start <= b < end), None) for start, end in zip(self.starts, later, strict=True)]
@@ -130,7 +130,7 @@ class Run:
         while (left := list(survivors(self.mark))) and time.monotonic() < until:
             time.sleep(1)
         wrong = [*broken(self.folder, unkilled=unkilled, exactly=exactly), *(f"process {p} is left" for p in left)]
-        spent = ledger(records_of(self.folder))
+        spent = time_spent(records_of(self.folder))
         volume = hypervolume(self.folder)
         return Result(kind, shots, self.restarts(), spent.repeated_seconds, spent.wasted_share, volume, tuple(wrong))
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from nas.run.folder import read_run
-from nas.run.front import front_hypervolume, reference_costs
+from nas.run.front import front, front_hypervolume, reference_costs
 from nas.run.record import Record
 from nas.run.settings import Search, read_search
 from nas.run.storage import read_records
@@ -23,8 +23,9 @@ SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 
 def volume_after(records: list[Record], settings: Search, trainings: int) -> float:
     """Hypervolume of the front of the first `trainings` architectures that were trained."""
-    trained = [r for r in records if r.trained and not r.baseline]
-    return front_hypervolume(trained[:trainings], settings, reference_costs(settings))
+    trained = [r for r in records if r.had_its_chance and not r.baseline]
+    best = front(trained[:trainings], settings)
+    return front_hypervolume(best, settings, reference_costs(settings))
 
 
 def main(

@@ -27,6 +27,7 @@ from nas.run.storage import open_storage, patient  # noqa: E402
 from nas.search.samplers.registry import distribution  # noqa: E402
 from nas.search.study import Study  # noqa: E402
 from nas.space.constraints import random_architecture  # noqa: E402
+from nas.training.curve import Epoch  # noqa: E402
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 EPOCHS = 6
@@ -39,8 +40,9 @@ def made_up(search: Search, rng: random.Random) -> FrozenTrial:
         pass
     choices = search.space.choices(architecture)
     curve = [epoch(i, accuracy=rng.random()) for i in range(1, EPOCHS + 1)]
-    facts = {"key": architecture.key, **cost._asdict(), "architecture": architecture.to_dict(), "curve": curve}
-    accuracy = curve[-1]["accuracy"]
+    told = [e.model_dump(mode="json") for e in curve]
+    facts = {"key": architecture.key, **cost._asdict(), "architecture": architecture.to_dict(), "curve": told}
+    accuracy = curve[-1].accuracy
     return create_trial(
         params=choices,
         distributions={name: distribution(search.space.axes[name]) for name in choices},
@@ -50,9 +52,9 @@ def made_up(search: Search, rng: random.Random) -> FrozenTrial:
     )
 
 
-def epoch(number: int, *, accuracy: float) -> dict:
+def epoch(number: int, *, accuracy: float) -> Epoch:
     """What a worker reports."""
-    return {"epoch": number, "accuracy": accuracy, "loss": 1.0, "train_loss": 1.0, "lr": 1e-3, "seconds": 5.0, "steps": 10}
+    return Epoch(epoch=number, accuracy=accuracy, loss=1.0, train_loss=1.0, lr=1e-3, seconds=5.0, steps=10)
 
 
 def fill(search: Search, root: Path, trials: int) -> None:

@@ -21,8 +21,7 @@ from nas.run.folder import open_folder
 from nas.run.settings import read_search
 from nas.search.study import Study
 from nas.search.tune import run_trials
-from nas.training.loop import Epoch
-from nas.training.proxy import Outcome
+from nas.training.curve import Epoch, Outcome
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 CLUSTER = Path(__file__).parents[1] / "chaos" / "cluster.py"
@@ -66,7 +65,7 @@ def main(
         called = time.time()
         work = partial(sleep, seconds=seconds)
         run_trials(study, open_folder(Path(root), settings), work=work, resources=settings.resources)
-        begins = sorted(r.curve[0]["lr"] for r in study.records if r.curve)
+        begins = sorted(r.curve[0].lr for r in study.records if r.curve)
     took, ideal = begins[-1] + seconds - begins[0], trials * seconds / workers
     print(f"start-up of Ray and its workers: {begins[0] - called:.1f} s")
     print(

@@ -21,9 +21,10 @@ from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.trial import create_trial
 
 from nas.run.settings import read_search
+from nas.search.samplers import evolution, front
 from nas.search.samplers.evolution import EvolutionSampler
 from nas.search.samplers.front import FrontSampler
-from nas.search.samplers.registry import SAMPLERS as NAMED
+from nas.search.samplers.history import History
 from nas.search.samplers.registry import distribution, suggest
 
 FLAT = {f"x{i}": IntDistribution(0, 3) for i in range(25)}
@@ -68,15 +69,15 @@ SPACES = {
         flat_point,
         FLAT,
         {
-            "front": lambda: FrontSampler(FLAT, flat_cost, seed=0),
-            "evolution": lambda: EvolutionSampler(FLAT, flat_cost, seed=0),
+            "front": lambda: FrontSampler(History(FLAT, flat_cost), seed=0),
+            "evolution": lambda: EvolutionSampler(History(FLAT, flat_cost), seed=0),
             **PEERS,
         },
     ),
     "hybrid": Space(
         hybrid_point,
         {name: distribution(options) for name, options in HYBRID.space.axes.items()},
-        {"front": lambda: NAMED["front"](HYBRID)(0), "evolution": lambda: NAMED["evolution"](HYBRID)(0), **PEERS},
+        {"front": lambda: front.make(HYBRID)(0), "evolution": lambda: evolution.make(HYBRID)(0), **PEERS},
     ),
 }
 

@@ -14,9 +14,7 @@ from tables import Table
 
 from nas.pareto import pareto
 from nas.run.settings import read_search
-from nas.search.rungs import goes_on
-from nas.search.samplers.base import none_void
-from nas.search.samplers.domain import Domain
+from nas.search.rungs import is_promising
 from nas.search.samplers.evolution import EvolutionSampler
 from nas.search.samplers.foresight import foreseen
 from nas.search.samplers.front import FrontSampler, start_at
@@ -76,20 +74,19 @@ def front_rungs(table: Table, seed: int) -> Iterator[Event]:
     def early(trial: FrozenTrial) -> Early:
         return [trial.user_attrs["rung"]] if "rung" in trial.user_attrs else []
 
-    history = History(Domain(table.space, table.cost, active=dict), early=early, void=none_void)
-    start = start_at(table.rung_cost, trials=len(table.objectives))
-    sampler = FrontSampler(table.space, table.cost, seed=seed, early=early, start=start)
+    history = History(table.space, table.cost, early=early)
+    sampler = FrontSampler(history, seed=seed, start=start_at(table.rung_cost, trials=len(table.objectives)))
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     while True:
         trial = study.ask()
         arch = table.arch({n: trial.suggest_categorical(n, d.choices) for n, d in table.space.items()})
         trial.set_user_attr("rung", table.rung[arch])
         yield Event(table.rung_cost, None)
-        known = {k.number: k for k in history.known(study.get_trials(deepcopy=False))}
-        expected = foreseen(list(known.values()), rung=0, seed=seed)
-        rivals = [(known[n].costs[0], value) for n, value in expected.items() if n != trial.number]
+        points = {p.number: p for p in history.observations(study.get_trials(deepcopy=False))}
+        expected = foreseen(list(points.values()), rung=0, seed=seed)
+        rivals = [(points[n].costs[0], value) for n, value in expected.items() if n != trial.number]
         error, macs = table.objectives[arch]
-        if goes_on(macs, expected[trial.number], rivals, share=table.rung_cost):
+        if is_promising(macs, expected[trial.number], rivals, share=table.rung_cost):
             study.tell(trial, [100 - error, macs])
             yield Event(1 - table.rung_cost, (error, macs))
         else:
@@ -181,7 +178,7 @@ def mo_rea(table: Table, seed: int) -> Iterator[Event]:
 
 
 def _front(table: Table, seed: int) -> FrontSampler:
-    return FrontSampler(table.space, table.cost, seed=seed)
+    return FrontSampler(History(table.space, table.cost), seed=seed)
 
 
 def _optuna(sampler: Callable[[Table, int], BaseSampler]) -> Searcher:
@@ -191,7 +188,7 @@ def _optuna(sampler: Callable[[Table, int], BaseSampler]) -> Searcher:
 SEARCHERS: dict[str, Searcher] = {
     "front": _optuna(_front),
     "front-references": partial(optuna_search, sampler=_front, start=references),
-    "evolution": _optuna(lambda table, seed: EvolutionSampler(table.space, table.cost, seed=seed)),
+    "evolution": _optuna(lambda table, seed: EvolutionSampler(History(table.space, table.cost), seed=seed)),
     "tpe": _optuna(lambda table, seed: TPESampler(multivariate=True, seed=seed)),
     "gp": _optuna(lambda table, seed: GPSampler(seed=seed)),
     "nsga2-20": _optuna(lambda table, seed: NSGAIISampler(population_size=20, seed=seed)),

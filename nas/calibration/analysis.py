@@ -22,7 +22,7 @@ from nas.calibration.ranking import (
 from nas.calibration.record import plain_recipe
 from nas.errors import NasError
 from nas.recipes.recipe import Proxy
-from nas.space.architecture import INITIALS
+from nas.space.mixers import MIXERS
 from nas.units import duration
 
 BROKEN_BELOW = 2 / 3  # of the median accuracy in the reference: the papers' broken ablations, and nothing that merely is worse
@@ -238,7 +238,7 @@ def _resolution(trainings: pd.DataFrame, small: str, large: str, recipes: dict, 
 
 def _by_mixer(ranks: pd.DataFrame, mixers: dict[str, set[str]]) -> pd.DataFrame:
     rows = {}
-    for mixer in INITIALS:
+    for mixer in MIXERS:
         held = ranks.loc[[name for name in ranks.index if mixer in mixers[name]]]
         if len(held):
             rows[mixer] = {"architectures": len(held), "small": held.small.mean(), "large": held.large.mean()}

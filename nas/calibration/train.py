@@ -19,7 +19,8 @@ from nas.errors import NasError
 from nas.recipes.recipe import Proxy
 from nas.run.folder import RunFolder, alone, open_folder, read_run
 from nas.run.settings import Search
-from nas.training.proxy import Outcome, score
+from nas.training.curve import Outcome
+from nas.training.proxy import score
 
 WHICH_DATA = ("data", "classes", "images_per_class", "validation_share", "unreadable_share")
 

@@ -19,7 +19,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-class Share(NamedTuple):
+class WorkerShare(NamedTuple):
     """What of its machine a training may use."""
 
     cpu: float
@@ -51,34 +51,38 @@ def run_jobs(
     with started_ray(resources):
         room, shared = num_workers(resources), ray.put(work)
         options = {"num_cpus": resources.cpu, "num_gpus": resources.gpu, "max_retries": 0}
-        start = partial(ray.remote(**options)(do_one).remote, work=shared, share=Share(resources.cpu, resources.gpu))
+        start = partial(ray.remote(**options)(do_one).remote, work=shared, share=WorkerShare(resources.cpu, resources.gpu))
         while waiting or running:
             while waiting and len(running) < room:
                 job, tries = waiting.popleft()
                 running[start(job)] = job, tries
-            (ended,), _ = ray.wait(list(running), num_returns=1)
-            job, tries = running.pop(ended)
-            result, cause = _result_or_cause(ended)
+            (finished,), _ = ray.wait(list(running), num_returns=1)
+            job, tries = running.pop(finished)
+            result, cause = _result_or_cause(finished)
             if cause and tries:
                 waiting.appendleft((job, tries - 1))
             else:
                 on_end(job, result, cause)
 
 
-def do_one(job: Job, *, work: Callable[[Job], Result], share: Share) -> Result:
+def do_one(job: Job, *, work: Callable[[Job], Result], share: WorkerShare) -> Result:
     """One job in a worker."""
     share.keep()
     return work(job)
 
 
-def _result_or_cause(ended: "ray.ObjectRef") -> tuple[Any, str | None]:
+def _result_or_cause(reference: "ray.ObjectRef") -> tuple[Any, str | None]:
     try:
-        return ray.get(ended), None
+        return ray.get(reference), None
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, NasError):
             raise error.cause from None
         why = f"{type(error.cause).__name__}: {error.cause}"
     except ray.exceptions.RayError as error:
         why = str(error).strip()
-    first = why.splitlines()[0].split(" Some common causes")[0]
-    return None, f"the worker died {RETRIES + 1} times: {first[:CAUSE_LENGTH]}"
+    return None, f"the worker died {RETRIES + 1} times: {short_cause(why)}"
+
+
+def short_cause(text: str) -> str:
+    """The first line of what Ray says of a lost worker, without its list of what may have caused it."""
+    return (text.strip().splitlines() or [""])[0].split(" Some common causes")[0][:CAUSE_LENGTH]

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from nas.callbacks import ignore
 from nas.errors import NasError
 
 PROBE = 64  # images decoded here first: they tell what the others will cost
@@ -35,10 +36,6 @@ class Decoded(NamedTuple):
     """Of what the image is made from."""
     reason: str = ""
     """Why it can't be decoded."""
-
-
-def silent(done: int, total: int, unit: str) -> None:
-    """Tells nobody."""
 
 
 def decode(image: Image.Image, size: int) -> np.ndarray:
@@ -68,7 +65,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values / 257).astype(np.uint8))
 
 
-def decoded(places: Sequence[Any], read: Read, *, size: int, on_decoded: OnDecoded = silent) -> Iterator[Decoded]:
+def decoded(places: Sequence[Any], read: Read, *, size: int, on_decoded: OnDecoded = ignore) -> Iterator[Decoded]:
     """Every image in the order of `places`; NasError where a decoding process dies."""
     on_decoded(0, len(places), "images")
     for done, image in enumerate(_decoded(places, read, size), 1):

@@ -14,9 +14,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from nas.callbacks import ignore
 from nas.config import Value, parse_yaml, read_text, validated
 from nas.data.cache import Scratch, cache_folder, cached, discard_damaged
-from nas.data.decoding import OnDecoded, decoded, silent
+from nas.data.decoding import OnDecoded, decoded
 from nas.data.inspection import Inspector
 from nas.data.registry import is_folder, open_source
 from nas.data.source import Ignored, Pool, Source
@@ -83,7 +84,7 @@ def read_manifest(path: Path) -> Manifest:
     return validated(Manifest, data, where=str(path))
 
 
-def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> Manifest:
+def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = ignore) -> Manifest:
     """Images drawn for a recipe, each decoded once, which fills the cache; what it held of them is checked to the last byte.
 
     ConfigError where the data can't serve the recipe, NasError where the cache has no room for the images.
@@ -105,7 +106,7 @@ def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_dec
     return manifest
 
 
-def list_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> Manifest:
+def list_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = ignore) -> Manifest:
     """Images drawn for a recipe by their names alone, nothing decoded: for data that is too much to be looked at beforehand.
 
     ConfigError where the data can't serve the recipe.
@@ -210,7 +211,7 @@ def _few(names: list[str]) -> str:
 
 
 def load(
-    manifest: Manifest, split: Split, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = silent
+    manifest: Manifest, split: Split, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = ignore
 ) -> Images:
     """One split, decoded once for each machine and opened as a memory map from then on, in milliseconds.
 
@@ -221,7 +222,7 @@ def load(
     return Images(pixels, np.array([label for _, label in items], dtype=np.int64))
 
 
-def prepare(manifest: Manifest, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> None:
+def prepare(manifest: Manifest, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = ignore) -> None:
     """What a search reads, checked to the last byte and decoded where it has to be, before any trial opens it."""
     for split in ("train", "validation"):
         discard_damaged(_cache_path(manifest, split, image_size))

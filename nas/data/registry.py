@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from nas.callbacks import ignore
 from nas.data.class_folders import open_folder, open_tar
-from nas.data.decoding import OnDecoded, silent
+from nas.data.decoding import OnDecoded
 from nas.data.source import Source
 from nas.data.timm_data import PACKAGES, open_timm
 from nas.errors import ConfigError
@@ -17,7 +18,7 @@ from nas.errors import ConfigError
 TIMM_PREFIXES = tuple(PACKAGES)
 
 
-def open_source(data: str, *, root: Path | None = None, on_decoded: OnDecoded = silent) -> Source:
+def open_source(data: str, *, root: Path | None = None, on_decoded: OnDecoded = ignore) -> Source:
     """The data set of that name; `root` is where it lies if not where `data` (a path) or $NAS_DATA (timm names) says."""
     if data == "digits":
         return _digits()

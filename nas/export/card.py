@@ -8,7 +8,8 @@ from nas.config import dump_yaml
 from nas.errors import ConfigError
 from nas.export.level import MEANING, Level
 from nas.models.reparam import why_not
-from nas.space.architecture import MIXER_OPTIONS, Architecture, Stage
+from nas.space.architecture import Architecture, Stage
+from nas.space.mixers import MIXERS
 from nas.units import count, percent
 
 UNSTATED = "unknown"  # the Hugging Face hub's own word for a licence that nobody named
@@ -105,9 +106,9 @@ def _facts(architecture: Architecture, config: dict[str, Any], files: list[str])
             f"- top-1 accuracy {percent(came_from['accuracy'])} on {came_from.get('split', 'an unnamed split')}{where}"
         )
     facts += [
-        f"- the affine mixers of stage {i} are not merged: {why_not(stage)}"
+        f"- the {stage.mixer} mixers of stage {i} are not merged: {why_not(stage)}"
         for i, stage in enumerate(architecture.stages, start=1)
-        if stage.mixer == "affine"
+        if MIXERS[stage.mixer].merges_into is not None
     ]
     return facts + [f"- {file}: {EXTRA_FILES[file]}" for file in files]
 
@@ -120,7 +121,7 @@ def _stages(architecture: Architecture) -> str:
 
 
 def _mixer(stage: Stage) -> str:
-    options = [f"{name} {getattr(stage, name)}" for name in MIXER_OPTIONS.get(stage.mixer, {})]
+    options = [f"{name} {getattr(stage, name)}" for name in MIXERS[stage.mixer].options]
     return f"{stage.mixer} ({', '.join(options)})" if options else stage.mixer
 
 

@@ -24,7 +24,7 @@ from nas.export.level import Level, level_of
 from nas.export.proof import proof_logits, prove, refuse_unproven, rounding
 from nas.export.stub import stub
 from nas.files import writable
-from nas.models.metaformer import FIXED_RESOLUTION, MetaFormer, build
+from nas.models.metaformer import MetaFormer, build
 from nas.models.reparam import merge
 from nas.models.timm_classes import StagewiseMetaFormer
 from nas.space.architecture import Architecture
@@ -165,7 +165,7 @@ def _refuse_other_size(
             f"{theirs[differing[0]][0]}. Give the data that they were trained on."
         )
     if all(key.endswith((".random_matrix", ".token_mixer.fc.weight", ".position_embedding")) for key in differing):
-        stages = [i for i, s in enumerate(architecture.stages, start=1) if s.mixer in FIXED_RESOLUTION or s.position_embedding]
+        stages = [i for i, s in enumerate(architecture.stages, start=1) if s.holds_positions]
         raise NasError(
             f"a network with random, spatial_fc or embedded positions (here in stage {', '.join(map(str, stages))}) takes the "
             f"resolution that it was trained at only, but got {model.image_size} px: {differing[0]} would be "

@@ -7,8 +7,8 @@ C  mixers of ours: model.py carries them.
 
 from typing import Any, Literal, NamedTuple
 
-from nas.models.timm_classes import MIXERS
 from nas.space.architecture import Architecture, Stage
+from nas.space.mixers import MIXERS
 from nas.space.reference import from_timm, timm_names
 
 MEANING = {
@@ -26,6 +26,7 @@ OPEN = {
     "convformer": CONVFORMER,
     "caformer": CONVFORMER | {"head_dim", "proj_bias"},
 }
+TIMM_NAMES = {ours: theirs for mixer in MIXERS.values() for ours, theirs in (mixer.timm_options or {}).items()}
 
 
 class Level(NamedTuple):
@@ -43,7 +44,7 @@ def level_of(architecture: Architecture) -> Level:
         if arguments is not None:
             return Level("A", name, arguments)
     own = f"nas_{architecture.key}"
-    timms = all(stage.mixer in MIXERS and not stage.position_embedding for stage in architecture.stages)
+    timms = all(MIXERS[s.mixer].timm_options is not None and not s.position_embedding for s in architecture.stages)
     return Level("B" if timms else "C", own, {})
 
 
@@ -87,4 +88,4 @@ def _stage_argument(field: str, values: tuple) -> dict[str, Any] | None:
     value = used.pop()
     if field == "kernel_size":
         return {"kernel_size": value, "padding": value // 2}
-    return {"expansion_ratio" if field == "expansion" else field: value}
+    return {TIMM_NAMES.get(field, field): value}

@@ -1,13 +1,19 @@
 """The source of model.py, which registers a network with timm at levels B and C: our modules' own source in one file."""
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from nas.export.level import Level
-from nas.models import blocks, metaformer, mixers, operators, timm_classes
+from nas.models import blocks, metaformer, mixers, norms, operators, timm_classes
+from nas.space import geometry
+from nas.space.activations import ACTIVATIONS
 from nas.space.architecture import Architecture
+from nas.space.mixers import MIXERS
+from nas.space.norms import NORMS
 
-SOURCES = {"B": (timm_classes,), "C": (operators, mixers, blocks, metaformer)}
+SOURCES = {"B": (geometry, norms, timm_classes), "C": (geometry, operators, norms, mixers, blocks, metaformer)}
 
 STUB = '''\
 """{name}: {description}.
@@ -20,6 +26,7 @@ Importing this file registers `{name}` with timm; config.json beside it holds th
 CONFIG = json.loads(Path(__file__).with_name("config.json").read_text(encoding="utf-8"))
 ARCHITECTURE = json.loads(json.dumps(CONFIG["metaformer"]["architecture"]), object_hook=lambda d: SimpleNamespace(**d))
 Architecture = Stage = SimpleNamespace
+{tables}
 
 
 {sources}
@@ -86,10 +93,27 @@ def stub(architecture: Architecture, level: Level) -> str:
         name=level.entrypoint,
         description=architecture.describe(),
         imports=_imports([STUB_IMPORTS, *sources]),
+        tables=_tables(architecture),
         sources="\n\n\n".join(_body(source) for source in sources),
         network=network,
         maker=maker,
     )
+
+
+def _tables(architecture: Architecture) -> str:
+    """The rows of the tables of mixers, norms and activations that the network's modules ask, as source."""
+    stages = architecture.stages
+    names = {
+        "MIXERS": (MIXERS, {stage.mixer for stage in stages}),
+        "NORMS": (NORMS, {"layer", *(stage.norm for stage in stages)}),  # the stem and the head have a layer norm
+        "ACTIVATIONS": (ACTIVATIONS, {stage.activation for stage in stages}),
+    }
+    return "\n".join(f"{name} = {{{_rows(table, used)}}}" for name, (table, used) in names.items())
+
+
+def _rows(table: Mapping[str, NamedTuple], used: set[str]) -> str:
+    rows = {name: {k: v for k, v in table[name]._asdict().items() if not callable(v)} for name in table if name in used}
+    return ", ".join(f"{name!r}: SimpleNamespace(**{row!r})" for name, row in rows.items())
 
 
 def _body(source: str) -> str:
@@ -107,6 +131,6 @@ def _imports(sources: list[str]) -> str:
         if isinstance(node, ast.Import):
             plain.add(ast.unparse(node))
         elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] not in ("nas", "typing"):
-            names.setdefault(node.module, set()).update(alias.name for alias in node.names)
+            names.setdefault(node.module, set()).update(map(ast.unparse, node.names))
     chosen = [f"from {module} import {', '.join(sorted(names[module]))}" for module in sorted(names)]
     return "\n".join([*sorted(plain), *chosen])

@@ -1,24 +1,25 @@
-"""What a MetaFormer is made of besides its token mixers: norms, activations, scales, MLPs, stem, downsampling, the block.
+"""What a MetaFormer is made of besides its token mixers and norms: activations, scales, MLPs, stem, downsampling, the block.
 
 Module and parameter names are timm's, so that its weights load without a map. `tokens` tells the two layouts apart:
-`(B, N, C)` in attention stages, `(B, C, H, W)` elsewhere. The exporter copies this file, so it imports only its neighbours.
+`(B, N, C)` in stages whose mixer needs it, `(B, C, H, W)` elsewhere. The exporter copies this file with its neighbours.
 """
 
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, LayerNorm2d
+from timm.layers import DropPath
 from torch import Tensor, nn
 
-from nas.models.mixers import MIXERS, Pointwise
+from nas.models.mixers import Pointwise, mixer_class
+from nas.models.norms import norm
 from nas.models.operators import alike, gelu
+from nas.space.activations import ACTIVATIONS
+from nas.space.geometry import HEAD_RATIO, IMAGE_CHANNELS, channels, stem_padding
+from nas.space.mixers import MIXERS
 
 if TYPE_CHECKING:
     from nas.space.architecture import Stage
-
-IMAGE_CHANNELS = 3
-HEAD_RATIO = 4  # hidden width of the MLP head over the last stage's width, arXiv:2210.13452, section 3
 
 
 class StarReLU(nn.Module):
@@ -48,44 +49,10 @@ class GELU(nn.GELU):
         return gelu(x)
 
 
-ACTIVATIONS = {"gelu": GELU, "relu": nn.ReLU, "silu": nn.SiLU, "star_relu": StarReLU, "squared_relu": SquaredReLU}
-
-
-class GroupNorm(nn.GroupNorm):
-    """Norm of `(B, C, H, W)` over channels and positions: the modified layer norm of arXiv:2111.11418, table 5."""
-
-    def __init__(self, width: int, *, eps: float):
-        super().__init__(1, width, eps=eps)
-
-
-class TokenGroupNorm(GroupNorm):
-    """The same of `(B, N, C)`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.layer_norm(x, x.shape[1:], eps=self.eps) * self.weight
-        return x if self.bias is None else x + self.bias
-
-
-class TokenBatchNorm(nn.BatchNorm1d):
-    """Batch norm of `(B, N, C)`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)  # (B, C, N) and back
-
-
-NORMS = {"group": GroupNorm, "layer": LayerNorm2d, "batch": nn.BatchNorm2d}
-TOKEN_NORMS = {"group": TokenGroupNorm, "layer": nn.LayerNorm, "batch": TokenBatchNorm}
-EPS = {True: 1e-5, False: 1e-6}  # with bias as in PoolFormer's code, without as in that of MetaFormer Baselines
-
-
-def norm(kind: str, width: int, *, bias: bool, tokens: bool = False) -> nn.Module:
-    """The norm of that kind, which keeps its input's shape; the identity for "none"."""
-    if kind == "none":
-        return nn.Identity()
-    layer = (TOKEN_NORMS if tokens else NORMS)[kind](width, eps=EPS[bias])
-    if not bias:
-        layer.register_parameter("bias", None)
-    return layer
+def activation_class(name: str) -> type[nn.Module]:
+    """The class of the activation of that name: one of this file, or of torch's."""
+    module = ACTIVATIONS[name].module
+    return globals().get(module) or getattr(nn, module)
 
 
 class Scale(nn.Module):
@@ -132,11 +99,6 @@ class Stem(nn.Module):
         return self.norm(self.conv(x))  # (B, C, H, W)
 
 
-def stem_padding(kernel: int, stride: int) -> int:
-    """Zeros on each side of the image: 2 for the papers' 7x7 stride 4, 3 for 7x7 stride 2."""
-    return (kernel - stride + 1) // 2
-
-
 class Downsampling(nn.Module):
     """A map of half the side, rounded up, by a 3x3 convolution. arXiv:2111.11418, table 1."""
 
@@ -154,15 +116,15 @@ class MetaFormerBlock(nn.Module):
 
     def __init__(self, stage: "Stage", *, side: int, drop_path: float):
         super().__init__()
-        activation, tokens = ACTIVATIONS[stage.activation], stage.mixer == "attention"
-        hidden = int(stage.mlp_ratio * stage.width)
+        activation, tokens = activation_class(stage.activation), MIXERS[stage.mixer].needs_tokens
+        hidden = channels(stage.mlp_ratio, stage.width)
         self.residual, self.has_mlp = stage.residual, hidden > 0
         for half in (1, 2) if self.has_mlp else (1,):
             self.add_module(f"norm{half}", norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=tokens))
             self.add_module(f"drop_path{half}", DropPath(drop_path) if drop_path else nn.Identity())
             self.add_module(f"layer_scale{half}", _scale(stage.layer_scale, stage.width, tokens=tokens))
             self.add_module(f"res_scale{half}", _scale(1.0 if stage.res_scale else None, stage.width, tokens=tokens))
-        self.token_mixer = MIXERS[stage.mixer](stage, side=side, activation=activation)
+        self.token_mixer = mixer_class(stage.mixer)(stage, side=side, activation=activation)
         if self.has_mlp:
             self.mlp = ChannelMLP(stage.width, hidden, activation=activation, bias=stage.mlp_bias, tokens=tokens)
 

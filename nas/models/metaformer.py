@@ -1,6 +1,6 @@
 """An Architecture as a network: `build` makes it, with timm's module names and timm's way of asking a model for things.
 
-The exporter copies this file, so it reads the architecture by attribute only and imports only its two neighbours.
+The exporter copies this file with its neighbours, so it reads the architecture by attribute only.
 """
 
 from typing import TYPE_CHECKING
@@ -9,12 +9,13 @@ import torch
 from timm.layers import LayerNorm2d, trunc_normal_
 from torch import Tensor, nn
 
-from nas.models.blocks import Downsampling, MetaFormerBlock, MLPHead, Stem, norm, stem_padding
+from nas.models.blocks import Downsampling, MetaFormerBlock, MLPHead, Stem
+from nas.models.norms import norm
+from nas.space.geometry import drop_path_rates, map_sides
+from nas.space.mixers import MIXERS
 
 if TYPE_CHECKING:
     from nas.space.architecture import Architecture, Stage
-
-FIXED_RESOLUTION = ("random", "spatial_fc")
 
 
 def build(
@@ -34,7 +35,7 @@ class MetaFormerStage(nn.Module):
 
     def __init__(self, stage: "Stage", *, width_in: int | None, side: int, downsample_norm: bool, drop_paths: list[float]):
         super().__init__()
-        self.tokens = stage.mixer == "attention"
+        self.tokens = MIXERS[stage.mixer].needs_tokens
         self.downsample = Downsampling(width_in, stage.width, with_norm=downsample_norm) if width_in else nn.Identity()
         self.position_embedding = None
         if stage.position_embedding:
@@ -93,7 +94,7 @@ class MetaFormer(nn.Module):
         stages = architecture.stages
         self.image_size, self.num_classes = image_size, num_classes
         self.num_features = self.head_hidden_size = stages[-1].width
-        self.fixed_resolution = any(s.mixer in FIXED_RESOLUTION or s.position_embedding for s in stages)
+        self.fixed_resolution = any(MIXERS[s.mixer].holds_positions or s.position_embedding for s in stages)
         self.feature_info = [
             {"num_chs": s.width, "reduction": architecture.stem_stride * 2**i, "module": f"stages.{i}"}
             for i, s in enumerate(stages)
@@ -181,26 +182,11 @@ def _stages(architecture: "Architecture", *, image_size: int, drop_path: float) 
     ]
 
 
-def map_sides(architecture: "Architecture", image_size: int) -> list[int]:
-    """Side of each stage's square map."""
-    kernel, stride = architecture.stem_kernel, architecture.stem_stride
-    sides = [(image_size + 2 * stem_padding(kernel, stride) - kernel) // stride + 1]
-    for _ in architecture.stages[1:]:
-        sides.append((sides[-1] + 1) // 2)
-    return sides
-
-
 def taken_indices(indices: int | list[int] | None, count: int) -> list[int]:
     """Which of `count` maps timm's `indices` mean: all for None, the last ones for a number, otherwise these."""
     if indices is None:
         return list(range(count))
     return list(range(count)[-indices:]) if isinstance(indices, int) else [range(count)[i] for i in indices]
-
-
-def drop_path_rates(last: float, depths: list[int]) -> list[list[float]]:
-    """Each stage's rates, rising linearly from 0 in the first block to `last`. arXiv:1603.09382, equation 4."""
-    step = last / max(1, sum(depths) - 1)
-    return [[step * (sum(depths[:i]) + j) for j in range(depth)] for i, depth in enumerate(depths)]
 
 
 def initialise(module: nn.Module) -> None:

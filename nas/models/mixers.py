@@ -1,8 +1,8 @@
 """Token mixers: how the positions of a feature map exchange what they know.
 
-Each is made as `MIXERS[stage.mixer](stage, side=.., activation=..)` from the stage's own options, the side of the stage's
+Each is made as `mixer_class(stage.mixer)(stage, side=.., activation=..)` from the stage's own options, the side of the stage's
 square map and the class of its activation. All keep the shape `(B, C, H, W)`, attention keeps `(B, N, C)`.
-The exporter copies this file into the model it writes, so it imports only its neighbour.
+The exporter copies this file into the model it writes, with its neighbour and the rows of the table.
 """
 
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.models.operators import attend, average, channel_map, filtered
+from nas.space.geometry import channels
+from nas.space.mixers import MIXERS
 
 if TYPE_CHECKING:
     from nas.space.architecture import Stage
@@ -67,7 +69,7 @@ class SepConv(nn.Module):
 
     def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
         super().__init__()
-        hidden = int(stage.expansion * stage.width)
+        hidden = channels(stage.expansion, stage.width)
         self.pwconv1 = Pointwise(stage.width, hidden, bias=False)
         self.act1 = activation()
         self.dwconv = Depthwise(hidden, kernel_size=stage.kernel_size)
@@ -125,13 +127,7 @@ class Pointwise(nn.Conv2d):
         return channel_map(x, self.weight, self.bias)
 
 
-MIXERS = {
-    "pool": Pooling,
-    "identity": nn.Identity,
-    "random": RandomMixing,
-    "conv": SepConv,
-    "dwconv": DepthwiseConv,
-    "attention": Attention,
-    "spatial_fc": SpatialFC,
-    "affine": Affine,
-}
+def mixer_class(name: str) -> type[nn.Module]:
+    """The class of the token mixer of that name: one of this file, or of torch's."""
+    module = MIXERS[name].module
+    return globals().get(module) or getattr(nn, module)

@@ -2,9 +2,11 @@
 
 from torch import Tensor
 
-from nas.models.blocks import EPS
 from nas.models.metaformer import MetaFormer, build
+from nas.models.norms import EPS
 from nas.space.architecture import Architecture, Stage
+from nas.space.mixers import MIXERS
+from nas.space.norms import NORMS
 
 
 def merge(model: MetaFormer, architecture: Architecture) -> tuple[MetaFormer, Architecture]:
@@ -24,9 +26,10 @@ def why_not(stage: Stage) -> str | None:
     The merged norm has a bias. Norms with one add 1e-5 to the variance, those without 1e-6: a batch norm's stored variance
     makes up for the difference, while group and layer norms take theirs from each image.
     """
-    if stage.norm == "none":
+    norm = NORMS[stage.norm]
+    if not norm.has_weights:
         return "there is no norm to merge it into"
-    if stage.norm != "batch" and not stage.norm_bias:
+    if not norm.stores_statistics and not stage.norm_bias:
         return f"its {stage.norm} norm has no bias (norm_bias: false)"
     return None
 
@@ -35,7 +38,8 @@ def merged_state(state: dict[str, Tensor], architecture: Architecture) -> tuple[
     """The state dict and the architecture after merging; new tensors, the given ones stay."""
     state, stages = dict(state), list(architecture.stages)
     for i, stage in enumerate(stages):
-        if stage.mixer != "affine" or why_not(stage) is not None:
+        merged_mixer = MIXERS[stage.mixer].merges_into
+        if merged_mixer is None or why_not(stage) is not None:
             continue
         if not stage.norm_bias:
             last_norm = ["head.norm"] if i == len(stages) - 1 and architecture.head_norm == "norm_pool" else []
@@ -43,7 +47,7 @@ def merged_state(state: dict[str, Tensor], architecture: Architecture) -> tuple[
                 _add_bias(state, prefix)
         for j in range(stage.depth):
             _fold(state, f"stages.{i}.blocks.{j}")
-        stages[i] = Stage.model_validate({**stage.model_dump(), "mixer": "identity", "norm_bias": True})
+        stages[i] = Stage.model_validate({**stage.model_dump(), "mixer": merged_mixer, "norm_bias": True})
     return state, Architecture(**{**architecture.model_dump(), "stages": stages})
 
 

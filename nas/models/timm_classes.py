@@ -1,84 +1,51 @@
 """An Architecture in timm's own MetaFormer classes: the same key names, the same network, no mixer of ours.
 
 timm's entrypoints can't say what a search chooses for each stage by itself (MLP ratio, activation, norm), its classes can.
-The exporter copies this file, so it reads the architecture by attribute only and imports torch and timm alone.
+The exporter copies this file with its neighbours, so it reads the architecture by attribute only.
 """
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
-from timm.layers import GroupNorm1, LayerNorm2d, Mlp
-from timm.models.metaformer import (
-    Attention,
-    Downsampling,
-    LayerNorm2dNoBias,
-    MetaFormer,
-    MetaFormerBlock,
-    MetaFormerStage,
-    Pooling,
-    SepConv,
-    SquaredReLU,
-    StarReLU,
-    Stem,
-)
+from timm.layers import Mlp
+from timm.models import metaformer as timm_metaformer
+from timm.models.metaformer import Downsampling, LayerNorm2dNoBias, MetaFormer, MetaFormerBlock, MetaFormerStage, Stem
 from torch import Tensor, nn
+
+from nas.models.norms import norm
+from nas.space.activations import ACTIVATIONS
+from nas.space.geometry import channels, drop_path_rates, stem_padding
+from nas.space.mixers import MIXERS
 
 if TYPE_CHECKING:
     from nas.space.architecture import Architecture, Stage
 
-MIXERS = {"pool": Pooling, "identity": nn.Identity, "conv": SepConv, "attention": Attention}
-ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "star_relu": StarReLU, "squared_relu": SquaredReLU}
 
-
-class TokenGroupNorm(GroupNorm1):
-    """timm's GroupNorm1 of `(B, N, C)`, which it keeps for maps."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.layer_norm(x, x.shape[1:], eps=self.eps) * self.weight
-        return x if self.bias is None else x + self.bias
-
-
-class TokenBatchNorm(nn.BatchNorm1d):
-    """Batch norm of `(B, N, C)`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)  # (B, C, N) and back
-
-
-NORMS = {"group": GroupNorm1, "layer": LayerNorm2d, "batch": nn.BatchNorm2d}
-TOKEN_NORMS = {"group": TokenGroupNorm, "layer": nn.LayerNorm, "batch": TokenBatchNorm}
-
-
-def norm(width: int, *, kind: str, bias: bool, tokens: bool = False) -> nn.Module:
-    """The norm of that kind; eps 1e-5 with a bias and 1e-6 without, as the papers' code has it."""
-    if kind == "none":
-        return nn.Identity()
-    layer = (TOKEN_NORMS if tokens else NORMS)[kind](width, eps=1e-5 if bias else 1e-6)
-    if not bias:
-        layer.bias = None
-    return layer
+def timm_class(module: str) -> type[nn.Module]:
+    """timm's class of that name, or torch's."""
+    return getattr(timm_metaformer, module, None) or getattr(nn, module)
 
 
 class Block(MetaFormerBlock):
     """timm's block with a channel MLP of any width or none, with or without skips."""
 
     def __init__(self, stage: "Stage", *, drop_path: float):
-        activation, tokens = ACTIVATIONS[stage.activation], stage.mixer == "attention"
+        mixer, activation = MIXERS[stage.mixer], timm_class(ACTIVATIONS[stage.activation].module)
         super().__init__(
             stage.width,
-            token_mixer=partial(MIXERS[stage.mixer], **mixer_options(stage)),
+            token_mixer=partial(timm_class(mixer.module), **mixer_options(stage)),
             mlp_act=activation,
             mlp_bias=stage.mlp_bias,
             norm_layer=nn.Identity,
             drop_path=drop_path,
-            use_nchw=not tokens,
+            use_nchw=not mixer.needs_tokens,
             layer_scale_init_value=stage.layer_scale,
             res_scale_init_value=1.0 if stage.res_scale else None,
         )
-        self.residual, hidden = stage.residual, int(stage.mlp_ratio * stage.width)
-        self.norm1, self.norm2 = (norm(stage.width, kind=stage.norm, bias=stage.norm_bias, tokens=tokens) for _ in range(2))
-        self.mlp = Mlp(stage.width, hidden, act_layer=activation, bias=stage.mlp_bias, use_conv=not tokens)
+        self.residual, hidden = stage.residual, channels(stage.mlp_ratio, stage.width)
+        norms = (norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=mixer.needs_tokens) for _ in range(2))
+        self.norm1, self.norm2 = norms
+        self.mlp = Mlp(stage.width, hidden, act_layer=activation, bias=stage.mlp_bias, use_conv=not mixer.needs_tokens)
         if not hidden:
             self.norm2 = self.mlp = self.layer_scale2 = self.res_scale2 = None
 
@@ -91,16 +58,14 @@ class Block(MetaFormerBlock):
         return self.res_scale2(x) + mixed if self.residual else mixed
 
 
-def mixer_options(stage: "Stage") -> dict:
-    """A stage's mixer options under timm's names."""
-    if stage.mixer == "pool":
-        return {"pool_size": stage.pool_size}
-    if stage.mixer == "attention":
-        return {"head_dim": stage.head_dim, "proj_bias": stage.proj_bias}
-    if stage.mixer == "conv":
-        size = {"kernel_size": stage.kernel_size, "padding": stage.kernel_size // 2}
-        return {"expansion_ratio": stage.expansion, "act1_layer": ACTIVATIONS[stage.activation], **size}
-    return {}
+def mixer_options(stage: "Stage") -> dict[str, object]:
+    """A stage's mixer options, and its activation where the mixer has one, under timm's names."""
+    options = {theirs: getattr(stage, ours) for ours, theirs in MIXERS[stage.mixer].timm_options.items()}
+    for name in [theirs for theirs, value in options.items() if value in ACTIVATIONS]:
+        options[name] = timm_class(ACTIVATIONS[options[name]].module)
+    if "kernel_size" in options:
+        options["padding"] = options["kernel_size"] // 2
+    return options
 
 
 class StagewiseMetaFormer(MetaFormer):
@@ -133,7 +98,7 @@ class StagewiseMetaFormer(MetaFormer):
             info["reduction"] = architecture.stem_stride * 2**i
         self.norm_first = architecture.head_norm == "norm_pool"
         if self.norm_first:
-            self.head.norm = norm(stages[-1].width, kind=stages[-1].norm, bias=stages[-1].norm_bias)
+            self.head.norm = norm(stages[-1].norm, stages[-1].width, bias=stages[-1].norm_bias)
         self.apply(self._init_weights)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -147,20 +112,19 @@ class StagewiseMetaFormer(MetaFormer):
 def _stem(architecture: "Architecture", *, in_chans: int) -> Stem:
     width, kernel, stride = architecture.stages[0].width, architecture.stem_kernel, architecture.stem_stride
     stem = Stem(in_chans, width, norm_layer=LayerNorm2dNoBias if architecture.stem_norm else None)
-    stem.conv = nn.Conv2d(in_chans, width, kernel, stride=stride, padding=(kernel - stride + 1) // 2)
+    stem.conv = nn.Conv2d(in_chans, width, kernel, stride=stride, padding=stem_padding(kernel, stride))
     return stem
 
 
 def _stages(architecture: "Architecture", *, drop_path: float) -> list[MetaFormerStage]:
-    """Drop path rises linearly from 0 in the first block to `drop_path` in the last."""
-    stages, rate = [], drop_path / max(1, sum(stage.depth for stage in architecture.stages) - 1)
-    width_in, before = None, 0
-    for stage in architecture.stages:
-        made = MetaFormerStage(stage.width, stage.width, depth=0, token_mixer=MIXERS[stage.mixer])
-        if width_in is not None:  # timm leaves the downsampling out between equal widths
+    stages, rates = [], drop_path_rates(drop_path, [stage.depth for stage in architecture.stages])
+    for i, (stage, own_rates) in enumerate(zip(architecture.stages, rates, strict=True)):
+        token_mixer = timm_class(MIXERS[stage.mixer].module)
+        made = MetaFormerStage(stage.width, stage.width, depth=0, token_mixer=token_mixer)
+        if i > 0:  # timm leaves the downsampling out between equal widths
             norm_layer = LayerNorm2dNoBias if architecture.downsample_norm else None
+            width_in = architecture.stages[i - 1].width
             made.downsample = Downsampling(width_in, stage.width, 3, stride=2, padding=1, norm_layer=norm_layer)
-        made.blocks = nn.Sequential(*(Block(stage, drop_path=rate * (before + j)) for j in range(stage.depth)))
+        made.blocks = nn.Sequential(*(Block(stage, drop_path=rate) for rate in own_rates))
         stages.append(made)
-        width_in, before = stage.width, before + stage.depth
     return stages

@@ -15,7 +15,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, r
 from timm.models._builder import resolve_pretrained_cfg
 
 from nas.errors import NasError
-from nas.models.metaformer import FIXED_RESOLUTION, MetaFormer, build
+from nas.models.metaformer import MetaFormer, build
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
 from nas.space.reference import designs, timm_names
@@ -57,11 +57,10 @@ def _config(architecture: Architecture) -> dict:
     """What timm keeps about a model: how its images are made, what its first and last layers are called."""
     small = architecture.stages[-1].width <= 512
     crop = 1.0 if architecture.stem_norm else 0.9 if small else 0.95  # timm's for Baselines, PoolFormer-S, PoolFormer-M
-    fixed = any(stage.mixer in FIXED_RESOLUTION or stage.position_embedding for stage in architecture.stages)
     return {
         "num_classes": NUM_CLASSES,
         "input_size": (3, IMAGE_SIZE, IMAGE_SIZE),
-        "fixed_input_size": fixed,
+        "fixed_input_size": architecture.needs_fixed_resolution,
         "pool_size": (7, 7),
         "crop_pct": crop,
         "interpolation": "bicubic",

@@ -5,9 +5,11 @@ average pool's (fvcore/nn/jit_handles.py; a MetaFormer takes the mean instead, w
 """
 
 from nas.space.architecture import Architecture, Stage
-from nas.space.cost import HEAD_RATIO, cost, feature_sides
+from nas.space.cost import cost, feature_sides
+from nas.space.geometry import HEAD_RATIO
+from nas.space.norms import NORMS
 
-NORM_OPERATIONS = {"group": 5, "layer": 5, "batch": 2, "none": 0}
+LAYER = NORMS["layer"].fvcore_operations  # of the norms that stand outside of blocks
 
 
 def fvcore_macs(architecture: Architecture, *, image_size: int, num_classes: int) -> int:
@@ -15,9 +17,9 @@ def fvcore_macs(architecture: Architecture, *, image_size: int, num_classes: int
     stages, sides = architecture.stages, feature_sides(architecture, image_size=image_size)
     entries = [stage.width * side**2 for stage, side in zip(stages, sides, strict=True)]
     total = cost(architecture, image_size=image_size, num_classes=num_classes).macs + _head(architecture, entries[-1])
-    total += sum(NORM_OPERATIONS[s.norm] * num_branches(s) * s.depth * n for s, n in zip(stages, entries, strict=True))
-    total += NORM_OPERATIONS["layer"] * (entries[0] if architecture.stem_norm else 0)
-    return total + NORM_OPERATIONS["layer"] * (sum(entries[:-1]) if architecture.downsample_norm else 0)
+    total += sum(NORMS[s.norm].fvcore_operations * num_branches(s) * s.depth * n for s, n in zip(stages, entries, strict=True))
+    total += LAYER * (entries[0] if architecture.stem_norm else 0)
+    return total + LAYER * (sum(entries[:-1]) if architecture.downsample_norm else 0)
 
 
 def params_without_layer_scale(architecture: Architecture, *, image_size: int, num_classes: int) -> int:
@@ -35,5 +37,5 @@ def _head(architecture: Architecture, entries: int) -> int:
     """The norm before or after the mean, and the one inside the MLP head."""
     last = architecture.stages[-1]
     pooled = architecture.head_norm == "pool_norm"
-    first = NORM_OPERATIONS["layer"] * last.width if pooled else NORM_OPERATIONS[last.norm] * entries
-    return first + (NORM_OPERATIONS["layer"] * HEAD_RATIO * last.width if architecture.head == "mlp" else 0)
+    first = LAYER * last.width if pooled else NORMS[last.norm].fvcore_operations * entries
+    return first + (LAYER * HEAD_RATIO * last.width if architecture.head == "mlp" else 0)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from nas.config import Value, broken, read_text
-from nas.space.architecture import Mixer
+from nas.space.architecture import MixerName
 
 SIZE_STEP = 8  # pixels between the resolutions of a training that grows them
 
@@ -95,7 +95,7 @@ class Recipe(Value):
     optimizer: Literal["adamw", "lamb", "lion", "sgd", "muon"] = "adamw"
     """timm's name of it (create_optimizer_v2)."""
     lr: AboveZero = 1e-3
-    mixer_lr: dict[Mixer, AboveZero] = {}  # noqa: RUF012 (frozen)
+    mixer_lr: dict[MixerName, AboveZero] = {}  # noqa: RUF012 (frozen)
     """Factors on lr for all weights of the blocks with that token mixer, such as {attention: 0.5}."""
     retry_lr: Annotated[float, Field(gt=0, lt=1)] | None = 0.3
     """A training that diverges is begun again once with lr times this, and the record says so; None begins none again."""

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from nas.report.importance import searched
-from nas.results.columns import COST_LABELS
-from nas.results.course import flat_for
+from nas.results.columns import axis_label
+from nas.results.course import failures, flat_for
 from nas.results.noise import tied
+from nas.results.points import searched
+from nas.run.record import TRAINED
 from nas.run.settings import Search
 from nas.units import count, percent
 
@@ -48,14 +49,15 @@ def advise(
 
 
 def _failures(trials: pd.DataFrame) -> Iterator[Advice]:
-    ended = trials["state"].isin(["complete", "stopped", "failed"]).sum()
-    failed = trials[trials["state"] == "failed"]
-    if ended and len(failed) / ended >= 0.1:
-        kind, number = failed["cause"].fillna("unknown").str.partition(":")[0].value_counts().head(1).items().__next__()
+    num_trained = int(trials["state"].isin(TRAINED).sum())
+    kinds = failures(trials)
+    num_failed = int(kinds["trials"].sum())
+    if num_trained and num_failed / num_trained >= 0.1:
+        most = kinds.iloc[0]
         yield Advice(
             "mend",
-            f"Look into the failures first: most are “{kind}”.",
-            f"{len(failed)} of {ended} trainings failed, {number} so.",
+            f"Look into the failures first: most are “{most['kind']}”.",
+            f"{num_failed} of {num_trained} trainings failed, {most['trials']} so.",
         )
 
 
@@ -159,7 +161,7 @@ def _gaps(trials: pd.DataFrame, best: pd.DataFrame, cost: str) -> Iterator[Advic
     if inside < RARE and _chance_of_gap(share, len(steps)) < SURE:
         yield Advice(
             "explore",
-            f"Nothing on the front lies between {count(low)} and {count(high)} {COST_LABELS[cost]}: search there with "
+            f"Nothing on the front lies between {count(low)} and {count(high)} {axis_label(cost)}: search there with "
             f"constraints.{cost}.",
             f"that is {percent(share)} of the front's range on a logarithmic scale, with {inside} finished trainings in it.",
         )

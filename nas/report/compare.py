@@ -11,9 +11,9 @@ from rich.table import Table
 from nas.errors import NasError
 from nas.pareto import hypervolume, pareto
 from nas.report.pictures import draw_fronts
-from nas.results.columns import COST_LABELS
+from nas.results.columns import axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
-from nas.results.course import ended, scaled, volumes
+from nas.results.course import scaled, trainings_ended, volumes
 from nas.results.front import front, joined
 from nas.results.points import require_finished
 from nas.results.standing import standing
@@ -75,7 +75,7 @@ def _resampled(trials: pd.DataFrame, search: Search, reference: list[float], see
 
     None exceeds the run's own, so they say how far it rests on a few lucky trainings, not what more of them would bring.
     """
-    points, whole = scaled(ended(trials), search.objectives[1:], reference)
+    points, whole = scaled(trainings_ended(trials), search.objectives[1:], reference)
     rng, ones = np.random.default_rng(seed), [1.0] * points.shape[1]
     found = []
     for _ in range(RESAMPLES):
@@ -147,7 +147,7 @@ def _verdict(standings: list[Compared]) -> list[str]:
     cost, fronts = standings[0].costs[0], [_front(s.trials, s.costs) for s in standings]
     limit = min(best[cost].max() for best in fronts)
     shown = [f"{s.name} {percent(b[b[cost] <= limit]['accuracy'].max())}" for s, b in zip(standings, fronts, strict=True)]
-    lines.append(f"best accuracy up to {count(limit)} {COST_LABELS[cost]}: {', '.join(shown)}.")
+    lines.append(f"best accuracy up to {count(limit)} {axis_label(cost)}: {', '.join(shown)}.")
     if any(s.trials["replicates"].any() for s in standings):
         lines.append("each network counts by the accuracy that its search saw; `nas front` shows the means over further seeds.")
     return lines

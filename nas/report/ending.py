@@ -3,7 +3,6 @@
 import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -16,20 +15,13 @@ from nas.results.front import joined, write_tables
 from nas.results.noise import highest
 from nas.results.points import require_finished
 from nas.results.standing import Standing, standing
-from nas.run.attempts import Ledger, ledger
+from nas.run.attempts import TimeSpent, time_spent
 from nas.run.folder import without_password
 from nas.run.front import reference_costs
 from nas.run.reading import Reading, read
-from nas.run.record import Record
+from nas.run.record import TRAINED, TrialState
 from nas.run.settings import Search
 from nas.units import duration, percent
-
-WORDS = {
-    "complete": "trained in full",
-    "stopped": "stopped early",
-    "failed": "failed",
-    "answered": "answered from the record",
-}
 
 
 def show_result(search: Search, *, root: Path, console: Console) -> None:
@@ -52,20 +44,13 @@ def _account(found: Standing, reading: Reading) -> list[str]:
     trials, states = found.trials, found.trials["state"].value_counts()
     points, _ = scaled(found.best, found.costs, reference_costs(reading.search))
     volume = hypervolume(points, [1.0] * points.shape[1])
-    counts = ", ".join(f"{states.get(state, 0)} {word}" for state, word in WORDS.items())
-    spent = ledger(map(_recorded, reading.rows))
-    lines = [f"{counts}; hypervolume {volume:.4f}", told_cost(spent)]
-    causes = trials.loc[trials["state"] == "failed", "cause"].value_counts()
+    counts = ", ".join(f"{states.get(state, 0)} {state.words}" for state in (*TRAINED, TrialState.ANSWERED))
+    lines = [f"{counts}; hypervolume {volume:.4f}", cost_line(time_spent(reading.records))]
+    causes = trials.loc[trials["state"] == TrialState.FAILED, "cause"].value_counts()
     return lines + [f"  failed {number} times: {cause}" for cause, number in causes.head(5).items()]
 
 
-def _recorded(row: dict[str, Any]) -> Record:
-    curve = tuple(json.loads(row.get("curve", "[]")))
-    state, seconds = row.get("state", "running"), row.get("seconds", 0.0)
-    return Record(number=row["trial"], state=state, curve=curve, seconds=seconds, facts=row)
-
-
-def told_cost(spent: Ledger) -> str:
+def cost_line(spent: TimeSpent) -> str:
     """What the trials took, and how much of it was for nothing."""
     held = f" and {spent.gpu_seconds / 3600:.1f} GPU-hours" if spent.gpu_seconds else ""
     wasted = [

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from nas.report.axes import baseline_places, front_axes
-from nas.results.columns import COST_LABELS
-from nas.results.points import labels
+from nas.results.columns import axis_label
+from nas.results.points import complete, labels, searched
 from nas.results.standing import Standing
 from nas.results.trials import curves
 from nas.run.settings import Search
-from nas.space.architecture import INITIALS
+from nas.space.mixers import MIXERS, in_short
 from nas.units import count, duration, percent
 
 MANY = 1000  # points from which WebGL draws them
@@ -30,7 +30,7 @@ def _numbers(values: Any, digits: int = 4) -> list[float | None]:
 def front_figure(found: Standing) -> Figure:
     """Every whole training, the front with its intervals, the baselines, and an empty ring for the trial that is marked."""
     trials, best, cost, knee = found.trials, found.best, found.costs[0], found.knee
-    done = trials[trials["state"] == "complete"]
+    done = complete(trials)
     baselines = done[done["baseline"].notna()]
     open_ = found.open[found.open["baseline"].isna()]
     others = done[done["baseline"].isna() & ~done.index.isin(best.index) & ~done.index.isin(open_.index)]
@@ -53,7 +53,7 @@ def front_figure(found: Standing) -> Figure:
     kink = {**_dots(bend, cost), "name": "knee", "marker": {"symbol": "star", "color": "--pink", "size": 16}}
     ring = {"type": "scatter", "mode": "markers", "x": [], "y": [], "name": "marked", "hoverinfo": "skip", "showlegend": False,
             "marker": {"symbol": "circle-open", "size": 20, "color": "--ink", "line": {"width": 3}}}  # fmt: skip
-    figure = _figure([cloud, line, marks, tie, known, kink, ring], x=COST_LABELS.get(cost, cost), y="proxy accuracy (%)")
+    figure = _figure([cloud, line, marks, tie, known, kink, ring], x=axis_label(cost), y="proxy accuracy (%)")
     figure["layout"]["xaxis"]["tickformat"] = ".3~s"  # 0.4G instead of 0.4B
     # fixed, or the ring around a marked point would move the axes and with them all points
     span = [float(np.log10(v)) for v in axes.x] if axes.logarithmic else list(axes.x)
@@ -187,9 +187,9 @@ def _cell(cells: pd.DataFrame, mixer: str, stage: int) -> str:
 def pattern_figure(best: pd.DataFrame) -> Figure:
     """Which mixer each network of the front has in each stage, cheapest first; a letter beside the colour."""
     columns = sorted(c for c in best.columns if c.startswith("stage") and c.endswith("_mixer") and best[c].notna().any())
-    mixers = [m for m in INITIALS if (best[columns] == m).any().any()]
+    mixers = [m for m in MIXERS if (best[columns] == m).any().any()]
     z = [[mixers.index(m) if m in mixers else None for m in best[c]] for c in columns]
-    text = [[f"{INITIALS.get(m, '?')}{d:.0f}" for m, d in zip(best[c], best[c[:-5] + "depth"], strict=True)] for c in columns]
+    text = [[in_short(m, d) for m, d in zip(best[c], best[c[:-5] + "depth"], strict=True)] for c in columns]
     steps = [[(i + e) / max(len(mixers), 1), f"--mixer-{m}"] for i, m in enumerate(mixers) for e in (0, 1)]
     names = [f"{name} · {count(macs)}" for name, macs in zip(labels(best), best["macs"], strict=True)]
     data = {"type": "heatmap", "x": names, "y": [f"stage {c[5:-6]}" for c in columns], "z": z, "text": text, "zmin": -0.5,
@@ -206,7 +206,7 @@ def pattern_figure(best: pd.DataFrame) -> Figure:
 
 def parallel_figure(trials: pd.DataFrame, best: pd.DataFrame, search: Search) -> Figure:
     """Mixer, depth and width of each stage beside MACs and accuracy, one line a whole training, an even sample of many."""
-    done = trials[(trials["state"] == "complete") & trials["baseline"].isna()]
+    done = searched(trials)
     kept = done.iloc[np.unique(np.linspace(0, len(done) - 1, min(SHOWN_LINES, len(done))).astype(int))]
     rows = pd.concat([kept, best[~best.index.isin(kept.index) & best["baseline"].isna()]]).sort_values("accuracy")
     axes = [a for a in search.space.axes if a.endswith((".mixer", ".depth", ".width"))]

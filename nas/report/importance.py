@@ -1,6 +1,5 @@
 """Which choices matter: what is left of accuracy once MACs are taken out, by axis, by stage and mixer."""
 
-import json
 import warnings
 from typing import Any
 
@@ -11,6 +10,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
+from nas.results.points import searched
 from nas.run.settings import Search
 
 FEWEST = 20  # finished trainings below which no importance is given
@@ -18,11 +18,6 @@ MOST = 1000  # trainings looked at; more are drawn from evenly
 SHUFFLES = 40
 TOP = 0.25  # share of the trainings that counts as good
 Z = 1.96
-
-
-def searched(trials: pd.DataFrame) -> pd.DataFrame:
-    """The complete trials that the search proposed itself."""
-    return trials[(trials["state"] == "complete") & trials["baseline"].isna()]
 
 
 def at_equal_macs(trials: pd.DataFrame) -> pd.Series:
@@ -38,19 +33,10 @@ def at_equal_macs(trials: pd.DataFrame) -> pd.Series:
 
 def choices(trials: pd.DataFrame, search: Search) -> list[dict[str, Any]]:
     """For each row the space's open choices by name, those without effect left out."""
-    return [_chosen(json.loads(text), search) for text in trials["architecture"]]
-
-
-def _chosen(architecture: dict[str, Any], search: Search) -> dict[str, Any]:
-    found = {}
-    for name in search.space.axes:
-        stage, dot, field = name.partition(".")
-        number = int(stage.removeprefix("stage")) if dot else 0
-        holder = architecture if not dot else dict(enumerate(architecture["stages"], start=1)).get(number, {})
-        value = holder.get(field if dot else name)
-        if value is not None:
-            found[name] = value
-    return found
+    columns = {name: name.replace(".", "_") for name in search.space.axes}
+    present = {name: column for name, column in columns.items() if column in trials}
+    rows = trials[list(present.values())].itertuples(index=False)
+    return [{name: value for name, value in zip(present, row, strict=True) if not pd.isna(value)} for row in rows]
 
 
 def importances(trials: pd.DataFrame, search: Search, *, seed: int = 0) -> pd.DataFrame:

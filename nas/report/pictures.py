@@ -9,7 +9,8 @@ import pandas as pd
 from nas.colours import BLUE, DARK_ORANGE, GREEN, GREY, ORANGE, PINK
 from nas.files import replacing
 from nas.report.axes import Axes, baseline_places, front_axes
-from nas.results.columns import COST_LABELS
+from nas.results.columns import axis_label
+from nas.results.points import complete
 from nas.results.standing import Standing
 
 STYLES = [(BLUE, "-"), (ORANGE, "--"), (GREEN, ":"), (PINK, "-.")]
@@ -44,7 +45,7 @@ def draw_front(found: Standing, path: Path) -> None:
     """Accuracy against the first cost: every whole training, the front as a line, the baselines by name."""
     trials, best, cost = found.trials, found.best, found.costs[0]
     figure, axes = _plot()
-    done = trials[trials["state"] == "complete"]
+    done = complete(trials)
     baselines = done[done["baseline"].notna()]
     others = done[done["baseline"].isna()]
     axes.scatter(others[cost], 100 * others["accuracy"], s=22, color=GREY, label="searched", zorder=2)
@@ -56,7 +57,7 @@ def draw_front(found: Standing, path: Path) -> None:
     span = front_axes(done, best, cost)
     _name(axes, baselines, cost, span)
     run = trials["run"].iloc[0] if trials["run"].nunique() == 1 else f"{trials['run'].nunique()} runs"
-    axes.set(xlabel=COST_LABELS.get(cost, cost), ylabel="proxy accuracy (%)", title=f"{run}: {len(done)} trained architectures")
+    axes.set(xlabel=axis_label(cost), ylabel="proxy accuracy (%)", title=f"{run}: {len(done)} trained architectures")
     _span(axes, span)
     axes.legend(frameon=False, loc="lower right")
     _save(figure, path)
@@ -92,7 +93,7 @@ def _span(axes: Any, span: Axes) -> None:
 def draw_fronts(standings: dict[str, Standing], path: Path) -> None:
     """The fronts of several runs over each other, and behind them what each run trained in full."""
     figure, axes = _plot()
-    everything = {name: found.trials[found.trials["state"] == "complete"] for name, found in standings.items()}
+    everything = {name: complete(found.trials) for name, found in standings.items()}
     cost = next(iter(standings.values())).costs[0]
     for (name, found), (colour, style), marker in zip(standings.items(), STYLES, "os^D", strict=False):
         done, best = everything[name], found.best
@@ -100,7 +101,7 @@ def draw_fronts(standings: dict[str, Standing], path: Path) -> None:
         axes.step(best[cost], 100 * best["accuracy"], where="post", color=colour, linestyle=style, linewidth=1.6, zorder=3)
         _intervals(axes, best, cost, color=colour, fmt=marker, label=name)
     best = pd.concat([found.best for found in standings.values()])
-    axes.set(xlabel=COST_LABELS.get(cost, cost), ylabel="proxy accuracy (%)", title="fronts with 95 % intervals")
+    axes.set(xlabel=axis_label(cost), ylabel="proxy accuracy (%)", title="fronts with 95 % intervals")
     _span(axes, front_axes(pd.concat(everything.values()), best, cost))
     axes.legend(frameon=False, loc="lower right")
     _save(figure, path)

@@ -10,20 +10,20 @@ from rich.table import Table
 
 from nas.calibration.quote import quote
 from nas.errors import ConfigError, NasError, unknown
-from nas.results.columns import COLUMNS, COST_LABELS
+from nas.results.columns import COLUMNS, axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.front import joined
 from nas.results.latencies import chosen, setups
 from nas.results.noise import noise_of
-from nas.results.points import COSTS, WAY_OUT, finished, labels, names_of, require_finished
+from nas.results.points import finished, labels, names_of, require_finished
 from nas.results.standing import Standing, entries, standing, ties
 from nas.results.trials import described
 from nas.run.reading import Reading, read
+from nas.space.costs import COSTS
 from nas.units import count, percent, quantity
 
 TIES = 6
 LATENCY = "latency_ms"
-HEADS = {"latency_ms": "ms a batch", "activation_bytes": "activations"}
 ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns that hold JSON
 WIDE = 140  # columns where nobody's terminal says how many
 Output = Literal["table", "json", "csv"]
@@ -57,7 +57,7 @@ def show_front(
                 f"{names_of(roots)}: latencies are of different machines or conditions. Name shared ones with --latency."
             )
         if latency and not measured:
-            raise NasError(f"{names_of(roots)}: no latency was recorded. {WAY_OUT[LATENCY]}")
+            raise NasError(f"{names_of(roots)}: no latency was recorded. {COSTS[LATENCY].way_out}")
     trials = joined(readings, latency=latency)
     require_finished(trials, roots)
     if x is not None and x not in COSTS:
@@ -92,7 +92,7 @@ def show_standing(
 ) -> None:
     """Print a front, then how far its numbers could be off."""
     roots = tuple(r.folder.root for r in readings)
-    against = " and ".join(COST_LABELS.get(c, c) for c in found.costs)
+    against = " and ".join(axis_label(c) for c in found.costs)
     console.print(f"[bold]Pareto front of {names_of(roots)}[/]: accuracy against {against}", soft_wrap=True)
     console.print(_table(found, with_ties=with_ties))
     lines = [] if with_ties else _ties(found)
@@ -112,7 +112,7 @@ def _table(found: Standing, *, with_ties: bool) -> Table:
     again = bool(found.best["replicates"].any())
     extra = [c for c in found.costs if c not in ("macs", "params")]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    head = ["trial", "accuracy", "±", *(["seeds"] if again else []), "MACs", "params", *(HEADS.get(c, c) for c in extra)]
+    head = ["trial", "accuracy", "±", *(["seeds"] if again else []), "MACs", "params", *(COSTS[c].heading for c in extra)]
     for column in head:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("architecture", overflow="fold")
@@ -121,14 +121,10 @@ def _table(found: Standing, *, with_ties: bool) -> Table:
     for entry in shown:
         row = entry.row
         seeds = [str(max(row["replicates"], 1))] if again else []
-        costs = [count(row["macs"]), count(row["params"]), *(_cost(row[c]) for c in extra)]
+        costs = [count(row["macs"]), count(row["params"]), *(COSTS[c].write(row[c]) for c in extra)]
         cells = [entry.label, percent(row["accuracy"]), _half(row), *seeds, *costs, row["line"], entry.remark]
         table.add_row(*cells, style=None if entry.on_front else "dim")
     return table
-
-
-def _cost(value: float) -> str:
-    return f"{value:.1f}" if value < 1000 else count(value)
 
 
 def _half(row: pd.Series) -> str:
@@ -151,7 +147,7 @@ def _measured(reading: Reading, words: str | None) -> str:
     """Under which conditions latencies were measured, how many of them, and which others the record holds."""
     setup = chosen(reading, words)
     if setup is None:
-        return f"not measured. {WAY_OUT[LATENCY]}"
+        return f"not measured. {COSTS[LATENCY].way_out}"
     others = [str(s) for s in setups(reading) if s.which != setup.which]
     also = f"; --latency also knows {' and '.join(others)}" if others else ""
     able = finished(joined([reading]))

@@ -10,15 +10,17 @@ from nas.calibration.quote import is_calibrated, quote
 from nas.config import parse_yaml, read_text
 from nas.report.advice import advise
 from nas.report.findings import Findings
-from nas.report.importance import FEWEST, searched
-from nas.results.columns import COST_LABELS
-from nas.results.course import TRAINED, failures, ledger, rejections, saved
+from nas.report.importance import FEWEST
+from nas.results.columns import axis_label
+from nas.results.course import failures, rejections, saved, time_by_fate
 from nas.results.latencies import chosen
 from nas.results.noise import highest, noise_of
+from nas.results.points import searched
 from nas.results.standing import Entry, entries, ties
 from nas.run.front import reference_costs
-from nas.space.architecture import INITIALS
+from nas.run.record import TRAINED, TrialState
 from nas.space.constraints import random_architecture
+from nas.space.mixers import MIXERS
 from nas.units import count, duration, percent
 
 DRAWS = 1000
@@ -40,7 +42,7 @@ def unbroken(text: str) -> str:
 def _head(found: Findings) -> dict[str, Any]:
     trials, best, search = found.trials, found.best, found.search
     states = trials["state"].value_counts()
-    whole, trained = states.get("complete", 0), sum(states.get(s, 0) for s in TRAINED)
+    whole, trained = states.get(TrialState.COMPLETE, 0), sum(states.get(s, 0) for s in TRAINED)
     top, equals = highest(trials, best)
     bend = ""
     if found.standing.knee is not None:
@@ -55,8 +57,8 @@ def _head(found: Findings) -> dict[str, Any]:
         ("highest accuracy", percent(top["accuracy"]), _told_apart(top, equals)),
         ("on the front", str(len(best)), f"{len(found.standing.open):,} more could be on it"),
         ("hypervolume", f"{found.course['hypervolume'].iloc[-1]:.4f}", "share of the box"),
-        ("machine time", duration(ledger(trials)["seconds"].sum()), f"{trained:,} trainings"),
-        ("failed", f"{states.get('failed', 0):,}", f"{states.get('stopped', 0):,} stopped early"),
+        ("machine time", duration(time_by_fate(trials)["seconds"].sum()), f"{trained:,} trainings"),
+        ("failed", f"{states.get(TrialState.FAILED, 0):,}", f"{states.get(TrialState.STOPPED, 0):,} stopped early"),
     ]
     return {"name": search.name, "lead": lead, "tiles": tiles}
 
@@ -77,10 +79,10 @@ def _told_apart(top: pd.Series, equals: pd.DataFrame) -> str:
 
 
 def _found(found: Findings) -> dict[str, Any]:
-    against = " and ".join(COST_LABELS[c] for c in found.search.objectives[1:])
+    against = " and ".join(axis_label(c) for c in found.search.objectives[1:])
     rows, others = ([_row(entry) for entry in listed(found.standing)] for listed in (entries, ties))
     used = {stage[0] for row in rows + others for stage in row["line"].split()}
-    letters = ", ".join(f"{letter} {name}" for name, letter in INITIALS.items() if letter in used)
+    letters = ", ".join(f"{mixer.letter} {name}" for name, mixer in MIXERS.items() if mixer.letter in used)
     setup = chosen(found.reading, None)
     return {
         "found_text": f"No network of the front is beaten by another in both accuracy and {against}. Bars are 95 % intervals.",
@@ -105,12 +107,12 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _course(found: Findings) -> dict[str, Any]:
-    spared = saved(found.trials)
+    spared, fates = saved(found.trials), time_by_fate(found.trials)
     reference = ", ".join(count(v) for v in reference_costs(found.search))
     return {
         "volume_text": f"Hypervolume is the share of the box from no cost to {reference}, and from accuracy 1 to 0, that the "
         "front dominates. Time is summed over trainings, however many ran at once.",
-        "ledger": [(r.what, r.trainings, duration(r.seconds), percent(r.share)) for r in ledger(found.trials).itertuples()],
+        "ledger": [(r.what, r.trainings, duration(r.seconds), percent(r.share)) for r in fates.itertuples()],
         "saved": f"Rungs spared about {duration(spared['rungs'])}, answers from the record {duration(spared['record'])}.",
         "failures": [(r.kind, r.trials, r.example) for r in failures(found.trials).itertuples()],
     }

@@ -1,15 +1,16 @@
 """The columns of a table of trials, and what each cost is called where a reader sees it."""
 
+from nas.space.costs import COSTS, Cost
+
 COLUMNS = [
-    "trial", "state", "baseline", "accuracy", "accuracy_sd", "replicates", "macs", "params", "frozen_params",
-    "activation_bytes", "latency_ms", "epochs", "seconds", "repeated", "attempts",
+    "trial", "state", "baseline", "accuracy", "accuracy_sd", "replicates", "macs", "params",
+    *(name for name in Cost._fields if name not in ("macs", "params")),
+    "latency_ms", "epochs", "seconds", "repeated", "attempts",
     "cause", "why", "predicted", "spread", "expected_gain", "parents", "changes",
     "start", "answered_from", "key", "seed", "manifest", "curve", "architecture",
 ]  # fmt: skip
-COST_LABELS = {
-    "macs": "MACs",
-    "params": "parameters",
-    "activation_bytes": "activation memory (bytes)",
-    "latency_ms": "latency (ms a batch)",
-    "seconds": "seconds of training",
-}
+
+
+def axis_label(column: str) -> str:
+    """What the axis of a cost is called, the unit included; any other column's own name."""
+    return COSTS[column].label if column in COSTS else column

@@ -15,7 +15,7 @@ def differences_that_matter(one: Reading, other: Reading) -> dict[str, tuple[Any
 
 
 def _meaning(reading: Reading) -> dict[str, Any]:
-    search, manifests = reading.search, sorted({str(r["manifest"]) for r in reading.rows if r.get("manifest")})
+    search, manifests = reading.search, sorted({r.manifest for r in reading.records if r.manifest})
     recipe = search.proxy.model_dump(
         mode="json", exclude={"rungs", "data", "image_size", "precision", "channels_last", "compile"}
     )

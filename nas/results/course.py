@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 
 from nas.pareto import hypervolume, pareto
-from nas.results.points import minimised
+from nas.results.points import is_whole, minimised
 from nas.run.reading import Reading
-
-TRAINED = ("complete", "stopped", "failed")
-WORDS = {"complete": "trained in full", "stopped": "stopped at a rung", "failed": "failed"}
+from nas.run.record import TRAINED, TrialState
 
 
-def ended(trials: pd.DataFrame) -> pd.DataFrame:
+def trainings_ended(trials: pd.DataFrame) -> pd.DataFrame:
     """The trainings in the order they ended, those without a result included."""
     return trials[trials["state"].isin(TRAINED)].sort_values(["ended", "trial"], kind="stable", na_position="last")
 
@@ -22,12 +20,12 @@ def scaled(trainings: pd.DataFrame, costs: tuple[str, ...], reference: list[floa
     """Errors and costs as shares of `reference`, `(N, objectives)`; and which trainings may stand on a front, `(N,)`."""
     errors = 1 + minimised(trainings, "accuracy")
     points = np.hstack([errors, trainings[list(costs)].to_numpy(float) / np.asarray(reference, dtype=float)])
-    return points, ((trainings["state"] == "complete") & trainings["affordable"].astype(bool)).to_numpy()
+    return points, is_whole(trainings).to_numpy()
 
 
 def volumes(trials: pd.DataFrame, costs: tuple[str, ...], reference: list[float]) -> pd.DataFrame:
     """A row for each training in the order they ended: `trainings`, summed `seconds` and the `hypervolume` reached by then."""
-    rows = ended(trials)
+    rows = trainings_ended(trials)
     reached, seconds = _reached(*scaled(rows, costs, reference)), rows["seconds"].cumsum().to_numpy()
     return pd.DataFrame({"trainings": np.arange(1, len(rows) + 1), "seconds": seconds, "hypervolume": reached})
 
@@ -51,10 +49,10 @@ def flat_for(course: pd.DataFrame, *, share: float = 0.002) -> int:
     return int((course["hypervolume"] >= last * (1 - share)).sum()) - 1 if last > 0 else 0
 
 
-def ledger(trials: pd.DataFrame) -> pd.DataFrame:
+def time_by_fate(trials: pd.DataFrame) -> pd.DataFrame:
     """Where the seconds of training went, one row a fate: `what`, `trainings`, `seconds`, `share`."""
     kinds = [("baselines", trials["baseline"].notna() & trials["state"].isin(TRAINED))]
-    kinds += [(WORDS[s], (trials["state"] == s) & trials["baseline"].isna()) for s in TRAINED]
+    kinds += [(state.words, (trials["state"] == state) & trials["baseline"].isna()) for state in TRAINED]
     rows = [
         {"what": what, "trainings": int(rows.sum()), "seconds": float(trials["seconds"][rows].sum())} for what, rows in kinds
     ]
@@ -64,40 +62,41 @@ def ledger(trials: pd.DataFrame) -> pd.DataFrame:
         {"what": "trained again after interruptions", "trainings": int((again > 0).sum()), "seconds": float(again.sum())},
         {"what": "trained again with other seeds", "trainings": number, "seconds": float(others.sum())},
     ]
-    found = pd.DataFrame(rows)
-    found = found[found["trainings"] > 0].reset_index(drop=True)
-    return found.assign(share=found["seconds"] / max(found["seconds"].sum(), 1e-9))
+    fates = pd.DataFrame(rows)
+    fates = fates[fates["trainings"] > 0].reset_index(drop=True)
+    return fates.assign(share=fates["seconds"] / max(fates["seconds"].sum(), 1e-9))
 
 
 def saved(trials: pd.DataFrame) -> dict[str, float]:
     """Seconds not spent, estimated: `rungs` what stopped trials had left to train, `record` what an answer from it spared."""
-    stopped = trials[(trials["state"] == "stopped") & (trials["epochs"] > 0)]
-    whole = trials.loc[trials["state"] == "complete", "epochs"].max() if (trials["state"] == "complete").any() else 0
+    stopped = trials[(trials["state"] == TrialState.STOPPED) & (trials["epochs"] > 0)]
+    complete = trials["state"] == TrialState.COMPLETE
+    whole = trials.loc[complete, "epochs"].max() if complete.any() else 0
     rungs = (stopped["seconds"] / stopped["epochs"] * (whole - stopped["epochs"])).clip(lower=0).sum()
     by_number = trials.set_index("trial")["seconds"]
-    answered = trials.loc[trials["state"] == "answered", "answered_from"].dropna()
+    answered = trials.loc[trials["state"] == TrialState.ANSWERED, "answered_from"].dropna()
     return {"rungs": float(rungs), "record": float(by_number.reindex(answered.astype(int)).sum())}
 
 
 def failures(trials: pd.DataFrame) -> pd.DataFrame:
     """Failed trials by the kind of their cause, most frequent first: `kind`, `trials`, `example`, `numbers`."""
-    failed = trials[trials["state"] == "failed"]
+    failed = trials[trials["state"] == TrialState.FAILED]
     kinds = failed["cause"].fillna("unknown").str.partition(":")[0] if len(failed) else pd.Series(dtype=str)
     rows = [
         {"kind": kind, "trials": len(rows), "example": str(rows["cause"].iloc[0]), "numbers": list(rows["trial"])}
         for kind, rows in failed.groupby(kinds)
     ]
-    found = pd.DataFrame(rows, columns=["kind", "trials", "example", "numbers"])
-    return found.sort_values("trials", ascending=False, kind="stable").reset_index(drop=True)
+    table = pd.DataFrame(rows, columns=["kind", "trials", "example", "numbers"])
+    return table.sort_values("trials", ascending=False, kind="stable").reset_index(drop=True)
 
 
 def rejections(reading: Reading) -> tuple[int, int, Counter]:
     """Proposals in all, those refused before training, and how many of these broke which limit."""
-    refused = [r for r in reading.rows if r.get("state") == "rejected" and "architecture" in r]
-    asked = [r for r in reading.rows if "architecture" in r and "baseline" not in r]
+    asked = [r for r in reading.records if r.is_drawn and r.baseline is None]
+    refused = [r for r in reading.records if r.is_drawn and r.state == TrialState.REJECTED]
     limits = Counter(
         part.split()[0] if "outside its limit" in part else "already in training"
-        for r in refused
-        for part in str(r.get("cause", "")).split(", ")
+        for record in refused
+        for part in (record.cause or "").split(", ")
     )
     return len(asked), len(refused), limits

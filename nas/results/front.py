@@ -6,13 +6,13 @@ import pandas as pd
 
 from nas.errors import NasError
 from nas.files import replacing
-from nas.results.columns import COLUMNS, COST_LABELS
+from nas.results.columns import COLUMNS
 from nas.results.noise import tied
 from nas.results.points import dominated_by, front, hypervolume, knee
 from nas.results.trials import described, table
 from nas.run.reading import Reading, read
 
-__all__ = ["COLUMNS", "COST_LABELS", "dominated_by", "front", "hypervolume", "joined", "knee", "load", "save", "tied"]
+__all__ = ["COLUMNS", "dominated_by", "front", "hypervolume", "joined", "knee", "load", "save", "tied"]
 
 
 def load(*roots: Path, latency: str | None = None) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from nas.calibration.record import calibrated_as
 from nas.data.manifest import read_manifest
 from nas.errors import NasError
+from nas.results.points import finished, is_whole
 from nas.run.additions import REPLICATE
 from nas.run.reading import Reading
 
@@ -145,7 +146,7 @@ def tied(trials: pd.DataFrame, best: pd.DataFrame, *costs: str) -> pd.DataFrame:
     none is named. Cheapest first; empty where no interval is known.
     """
     costs = costs or ("macs",)
-    able = trials[(trials["state"] == "complete") & trials["affordable"].astype(bool) & ~trials.index.isin(best.index)]
+    able = trials[is_whole(trials) & ~trials.index.isin(best.index)]
     able = able.dropna(subset=[*costs, "accuracy", "accuracy_low"])
     beaten = (_no_dearer(best, able, costs) & surely_better(best, able)).any(axis=0)
     return able[~beaten].sort_values([costs[0], "accuracy"], ascending=[True, False])
@@ -168,5 +169,5 @@ def rivals(best: pd.DataFrame, *costs: str) -> pd.Series:
 def highest(trials: pd.DataFrame, best: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
     """The front's most accurate row, and every other complete affordable trial that it is not surely better than."""
     top = best.loc[[best["accuracy"].idxmax()]]
-    able = trials[(trials["state"] == "complete") & trials["affordable"].astype(bool)].drop(index=top.index)
+    able = finished(trials).drop(index=top.index)
     return top.iloc[0], able[~surely_better(top, able)[0]]

@@ -7,12 +7,10 @@ import pandas as pd
 
 from nas import pareto
 from nas.errors import NasError
+from nas.run.record import TrialState
+from nas.space.costs import COSTS
 
-COSTS = ("macs", "params", "activation_bytes", "latency_ms", "seconds")
 LARGER_IS_BETTER = ("accuracy",)  # everything else is a cost
-WAY_OUT = {
-    "latency_ms": "Measure it: `nas latency RUN` times a run's networks and puts the result into its record.",
-}
 
 
 def front(trials: pd.DataFrame, x: str = "macs", y: str = "accuracy", z: str | None = None) -> pd.DataFrame:
@@ -30,19 +28,19 @@ def candidates(trials: pd.DataFrame, *objectives: str) -> pd.DataFrame:
     for name in objectives:
         if name not in trials or (len(trials) and not pd.api.types.is_numeric_dtype(trials[name].dropna().infer_objects())):
             raise NasError(_missing(name, trials))
-    complete = trials[trials["state"] == "complete"] if "state" in trials else trials
-    if "affordable" in complete:
-        complete = complete[complete["affordable"].astype(bool)]
-    able = complete.dropna(subset=list(objectives))
-    if len(complete) and not len(able):
-        empty = next((n for n in objectives if complete[n].isna().all()), objectives[0])
+    whole = complete(trials) if "state" in trials else trials
+    if "affordable" in whole:
+        whole = whole[whole["affordable"].astype(bool)]
+    able = whole.dropna(subset=list(objectives))
+    if len(whole) and not len(able):
+        empty = next((n for n in objectives if whole[n].isna().all()), objectives[0])
         raise NasError(_missing(empty, trials))
     return able
 
 
 def _missing(name: str, trials: pd.DataFrame) -> str:
     known = [c for c in COSTS if c in trials]
-    way_out = WAY_OUT.get(name, f"Choose one of {', '.join(known)}.")
+    way_out = (COSTS[name].way_out if name in COSTS else None) or f"Choose one of {', '.join(known)}."
     return f"{name}: an objective must be a number that the record holds, but no trial has one. {way_out}"
 
 
@@ -90,7 +88,11 @@ def knee(trials: pd.DataFrame, x: str = "macs", y: str = "accuracy") -> int | No
 
     None for a front of fewer than three different points. Satopaa et al., ICDCSW 2011.
     """
-    best = front(trials, x, y)
+    return knee_of(front(trials, x, y), x, y)
+
+
+def knee_of(best: pd.DataFrame, x: str, y: str = "accuracy") -> int | None:
+    """The same of a front that was worked out before."""
     points = minimised(best, x, y)
     if len(np.unique(points, axis=0)) < 3:
         return None
@@ -101,8 +103,12 @@ def knee(trials: pd.DataFrame, x: str = "macs", y: str = "accuracy") -> int | No
 
 def dominated_by(trials: pd.DataFrame, x: str = "macs", y: str = "accuracy", z: str | None = None) -> pd.Series:
     """For each row the labels of the front's rows that dominate it, empty for the front itself and what has no value."""
-    best = front(trials, x, y, z)
-    above, points = minimised(best, x, y, z), minimised(trials, x, y, z)
+    return dominators(trials, front(trials, x, y, z), x, y, z)
+
+
+def dominators(trials: pd.DataFrame, best: pd.DataFrame, *objectives: str | None) -> pd.Series:
+    """The same for a front that was worked out before."""
+    above, points = minimised(best, *objectives), minimised(trials, *objectives)
     beaten = (above[:, None] <= points).all(axis=2) & (above[:, None] < points).any(axis=2)  # (front, N)
     names = labels(best).to_numpy()
     return pd.Series([tuple(names[column]) for column in beaten.T], index=trials.index, dtype=object)
@@ -119,18 +125,33 @@ def require_finished(trials: pd.DataFrame, roots: tuple[Path, ...]) -> None:
     """NasError that says what failed and why, if no affordable training was whole."""
     if len(finished(trials)):
         return
-    ended = trials[trials["state"].isin(["failed", "stopped"])]
-    causes = (ended["state"].astype(str) + ": " + ended["cause"].fillna("").astype(str)).value_counts()
+    fruitless = trials[trials["state"].isin([TrialState.FAILED, TrialState.STOPPED])]
+    causes = (fruitless["state"].astype(str) + ": " + fruitless["cause"].fillna("").astype(str)).value_counts()
     why = "".join(f"\n  {number} x {cause}" for cause, number in causes.head(5).items())
-    which = "no trial inside the constraints" if (trials["state"] == "complete").any() else "no trial"
+    which = "no trial inside the constraints" if (trials["state"] == TrialState.COMPLETE).any() else "no trial"
     raise NasError(
         f"{names_of(roots)}: {which} has finished yet, so there is no front.{why}\nContinue the search and look again."
     )
 
 
+def complete(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials whose training was whole, baselines and those outside the constraints included."""
+    return trials[trials["state"] == TrialState.COMPLETE]
+
+
+def searched(trials: pd.DataFrame) -> pd.DataFrame:
+    """The complete trials that the search proposed itself."""
+    return trials[(trials["state"] == TrialState.COMPLETE) & trials["baseline"].isna()]
+
+
 def finished(trials: pd.DataFrame) -> pd.DataFrame:
     """The affordable trials whose training was whole."""
-    return trials[(trials["state"] == "complete") & trials["affordable"].astype(bool)]
+    return trials[is_whole(trials)]
+
+
+def is_whole(trials: pd.DataFrame) -> pd.Series:
+    """For each row whether its training was whole and it is inside the constraints: what may stand on a front."""
+    return (trials["state"] == TrialState.COMPLETE) & trials["affordable"].astype(bool)
 
 
 def names_of(roots: tuple[Path, ...]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from nas.results.noise import rivals, tied
-from nas.results.points import dominated_by, front, knee, labels
+from nas.results.points import complete, dominators, front, is_whole, knee_of, labels
 from nas.results.trials import described
 
 FEW = 3  # names of what dominates a baseline
@@ -36,7 +36,7 @@ class Standing(NamedTuple):
 def standing(trials: pd.DataFrame, costs: tuple[str, ...]) -> Standing:
     """The front of accuracy against `costs`, what is tied with it, and its knee against the first of them."""
     best = front(trials, costs[0], "accuracy", *costs[1:])
-    found = Standing(trials, costs, best, tied(trials, best, *costs), knee(best, costs[0]))
+    found = Standing(trials, costs, best, tied(trials, best, *costs), knee_of(best, costs[0]))
     for rows in (found.best, found.open):
         rows.attrs = trials.attrs
     return found
@@ -45,8 +45,13 @@ def standing(trials: pd.DataFrame, costs: tuple[str, ...]) -> Standing:
 def entries(found: Standing) -> list[Entry]:
     """The front and every trained baseline, cheapest first."""
     trials, best = found.trials, found.best
-    baselines = trials[trials["baseline"].notna() & (trials["state"] == "complete") & ~trials.index.isin(best.index)]
-    return _listed(pd.concat([best, baselines.dropna(subset=list(found.costs))]), found)
+    return _listed(pd.concat([best, baselines_off(trials, best).dropna(subset=list(found.costs))]), found)
+
+
+def baselines_off(trials: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
+    """The trained baselines that are not among the rows `best`."""
+    done = complete(trials)
+    return done[done["baseline"].notna() & ~done.index.isin(best.index)]
 
 
 def ties(found: Standing) -> list[Entry]:
@@ -55,7 +60,7 @@ def ties(found: Standing) -> list[Entry]:
 
 
 def _listed(rows: pd.DataFrame, found: Standing) -> list[Entry]:
-    beaten = dominated_by(found.trials, found.costs[0], "accuracy", *found.costs[1:])
+    beaten = dominators(found.trials, found.best, found.costs[0], "accuracy", *found.costs[1:])
     names, equals = labels(found.trials), rivals(found.best, *found.costs)
     return [
         Entry(names[i], row, i in found.best.index, ", ".join(_remarks(i, row, found, beaten[i], names.get(equals.get(i)))))
@@ -82,11 +87,11 @@ def _remarks(i: int, row: pd.Series, found: Standing, beaten: tuple[str, ...], e
 def nearest(found: Standing) -> pd.DataFrame:
     """The front, the trained baselines, then every other affordable complete trial by how little it lacks to the front."""
     trials, costs = found.trials, list(found.costs)
-    done = trials[trials["state"] == "complete"].dropna(subset=costs)
+    done = complete(trials).dropna(subset=costs)
     cheaper = (found.best[costs].to_numpy(float)[:, None] <= done[costs].to_numpy(float)).all(axis=2)  # (front, N)
     best = np.where(cheaper, found.best["accuracy"].to_numpy()[:, None], -np.inf).max(axis=0)
     lack = pd.Series(np.maximum(best - done["accuracy"].to_numpy(), 0.0), index=done.index)
     baselines = done[done["baseline"].notna()]
-    others = done[done["affordable"].astype(bool)].loc[lambda rows: lack[rows.index].sort_values(kind="stable").index]
+    others = done[is_whole(done)].loc[lambda rows: lack[rows.index].sort_values(kind="stable").index]
     rows = pd.concat([found.best, baselines, others])
     return rows[~rows.index.duplicated()]

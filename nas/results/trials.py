@@ -10,11 +10,19 @@ from nas.errors import NasError
 from nas.results.latencies import latencies
 from nas.results.noise import interval, noise_of, replicates
 from nas.run.reading import Reading, parsed
+from nas.run.record import Reasons, Record, TrialState
 from nas.run.settings import Search
-from nas.space.architecture import in_short
-from nas.space.cost import Cost
+from nas.space.costs import Cost
+from nas.space.mixers import OPTIONS, in_short
 
-STAGED = ("mixer", "depth", "width", "norm", "activation", "mlp_ratio", "pool_size", "kernel_size", "expansion", "head_dim")
+AS_RECORDED = (
+    *("baseline", "accuracy", "seconds", "repeated", "cause", "start", "answered_from", "key", "seed", "manifest"),
+    *("began", "ended"),
+)  # columns that are fields of a record
+STAGED = (
+    *("mixer", "depth", "width", "norm", "activation", "mlp_ratio", *OPTIONS),
+    *("norm_bias", "mlp_bias", "residual", "res_scale", "layer_scale", "position_embedding"),
+)  # settings of a stage that have a column
 
 
 def table(reading: Reading, columns: list[str], *, latency: str | None = None) -> pd.DataFrame:
@@ -23,14 +31,9 @@ def table(reading: Reading, columns: list[str], *, latency: str | None = None) -
     Rejected proposals are left out. A trial that is being written has the state running until its last fact is there.
     `latency` names the recorded conditions that latency_ms is of.
     """
-    rows = [_told(r) for r in reading.rows if r.get("state") != "rejected" and "architecture" in r]
-    try:
-        found = _typed(pd.DataFrame({name: [r.get(name) for r in rows] for name in (*columns, "began", "ended")}))
-    except (ValueError, TypeError, KeyError) as error:
-        raise NasError(
-            f"{reading.folder.root}: its record holds what no search of ours writes ({str(error)[:200]}). Nothing was changed. "
-            "Restore it from a backup."
-        ) from None
+    records = [r for r in reading.records if r.state != TrialState.REJECTED and r.is_drawn]
+    rows = [_row(record) for record in records]
+    found = _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in (*columns, "began", "ended")}))
     found["run"] = reading.folder.root.resolve().name
     found["affordable"] = _affordable(found, reading.search)
     found = _with_replicates(found, reading)
@@ -56,31 +59,45 @@ def _with_replicates(found: pd.DataFrame, reading: Reading) -> pd.DataFrame:
     return found
 
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
-    """The facts of a trial with the sampler's reasons beside them, `why` being who proposed it; lists and mappings as JSON."""
-    why = row.get("why")
-    spread = {**row, **why, "why": why.get("by")} if isinstance(why, dict) else row
-    return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in spread.items()}
+def _row(record: Record) -> dict[str, Any]:
+    """A trial by column; lists and mappings as JSON, `why` being who proposed it."""
+    why = record.why or Reasons()
+    lists = {
+        "attempts": [attempt.to_dict() for attempt in record.attempts],
+        "parents": why.parents,
+        "changes": why.changes,
+    }
+    return {
+        **{name: getattr(record, name) for name in AS_RECORDED},
+        **record.cost._asdict(),
+        **{name: getattr(why, name) for name in ("predicted", "spread", "expected_gain")},
+        **{name: json.dumps(value) if value else None for name, value in lists.items()},
+        "trial": record.number,
+        "state": record.state.value,
+        "why": why.by,
+        "architecture": _text(record.architecture_data),
+        "curve": _text(record.curve_data) or "[]",
+    }
+
+
+def _text(data: Any) -> str:
+    return data if isinstance(data, str) else json.dumps(data)
 
 
 def _typed(found: pd.DataFrame) -> pd.DataFrame:
-    found["state"] = found["state"].fillna("running")
     for name in ("began", "ended"):
-        found[name] = pd.to_datetime(found[name], format="ISO8601")
-    found["accuracy"] = pd.to_numeric(found["accuracy"]).astype(float)
-    for name in ("seconds", "repeated"):
-        found[name] = pd.to_numeric(found[name]).fillna(0.0)
-    found["curve"] = found["curve"].fillna("[]")
+        found[name] = pd.to_datetime(found[name])
+    found["accuracy"] = found["accuracy"].astype(float)
     found["epochs"] = [max((e["epoch"] for e in curve), default=0) for curve in parsed(found["curve"].tolist())]
     for name in Cost._fields:
-        found[name] = pd.to_numeric(found[name]).fillna(0).astype("int64")
+        found[name] = found[name].astype("int64")
     return found
 
 
 def described(trials: pd.DataFrame) -> pd.DataFrame:
-    """The table with each architecture's readable `line` and every stage's choices as columns stage1_mixer, ..."""
+    """The table with each architecture's readable `line`, its head and stem, and every stage's choices as stage1_mixer, ..."""
     try:
-        made = [_described(a["stages"]) for a in parsed(trials["architecture"].tolist())]
+        made = [_described(architecture) for architecture in parsed(trials["architecture"].tolist())]
     except (ValueError, KeyError, TypeError) as error:
         raise NasError(
             f"{', '.join(trials['run'].unique())}: holds architectures that this version cannot read ({error!r}). "
@@ -92,10 +109,12 @@ def described(trials: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def _described(stages: list[dict[str, Any]]) -> dict[str, Any]:
+def _described(architecture: dict[str, Any]) -> dict[str, Any]:
+    stages = architecture["stages"]
     line = " ".join(in_short(s["mixer"], s["depth"], s["width"]) for s in stages)
+    network = {name: value for name, value in architecture.items() if name != "stages"}
     staged = {f"stage{i}_{f}": s[f] for i, s in enumerate(stages, start=1) for f in STAGED if s.get(f) is not None}
-    return {"line": line, **staged}
+    return {"line": line, **network, **staged}
 
 
 def _affordable(found: pd.DataFrame, search: Search) -> np.ndarray:

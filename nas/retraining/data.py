@@ -6,7 +6,8 @@ Which images are trained on, held out and tested is a manifest here as well; of 
 from pathlib import Path
 from typing import NamedTuple
 
-from nas.data.decoding import OnDecoded, silent
+from nas.callbacks import ignore
+from nas.data.decoding import OnDecoded
 from nas.data.manifest import Manifest, list_manifest, load, make_manifest
 from nas.data.registry import open_source
 from nas.recipes.full import FullRecipe
@@ -24,7 +25,7 @@ class FullData(NamedTuple):
     test: Judged
 
 
-def manifest_of(recipe: FullRecipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = silent) -> Manifest:
+def manifest_of(recipe: FullRecipe, *, seed: int, root: Path | None = None, on_decoded: OnDecoded = ignore) -> Manifest:
     """The images of a recipe: each looked at where they will lie in memory, by their names alone where a loader reads them."""
     if recipe.data.startswith(STREAM):
         return stream_manifest(recipe, seed)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nas.errors import NasError
-from nas.training.loop import Epoch, Progress
+from nas.training.curve import Epoch, StepProgress
 
 SHOWN = ("train_loss", "lr", "accuracy", "top5", "loss", "raw_accuracy", "raw_top5", "seconds")
 
@@ -21,7 +21,7 @@ class EventLog:
             ) from None
         self.writer = SummaryWriter(str(folder))
 
-    def step(self, progress: Progress) -> None:
+    def step(self, progress: StepProgress) -> None:
         """The loss within an epoch."""
         position = (progress.epoch - 1) * progress.steps + progress.step
         self.writer.add_scalar("step/train_loss", progress.loss, position)

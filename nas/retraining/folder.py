@@ -18,7 +18,7 @@ from nas.recipes.full import ELSEWHERE, FullRecipe, read_full_recipe
 from nas.run.folder import RunFolder
 from nas.space.architecture import Architecture, read_architecture
 from nas.training.checkpoints import read_checkpoint, write_checkpoint
-from nas.training.loop import Epoch
+from nas.training.curve import Epoch
 from nas.training.proxy import plain
 from nas.winners.lookup import Trained
 

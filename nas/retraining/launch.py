@@ -19,12 +19,12 @@ from ray.train import RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
+from nas.cluster.jobs import short_cause
 from nas.errors import NasError
 from nas.retraining.folder import Result
 from nas.retraining.train import SILENT, Job, Listener, run
 
 RESTARTS = 2  # of the whole group, after workers were lost
-CAUSE_LENGTH = 300
 TELL_SECONDS = 0.5  # between two messages about decoding
 
 
@@ -40,7 +40,7 @@ def launch(job: Job, *, workers: int, cpu: float, listener: Listener) -> Result:
             trouble = _trouble(error)
             if isinstance(trouble, NasError):
                 raise trouble from None
-            why = (" ".join(str(trouble).split()) or type(trouble).__name__).split(" Some common causes")[0][:CAUSE_LENGTH]
+            why = short_cause(" ".join(str(trouble).split()) or type(trouble).__name__)
             listener.lost(attempt + 1, why)
     raise NasError(
         f"{job.out}: workers were lost {RESTARTS + 1} times: {why}. The same command goes on from the last checkpoint."

@@ -10,7 +10,7 @@ from rich.progress import Progress as Bar
 
 from nas.recipes.full import FullRecipe
 from nas.retraining.train import Begun
-from nas.training.loop import Epoch, Progress
+from nas.training.curve import Epoch, StepProgress
 from nas.units import duration, percent
 
 
@@ -42,7 +42,7 @@ class RetrainingBar(AbstractContextManager):
             self.bar.add_task("", total=self.recipe.epochs, state="")
             self.bar.start()
 
-    def step(self, progress: Progress) -> None:
+    def step(self, progress: StepProgress) -> None:
         """Takes note of where an epoch is."""
         if not self.bar:
             return

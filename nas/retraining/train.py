@@ -14,8 +14,9 @@ from timm.optim import list_optimizers
 from torch import nn
 
 from nas import __version__
+from nas.callbacks import ignore
 from nas.config import Value
-from nas.data.decoding import OnDecoded, silent
+from nas.data.decoding import OnDecoded
 from nas.data.manifest import Manifest
 from nas.errors import ConfigError, NasError, unknown
 from nas.files import write_whole
@@ -25,8 +26,9 @@ from nas.retraining.data import FullData, data_of, manifest_of
 from nas.retraining.folder import Result, RetrainingFolder, setup_of
 from nas.space.architecture import Architecture
 from nas.training import processes
+from nas.training.curve import Epoch, OnEpoch, OnStep
 from nas.training.evaluation import evaluate, is_out_of_memory
-from nas.training.loop import Diverged, Epoch, OnEpoch, OnStep, fit, keep_going, unheard
+from nas.training.loop import Diverged, fit
 from nas.training.proxy import network
 from nas.training.trained import load_initial, read_weights
 
@@ -51,14 +53,6 @@ OnLost = Callable[[int, str], None]
 """Told how often workers were lost, and why the last time."""
 
 
-def unannounced(begun: Begun) -> None:
-    """Tells nobody."""
-
-
-def unmourned(times: int, why: str) -> None:
-    """Tells nobody."""
-
-
 class Job(Value):
     """One full training as a value that another process can be sent."""
 
@@ -74,11 +68,11 @@ class Job(Value):
 class Listener(NamedTuple):
     """Who hears how a training goes."""
 
-    decoded: OnDecoded = silent
-    begun: OnBegun = unannounced
-    step: OnStep = unheard
-    epoch: OnEpoch = keep_going
-    lost: OnLost = unmourned
+    decoded: OnDecoded = ignore
+    begun: OnBegun = ignore
+    step: OnStep = ignore
+    epoch: OnEpoch = ignore
+    lost: OnLost = ignore
 
 
 SILENT = Listener()

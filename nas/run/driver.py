@@ -20,7 +20,8 @@ from typing import Any
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas.errors import NasError
@@ -59,7 +60,7 @@ class Driver:
         """Time that this driver and all before it have driven the run."""
         return sum(t.user_attrs.get("beat", 0.0) for t in self._all()) / 3600
 
-    def end(self, state: TrialState) -> None:
+    def end(self, state: OptunaState) -> None:
         """Give the run up."""
         self._stop.set()
         self._thread.join()
@@ -69,12 +70,12 @@ class Driver:
 
     def wait_for_the_run(self, *, on_wait: Callable[[str], None]) -> None:
         """Return when every earlier driver is dead; NasError, by name, for one that lives."""
-        for other in [t for t in self._all() if t.number < self.number and t.state == TrialState.RUNNING]:
+        for other in [t for t in self._all() if t.number < self.number and t.state == OptunaState.RUNNING]:
             if not self._is_dead(other, on_wait=on_wait):
                 raise NasError(
                     f"another search is running there: {_named(other)}. Wait for it, stop it, or choose another --out."
                 )
-            self._storage.set_trial_state_values(other._trial_id, TrialState.FAIL)
+            self._storage.set_trial_state_values(other._trial_id, OptunaState.FAIL)
 
     def _is_dead(self, other: FrozenTrial, *, on_wait: Callable[[str], None]) -> bool:
         if _is_gone(other.user_attrs):
@@ -84,7 +85,7 @@ class Driver:
         while time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
             seen = self._storage.get_trial(other._trial_id)
-            if seen.state != TrialState.RUNNING:
+            if seen.state != OptunaState.RUNNING:
                 return True
             if seen.user_attrs.get("beat") != beat:
                 return False
@@ -127,10 +128,10 @@ class Driver:
 def driving(storage: BaseStorage, name: str, *, on_wait: Callable[[str], None]) -> Iterator[Driver]:
     """Makes this process the driver of the run called `name`; NasError where another one is alive."""
     driver = Driver(storage, _drivers_study(storage, f"{name}.drivers"))
-    state = TrialState.FAIL
+    state = OptunaState.FAIL
     try:
         driver.wait_for_the_run(on_wait=on_wait)
-        state = TrialState.COMPLETE
+        state = OptunaState.COMPLETE
         yield driver
     finally:
         driver.end(state)

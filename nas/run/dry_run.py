@@ -11,7 +11,8 @@ from nas.recipes.recipe import Recipe
 from nas.run.settings import Search, check_possible
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture
-from nas.space.cost import Cost, cost
+from nas.space.cost import cost
+from nas.space.costs import COSTS, COUNTED, Cost
 from nas.space.reference import design
 from nas.units import count, duration
 
@@ -69,11 +70,14 @@ def _spread(costs: list[Cost], able: list[int]) -> Table:
     table = Table(title="spread of random draws", title_justify="left", box=None, pad_edge=False)
     for column in ("", "smallest", "10 %", "median", "90 %", "largest"):
         table.add_column(column, justify="right" if column else "left")
-    for label, name in (("MACs", "macs"), ("params", "params"), ("activation bytes", "activation_bytes")):
+    for name in COUNTED:
         for which, rows in (("all", range(len(costs))), ("feasible", able)):
             values = [getattr(costs[i], name) for i in rows]
             if values:
-                table.add_row(f"{label}, {which}", *(count(v) for v in np.quantile(values, (0, 0.1, 0.5, 0.9, 1))))
+                table.add_row(
+                    f"{COSTS[name].heading}, {which}",
+                    *(COSTS[name].write(v) for v in np.quantile(values, (0, 0.1, 0.5, 0.9, 1))),
+                )
     return table
 
 

@@ -80,7 +80,7 @@ def open_folder(root: Path, search: Search) -> RunFolder:
     """The run's folder, made if it is new; ConfigError if it holds a different search, or cannot be written."""
     folder = RunFolder(Path(root))
     if folder.search_yaml.exists():
-        check_same(plain(read_run(folder.root)[1]), plain(search), where=str(folder.root))
+        check_same(plain_search(read_run(folder.root)[1]), plain_search(search), where=str(folder.root))
     elif folder.root.is_dir() and any(p for p in folder.root.iterdir() if not p.name.startswith(".")):
         raise ConfigError(f"{folder.root}: is not empty and holds no search.yaml, so it is no run. Choose another --out.")
     _check_writable(folder.root)
@@ -93,12 +93,12 @@ def open_folder(root: Path, search: Search) -> RunFolder:
 def update_folder(folder: RunFolder, search: Search) -> None:
     """Write down the settings of a search that may change, as they are now; when it began, and with what, stays."""
     data = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml))
-    if plain(read_run(folder.root)[1]) != plain(search):
+    if plain_search(read_run(folder.root)[1]) != plain_search(search):
         _write_search(folder, data.get("run", {}), search)
 
 
 def _write_search(folder: RunFolder, head: dict[str, Any], search: Search) -> None:
-    write_whole(folder.search_yaml, dump_yaml({"run": head, **plain(search)}))
+    write_whole(folder.search_yaml, dump_yaml({"run": head, **plain_search(search)}))
 
 
 def read_run(root: Path) -> tuple[RunFolder, Search]:
@@ -127,7 +127,7 @@ def _written_by(head: Any) -> str:
     return "" if found in (None, __version__) else f" The run was written by nas {found}, this is {__version__}: use that one."
 
 
-def plain(search: Search) -> dict[str, Any]:
+def plain_search(search: Search) -> dict[str, Any]:
     """A search as plain data that can be shown and written down: without the password of its storage."""
     data = search.model_dump(mode="json", exclude_none=True)
     storage = data["search"].get("storage")

@@ -1,20 +1,21 @@
 """Which trials form the front of a run, and how much of the objectives' box it dominates."""
 
 from nas.pareto import hypervolume, pareto
-from nas.run.record import Record
+from nas.run.record import Record, TrialState
 from nas.run.settings import Search
 from nas.space.constraints import extreme
 
 
 def front(records: list[Record], search: Search) -> list[Record]:
     """The affordable complete trials that no other dominates, cheapest first."""
-    able = [r for r in records if r.state == "complete" and search.constraints.allow(r.cost)]
+    able = [r for r in records if r.state == TrialState.COMPLETE and search.constraints.allow(r.cost)]
     chosen = [able[i] for i in pareto([objectives(r, search) for r in able])]
     return sorted(chosen, key=lambda r: (getattr(r.cost, search.objectives[1]), r.number))
 
 
 def objectives(record: Record, search: Search) -> tuple[float, ...]:
     """A complete trial's objectives, all to be minimised: its error first."""
+    assert record.accuracy is not None
     return (1 - record.accuracy, *(getattr(record.cost, name) for name in search.objectives[1:]))
 
 
@@ -24,10 +25,10 @@ def reference_costs(search: Search) -> list[float]:
     return [limit or extreme(search.space, name, sign=-1) for name, limit in limits]
 
 
-def front_hypervolume(records: list[Record], search: Search, references: list[float]) -> float:
-    """Share of the box from no cost and accuracy 1 to the reference costs and accuracy 0 that the front dominates."""
-    points = [
-        (1 - r.accuracy, *(getattr(r.cost, n) / top for n, top in zip(search.objectives[1:], references, strict=True)))
-        for r in front(records, search)
-    ]
+def front_hypervolume(best: list[Record], search: Search, references: list[float]) -> float:
+    """Share of the box from no cost and accuracy 1 to the reference costs and accuracy 0 that the front `best` dominates."""
+    points = []
+    for record in best:
+        error, *costs = objectives(record, search)
+        points.append((error, *(cost / top for cost, top in zip(costs, references, strict=True))))
     return hypervolume(points, [1.0] * len(search.objectives))

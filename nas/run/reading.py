@@ -1,19 +1,17 @@
-"""A run's record as plain rows, rejected proposals included; also while the search writes."""
+"""A run's record as it is at one moment, rejected proposals included; also while the search writes."""
 
 import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from nas.errors import NasError
 from nas.run.additions import Addition, additions
 from nas.run.folder import RunFolder, read_run
+from nas.run.record import NotWritten, Record, read_record, record_of
 from nas.run.settings import Search
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 STUDY = "SELECT study_id FROM studies WHERE study_name = :name"
 TRIALS = (
@@ -26,11 +24,10 @@ FACTS = (
 )
 NOTES = "SELECT key, value_json FROM study_user_attributes WHERE study_id = :study"
 AS_TEXT = ("architecture", "curve")  # left as JSON: parsing ten thousand of them is for those who look inside
+Facts = dict[str, Any]
 LOCKED_SECONDS = 30
 
 NO_STUDY = "{root}: its storage holds no study named {name!r}. Start the search first."
-
-Row = dict[str, Any]
 
 
 class Reading(NamedTuple):
@@ -38,10 +35,14 @@ class Reading(NamedTuple):
 
     folder: RunFolder
     search: Search
-    rows: list[Row]
-    """One mapping a trial in the order of their numbers, its facts by name beside `trial`, `began` and `ended`."""
+    records: list[Record]
+    """Every trial in the order of their numbers."""
     additions: list[Addition]
     """What was learnt of trials after they ended."""
+
+    def record(self, number: int) -> Record:
+        """The trial of that number."""
+        return next(record for record in self.records if record.number == number)
 
 
 def read(root: Path, search: Search | None = None) -> Reading:
@@ -51,23 +52,27 @@ def read(root: Path, search: Search | None = None) -> Reading:
     """
     folder, written = read_run(root)
     search = search or written
-    rows, notes = _file(search, folder) if search.search.storage is None else _storage(search, folder)
-    return Reading(folder, search, rows, additions(notes))
+    read_trials = _file if search.search.storage is None else _storage
+    try:
+        records, notes = read_trials(search, folder)
+    except NotWritten as error:
+        raise NasError(f"{root}: {error}") from None
+    return Reading(folder, search, records, additions(notes))
 
 
-def _file(search: Search, folder: RunFolder) -> tuple[list[Row], dict[str, Any]]:
-    """The rows and the study's own attributes, read from study.db as the file it is: Optuna would take ten times as long."""
+def _file(search: Search, folder: RunFolder) -> tuple[list[Record], Facts]:
+    """The records and the study's own attributes, read from study.db as the file it is: Optuna would take ten times as long."""
     if not folder.study_db.exists():
         raise NasError(f"{folder.root}: holds no study.db, so nothing was trained there. Start the search first.")
     where = f"{folder.study_db.absolute().as_uri()}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(where, uri=True, timeout=LOCKED_SECONDS)) as connection:
             connection.execute("BEGIN")  # all queries see the same moment
-            found = connection.execute(STUDY, {"name": search.name}).fetchone()
-            if found is None:
+            study = connection.execute(STUDY, {"name": search.name}).fetchone()
+            if study is None:
                 raise NasError(NO_STUDY.format(root=folder.root, name=search.name))
-            trials, facts, notes = (connection.execute(q, {"study": found[0]}).fetchall() for q in (TRIALS, FACTS, NOTES))
-        return _rows(trials, facts), {name: json.loads(text) for name, text in notes}
+            trials, facts, notes = (connection.execute(q, {"study": study[0]}).fetchall() for q in (TRIALS, FACTS, NOTES))
+        return _records(trials, facts), {name: json.loads(text) for name, text in notes}
     except (sqlite3.DatabaseError, ValueError) as error:
         raise NasError(
             f"{folder.study_db}: cannot be read: {error}. Nothing was changed. Check its folder's permissions and disk; where "
@@ -75,12 +80,12 @@ def _file(search: Search, folder: RunFolder) -> tuple[list[Row], dict[str, Any]]
         ) from None
 
 
-def _rows(trials: list[tuple], facts: list[tuple[int, str, str]]) -> list[Row]:
-    rows = {i: {"trial": number, "began": began, "ended": ended} for i, number, began, ended in trials}
+def _records(trials: list[tuple], facts: list[tuple[int, str, str]]) -> list[Record]:
+    by_trial: dict[int, Facts] = {identity: {} for identity, *_ in trials}
     values = parsed([text for _, name, text in facts if name not in AS_TEXT])
     for trial, name, text in facts:
-        rows[trial][name] = text if name in AS_TEXT else next(values)
-    return list(rows.values())
+        by_trial[trial][name] = text if name in AS_TEXT else next(values)
+    return [record_of(number, by_trial[identity], began=began, ended=ended) for identity, number, began, ended in trials]
 
 
 def parsed(texts: list[str]) -> Iterator[Any]:
@@ -88,7 +93,7 @@ def parsed(texts: list[str]) -> Iterator[Any]:
     return iter(json.loads(f"[{','.join(texts)}]"))
 
 
-def _storage(search: Search, folder: RunFolder) -> tuple[list[Row], dict[str, Any]]:
+def _storage(search: Search, folder: RunFolder) -> tuple[list[Record], Facts]:
     """The same from a storage of the user's own, through Optuna."""
     from nas.run.storage import close_storage, open_storage, storage_errors
 
@@ -101,9 +106,4 @@ def _storage(search: Search, folder: RunFolder) -> tuple[list[Row], dict[str, An
         raise NasError(NO_STUDY.format(root=folder.root, name=search.name)) from None
     finally:
         close_storage(storage)
-    return [_row(t) for t in trials if t.state.name != "WAITING"], notes
-
-
-def _row(trial: "FrozenTrial") -> Row:
-    facts = {n: json.dumps(v) if n in AS_TEXT else v for n, v in trial.user_attrs.items() if n != "versions"}
-    return {"trial": trial.number, "began": trial.datetime_start, "ended": trial.datetime_complete, **facts}
+    return [read_record(t) for t in trials if t.state.name != "WAITING"], notes

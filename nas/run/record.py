@@ -1,52 +1,195 @@
-"""What is known of one trial, as a value."""
+"""What the record of a run knows of one trial, as a typed value: the only reader of the facts that a study holds."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import json
+from collections.abc import Mapping
+from dataclasses import field
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
 
 from nas.config import validated
+from nas.errors import NasError
 from nas.space.architecture import Architecture
-from nas.space.cost import Cost
+from nas.space.costs import Cost
+from nas.training.curve import Epoch
 
 if TYPE_CHECKING:  # tables of records need no Optuna
     from optuna.trial import FrozenTrial
 
 
-class Record(NamedTuple):
-    """What the record knows of one trial."""
+class NotWritten(NasError):
+    """A record that no search of ours wrote, or that is damaged."""
 
-    number: int
-    state: str
-    """complete, stopped (at a rung), failed, answered (from an equal trial), running, or rejected (never trained)."""
-    key: str = ""
-    architecture: Architecture | None = None
-    cost: Cost = Cost()
-    baseline: str | None = None
-    accuracy: float | None = None
-    """Accuracy on the search-validation images after the whole proxy; None unless complete or answered."""
-    curve: tuple[dict, ...] = ()
-    seconds: float = 0.0
-    cause: str | None = None
-    facts: dict[str, Any] = {}  # noqa: RUF012 (never written to)
+
+class TrialState(StrEnum):
+    """What became of a trial; its text stands in the record and in tables."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    """Trained in full."""
+    STOPPED = "stopped"
+    """Ended at a rung: it keeps its curve and has no accuracy."""
+    FAILED = "failed"
+    """Its training came to nothing; `cause` says why."""
+    ANSWERED = "answered"
+    """An equal trial was in the record, whose result it has."""
+    REJECTED = "rejected"
+    """Turned down before any training: unaffordable, or in training already."""
 
     @property
-    def trained(self) -> bool:
-        """Whether the architecture had its chance: a failure of the machine is none."""
-        return self.state in ("complete", "stopped", "failed") and not self.facts.get("machine")
+    def words(self) -> str:
+        """What a person reads."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "trained in full",
+    TrialState.STOPPED: "stopped at a rung",
+    TrialState.FAILED: "failed",
+    TrialState.ANSWERED: "answered from the record",
+    TrialState.REJECTED: "turned down",
+}
+TRAINED = (TrialState.COMPLETE, TrialState.STOPPED, TrialState.FAILED)
+"""The states in which a training has ended."""
+_LOOSE = ConfigDict(extra="ignore")  # what a later version puts down besides is no reason not to read the rest
+
+
+@dataclass(frozen=True, config=_LOOSE)
+class Attempt:
+    """One attempt to train a trial."""
+
+    host: str
+    began: str | None = None
+    """ISO 8601; None where no worker took it up."""
+    cpu: float = 0.0
+    gpu: float = 0.0
+    cause: str | None = None
+    """What ended it before its training did."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; what is not known is left out."""
+        facts = {"host": self.host, "began": self.began, "cause": self.cause}
+        held = {} if self.began is None else {"cpu": self.cpu, "gpu": self.gpu}
+        return {name: value for name, value in {**facts, **held}.items() if value is not None}
+
+
+@dataclass(frozen=True, config=_LOOSE)
+class Reasons:
+    """Why a sampler proposed a trial."""
+
+    by: str | None = None
+    """How the proposal came about."""
+    parents: tuple[int, ...] = ()
+    """The trials that it was made from."""
+    changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    """What distinguishes it from its first parent: before and now, by choice."""
+    predicted: float | None = None
+    spread: float | None = None
+    """Standard deviation of the prediction."""
+    expected_gain: float | None = None
+    """Expected hypervolume improvement."""
+    drawn_gain: float | None = None
+    """The same in one draw from the posterior (Thompson sampling); None where the expectation decided."""
+
+
+@dataclass(frozen=True, config=_LOOSE)
+class Record:
+    """What the record knows of one trial. Its architecture and curve are parsed when they are first asked for, once."""
+
+    number: int
+    state: TrialState = TrialState.RUNNING
+    key: str = ""
+    cost: Cost = Cost()
+    baseline: str | None = None
+    """The reference design that it is."""
+    start: str | None = None
+    """The reference design near which the user had it begin."""
+    accuracy: float | None = None
+    """Accuracy on the search-validation images after the whole proxy; None unless complete or answered."""
+    seconds: float = 0.0
+    cause: str | None = None
+    machine: bool = False
+    """Whether it failed for a fault of the machine and not of the architecture."""
+    answered_from: int | None = None
+    """The trial whose result it has."""
+    attempts: tuple[Attempt, ...] = ()
+    repeated: float = 0.0
+    """Seconds of epochs that had to be trained again."""
+    passed: int = 0
+    """The last rung, as an epoch, that let it go on."""
+    seed: int | None = None
+    manifest: str | None = None
+    """Hash of the images that it was trained on."""
+    versions: dict[str, str] = field(default_factory=dict)
+    why: Reasons | None = None
+    began: datetime | None = None
+    ended: datetime | None = None
+    architecture_data: str | dict[str, Any] | None = None
+    """JSON, or what is in it; None where the proposal was not even drawn."""
+    curve_data: str | tuple[dict[str, Any], ...] = ()
+    """The same of the curve."""
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it got as far as having an architecture."""
+        return self.architecture_data is not None
+
+    @property
+    def had_its_chance(self) -> bool:
+        """Whether its training ended, with a result or without: a failure of the machine is none."""
+        return self.state in TRAINED and not self.machine
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """What it builds; ConfigError where this version cannot read it."""
+        return validated(Architecture, _loaded(self.architecture_data), where=f"trial {self.number}")
+
+    @cached_property
+    def curve(self) -> tuple[Epoch, ...]:
+        """The epochs that were trained so far; ConfigError where this version cannot read them."""
+        where = f"trial {self.number}: curve"
+        return tuple(validated(Epoch, epoch, where=where) for epoch in _loaded(self.curve_data) or ())
+
+    @property
+    def trained_seconds(self) -> float:
+        """Seconds of all epochs in the curve."""
+        return sum(epoch.seconds for epoch in self.curve)
+
+
+def _loaded(data: Any) -> Any:
+    return json.loads(data) if isinstance(data, str) else data
+
+
+APART = frozenset({"number", "cost", "began", "ended", "architecture_data", "curve_data"})
+NAMED = frozenset(Record.__dataclass_fields__) - APART  # what a study holds under the names of these fields
+
+
+def record_of(number: int, facts: Mapping[str, Any], *, began: Any = None, ended: Any = None) -> Record:
+    """The record of a trial from the facts that a study holds of it; NotWritten where a search writes no such facts."""
+    try:
+        return Record(
+            number=number,
+            cost=Cost(**{name: facts[name] for name in Cost._fields if name in facts}),
+            began=began,
+            ended=ended,
+            architecture_data=facts.get("architecture"),
+            curve_data=facts.get("curve") or (),
+            **{name: value for name, value in facts.items() if name in NAMED},
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where, value = ".".join(map(str, problem["loc"])), f"{problem['input']!r}"[:100]
+        raise NotWritten(
+            f"trial {number}: {where}: the record must hold what a search writes, but: {problem['msg']}, and got {value}. "
+            "Nothing was changed. Restore the record from a backup."
+        ) from None
 
 
 def read_record(trial: "FrozenTrial") -> Record:
     """One of Optuna's trials as a record."""
-    facts = dict(trial.user_attrs)
-    architecture = facts.pop("architecture", None)
-    return Record(
-        number=trial.number,
-        state=facts.pop("state", "running"),
-        key=facts.pop("key", ""),
-        architecture=None if architecture is None else validated(Architecture, architecture, where=f"trial {trial.number}"),
-        cost=Cost(**{name: facts.pop(name, 0) for name in Cost._fields}),
-        baseline=facts.pop("baseline", None),
-        accuracy=facts.pop("accuracy", None),
-        curve=tuple(facts.pop("curve", ())),
-        seconds=facts.pop("seconds", 0.0),
-        cause=facts.pop("cause", None),
-        facts=facts,
-    )
+    return record_of(trial.number, trial.user_attrs, began=trial.datetime_start, ended=trial.datetime_complete)

@@ -6,16 +6,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from nas.config import Value, broken, read_yaml, validated, with_settings
+from nas.config import Value, broken, known_name, read_yaml, validated, with_settings
 from nas.errors import unknown
 from nas.recipes.as_trained import check_sizes
 from nas.recipes.recipe import Proxy
 from nas.space.constraints import Constraints, check_reachable, random_architecture
+from nas.space.costs import COUNTED
 from nas.space.reference import design, designs, timm_names
 from nas.space.search_space import SearchSpace
 
-Objective = Literal["accuracy", "macs", "params", "activation_bytes"]
-Sampler = Literal["front", "tpe", "evolution", "nsga2", "random"]
+SAMPLERS = {
+    "front": "nas.search.samplers.front:make",
+    "tpe": "nas.search.samplers.optunas:make_tpe",
+    "evolution": "nas.search.samplers.evolution:make",
+    "nsga2": "nas.search.samplers.optunas:make_nsga2",
+    "random": "nas.search.samplers.optunas:make_random",
+}
+"""By name, the function that makes what makes a sampler for each question of a search (`nas.search.samplers.registry`)."""
+ObjectiveName = Annotated[str, known_name("objective", ("accuracy", *COUNTED))]
+SamplerName = Annotated[str, known_name("sampler", SAMPLERS)]
 PROBES = 50  # architectures whose maps are looked at before anything is trained
 REFERENCES = "references"  # stands for all sizes of these families
 REFERENCE_FAMILIES = ("poolformerv2", "convformer", "caformer")
@@ -31,7 +40,7 @@ class SearchSettings(Value):
 
     trials: Annotated[int, Field(ge=1)] = 40
     """Architectures to train besides the baselines; one stopped early counts, one answered from the record does not."""
-    sampler: Sampler = "front"
+    sampler: SamplerName = "front"
     start: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Reference designs whose nearest affordable architectures in the space are trained first; "references" stands for all of
     PoolFormerV2, ConvFormer and CAFormer. Two that come out equal count once."""
@@ -103,7 +112,7 @@ class Search(Value):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     space: SearchSpace
     constraints: Constraints = Constraints()
-    objectives: tuple[Objective, ...] = ("accuracy", "macs")
+    objectives: tuple[ObjectiveName, ...] = ("accuracy", "macs")
     baselines: tuple[str, ...] = ()
     search: SearchSettings = SearchSettings()
     proxy: Proxy = Proxy()

@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
-from optuna.trial import TrialState
+from optuna.trial import TrialState as OptunaState
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -21,7 +21,7 @@ from nas.errors import ConfigError, NasError
 from nas.run.folder import RunFolder, without_password
 from nas.run.journal import WholeLines
 from nas.run.patient_storage import PatientStorage
-from nas.run.record import Record, read_record
+from nas.run.record import Record, TrialState, read_record
 from nas.run.settings import Search
 
 URL_VARIABLE = "NAS_STORAGE"
@@ -42,9 +42,9 @@ def read_records(search: Search, folder: RunFolder) -> list[Record]:
                 f"{folder.root}: its storage holds no study named {search.name!r}. Start the search first."
             ) from None
         with uncollected():
-            records = [read_record(t) for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+            records = [read_record(t) for t in study.get_trials(deepcopy=False) if t.state != OptunaState.WAITING]
         close_storage(storage)
-    return [r for r in records if r.state != "rejected" and r.architecture is not None]
+    return [r for r in records if r.state != TrialState.REJECTED and r.is_drawn]
 
 
 def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStorage | JournalStorage:

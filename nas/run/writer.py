@@ -1,36 +1,39 @@
 """The trials of a study as records, and the only one who writes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 
 from nas.run.folder import versions
 from nas.run.front import objectives
-from nas.run.record import Record, read_record
+from nas.run.record import Attempt, Record, TrialState, read_record
 from nas.run.settings import Search
 from nas.space.architecture import Architecture
-from nas.space.cost import Cost
+from nas.space.costs import Cost
+from nas.training.curve import Epoch
 
 
-class Book:
+class TrialRecords:
     """What is known of every trial, read once from the storage and kept equal to it; `check` may forbid to write."""
 
     def __init__(self, study: optuna.Study, storage: BaseStorage, search: Search, *, check: Callable[[], None]):
         self._study, self._storage, self._search, self._check = study, storage, search, check
-        trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        trials = [t for t in study.get_trials(deepcopy=False) if t.state != OptunaState.WAITING]
         self._records = {t.number: read_record(t) for t in trials}
         self._ids = {t.number: t._trial_id for t in trials}
-        self.open: list[FrozenTrial] = [t for t in trials if t.state == TrialState.RUNNING]
+        self.open: list[FrozenTrial] = [t for t in trials if t.state == OptunaState.RUNNING]
         """What a killed driver had not told Optuna the end of."""
 
     def __getitem__(self, number: int) -> Record:
         return self._records[number]
 
     @property
-    def records(self) -> list[Record]:
+    def all(self) -> list[Record]:
         """Every trial in the order of its number."""
         return [self._records[n] for n in sorted(self._records)]
 
@@ -49,35 +52,66 @@ class Book:
             trial.set_constraint(name, excess.get(name, -1.0))
         facts = {"seed": self._search.search.seed, "manifest": manifest, "versions": versions()}
         made = {"design": architecture.describe(), "architecture": architecture.to_dict()}  # the first for optuna-dashboard
-        self._set(trial.number, key=architecture.key, **cost._asdict(), **facts, **made)
+        self._set(trial.number, {"key": architecture.key, **cost._asdict(), **facts, **made})
         self._reread(trial.number)
 
-    def note(self, number: int, **facts: Any) -> None:
+    def note(
+        self,
+        number: int,
+        *,
+        attempts: Sequence[Attempt] | None = None,
+        curve: Sequence[Epoch] | None = None,
+        repeated: float | None = None,
+        passed: int | None = None,
+    ) -> None:
         """Put down something of a trial that goes on; None is nothing."""
         self._check()
-        self._set(number, **facts)
-        record, new = self._records[number], {name: value for name, value in facts.items() if value is not None}
-        curve = tuple(new.pop("curve", record.curve))
-        self._records[number] = record._replace(curve=curve, facts={**record.facts, **new})
+        facts = {
+            "attempts": None if attempts is None else [attempt.to_dict() for attempt in attempts],
+            "repeated": repeated,
+            "curve": None if curve is None else [epoch.model_dump(mode="json") for epoch in curve],
+            "passed": passed,
+        }
+        self._set(number, facts)
+        record = self._records[number]
+        self._records[number] = replace(
+            record,
+            attempts=record.attempts if attempts is None else tuple(attempts),
+            curve_data=record.curve_data if curve is None else tuple(facts["curve"] or ()),
+            repeated=record.repeated if repeated is None else repeated,
+            passed=record.passed if passed is None else passed,
+        )
 
-    def tell(self, number: int, *, state: str, **facts: Any) -> None:
+    def tell(
+        self,
+        number: int,
+        *,
+        state: TrialState,
+        accuracy: float | None = None,
+        seconds: float | None = None,
+        cause: str | None = None,
+        machine: bool = False,
+        answered_from: int | None = None,
+    ) -> None:
         """Put down how a trial ended."""
         self._check()
-        self._set(number, **facts, state=state)  # the state last: with it the record is whole, told or not
+        facts = {"accuracy": accuracy, "seconds": seconds, "cause": cause, "machine": machine or None}
+        # the state last: with it the record is whole, told to Optuna or not
+        self._set(number, {**facts, "answered_from": answered_from, "state": state.value})
         self._reread(number)
         self.close(number)
 
     def close(self, number: int) -> None:
         """Tell Optuna what the record says: an accuracy as COMPLETE; a stopped, failed or unaffordable architecture as PRUNED,
         which TPE learns from; a failure of the machine as FAIL, which samplers ignore."""
-        record, state, values = self._records[number], TrialState.PRUNED, None
+        record, state, values = self._records[number], OptunaState.PRUNED, None
         if record.accuracy is not None:
-            state, values = TrialState.COMPLETE, [record.accuracy, *objectives(record, self._search)[1:]]
-        elif record.facts.get("machine"):
-            state = TrialState.FAIL
+            state, values = OptunaState.COMPLETE, [record.accuracy, *objectives(record, self._search)[1:]]
+        elif record.machine:
+            state = OptunaState.FAIL
         self._study.tell(number, values, state=state, skip_if_finished=True)
 
-    def _set(self, number: int, **facts: Any) -> None:
+    def _set(self, number: int, facts: dict[str, Any]) -> None:
         for name, value in facts.items():
             if value is not None:
                 self._storage.set_trial_user_attr(self._ids[number], name, value)

@@ -17,7 +17,9 @@ from rich.console import Console
 from nas.errors import NasError
 from nas.run.folder import RunFolder
 from nas.run.settings import Search
+from nas.search.messages import Begin, unpacked
 from nas.space.architecture import Architecture
+from nas.training.curve import Outcome
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}  # what each of search.log needs to be imported
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -97,8 +99,11 @@ class Logger(LoggerCallback):
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict) -> None:
         """Hand on an epoch's numbers, or the accuracy that counts."""
-        told = result.get("epoch") or {f"final_{name}": value for name, value in (result.get("outcome") or {}).items()}
-        numbers = {name: value for name, value in told.items() if isinstance(value, int | float)}
+        message = unpacked(result)
+        if message is None or isinstance(message, Begin):
+            return
+        prefix = "final_" if isinstance(message, Outcome) else ""
+        numbers = {f"{prefix}{name}": v for name, v in message.model_dump().items() if isinstance(v, int | float)}
         if numbers:
             step = int(numbers.pop("epoch", self.search.proxy.epochs))
             shown = self.shown[trial.trial_id]

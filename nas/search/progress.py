@@ -11,22 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.run.front import front, front_hypervolume, reference_costs
-from nas.run.record import Record
+from nas.run.record import Record, TrialState
 from nas.run.settings import Search
 from nas.search.study import Study
 from nas.units import count, duration, percent
 
-COUNTED = {
-    "complete": "done",
-    "running": "running",
-    "stopped": "stopped early",
-    "failed": "failed",
-    "answered": "answered from record",
-}
 FRONT_ROWS = 12
 
 
-class Progress(AbstractContextManager):
+class SearchProgress(AbstractContextManager):
     """The display of one search from its start to its end."""
 
     def __init__(self, search: Search, console: Console):
@@ -44,7 +37,7 @@ class Progress(AbstractContextManager):
         if self._done_before:
             self.console.print(f"continuing: {self._done_before} architectures are in the record already")
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "SearchProgress":
         if self._live:
             self._live.start()
         return self
@@ -66,11 +59,11 @@ class Progress(AbstractContextManager):
         for record in self.study.records:
             if self._seen.get(record.number) != record.state:
                 self._seen[record.number] = record.state
-                if record.state not in ("running", "rejected"):
+                if record.state not in (TrialState.RUNNING, TrialState.REJECTED):
                     self.console.print(self._line(record), highlight=False, soft_wrap=True)
 
     def _trained(self) -> int:
-        return sum(r.trained for r in self.study.records)
+        return sum(r.had_its_chance for r in self.study.records)
 
     def _total(self) -> int:
         return self.search.search.trials + len(self.search.baselines)
@@ -85,40 +78,38 @@ class Progress(AbstractContextManager):
         what = f"trial {record.number}" + (f" ({record.baseline})" if record.baseline else "")
         network = f"{count(record.cost.macs)} MACs, {record.architecture.describe()}"
         return (
-            f"[{self._trained()}/{self._total()}] {what} {COUNTED[record.state]}: {_outcome(record)}, {network} · "
-            f"hypervolume {self._volume():.4f} · {self._eta()}"
+            f"[{self._trained()}/{self._total()}] {what} {record.state.words}: {_outcome(record)}, {network} · "
+            f"hypervolume {self._volume(front(self.study.records, self.search)):.4f} · {self._eta()}"
         )
 
-    def _volume(self) -> float:
-        return front_hypervolume(self.study.records, self.search, self.references)
+    def _volume(self, best: list[Record]) -> float:
+        return front_hypervolume(best, self.search, self.references)
 
     def _screen(self) -> Group | Text:
         if self.study is None:
             return Text("starting ...")
         records = self.study.records
-        states = Counter(r.state for r in records)
-        states["done"] = states["complete"]
-        counts = " · ".join(f"{states[state]} {word}" for state, word in COUNTED.items())
+        best, states = front(records, self.search), Counter(r.state for r in records)
+        counts = " · ".join(f"{states[state]} {state.words}" for state in TrialState if state != TrialState.REJECTED)
         top = max((r.accuracy for r in records if r.accuracy is not None), default=None)
         head = Text(
             f"{self.search.name}: {self._trained()} of {self._total()} trained · "
             f"{duration(time.monotonic() - self._began)} · {self._eta()}\n"
-            f"{counts}\nbest {percent(top)} · hypervolume {self._volume():.4f}"
+            f"{counts}\nbest {percent(top)} · hypervolume {self._volume(best):.4f}"
         )
-        best = front(records, self.search)
-        return Group(head, Text("front so far:"), front_table(best[:FRONT_ROWS])) if best else head
+        return Group(head, Text("front so far:"), small_table(best[:FRONT_ROWS])) if best else head
 
 
 def _outcome(record: Record) -> str:
     """A trial's accuracy, and after how many epochs where these were not all; else why it has none."""
     if record.accuracy is not None:
         return percent(record.accuracy)
-    if record.state == "stopped":
-        return f"{percent(record.curve[-1]['accuracy'])} at the rung after epoch {record.curve[-1]['epoch']}"
+    if record.state == TrialState.STOPPED:
+        return f"{percent(record.curve[-1].accuracy)} after epoch {record.curve[-1].epoch}"
     return str(record.cause)
 
 
-def front_table(records: list[Record]) -> Table:
+def small_table(records: list[Record]) -> Table:
     """Complete trials as a small table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("trial", "accuracy", "MACs", "params"):

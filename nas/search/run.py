@@ -14,9 +14,10 @@ from nas.data.registry import data_root
 from nas.run.driver import Driver, driving
 from nas.run.folder import RunFolder, open_folder, update_folder
 from nas.run.front import front
+from nas.run.record import TrialState
 from nas.run.settings import Search, check_possible
 from nas.run.storage import close_storage, open_storage, patient, storage_errors
-from nas.search.progress import Progress
+from nas.search.progress import SearchProgress
 from nas.search.study import Study
 from nas.search.tune import run_trials
 from nas.training.remote import score
@@ -42,7 +43,7 @@ def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
                 _prepare_data(manifest, settings, folder, console)
                 console.print(_about(manifest), highlight=False, soft_wrap=True)
                 waiting = partial(_wait, console=console, stopping=stopping, driver=driver)
-                with Progress(settings, console) as progress:
+                with SearchProgress(settings, console) as progress:
                     study = Study(
                         settings, folder, manifest_hash=manifest.hash, storage=patient(storage, on_wait=waiting), driver=driver
                     )
@@ -90,7 +91,7 @@ def _about(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: Progress, *, stopping: Stopping) -> None:
+def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchProgress, *, stopping: Stopping) -> None:
     settings = study.search
     work = partial(
         score,
@@ -111,8 +112,9 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: Progress
 
 def _drop_files(study: Study, folder: RunFolder) -> None:
     """Remove the checkpoint of every ended trial, and its weights where it is neither on the front nor a baseline."""
-    running = {r.number for r in study.records if r.state == "running"}
-    kept = running | {r.number for r in study.records if r.baseline} | {r.number for r in front(study.records, study.search)}
+    records = study.records
+    running = {r.number for r in records if r.state == TrialState.RUNNING}
+    kept = running | {r.number for r in records if r.baseline} | {r.number for r in front(records, study.search)}
     weights, checkpoints = folder.weights(0).parent.glob("*.safetensors"), folder.checkpoint(0).parent.glob("*.pt")
     old = [p for p in weights if p.stem.isdigit() and int(p.stem) not in kept]
     old += [p for p in checkpoints if int(p.stem) not in running]

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +13,18 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from nas.cluster.jobs import CAUSE_LENGTH, Share
+from nas.callbacks import ignore
+from nas.cluster.jobs import WorkerShare, short_cause
 from nas.cluster.stopping import Stopping
 from nas.search.loggers import loggers
+from nas.search.messages import Begin, packed, unpacked
 from nas.space.architecture import Architecture
+from nas.training.curve import Epoch, Outcome
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.run.folder import RunFolder
     from nas.run.settings import Resources
     from nas.search.study import Study
-    from nas.training.loop import Epoch
 
 
 class StudySearcher(Searcher):
@@ -61,15 +63,15 @@ class StudySearcher(Searcher):
         if trial_id in self.numbers:
             lost = self.errors.pop(trial_id, "the worker died") if error else None
             with self.writing():
-                self._tell(self.numbers.pop(trial_id), result or {}, lost=lost)
+                self._tell(self.numbers.pop(trial_id), unpacked(result or {}), lost=lost)
 
-    def _tell(self, number: int, result: dict, *, lost: str | None) -> None:
-        if lost is not None:
-            self.study.lose(number, cause=lost)
-        elif result["outcome/accuracy"] is None:
-            self.study.fail(number, cause=result["outcome/cause"], seconds=result["outcome/seconds"])
+    def _tell(self, number: int, message: Begin | Epoch | Outcome | None, *, lost: str | None) -> None:
+        if lost is not None or not isinstance(message, Outcome):
+            self.study.lose(number, cause=lost or "the worker ended without an outcome")
+        elif message.accuracy is None:
+            self.study.fail(number, cause=message.cause or "no cause given", seconds=message.seconds)
         else:
-            self.study.finish(number, accuracy=result["outcome/accuracy"], seconds=result["outcome/seconds"])
+            self.study.finish(number, accuracy=message.accuracy, seconds=message.seconds)
 
     def __getstate__(self) -> dict:
         """Nothing: Ray pickles its searcher, but the record lives in the study alone."""
@@ -92,52 +94,43 @@ class RungScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         """Put a begin or an epoch down; stop at a rung if the study says so."""
         number, study = self.searcher.numbers[trial.trial_id], self.searcher.study
-        goes_on = True
+        message, is_kept = unpacked(result), True
         with self.searcher.writing():
-            if "begin/curve" in result:
-                goes_on = study.begin(number, host=result["begin/host"], curve=result["begin/curve"])
-            elif "epoch/epoch" in result:
-                goes_on = study.report(number, _part(result, "epoch"))
-            if not goes_on:
+            if isinstance(message, Begin):
+                is_kept = study.begin(number, host=message.host, curve=message.curve)
+            elif isinstance(message, Epoch):
+                is_kept = study.report(number, message)
+            if not is_kept:
                 study.stop(self.searcher.numbers.pop(trial.trial_id))
-        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+        return TrialScheduler.CONTINUE if is_kept else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Remember why, which Ray does not tell the searcher, and writes into a file of its own."""
         file = Path(trial.error_file or "")
         lines = [line.strip() for line in file.read_text().splitlines() if line.strip()] if file.is_file() else []
-        self.searcher.errors[trial.trial_id] = (lines or ["no cause given"])[-1].split(" Some common causes")[0][:CAUSE_LENGTH]
+        self.searcher.errors[trial.trial_id] = short_cause((lines or ["no cause given"])[-1])
 
     def __getstate__(self) -> dict:
         """Nothing: see StudySearcher."""
         return {}
 
 
-def _part(result: dict[str, Any], name: str) -> dict[str, Any]:
-    """One of a trial's reports out of the flat mapping that Tune makes of it."""
-    return {key.removeprefix(f"{name}/"): value for key, value in result.items() if key.startswith(f"{name}/")}
-
-
-def train_one(config: dict[str, Any], *, work: Callable, share: Share) -> None:
+def train_trial(config: dict[str, Any], *, work: Callable, share: WorkerShare) -> None:
     """One trial in a worker: say what is known of it, train, report every epoch, report the outcome."""
     share.keep()
     outcome = work(
         Architecture.model_validate(config["architecture"]),
-        on_start=_report_begin,
-        on_epoch=lambda epoch: _report("epoch", epoch.model_dump(mode="json")),
+        on_start=lambda curve: _report(Begin(host=socket.gethostname(), curve=curve)),
+        on_epoch=_report,
         weights=Path(config["weights"]),
         checkpoint=Path(config["checkpoint"]),
     )
-    _report("outcome", outcome.model_dump(mode="json", include={"accuracy", "seconds", "cause"}))
+    _report(outcome)
 
 
-def _report_begin(curve: "Sequence[Epoch]") -> None:
-    _report("begin", {"host": socket.gethostname(), "curve": [epoch.model_dump(mode="json") for epoch in curve]})
-
-
-def _report(name: str, content: dict[str, Any]) -> None:
+def _report(message: Begin | Epoch | Outcome) -> None:
     """Tune ends this process's trial here if a rung stops it."""
-    tune.report({name: content})
+    tune.report(packed(message))
 
 
 def run_trials(
@@ -147,7 +140,7 @@ def run_trials(
     work: Callable,
     resources: "Resources",
     stopping: Stopping | None = None,
-    on_change: Callable[[], None] = lambda: None,
+    on_change: Callable[[], None] = ignore,
 ) -> None:
     """Train what `study` proposes until it proposes nothing more; `work(architecture, on_start=, on_epoch=, weights=,
     checkpoint=)` is one training."""
@@ -164,7 +157,7 @@ def run_trials(
 
 
 def _tuner(searcher: StudySearcher, *, work: Callable, resources: "Resources", scratch: Path) -> tune.Tuner:
-    trainable = partial(train_one, work=work, share=Share(resources.cpu, resources.gpu))
+    trainable = partial(train_trial, work=work, share=WorkerShare(resources.cpu, resources.gpu))
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
         tune_config=tune.TuneConfig(

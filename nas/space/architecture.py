@@ -3,38 +3,21 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from nas.config import Value, parse_yaml, read_text, validated
+from nas.config import Value, broken, known_name, parse_yaml, read_text, validated
 from nas.errors import ConfigError
+from nas.space.activations import ACTIVATIONS
+from nas.space.geometry import channels
+from nas.space.mixers import MIXERS, OPTIONS, in_short
+from nas.space.norms import NORMS
 
-Mixer = Literal["pool", "identity", "random", "conv", "dwconv", "attention", "spatial_fc", "affine"]
-Norm = Literal["group", "layer", "batch", "none"]
-Activation = Literal["gelu", "relu", "silu", "star_relu", "squared_relu"]
+MixerName = Annotated[str, known_name("mixer", MIXERS)]
+NormName = Annotated[str, known_name("norm", NORMS)]
+ActivationName = Annotated[str, known_name("activation", ACTIVATIONS)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
-
-# What a token mixer can be told, with the papers' own values: pooling 3x3 (arXiv:2111.11418, table 1), separable
-# convolution 7x7 with expansion 2 and attention heads of 32 channels without bias (arXiv:2210.13452, section 3).
-MIXER_OPTIONS: dict[str, dict[str, Any]] = {
-    "pool": {"pool_size": 3},
-    "conv": {"kernel_size": 7, "expansion": 2.0},
-    "dwconv": {"kernel_size": 3},
-    "attention": {"head_dim": 32, "proj_bias": False},
-}
-OF_MIXERS = frozenset(field for options in MIXER_OPTIONS.values() for field in options)
-INITIALS = {
-    "pool": "P",
-    "identity": "I",
-    "random": "R",
-    "conv": "C",
-    "dwconv": "D",
-    "attention": "A",
-    "spatial_fc": "F",
-    "affine": "S",
-}
-FIXED_RESOLUTION = ("random", "spatial_fc")
 
 
 class Stage(Value):
@@ -44,15 +27,15 @@ class Stage(Value):
     MLP) is dropped when the value is made, so that two stages that build the same blocks are equal.
     """
 
-    mixer: Mixer
+    mixer: MixerName
     depth: Positive
     width: Positive
-    norm: Norm = "layer"
+    norm: NormName = "layer"
     norm_bias: bool = False
     mlp_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
     """Hidden width of the channel MLP over `width`; 0 leaves the MLP and its norm out."""
     mlp_bias: bool = False
-    activation: Activation = "star_relu"
+    activation: ActivationName = "star_relu"
     residual: bool = True
     res_scale: bool = False
     layer_scale: Annotated[float, Field(gt=0)] | None = None
@@ -67,51 +50,54 @@ class Stage(Value):
     @model_validator(mode="before")
     @classmethod
     def _canonical(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("mixer") not in get_args(Mixer):
+        if not isinstance(data, dict) or data.get("mixer") not in MIXERS:
             return data
-        given = {k: v for k, v in data.items() if v is not None}
-        options = MIXER_OPTIONS.get(data["mixer"], {})
-        kept = {k: v for k, v in given.items() if is_active(k, given)}
-        return {**options, **kept}
+        written = {k: v for k, v in data.items() if v is not None}
+        return {**MIXERS[data["mixer"]].options, **{k: v for k, v in written.items() if is_active(k, written)}}
 
     @model_validator(mode="after")
     def _can_be_built(self) -> "Stage":
-        for name in ("pool_size", "kernel_size"):
-            size = getattr(self, name)
-            if size is not None and size % 2 == 0:
-                raise ValueError(f"{name} must be odd so that the feature map keeps its size, but got {size}")
-        for name, channels in (("mlp_ratio", self.hidden), ("expansion", self.expanded)):
-            if getattr(self, name) and channels < 1:
-                raise ValueError(f"{name} must leave at least one channel of width {self.width}, but got {getattr(self, name)}")
-        if self.mixer == "attention" and self.width % self.head_dim:
-            raise ValueError(
-                f"width must be a multiple of head_dim={self.head_dim} for attention, but got {self.width}; "
-                "change the width or head_dim"
-            )
+        if self.mlp_ratio and not self.hidden:
+            rule = f"mlp_ratio must leave at least one channel of width {self.width}, but got {self.mlp_ratio}"
+            raise broken("mlp_ratio", rule)
+        refusal = MIXERS[self.mixer].check(self)
+        if refusal is not None:
+            raise broken(*refusal)
         return self
+
+    def option(self, name: str) -> Any:
+        """The value of an option that the stage's mixer has."""
+        value = getattr(self, name)
+        assert value is not None, f"{self.mixer} has no {name}"
+        return value
+
+    @property
+    def holds_positions(self) -> bool:
+        """Whether some weights have one entry a position, so that they fit one resolution only."""
+        return MIXERS[self.mixer].holds_positions or self.position_embedding
 
     @property
     def hidden(self) -> int:
         """Hidden channels of the channel MLP; 0 without one."""
-        return int(self.mlp_ratio * self.width)
+        return channels(self.mlp_ratio, self.width)
 
     @property
     def expanded(self) -> int:
         """Channels between the two pointwise convolutions of the conv mixer; 0 under any other."""
-        return int((self.expansion or 0) * self.width)
+        return channels(self.expansion or 0, self.width)
 
 
 def is_active(field: str, stage: dict[str, Any]) -> bool:
     """Whether `field` changes the network, given the stage's mixer, norm, residual and mlp_ratio."""
-    if field in OF_MIXERS:
-        return field in MIXER_OPTIONS.get(stage["mixer"], {})
+    if field in OPTIONS:
+        return field in MIXERS[stage["mixer"]].options
     match field:
         case "norm_bias":
-            return stage.get("norm") != "none"
+            return NORMS[stage.get("norm", "layer")].has_weights
         case "mlp_bias":
             return stage.get("mlp_ratio", 4.0) != 0
         case "activation":
-            return stage.get("mlp_ratio", 4.0) != 0 or stage["mixer"] == "conv"
+            return stage.get("mlp_ratio", 4.0) != 0 or MIXERS[stage["mixer"]].uses_activation
         case "res_scale":
             return stage.get("residual") is not False
     return True
@@ -154,7 +140,7 @@ class Architecture(Value):
     @property
     def needs_fixed_resolution(self) -> bool:
         """Whether some weights have one entry a position, so that the network fits the resolution it was built for only."""
-        return any(s.mixer in FIXED_RESOLUTION or s.position_embedding for s in self.stages)
+        return any(stage.holds_positions for stage in self.stages)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; options without effect are left out."""
@@ -163,11 +149,6 @@ class Architecture(Value):
     def describe(self) -> str:
         """One readable line, a letter for the mixer, depth and width of each stage, such as `P2·64 P2·128 C6·320 A2·512`."""
         return " ".join(in_short(s.mixer, s.depth, s.width) for s in self.stages)
-
-
-def in_short(mixer: str, depth: int, width: int) -> str:
-    """A stage in `Architecture.describe`; a mixer that this version does not know gets a question mark."""
-    return f"{INITIALS.get(mixer, '?')}{depth}·{width}"
 
 
 def read_architecture(path: Path) -> Architecture:

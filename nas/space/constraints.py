@@ -8,7 +8,7 @@ from pydantic import model_validator
 from nas.config import Value
 from nas.errors import Infeasible
 from nas.space.architecture import Architecture
-from nas.space.cost import Cost
+from nas.space.costs import Cost
 from nas.space.search_space import SearchSpace
 from nas.units import Quantity
 

@@ -4,27 +4,13 @@ MACs count convolutions, linears and matrix products (both products of attention
 and additions count nothing. That is `torch.utils.flop_counter.FlopCounterMode / 2` and what MetaFormer Baselines prints.
 """
 
-from typing import NamedTuple
-
 from nas.errors import Infeasible
+from nas.space.activations import ACTIVATIONS
 from nas.space.architecture import Architecture, Stage
-
-IMAGE_CHANNELS = 3
-HEAD_RATIO = 4  # hidden width of the MLP head over the last stage's width, arXiv:2210.13452, section 3
-
-
-class Cost(NamedTuple):
-    """What an architecture, or a part of one, costs at one resolution and number of classes."""
-
-    params: int = 0
-    """Trainable parameters, LayerScale included."""
-    frozen_params: int = 0
-    """Parameters that are never trained: the matrices of random mixers."""
-    macs: int = 0
-    """Multiply-accumulates for one image."""
-    activation_bytes: int = 0
-    """Largest sum of float32 feature maps alive at once, one image, inference: an operator's inputs and output, and the
-    residual branch that waits beside them; attention fused, so without its score matrix."""
+from nas.space.costs import Cost
+from nas.space.geometry import HEAD_RATIO, IMAGE_CHANNELS, map_sides, stem_padding
+from nas.space.mixers import MIXERS
+from nas.space.norms import NORMS
 
 
 def cost(architecture: Architecture, *, image_size: int, num_classes: int) -> Cost:
@@ -42,10 +28,7 @@ def cost(architecture: Architecture, *, image_size: int, num_classes: int) -> Co
 
 def feature_sides(architecture: Architecture, *, image_size: int) -> list[int]:
     """Side of each stage's square feature map; Infeasible where one has nothing left to downsample."""
-    kernel, stride = architecture.stem_kernel, architecture.stem_stride
-    sides = [(image_size + 2 * stem_padding(architecture) - kernel) // stride + 1]
-    for _ in architecture.stages[1:]:
-        sides.append((sides[-1] - 1) // 2 + 1)
+    sides, stride = map_sides(architecture, image_size), architecture.stem_stride
     if sides[0] < 1 or 1 in sides[:-1]:
         raise Infeasible(
             f"an image of {image_size} px is too small for {len(sides)} stages behind a stem of stride {stride}: their maps "
@@ -54,14 +37,10 @@ def feature_sides(architecture: Architecture, *, image_size: int) -> list[int]:
     return sides
 
 
-def stem_padding(architecture: Architecture) -> int:
-    """Zeros on each side of the stem's input: 2 for the papers' 7x7 stride 4, 3 for 7x7 stride 2."""
-    return (architecture.stem_kernel - architecture.stem_stride + 1) // 2
-
-
 def _smallest_image(architecture: Architecture) -> int:
     first = 2 ** (len(architecture.stages) - 2) + 1 if len(architecture.stages) > 1 else 1
-    return max(1, (first - 1) * architecture.stem_stride + architecture.stem_kernel - 2 * stem_padding(architecture))
+    kernel, stride = architecture.stem_kernel, architecture.stem_stride
+    return max(1, (first - 1) * stride + kernel - 2 * stem_padding(kernel, stride))
 
 
 def _stem(architecture: Architecture, image_size: int, n: int) -> Cost:
@@ -81,12 +60,12 @@ def _downsampling(architecture: Architecture, c_in: int, n_in: int, c: int, n: i
 def _stage(stage: Stage, n: int) -> Cost:
     """`depth` equal blocks on `n` positions, and the position embedding before them."""
     c, hidden = stage.width, stage.hidden
-    mixer = MIXER_COSTS[stage.mixer](stage, c, n)
+    mixer = MIXERS[stage.mixer].cost(stage, n)
     half = _norm_params(stage) + (c if stage.layer_scale is not None else 0) + (c if stage.res_scale else 0)
     params, macs, live = mixer.params + half, mixer.macs, max(3 * c * n, mixer.activation_bytes)
     if hidden:
         bias = hidden + c if stage.mlp_bias else 0
-        params += half + 2 * c * hidden + bias + _activation_params(stage)
+        params += half + 2 * c * hidden + bias + ACTIVATIONS[stage.activation].params
         macs += 2 * c * hidden * n
         live = max(live, 2 * c * n + hidden * n, c * n + 2 * hidden * n)
     if not stage.residual:
@@ -105,65 +84,10 @@ def _head(architecture: Architecture, n: int, num_classes: int) -> Cost:
     return Cost(norm + params, 0, c * hidden + hidden * num_classes, _bytes(c * n + c))
 
 
-# A mixer's cost on n positions of c channels; `activation_bytes` counts floats here, the waiting residual included.
-
-
-def _pool(stage: Stage, c: int, n: int) -> Cost:
-    return Cost(activation_bytes=4 * c * n)
-
-
-def _identity(stage: Stage, c: int, n: int) -> Cost:
-    return Cost(activation_bytes=2 * c * n)
-
-
-def _affine(stage: Stage, c: int, n: int) -> Cost:
-    return Cost(2 * c, 0, c * n, 4 * c * n)
-
-
-def _random(stage: Stage, c: int, n: int) -> Cost:
-    return Cost(0, n * n, n * n * c, 3 * c * n)
-
-
-def _spatial_fc(stage: Stage, c: int, n: int) -> Cost:
-    return Cost(n * n, 0, n * n * c, 3 * c * n)
-
-
-def _dwconv(stage: Stage, c: int, n: int) -> Cost:
-    weights = stage.kernel_size**2 * c
-    return Cost(weights, 0, weights * n, 3 * c * n)
-
-
-def _conv(stage: Stage, c: int, n: int) -> Cost:
-    hidden = stage.expanded
-    weights = 2 * c * hidden + stage.kernel_size**2 * hidden
-    return Cost(weights + _activation_params(stage), 0, weights * n, max(c + 2 * hidden, 2 * c + hidden) * n)
-
-
-def _attention(stage: Stage, c: int, n: int) -> Cost:
-    bias = c if stage.proj_bias else 0
-    return Cost(4 * c * c + bias, 0, 4 * c * c * n + 2 * n * n * c, 5 * c * n)
-
-
-MIXER_COSTS = {
-    "pool": _pool,
-    "identity": _identity,
-    "affine": _affine,
-    "random": _random,
-    "spatial_fc": _spatial_fc,
-    "dwconv": _dwconv,
-    "conv": _conv,
-    "attention": _attention,
-}
-
-
 def _norm_params(stage: Stage) -> int:
-    if stage.norm == "none":
+    if not NORMS[stage.norm].has_weights:
         return 0
     return 2 * stage.width if stage.norm_bias else stage.width
-
-
-def _activation_params(stage: Stage) -> int:
-    return 2 if stage.activation == "star_relu" else 0
 
 
 def _bytes(floats: int) -> int:

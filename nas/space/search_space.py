@@ -8,8 +8,10 @@ from pydantic import BeforeValidator, Field, ValidationError, create_model, mode
 
 from nas.config import Value, broken
 from nas.errors import Infeasible
-from nas.space.architecture import FIXED_RESOLUTION, Architecture, Stage, is_active
-from nas.space.cost import Cost, cost, feature_sides
+from nas.space.architecture import Architecture, Stage, is_active
+from nas.space.cost import cost, feature_sides
+from nas.space.costs import Cost
+from nas.space.mixers import MIXERS
 
 Choose = Callable[[str, tuple], Any]
 MOST_CHOICES = 10_000  # of one setting
@@ -80,14 +82,13 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
     def _check_stage(self, number: int, axes: dict[str, tuple]) -> None:
         plain = {"depth": 1, "width": axes["width"][0]}
         for mixer in axes["mixer"]:
-            names = [n for n in ("pool_size", "kernel_size", "head_dim") if n in axes and is_active(n, {"mixer": mixer})]
+            names = [name for name in MIXERS[mixer].options if name in axes]
             for chosen in _product([(n, axes[n]) for n in ["width", *names]]):
                 try:
                     Stage(**{**plain, "mixer": mixer, **chosen})
                 except ValidationError as error:
-                    field = "width" if mixer == "attention" else names[0]
-                    rule = error.errors()[0]["msg"].removeprefix("Value error, ")
-                    raise broken(f"stages.{number}.{field}", rule) from None
+                    refusal = error.errors()[0]["ctx"]
+                    raise broken(f"stages.{number}.{refusal['path']}", refusal["rule"]) from None
 
     def _check_resolution(self) -> None:
         for stride in self._network_axes.get("stem_stride", (4,)):
@@ -117,7 +118,10 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
     def needs_fixed_resolution(self) -> bool:
         """Whether some of its architectures have weights that belong to positions."""
         stages = self._stage_axes.values()
-        return any({*FIXED_RESOLUTION} & {*axes["mixer"]} or True in axes.get("position_embedding", ()) for axes in stages)
+        return any(
+            any(MIXERS[mixer].holds_positions for mixer in axes["mixer"]) or True in axes.get("position_embedding", ())
+            for axes in stages
+        )
 
     def draw(self, choose: Choose) -> Architecture:
         """The architecture that `choose(name, options) -> option` decides; it is asked for open and active choices only."""

@@ -5,19 +5,20 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from nas.config import Value
+from nas.callbacks import ignore
 from nas.data.manifest import Images
 from nas.errors import NasError
-from nas.models.blocks import TokenBatchNorm
+from nas.models.norms import TokenBatchNorm
 from nas.recipes.recipe import Recipe
 from nas.training import processes
 from nas.training.batches import Batches, InMemory, Judged, Share, mixed_seed, own_seed
+from nas.training.curve import Epoch, OnEpoch, OnStep, StepProgress
 from nas.training.distill import loss_of
 from nas.training.evaluation import Score, autocast, evaluate, is_out_of_memory
 from nas.training.loss import Batch
@@ -25,36 +26,6 @@ from nas.training.optimizer import lr_share, optimizer
 
 CHECK_EVERY = 16  # steps between two looks at the loss: each one waits for a GPU
 SMALLEST_PIECE = 2  # images: batch norm has nothing to norm by in one
-
-
-class Epoch(Value):
-    """What one epoch gave."""
-
-    epoch: int
-    """Counted from 1."""
-    accuracy: float | None
-    """Top-1 on the validation images as a fraction; None without validation images."""
-    loss: float | None
-    """Mean cross-entropy on the validation images, without smoothing."""
-    top5: float | None = None
-    raw_accuracy: float | None = None
-    """Of the weights as they are, where `accuracy` is that of their average; None without an average, or in a proxy."""
-    raw_top5: float | None = None
-    train_loss: float
-    """Mean over the epoch's steps, with augmentation and smoothing; with a teacher's share where the recipe has one. Times
-    `steps` it is the sum by which arXiv:2006.04492 ranks architectures."""
-    lr: float
-    """At the epoch's last step."""
-    seconds: float
-    """Training and validation together."""
-    steps: int
-    """Updates of the weights."""
-    pieces: int = 1
-    """Parts that a batch was cut into because memory did not suffice for it whole; their gradients are added up."""
-    retried: str | None = None
-    """Why the training was begun again at a lower rate; None at the first attempt."""
-    unsaved: str | None = None
-    """Why no checkpoint could be written after it, or read before it; None where nothing went wrong."""
 
 
 class Diverged(Exception):
@@ -65,32 +36,6 @@ class Diverged(Exception):
         self.epoch, self.step = epoch, step
 
 
-class Progress(NamedTuple):
-    """Where a training is within an epoch."""
-
-    epoch: int
-    step: int
-    steps: int
-    loss: float
-    """Mean over the steps since the last one of these."""
-    lr: float
-    images: int
-    """Trained on since the epoch began, in all processes."""
-
-
-OnEpoch = Callable[[Epoch], bool | None]
-OnStep = Callable[[Progress], None]
-
-
-def keep_going(epoch: Epoch) -> bool:
-    """Stops no training."""
-    return True
-
-
-def unheard(progress: Progress) -> None:
-    """Tells nobody."""
-
-
 def fit(
     model: nn.Module,
     train: Images | Batches,
@@ -99,8 +44,8 @@ def fit(
     *,
     seed: int,
     device: str | torch.device = "cpu",
-    on_epoch: OnEpoch = keep_going,
-    on_step: OnStep = unheard,
+    on_epoch: OnEpoch = ignore,
+    on_step: OnStep = ignore,
     state: dict[str, Any] | None = None,
     save: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[Epoch]:
@@ -214,7 +159,7 @@ class _Training:
             if step % CHECK_EVERY == 0 or step == steps:
                 losses = processes.averaged(torch.stack(fresh))
                 _check(losses, number, step - len(fresh))
-                self.on_step(Progress(number, step, steps, float(losses.mean()), self._lr(position, steps), images))
+                self.on_step(StepProgress(number, step, steps, float(losses.mean()), self._lr(position, steps), images))
                 checked, fresh = [*checked, losses], []
         return float(torch.cat(checked).mean())
 

@@ -7,7 +7,7 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from nas.models.mixers import MIXERS
+from nas.models.mixers import mixer_class
 from nas.recipes.recipe import Recipe
 
 FUSED = ("adamw", "sgd")  # torch's own; fused AdamW is 1 to 13 % of a training step faster on CPU, more on a GPU
@@ -45,6 +45,6 @@ def _by_factor(group: dict[str, Any], factors: dict[Tensor, float]) -> list[dict
 
 def _lr_factors(model: nn.Module, recipe: Recipe) -> dict[Tensor, float]:
     """By weight of a block whose token mixer the recipe names, the factor on its learning rate."""
-    kinds = {MIXERS[name]: factor for name, factor in recipe.mixer_lr.items()}
+    kinds = {mixer_class(name): factor for name, factor in recipe.mixer_lr.items()}
     blocks = [block for block in model.modules() if type(getattr(block, "token_mixer", None)) in kinds]
     return {weight: kinds[type(block.token_mixer)] for block in blocks for weight in block.parameters()}

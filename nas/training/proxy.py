@@ -1,7 +1,7 @@
 """An architecture's proxy training: a learning curve, or the reason why there is none."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from nas.config import Value
+from nas.callbacks import ignore
 from nas.data.manifest import Images, Manifest, load
 from nas.errors import Infeasible
 from nas.files import patiently, replacing
@@ -20,30 +20,11 @@ from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
 from nas.training.checkpoints import Keeper
+from nas.training.curve import Epoch, OnEpoch, OnStart, Outcome
 from nas.training.evaluation import is_out_of_memory
-from nas.training.loop import Diverged, Epoch, OnEpoch, fit, keep_going
+from nas.training.loop import Diverged, fit
 
 DIVERGED = "diverged"  # what the cause of a training begins with whose loss was no number
-
-
-OnStart = Callable[[tuple[Epoch, ...]], bool | None]
-
-
-def from_the_start(curve: tuple[Epoch, ...]) -> bool:
-    """Hears what is known already, and lets the training go on."""
-    return True
-
-
-class Outcome(Value):
-    """What one proxy training came to; every epoch that was reached stays in the curve."""
-
-    curve: tuple[Epoch, ...]
-    accuracy: float | None
-    """Of the last epoch of the recipe; None when the training did not get there."""
-    seconds: float
-    """From building the network to the last validation, a first attempt that diverged included."""
-    cause: str | None = None
-    """Why the architecture could not be trained; None when nothing went wrong, early stopping included."""
 
 
 def score(
@@ -53,8 +34,8 @@ def score(
     *,
     seed: int,
     device: str | torch.device = "cpu",
-    on_start: OnStart = from_the_start,
-    on_epoch: OnEpoch = keep_going,
+    on_start: OnStart = ignore,
+    on_epoch: OnEpoch = ignore,
     weights: Path | None = None,
     checkpoint: Path | None = None,
     root: Path | None = None,

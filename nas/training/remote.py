@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.training.proxy import Outcome
+    from nas.training.curve import Outcome
 
 
 def score(*given: Any, **settings: Any) -> "Outcome":

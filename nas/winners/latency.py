@@ -12,7 +12,6 @@ from rich.table import Table
 from torch import nn
 
 from nas.calibration.record import hashed
-from nas.config import validated
 from nas.devices.measure import Conditions, Latency, fingerprint, measure
 from nas.errors import ConfigError, unknown
 from nas.models.metaformer import build
@@ -21,10 +20,10 @@ from nas.results.front import joined
 from nas.results.points import finished, require_finished
 from nas.results.standing import nearest, standing
 from nas.run.additions import LATENCY, Addition, adding
-from nas.run.reading import read
-from nas.run.settings import Search
+from nas.run.reading import Reading, read
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
+from nas.space.mixers import MIXERS
 from nas.winners.lookup import architecture_of
 
 CLASSES = 1000
@@ -47,8 +46,8 @@ def deployed(architecture: Architecture, *, image_size: int, num_classes: int) -
     """A freshly initialised network as it runs after training: affine mixers are merged."""
     feature_sides(architecture, image_size=image_size)
     network = build(architecture, image_size=image_size, num_classes=num_classes)
-    affine = any(stage.mixer == "affine" for stage in architecture.stages)
-    return merge(network, architecture)[0] if affine else network
+    mergeable = any(MIXERS[stage.mixer].merges_into is not None for stage in architecture.stages)
+    return merge(network, architecture)[0] if mergeable else network
 
 
 def _timm_network(name: str, *, image_size: int) -> nn.Module:
@@ -127,7 +126,7 @@ def record_latencies(root: Path, conditions: Conditions, console: Console, *, mo
         for start in range(0, len(left), IN_TURNS):
             group = pd.concat([beside, left[left["trial"] != anchor].iloc[start : start + IN_TURNS]])
             with Console(stderr=True).status(f"measuring {start + 1} to {start + len(group) - 1} of {len(left)} networks"):
-                found = measure(_networks(group, reading.search, conditions), conditions)
+                found = measure(_networks(group, reading, conditions), conditions)
             first = anchor_ms is None
             anchor_ms = found[0].batch_ms.median if first else anchor_ms
             for each in found if first else found[1:]:
@@ -148,10 +147,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _networks(group: pd.DataFrame, search: Search, conditions: Conditions) -> dict[str, nn.Module]:
+def _networks(group: pd.DataFrame, reading: Reading, conditions: Conditions) -> dict[str, nn.Module]:
     """The networks of a group by trial."""
-    given = {"image_size": conditions.image_size, "num_classes": search.space.num_classes}
-    return {
-        str(trial): deployed(validated(Architecture, json.loads(text), where=f"trial {trial}"), **given)
-        for trial, text in group[["trial", "architecture"]].itertuples(index=False)
-    }
+    size, num_classes = conditions.image_size, reading.search.space.num_classes
+    architectures = {int(trial): reading.record(int(trial)).architecture for trial in group["trial"]}
+    return {str(trial): deployed(a, image_size=size, num_classes=num_classes) for trial, a in architectures.items()}

@@ -55,8 +55,8 @@ def trial_of(run: Path, number: int) -> Record:
         raise NasError(
             f"{run}: has no trial {number}. The last ones are {known or 'none yet'}; see trials.csv or `nas front {run}`."
         )
-    answered_from = trials[number].facts.get("answered_from")
-    return trials[number] if answered_from is None else trials[answered_from]
+    source = trials[number].answered_from
+    return trials[number] if source is None else trials[source]
 
 
 def trained_trial(run: Path, number: int) -> Trained:
@@ -83,7 +83,9 @@ def trained_trial(run: Path, number: int) -> Trained:
         "accuracy": record.accuracy,
         "split": "search-validation (images of the training split; a proxy training, not a final one)",
         "recipe": search.proxy.model_dump(mode="json"),
-        **{name: record.facts[name] for name in ("seed", "manifest", "versions")},
+        "seed": record.seed,
+        "manifest": record.manifest,
+        "versions": record.versions,
     }
     architecture = as_trained(record.architecture, search.proxy)
     return Trained(architecture, weights, search.proxy, manifest.class_names, provenance)

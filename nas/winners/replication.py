@@ -1,6 +1,5 @@
 """Which networks are trained again, until the noise between seeds is known where it decides."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +21,11 @@ from nas.results.front import joined
 from nas.results.points import require_finished
 from nas.results.standing import nearest, standing
 from nas.run.additions import REPLICATE, Addition, adding
-from nas.run.folder import RunFolder, alone, plain, read_run
+from nas.run.folder import RunFolder, alone, plain_search, read_run
 from nas.run.reading import Reading, read
 from nas.run.settings import Search
 from nas.space.architecture import Architecture
-from nas.training.proxy import Outcome
+from nas.training.curve import Outcome
 from nas.units import duration
 
 DEFAULT = 3  # seeds where neither the command nor the search says how many
@@ -56,7 +55,7 @@ def replicate(search: Search, *, root: Path, console: Console, number: int | Non
     require_finished(joined([reading]), (root,))
     with alone(folder), Stopping():
         manifest, lost = prepared(search, folder, console), []
-        if manifest.hash not in {row.get("manifest") for row in reading.rows}:
+        if manifest.hash not in {record.manifest for record in reading.records}:
             raise NasError(f"{folder.manifest}: is not of the images that the search was trained on. Restore it from a backup.")
         while wanted := [each for each in next_round(read(root, search), number=number, most=most) if each not in lost]:
             _announce(wanted, console)
@@ -68,7 +67,7 @@ def replicate(search: Search, *, root: Path, console: Console, number: int | Non
 def settings_of(root: Path, settings: list[str]) -> Search:
     """The search of a run with each "a.b=value" of `settings` laid over it."""
     folder, search = read_run(root)
-    return validated(Search, with_settings(plain(search), settings), where=f"{folder.search_yaml} (with --set)")
+    return validated(Search, with_settings(plain_search(search), settings), where=f"{folder.search_yaml} (with --set)")
 
 
 def _announce(wanted: list[Replicate], console: Console) -> None:
@@ -93,8 +92,8 @@ def next_round(reading: Reading, *, number: int, most: int | None = None) -> lis
     few = near[[len(done.get(trial, ())) < number for trial in near["trial"]]]
     first = reading.search.search.seed
     return [
-        Replicate(trial, Architecture.model_validate(json.loads(text)), _unused(first, done.get(trial, set())), seconds)
-        for trial, text, seconds in few[["trial", "architecture", "seconds"]].itertuples(index=False)
+        Replicate(trial, reading.record(trial).architecture, _unused(first, done.get(trial, set())), seconds)
+        for trial, seconds in few[["trial", "seconds"]].itertuples(index=False)
     ]
 
 

@@ -1,17 +1,16 @@
 """Which architectures a user means to train in full: a trial, the knee, the front with all that is tied with it, a name."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from nas.errors import ConfigError, NasError
-from nas.results import points
-from nas.results.front import load
-from nas.results.noise import tied
+from nas.results.front import joined
 from nas.results.points import require_finished
+from nas.results.standing import Standing, baselines_off, standing
 from nas.run.folder import read_run
+from nas.run.reading import Reading, read
 from nas.space.architecture import Architecture
 from nas.winners.lookup import architecture_of
 
@@ -49,33 +48,31 @@ def chosen(target: str, *, trial: int | None, knee: bool, front: bool) -> list[C
 
 def members(run: Path) -> list[Chosen]:
     """All that could be on a run's front within the noise, cheapest first, and then its baselines that are not among them."""
-    trials, costs = _trials(run)
-    best = points.front(trials, costs[0], "accuracy", *costs[1:])
-    able = pd.concat([best, tied(trials, best, *costs)]).sort_values([costs[0], "accuracy"], kind="stable")
-    baselines = trials[trials["baseline"].notna() & (trials["state"] == "complete") & ~trials.index.isin(able.index)]
-    return [_chosen(row, costs) for _, row in pd.concat([able, baselines]).drop_duplicates("key").iterrows()]
+    reading, shown = _standing(run)
+    able = pd.concat([shown.best, shown.open]).sort_values([shown.costs[0], "accuracy"], kind="stable")
+    rows = pd.concat([able, baselines_off(shown.trials, able)]).drop_duplicates("key")
+    return [_chosen(row, reading) for _, row in rows.iterrows()]
 
 
 def _knee(run: Path) -> Chosen:
-    trials, costs = _trials(run)
-    label = points.knee(points.front(trials, costs[0], "accuracy", *costs[1:]), costs[0])
-    if label is None:
+    reading, shown = _standing(run)
+    if shown.knee is None:
         raise NasError(f"{run}: a front needs three different networks to have a knee. Choose one with --trial; see nas front.")
-    return _chosen(trials.loc[label], costs)
+    return _chosen(shown.trials.loc[shown.knee], reading)
 
 
-def _trials(run: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The trials of a run and its costs; NasError where none was trained in full."""
-    _, search = read_run(run)
-    trials = load(run)
+def _standing(run: Path) -> tuple[Reading, Standing]:
+    """A run and its front; NasError where nothing was trained in full."""
+    reading = read(run)
+    trials = joined([reading])
     require_finished(trials, (run,))
-    return trials, search.objectives[1:]
+    return reading, standing(trials, reading.search.objectives[1:])
 
 
-def _chosen(row: pd.Series, costs: tuple[str, ...]) -> Chosen:
+def _chosen(row: pd.Series, reading: Reading) -> Chosen:
     is_baseline = pd.notna(row["baseline"])
     name = str(row["baseline"]) if is_baseline else f"trial_{row['trial']}"
-    architecture = Architecture.model_validate(json.loads(row["architecture"]))
+    architecture = reading.record(int(row["trial"])).architecture
     origin = {"run": row["run"], "trial": int(row["trial"])}
-    weighed = tuple(float(row[cost]) for cost in costs)
+    weighed = tuple(float(row[cost]) for cost in reading.search.objectives[1:])
     return Chosen(name, architecture, float(row["accuracy"]), int(row["macs"]), weighed, is_baseline, origin)

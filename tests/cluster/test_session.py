@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.cluster.jobs import Share
+from nas.cluster.jobs import WorkerShare
 from nas.cluster.session import check_address, num_workers, ray, started_ray
 from nas.errors import NasError
 from nas.run.settings import Resources
@@ -63,7 +63,7 @@ def test_a_trial_lies_on_one_node_and_its_part_of_a_card_on_one_card(monkeypatch
 def test_on_a_card_that_others_use_a_training_keeps_to_its_part_of_the_memory(monkeypatch, gpu, limits):
     kept = []
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", kept.append)
-    Share(cpu=torch.get_num_threads(), gpu=gpu).keep()
+    WorkerShare(cpu=torch.get_num_threads(), gpu=gpu).keep()
     assert kept == limits
 
 

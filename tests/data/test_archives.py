@@ -14,9 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from nas.callbacks import ignore
 from nas.data import archives, decoding
 from nas.data.archives import Span, open_archive
-from nas.data.decoding import decode, decoded, silent
+from nas.data.decoding import decode, decoded
 from nas.data.manifest import load, make_manifest
 from nas.data.registry import open_source
 from nas.errors import ConfigError, NasError
@@ -52,7 +53,7 @@ def manifest_of(path, **values):
 
 
 def opened(path):
-    return open_archive(path, silent)
+    return open_archive(path, ignore)
 
 
 def refusal(path):

@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from nas.models.blocks import ACTIVATIONS, Downsampling, MetaFormerBlock, MLPHead, Scale, StarReLU, Stem, norm
+from nas.models.blocks import Downsampling, MetaFormerBlock, MLPHead, Scale, StarReLU, Stem, activation_class
+from nas.models.norms import norm
+from nas.space.activations import ACTIVATIONS
 from nas.space.architecture import Stage
 
 torch.set_num_threads(1)
@@ -42,8 +44,8 @@ def test_star_relu_constants_whiten_a_normal_input():
 
 def test_star_relu_starts_as_squared_relu_and_learns_two_scalars():
     x = torch.tensor([-2.0, 0.0, 3.0])
-    assert StarReLU()(x).tolist() == ACTIVATIONS["squared_relu"]()(x).tolist() == [0, 0, 9]
-    learned = {name: sum(p.numel() for p in layer().parameters()) for name, layer in ACTIVATIONS.items()}
+    assert StarReLU()(x).tolist() == activation_class("squared_relu")()(x).tolist() == [0, 0, 9]
+    learned = {name: sum(p.numel() for p in activation_class(name)().parameters()) for name in ACTIVATIONS}
     assert learned == {"gelu": 0, "relu": 0, "silu": 0, "star_relu": 2, "squared_relu": 0}
 
 
@@ -124,7 +126,7 @@ def test_a_block_without_an_mlp_has_no_second_norm():
     assert [name for name, _ in net.named_parameters()] == ["norm1.weight", "layer_scale1.scale"]
 
 
-@pytest.mark.parametrize("name, layer", ACTIVATIONS.items())
+@pytest.mark.parametrize("name, layer", [(name, activation_class(name)) for name in ACTIVATIONS])
 def test_the_activation_of_the_stage_stands_in_mlp_and_separable_convolution(name, layer):
     net = block(mixer="conv", activation=name)
     assert type(net.mlp.act) is type(net.token_mixer.act1) is layer

@@ -10,6 +10,7 @@ from timm.models._features import FeatureGetterNet
 
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
+from nas.space.mixers import MIXERS
 from nas.space.reference import design
 
 torch.set_num_threads(1)
@@ -18,7 +19,6 @@ TIMM = [
     *(f"{family}_{size}" for family in ("convformer", "caformer") for size in ("s18", "s36", "m36", "b36")),
 ]
 SMALL = [name for name in TIMM if name.endswith(("s12", "s18"))]
-MIXERS = ["pool", "identity", "random", "conv", "dwconv", "attention", "spatial_fc", "affine"]
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from nas.models.mixers import MIXERS
+from nas.models.mixers import mixer_class
 from nas.space.architecture import Stage
+from nas.space.mixers import MIXERS
 
 torch.set_num_threads(1)
 SIDE, WIDTH = 4, 16
@@ -13,7 +14,7 @@ SIDE, WIDTH = 4, 16
 
 def mixer(name, *, side=SIDE, activation=nn.ReLU, **options):
     torch.manual_seed(0)
-    return MIXERS[name](Stage(mixer=name, depth=1, width=WIDTH, **options), side=side, activation=activation)
+    return mixer_class(name)(Stage(mixer=name, depth=1, width=WIDTH, **options), side=side, activation=activation)
 
 
 def maps(side=SIDE):
@@ -22,7 +23,7 @@ def maps(side=SIDE):
 
 @pytest.mark.parametrize("name", MIXERS)
 def test_every_mixer_keeps_shape_and_batch_apart(name):
-    x = maps().flatten(2).transpose(1, 2) if name == "attention" else maps()
+    x = maps().flatten(2).transpose(1, 2) if MIXERS[name].needs_tokens else maps()
     net = mixer(name, **({"head_dim": 8} if name == "attention" else {})).eval()
     assert net(x).shape == x.shape
     torch.testing.assert_close(net(x)[:1], net(x[:1]), rtol=0, atol=1e-6)

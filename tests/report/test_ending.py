@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from nas.errors import NasError
-from nas.report.ending import remarks, show_result, told_cost
-from nas.run.attempts import Ledger
+from nas.report.ending import cost_line, remarks, show_result
+from nas.run.attempts import TimeSpent
 from nas.run.folder import open_folder
 from nas.run.reading import read
 from nas.search.study import Study
@@ -30,15 +30,15 @@ def test_ordinary_trainings_need_no_remark():
 
 
 def test_time_that_was_for_nothing_is_said_by_its_kind():
-    spent = Ledger(seconds=7200.0, failed_seconds=72.0, repeated_seconds=36.0, gpu_seconds=3600.0)
-    whole, wasted = told_cost(spent).split(", of it ")
+    spent = TimeSpent(seconds=7200.0, failed_seconds=72.0, repeated_seconds=36.0, gpu_seconds=3600.0)
+    whole, wasted = cost_line(spent).split(", of it ")
     assert whole == "2 h 00 min and 1.0 GPU-hours of training in all"
     assert wasted == "1.0 % failed and 0.5 % trained again after interruptions"
 
 
 def test_a_search_without_waste_says_how_long_it_took_and_no_more():
-    spent = Ledger(seconds=120.0, failed_seconds=0.0, repeated_seconds=0.0, gpu_seconds=0.0)
-    assert told_cost(spent) == "2 min of training in all"
+    spent = TimeSpent(seconds=120.0, failed_seconds=0.0, repeated_seconds=0.0, gpu_seconds=0.0)
+    assert cost_line(spent) == "2 min of training in all"
 
 
 def test_the_end_of_a_search_needs_no_password_again(tiny, tmp_path):

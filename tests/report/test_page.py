@@ -18,7 +18,7 @@ from nas.report.compare import compare, show_comparison
 from nas.report.importance import at_equal_macs, effects, importances
 from nas.report.page import write_report
 from nas.report.words import unbroken
-from nas.results.course import flat_for, ledger, volumes
+from nas.results.course import flat_for, time_by_fate, volumes
 from nas.results.front import front, load
 from nas.run.folder import RunFolder
 from nas.run.reading import read
@@ -59,7 +59,7 @@ def test_the_hypervolume_grows_as_trainings_end_and_failures_cost_time_too():
     assert list(course.hypervolume) == pytest.approx([0, 0.25, 0.25, 0.3])  # 0.5 * 0.5, then 0.5 * 0.1 more
     assert list(course.seconds) == [3, 4, 5, 6]
     assert flat_for(course) == 0 and flat_for(course.iloc[:3]) == 1
-    assert list(ledger(table).what) == ["trained in full", "failed"] and list(ledger(table).share) == [0.5, 0.5]
+    assert list(time_by_fate(table).what) == ["trained in full", "failed"] and list(time_by_fate(table).share) == [0.5, 0.5]
 
 
 def test_accuracy_that_follows_from_macs_alone_leaves_nothing():

@@ -20,6 +20,7 @@ from nas.run import reading
 from nas.run.folder import open_folder, read_run
 from nas.search.study import Study
 from nas.space.architecture import Architecture
+from tests.studies import epoch
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def run(tiny, tmp_path):
     study = Study(settings, folder, manifest_hash="feed")
     for accuracy in (0.99, 0.7, None, "nan", 0.6, 0.9):
         number = study.propose().number
-        study.report(number, {"epoch": 1, "accuracy": 0.5, "loss": 1.0})
+        study.report(number, epoch(1, 0.5, loss=1.0))
         if accuracy is None:
             study.stop(number)
         elif accuracy == "nan":
@@ -122,7 +123,7 @@ def test_a_trial_that_is_just_being_written_counts_as_running(tiny, tmp_path):
     folder = open_folder(tmp_path / "run", tiny())
     study = Study(tiny(), folder, manifest_hash="feed")
     study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
-    study.report(study.propose().number, {"epoch": 1, "accuracy": 0.4, "loss": 1.0})
+    study.report(study.propose().number, epoch(1, 0.4, loss=1.0))
     assert list(load(folder.root).state) == ["complete", "running"]
     assert list(load(folder.root).epochs) == [0, 1]
 

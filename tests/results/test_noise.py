@@ -50,7 +50,7 @@ def test_the_spread_between_seeds_is_that_of_the_runs_own_recipe_on_its_own_imag
     proxy = Proxy(epochs=3)
     search = tiny().model_copy(update={"proxy": proxy})
     folder = open_folder(tmp_path / "run", search)
-    run = Reading(folder, search, rows=[], additions=[])
+    run = Reading(folder, search, records=[], additions=[])
     manifest = make_manifest(proxy, seed=0)
     manifest.write(folder.manifest)
 

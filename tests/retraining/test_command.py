@@ -15,7 +15,7 @@ from nas.retraining.progress import RetrainingBar
 from nas.retraining.train import Begun, Job
 from nas.space.architecture import Architecture, Stage
 from nas.space.reference import design
-from nas.training.loop import Epoch, Progress
+from nas.training.curve import Epoch, StepProgress
 from nas.winners.selection import Chosen
 
 RECIPE = FullRecipe(epochs=4)
@@ -33,7 +33,7 @@ def test_without_a_terminal_there_is_a_line_an_epoch():
     shown = console(terminal=False)
     with RetrainingBar(shown, RECIPE) as bar:
         bar.begun(Begun(train_images=2000, held_out_images=100, test_images=300, epochs_done=1))
-        bar.step(Progress(2, 16, 32, 1.3, 6e-4, 1000))
+        bar.step(StepProgress(2, 16, 32, 1.3, 6e-4, 1000))
         bar.epoch(EPOCH)
         bar.lost(1, "killed")
     lines = shown.file.getvalue().splitlines()
@@ -49,7 +49,7 @@ def test_in_a_terminal_a_bar_tells_of_each_epoch_as_it_goes():
     shown = console(terminal=True)
     with RetrainingBar(shown, RECIPE) as bar:
         bar.begun(Begun(2000, 0, 300, 0))
-        bar.step(Progress(1, 16, 32, 1.3, 6e-4, 1000))
+        bar.step(StepProgress(1, 16, 32, 1.3, 6e-4, 1000))
         state = bar.bar.tasks[0].fields["state"]
         assert bar.bar.tasks[0].completed == 0.5
     assert state.startswith("epoch 1/4 · ") and " images/s · loss 1.3000 · lr 6.00e-04 · ETA " in state
@@ -57,7 +57,7 @@ def test_in_a_terminal_a_bar_tells_of_each_epoch_as_it_goes():
 
 def test_the_curve_is_written_for_tensorboard(tmp_path):
     log = EventLog(tmp_path)
-    log.step(Progress(2, 16, 32, 1.3, 6e-4, 1000))
+    log.step(StepProgress(2, 16, 32, 1.3, 6e-4, 1000))
     log.epoch(EPOCH)
     log.close()
     (events,) = tmp_path.iterdir()

@@ -1,6 +1,6 @@
 """The front after full training beside the proxy's, and what is chosen to be trained."""
 
-import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from nas.errors import ConfigError, NasError
+from nas.results.standing import standing
 from nas.retraining import front as retrained
 from nas.retraining.folder import Result
 from nas.space.architecture import Architecture, Stage
@@ -89,18 +90,26 @@ def trials():
     table["state"], table["affordable"], table["run"] = "complete", True, "mine"
     table["baseline"] = [None, None, None, None, None, "small"]
     table["key"] = [f"k{i}" for i in table["trial"]]
-    table["architecture"] = [json.dumps(architecture(i + 1).to_dict()) for i in table["trial"]]
     return table
 
 
+def shown(table):
+    """What `_standing` gives of a run with these trials."""
+    records = SimpleNamespace(
+        record=lambda number: SimpleNamespace(architecture=architecture(number + 1)),
+        search=SimpleNamespace(objectives=("accuracy", "macs")),
+    )
+    return lambda run: (records, standing(table, ("macs",)))
+
+
 def test_the_front_means_all_within_the_noise_of_it_and_then_the_baselines(monkeypatch, tmp_path):
-    monkeypatch.setattr(chosen_module, "_trials", lambda run: (trials(), ("macs",)))
+    monkeypatch.setattr(chosen_module, "_standing", shown(trials()))
     found = chosen(str(tmp_path), trial=None, knee=False, front=True)
     assert [m.name for m in found] == ["trial_0", "trial_1", "trial_3", "trial_2", "small"]
     assert [m.is_baseline for m in found] == [False, False, False, False, True]
 
 
 def test_a_front_of_two_has_no_knee(monkeypatch, tmp_path):
-    monkeypatch.setattr(chosen_module, "_trials", lambda run: (trials().iloc[:2], ("macs",)))
+    monkeypatch.setattr(chosen_module, "_standing", shown(trials().iloc[:2]))
     with pytest.raises(NasError, match="a front needs three different networks to have a knee"):
         chosen(str(tmp_path), trial=None, knee=True, front=False)

@@ -23,5 +23,5 @@ def test_an_addition_is_in_the_record_at_once_and_a_later_one_of_its_name_takes_
         add(Addition(REPLICATE, number, "seed 1", {"accuracy": 0.4, "seed": 1}))
     found = {each.kind: each for each in read(folder.root).additions}
     assert found[LATENCY].value == fast and found[REPLICATE].which == "seed 1" and len(found) == 2
-    assert [row["accuracy"] for row in read(folder.root).rows] == [0.5]
+    assert [record.accuracy for record in read(folder.root).records] == [0.5]
     study.close()

@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from nas.errors import ConfigError, NasError
-from nas.run.folder import open_folder, plain, read_run, update_folder, without_password
+from nas.run.folder import open_folder, plain_search, read_run, update_folder, without_password
 
 
 def test_a_run_is_read_back_as_it_was_opened(tmp_path, tiny):
@@ -61,7 +61,7 @@ def test_a_damaged_search_yaml_is_refused(tmp_path, tiny):
 
 def test_a_password_is_never_written_down(tmp_path, tiny):
     search = tiny("search.storage=postgresql://me:secret@host/db")
-    assert plain(search)["search"]["storage"] == "postgresql://me:***@host/db"
+    assert plain_search(search)["search"]["storage"] == "postgresql://me:***@host/db"
     assert "secret" not in open_folder(tmp_path, search).search_yaml.read_text()
 
 

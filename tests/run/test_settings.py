@@ -32,7 +32,7 @@ def test_the_flagship_has_all_six_mixers_and_a_billion_architectures():
         ("baselines=[poolformer_s12, poolformer_s12]", "baselines: must be different designs"),
         ("search.start=[cafomer_s18]", "search.start: unknown design 'cafomer_s18'; did you mean caformer_s18"),
         ("objectives=[macs]", "objectives: must be accuracy, then one or two different costs"),
-        ("objectives=[accuracy, latency]", "objectives: unknown objectives 'latency'"),
+        ("objectives=[accuracy, latency]", "objectives: unknown objective 'latency'"),
         ("constraints.macs.max=many", "constraints.macs.max: must be a valid integer"),
         ("proxy.rungs=[3, 9]", "proxy.rungs"),
         ("proxy.epochs=none", "proxy.epochs: must be a valid integer"),

@@ -12,8 +12,11 @@ from nas.errors import NasError
 from nas.run.folder import open_folder
 from nas.search import loggers
 from nas.search.loggers import Logger, check_packages
+from nas.search.messages import Begin, packed
 from nas.search.study import Study
 from nas.space.reference import design
+from nas.training.curve import Outcome
+from tests.studies import epoch
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,15 +56,17 @@ def test_a_logger_hears_of_a_trial_by_its_number_with_its_design_cost_and_curve(
     heard = Heard()
     passing = logger(heard)
     passing.log_trial_start(TRIAL)
-    passing.log_trial_result(1, TRIAL, {"begin": {"host": "here", "curve": []}})
-    passing.log_trial_result(2, TRIAL, {"epoch": {"epoch": 1, "accuracy": 0.25, "retried": None}})
-    passing.log_trial_result(3, TRIAL, {"outcome": {"accuracy": 0.5, "cause": None}})
+    passing.log_trial_result(1, TRIAL, packed(Begin(host="here", curve=())))
+    passing.log_trial_result(2, TRIAL, packed(epoch(1, 0.25)))
+    passing.log_trial_result(3, TRIAL, packed(Outcome(accuracy=0.5, seconds=3.0)))
     passing.log_trial_end(TRIAL)
     macs = tiny().space.cost(design("poolformer_s12")).macs
+    others = {"train_loss": 1.0, "lr": 0.1, "seconds": 2.0, "steps": 1, "pieces": 1}
     assert heard.told == [
         ("begin", "trial 17", "P2·64 P2·128 P6·320 P2·512", macs),
-        (1, "trial 17", {"accuracy": 0.25, "training_iteration": 1}),
-        (3, "trial 17", {"final_accuracy": 0.5, "training_iteration": 3}),  # after the proxy's three epochs
+        (1, "trial 17", {"accuracy": 0.25, **others, "training_iteration": 1}),
+        # after the proxy's three epochs
+        (3, "trial 17", {"final_accuracy": 0.5, "final_seconds": 3.0, "training_iteration": 3}),
         ("end", "trial 17", False),
     ]
 
@@ -70,7 +75,7 @@ def test_a_logger_that_breaks_is_told_nothing_more_and_the_search_goes_on(logger
     heard = Heard(breaks=True)
     passing = logger(heard)
     passing.log_trial_start(TRIAL)
-    passing.log_trial_result(2, TRIAL, {"epoch": {"epoch": 1, "accuracy": 0.25}})
+    passing.log_trial_result(2, TRIAL, packed(epoch(1, 0.25)))
     passing.log_trial_end(TRIAL)
     assert heard.told == []
     assert "mlflow broke and logs no more, the search goes on: ConnectionError: no server" in capsys.readouterr().err

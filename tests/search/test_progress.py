@@ -7,13 +7,14 @@ import pytest
 from rich.console import Console
 
 from nas.run.folder import open_folder
-from nas.search.progress import Progress
+from nas.search.progress import SearchProgress
 from nas.search.study import Study
+from tests.studies import epoch
 
 
 def shown(study: Study) -> str:
     text = io.StringIO()
-    with Progress(study.search, Console(file=text, width=200)) as progress:
+    with SearchProgress(study.search, Console(file=text, width=200)) as progress:
         progress.watch(study)
     return text.getvalue()
 
@@ -21,10 +22,10 @@ def shown(study: Study) -> str:
 def test_every_end_of_a_trial_is_a_line_with_what_it_reached(tiny, tmp_path):
     search = tiny("search.trials=3", "baselines=[]")
     study, text = Study(search, open_folder(tmp_path, search), manifest_hash="feed"), io.StringIO()
-    with Progress(search, Console(file=text, width=200)) as progress:
+    with SearchProgress(search, Console(file=text, width=200)) as progress:
         progress.watch(study)
         first, second, third = (study.propose().number for _ in range(3))
-        study.report(first, {"epoch": 1, "accuracy": 0.25, "train_loss": 1.0, "seconds": 1.0})
+        study.report(first, epoch(1, 0.25))
         for end in (
             partial(study.stop, first),
             partial(study.finish, second, accuracy=0.5, seconds=1.0),
@@ -34,8 +35,8 @@ def test_every_end_of_a_trial_is_a_line_with_what_it_reached(tiny, tmp_path):
             progress.changed()
     begins = [line.split(" MACs")[0].rsplit(",", 1)[0] for line in text.getvalue().splitlines()]
     assert begins == [
-        f"[1/3] trial {first} stopped early: 25.0 % at the rung after epoch 1",
-        f"[2/3] trial {second} done: 50.0 %",
+        f"[1/3] trial {first} stopped at a rung: 25.0 % after epoch 1",
+        f"[2/3] trial {second} trained in full: 50.0 %",
         f"[3/3] trial {third} failed: the loss was nan",
     ]
 
@@ -60,6 +61,6 @@ def test_a_search_that_spent_its_budget_ends_without_a_word(tiny, tmp_path):
 
 def test_an_error_is_not_taken_for_the_end(tiny, tmp_path):
     search = tiny()
-    with pytest.raises(ZeroDivisionError), Progress(search, Console(file=io.StringIO())) as progress:
+    with pytest.raises(ZeroDivisionError), SearchProgress(search, Console(file=io.StringIO())) as progress:
         progress.watch(Study(search, open_folder(tmp_path, search), manifest_hash="feed"))
         raise ZeroDivisionError

@@ -6,7 +6,7 @@ import pytest
 from nas.run.folder import open_folder
 from nas.search.study import Study
 from nas.space.reference import design
-from tests.studies import accuracy_of, finish_all, told
+from tests.studies import accuracy_of, epoch, finish_all, told
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "front"])
@@ -25,7 +25,7 @@ def test_a_killed_search_trains_what_ran_again_under_its_old_number_and_asks_wha
         interrupted = killed.propose()
         again = study_in("killed")
         assert again.propose() == interrupted
-        again.report(interrupted.number, {"epoch": 1, "accuracy": accuracy_of(interrupted.architecture)})
+        again.report(interrupted.number, epoch(1, accuracy_of(interrupted.architecture)))
         again.finish(interrupted.number, accuracy=accuracy_of(interrupted.architecture), seconds=1.0)
     assert told(study_in("killed")) == told(unkilled)
 
@@ -58,20 +58,20 @@ def test_a_baseline_that_was_lost_inside_ask_is_asked_again(opened, tiny):
     again = opened(search)
     assert again.propose().architecture == design("poolformer_s12")
     second = again.propose()
-    assert again.records[second.number].facts["start"] == "caformer_s18"
+    assert again.records[second.number].start == "caformer_s18"
 
 
 @pytest.mark.parametrize("state", ["answered", "rejected"])
 def test_a_driver_killed_before_it_turned_a_proposal_down_does_not_train_it(opened, tiny, monkeypatch, state):
     study = opened(tiny("constraints.macs.max=1M", "search.trials=100", "search.sampler=random"))
-    tell = study._book.tell
+    tell = study._records.tell
 
     def killed(number, **facts):
         if facts["state"] == state:
             raise KeyboardInterrupt
         tell(number, **facts)
 
-    monkeypatch.setattr(study._book, "tell", killed)
+    monkeypatch.setattr(study._records, "tell", killed)
     if state == "answered":
         first = study.propose()
         study.finish(first.number, accuracy=0.5, seconds=1.0)
@@ -104,10 +104,6 @@ def test_a_failure_of_the_machine_costs_no_budget_and_the_architecture_may_come_
     assert study.records[again.number + 1].state == "answered"
 
 
-def epoch(number: int, accuracy: float = 0.5) -> dict:
-    return {"epoch": number, "accuracy": accuracy, "seconds": 2.0}
-
-
 def test_a_lost_worker_is_replaced_until_that_happened_too_often(opened, tiny):
     study = opened(tiny())
     number = study.propose().number
@@ -119,7 +115,7 @@ def test_a_lost_worker_is_replaced_until_that_happened_too_often(opened, tiny):
     study.lose(number, cause="node lost")
     record = study.records[number]
     assert (record.state, record.cause) == ("failed", "the worker died 3 times: node lost")
-    assert [a["host"] for a in record.facts["attempts"]] == ["a", "b", "c"]
+    assert [attempt.host for attempt in record.attempts] == ["a", "b", "c"]
 
 
 def test_lost_workers_count_across_a_killed_driver_whose_own_death_does_not(opened, tiny):
@@ -134,7 +130,7 @@ def test_lost_workers_count_across_a_killed_driver_whose_own_death_does_not(open
     again.begin(number, host="c")
     again.lose(number, cause="node lost")
     assert again.records[number].state == "running"
-    causes = [a["cause"] for a in again.records[number].facts["attempts"]]
+    causes = [attempt.cause for attempt in again.records[number].attempts]
     assert causes == ["node lost", "the driver was killed or stopped", "node lost"]
 
 
@@ -147,21 +143,21 @@ def test_epochs_that_a_checkpoint_holds_are_not_lost_and_the_others_count_as_rep
     study.lose(number, cause="node lost")
     for _ in range(2):  # the second time without a new epoch in between
         study.begin(number, host="b", curve=[epoch(1), epoch(2)])
-        assert study.records[number].facts["repeated"] == 2.0
+        assert study.records[number].repeated == 2.0
         study = opened(study.search)
     study.begin(number, host="b", curve=[epoch(i) for i in (1, 2, 3, 4)])
     record = study.records[number]
-    assert ([e["epoch"] for e in record.curve], record.facts["repeated"]) == ([1, 2, 3, 4], 2.0)
+    assert ([e.epoch for e in record.curve], record.repeated) == ([1, 2, 3, 4], 2.0)
 
 
 def test_what_a_rung_let_pass_stays_passed_when_it_is_trained_again(opened, tiny):
     study = opened(tiny("search.trials=20", "constraints={}"))
     proposals = sorted((study.propose() for _ in range(8)), key=lambda p: study.search.space.cost(p.architecture).macs)
     *cheaper, dearest = [p.number for p in proposals]
-    assert study.report(dearest, {"epoch": 1, "accuracy": 0.1})
+    assert study.report(dearest, epoch(1, 0.1))
     for number in cheaper:
-        study.report(number, {"epoch": 1, "accuracy": 0.9})
-    assert study.report(dearest, {"epoch": 1, "accuracy": 0.1})
+        study.report(number, epoch(1, 0.9))
+    assert study.report(dearest, epoch(1, 0.1))
     assert study.begin(dearest, host="a", curve=[epoch(1, 0.1)])
 
 
@@ -170,7 +166,7 @@ def test_a_rung_that_a_kill_left_undecided_is_decided_when_the_trial_goes_on(ope
     proposals = sorted((study.propose() for _ in range(8)), key=lambda p: study.search.space.cost(p.architecture).macs)
     *cheaper, dearest = [p.number for p in proposals]
     for number in cheaper:
-        study.report(number, {"epoch": 1, "accuracy": 0.9})
+        study.report(number, epoch(1, 0.9))
     assert not opened(study.search).begin(dearest, host="a", curve=[epoch(1, 0.1)])
 
 

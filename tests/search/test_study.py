@@ -5,14 +5,16 @@ import pytest
 
 from nas.errors import NasError
 from nas.run.folder import open_folder
-from nas.run.record import front
+from nas.run.front import front
+from nas.run.record import Reasons
+from nas.run.settings import SAMPLERS
 from nas.run.storage import read_records
 from nas.space.reference import design
 from nas.space.search_space import SearchSpace
-from tests.studies import finish_all, finish_next
+from tests.studies import epoch, finish_all, finish_next
 
 
-@pytest.mark.parametrize("sampler", ["front", "evolution", "tpe", "nsga2", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_search_trains_its_budget_once_each_and_within_the_constraints(opened, tiny, sampler):
     search = tiny("search.trials=20", f"search.sampler={sampler}")
     study = opened(search)
@@ -23,7 +25,7 @@ def test_a_search_trains_its_budget_once_each_and_within_the_constraints(opened,
     assert not study.has_work
 
 
-@pytest.mark.parametrize("sampler", ["front", "evolution", "tpe", "nsga2", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_any_date_will_do_as_a_seed(opened, tiny, sampler):
     assert opened(tiny(f"search.sampler={sampler}", "search.seed=20261123")).propose() is not None
 
@@ -35,8 +37,8 @@ def test_what_is_told_can_be_read_by_another_process_while_the_search_runs(opene
     records = read_records(tiny(), open_folder(tmp_path / "run", tiny()))
     assert [r.state for r in records] == ["complete", "running"]
     assert records[1].architecture == running.architecture
-    assert records[0].facts["manifest"] == "feed"
-    assert records[0].facts["versions"]["optuna"] == optuna.__version__
+    assert records[0].manifest == "feed"
+    assert records[0].versions["optuna"] == optuna.__version__
 
 
 def test_baselines_are_trained_first_and_do_not_count_as_budget(opened, tiny):
@@ -53,7 +55,7 @@ def test_start_points_are_the_nearest_affordable_architectures_to_the_designs(op
     assert [s.mixer for s in first.architecture.stages] == ["conv", "conv", "attention"]
     assert [s.mixer for s in second.architecture.stages][:2] == ["pool", "pool"]
     assert all(study.search.constraints.allow(study.search.space.cost(p.architecture)) for p in (first, second))
-    assert [r.facts["start"] for r in study.records] == ["caformer_s18", "poolformer_s12"]
+    assert [r.start for r in study.records] == ["caformer_s18", "poolformer_s12"]
 
 
 def test_a_duplicate_is_answered_from_the_record_and_never_trained_twice(opened, tiny):
@@ -63,7 +65,7 @@ def test_a_duplicate_is_answered_from_the_record_and_never_trained_twice(opened,
     study._study.enqueue_trial(study.search.space.choices(first.architecture))
     second = finish_next(study)
     answered = study.records[number + 1]
-    assert (answered.state, answered.facts["answered_from"], answered.accuracy) == ("answered", number, first.accuracy)
+    assert (answered.state, answered.answered_from, answered.accuracy) == ("answered", number, first.accuracy)
     assert study.records[second].key != first.key
 
 
@@ -113,11 +115,11 @@ def test_a_stopped_trial_keeps_its_curve_and_is_never_on_the_front(opened, tiny)
     search = tiny("search.trials=2")
     study = opened(search)
     number = study.propose().number
-    study.report(number, {"epoch": 1, "accuracy": 0.99})
+    study.report(number, epoch(1, 0.99))
     study.stop(number)
     finish_next(study)
     stopped = study.records[number]
-    assert (stopped.state, stopped.accuracy, stopped.curve[0]["accuracy"]) == ("stopped", None, 0.99)
+    assert (stopped.state, stopped.accuracy, stopped.curve[0].accuracy) == ("stopped", None, 0.99)
     assert number not in [r.number for r in front(study.records, search)]
 
 
@@ -125,21 +127,21 @@ def test_a_rung_stops_what_lags_behind_cheaper_networks(opened, tiny):
     study = opened(tiny("search.trials=20", "constraints={}"))
     proposals = sorted((study.propose() for _ in range(8)), key=lambda p: study.search.space.cost(p.architecture).macs)
     *cheaper, dearest = proposals
-    assert all([study.report(p.number, {"epoch": 1, "accuracy": 0.9}) for p in cheaper])
-    assert not study.report(dearest.number, {"epoch": 1, "accuracy": 0.1})
+    assert all([study.report(p.number, epoch(1, 0.9)) for p in cheaper])
+    assert not study.report(dearest.number, epoch(1, 0.1))
 
 
 def test_references_as_a_start_are_queued_once_each(opened, tiny):
     study = opened(tiny("search.start=references", "search.trials=3"))
     finish_all(study)
-    started = [r for r in study.records if r.facts.get("start")]
-    assert started[0].facts["start"] == "poolformerv2_s12"
+    started = [r for r in study.records if r.start]
+    assert started[0].start == "poolformerv2_s12"
     assert len({r.key for r in started}) == len(started) == 3
 
 
 def test_three_objectives_are_searched_and_each_proposal_says_why(opened, tiny):
     study = opened(tiny("search.trials=22", "objectives=[accuracy, macs, params]"))
     finish_all(study)
-    reasons = [r.facts["why"] for r in study.records if r.state == "complete"]
-    assert reasons[0] == {"by": "start"}
-    assert {"by", "predicted", "spread", "expected_gain"} <= set(reasons[-1])
+    reasons = [r.why for r in study.records if r.state == "complete"]
+    assert reasons[0] == Reasons(by="start")
+    assert None not in (reasons[-1].by, reasons[-1].predicted, reasons[-1].spread, reasons[-1].expected_gain)

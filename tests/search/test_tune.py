@@ -18,8 +18,7 @@ from nas.run.folder import alone, open_folder
 from nas.run.settings import Resources
 from nas.search.study import Study
 from nas.search.tune import run_trials
-from nas.training.loop import Epoch
-from nas.training.proxy import Outcome
+from nas.training.curve import Epoch, Outcome
 
 ROOT = Path(__file__).parents[2]
 TWO = Resources(workers=2)
@@ -74,7 +73,7 @@ def survivor(tmp_path_factory):
     with (place / "log").open("w") as log:
         killed = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + 300
-    while "done" not in (place / "log").read_text() and time.monotonic() < deadline:
+    while "trained in full" not in (place / "log").read_text() and time.monotonic() < deadline:
         time.sleep(0.2)
     killed.kill()
     killed.wait()

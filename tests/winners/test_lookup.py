@@ -3,10 +3,11 @@ import json
 import pytest
 
 from nas.errors import ConfigError, NasError
+from nas.retraining.folder import trained_folder
 from nas.run.folder import open_folder
 from nas.search.study import Study
 from nas.space.reference import design
-from nas.winners.lookup import architecture_of, counted_at, trained_folder, trained_trial
+from nas.winners.lookup import architecture_of, counted_at, trained_trial
 
 
 @pytest.fixture

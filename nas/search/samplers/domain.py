@@ -16,7 +16,7 @@ SPARE = 20_000  # points of the whole space that are looked at for an untried on
 REMEMBERED = 20_000  # costs that need not be worked out twice
 
 Costs = tuple[float, ...]
-Cost = Callable[[Params], float | Sequence[float] | None]
+CostFunction = Callable[[Params], float | Sequence[float] | None]
 
 
 class Domain:
@@ -25,7 +25,7 @@ class Domain:
     `active` gives those parameters of a point that the objective will ask for, where some depend on others.
     """
 
-    def __init__(self, space: dict[str, BaseDistribution], cost: Cost, *, active: Callable[[Params], Params]):
+    def __init__(self, space: dict[str, BaseDistribution], cost: CostFunction, *, active: Callable[[Params], Params]):
         self.axes = Axes(space)
         self.active = active
         self._given = cost

@@ -7,7 +7,7 @@ from scipy.special import ndtri
 from scipy.stats.qmc import Halton
 
 from nas.search.samplers.gaussian_process import GaussianProcess, one_thread
-from nas.search.samplers.history import Early, Known
+from nas.search.samplers.history import Early, Observation
 
 FEW = 4  # finished trainings below which a rung is all that there is to compare
 GUESSES = 16  # equally likely values by which what may come of a point is told
@@ -39,7 +39,7 @@ class Foresight:
     from what failed, as from the worst.
     """
 
-    def __init__(self, known: list[Known], *, seed: int):
+    def __init__(self, known: list[Observation], *, seed: int):
         rng = np.random.default_rng(seed)
         shown = [k for k in known if k.value is not None or k.early]
         seen = self._learn_rungs(shown, rng)  # (shown, columns)
@@ -54,7 +54,7 @@ class Foresight:
         told = GaussianProcess(np.vstack([seen[ended], bad]), targets, trends=trends, rng=rng)
         self._last = told.believing(seen[~ended], rng)  # else it would stay curious about what is stopped each time
 
-    def _learn_rungs(self, shown: list[Known], rng: np.random.Generator) -> np.ndarray:
+    def _learn_rungs(self, shown: list[Observation], rng: np.random.Generator) -> np.ndarray:
         """Learns each rung from the point and the rungs before it; gives features and rungs, the gaps filled."""
         self._signals, self._rungs = _Signals([k.early for k in shown]), []
         seen = np.stack([k.features for k in shown])
@@ -86,7 +86,7 @@ class Foresight:
             features = np.column_stack([features, process.draw(features, rng)])
         return self._levels.values(self._last.draw(features, rng))
 
-    def of(self, known: list[Known]) -> np.ndarray:
+    def of(self, known: list[Observation]) -> np.ndarray:
         """The same of known points: (points, GUESSES)."""
         return self.guesses(np.stack([k.features for k in known]), [k.early for k in known])
 
@@ -122,7 +122,7 @@ class _Signals:
         return rungs
 
 
-def foreseen(known: list[Known], *, rung: int, seed: int) -> dict[int, float]:
+def foreseen(known: list[Observation], *, rung: int, seed: int) -> dict[int, float]:
     """Final value of each point that reached a rung (0 is the first), by trial: as measured, else as foreseen; while hardly
     anything has finished, what each showed there first of all."""
     there = [k for k in known if len(k.early) > rung]
@@ -136,7 +136,7 @@ def foreseen(known: list[Known], *, rung: int, seed: int) -> dict[int, float]:
     return told | dict(zip((k.number for k in open_), map(float, expected), strict=True))
 
 
-def _failed(known: list[Known]) -> list[Known]:
+def _failed(known: list[Observation]) -> list[Observation]:
     """What came to nothing, unless an equal point finished or runs."""
     settled = {k.key for k in known if k.value is not None or k.pending}
     return [k for k in known if k.value is None and not k.early and k.key not in settled]

@@ -4,13 +4,14 @@ import optuna
 from optuna.distributions import IntDistribution
 
 from nas.search.samplers.evolution import ELITE, EvolutionSampler
+from nas.search.samplers.history import History
 
 GRID = {f"x{i}": IntDistribution(0, 3) for i in range(6)}
 
 
 def run(count, *, cost=lambda params: 1.0 + sum(params.values())):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=EvolutionSampler(GRID, cost, seed=0))
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=EvolutionSampler(History(GRID, cost), seed=0))
     for _ in range(count):
         trial = study.ask()
         params = {name: trial._suggest(name, axis) for name, axis in GRID.items()}

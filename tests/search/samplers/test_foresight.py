@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from nas.search.samplers.foresight import GUESSES, Foresight, Levels, foreseen
-from nas.search.samplers.history import Known
+from nas.search.samplers.history import Observation
 
 
 def known(number, x, *, value=None, pending=False, early=()):
     features = np.array([x, 2.0 * x], dtype=np.float32)
-    return Known(number, {"x": x}, frozenset({("x", x)}), (1.0 + x,), value, pending, early, features)
+    return Observation(number, {"x": x}, frozenset({("x", x)}), (1.0 + x,), value, pending, early, features)
 
 
 FINISHED = [known(i, float(i), value=float(i), early=[(i / 2, -i)]) for i in range(10)]

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from nas.errors import Infeasible, NasError
 from nas.pareto import hypervolume
 from nas.search.samplers.front import START, FrontSampler, start_at
+from nas.search.samplers.history import History
 
 GRID = {f"x{i}": IntDistribution(0, 3) for i in range(6)}
 MIXED = {
@@ -30,9 +31,10 @@ def value(params):
     return sum((i + 1) * min(v, 2) for i, v in enumerate(params.values()) if not isinstance(v, str))
 
 
-def new_study(space=GRID, cost=total, seed=0, **settings):
+def new_study(space=GRID, cost=total, seed=0, *, start=START, **told):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(directions=["maximize", "minimize"], sampler=FrontSampler(space, cost, seed=seed, **settings))
+    sampler = FrontSampler(History(space, cost, **told), seed=seed, start=start)
+    return optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
 
 
 def asked(study, space=GRID):
@@ -148,7 +150,7 @@ def test_a_storage_written_by_another_sampler_is_read():
     study = new_study()
     study.sampler = optuna.samplers.TPESampler(seed=0)
     before = run(study, 20)
-    study.sampler = FrontSampler(GRID, total, seed=0)
+    study.sampler = FrontSampler(History(GRID, total), seed=0)
     assert not {tuple(p.items()) for p in run(study, 5)} & {tuple(p.items()) for p in before}
 
 
@@ -207,7 +209,7 @@ def test_limits_that_leave_nothing_are_one_message():
 
 
 def test_a_study_of_other_directions_is_refused():
-    study = optuna.create_study(direction="maximize", sampler=FrontSampler(GRID, total, seed=0))
+    study = optuna.create_study(direction="maximize", sampler=FrontSampler(History(GRID, total), seed=0))
     with pytest.raises(NasError, match="needs a study with directions"):
         asked(study)
 
@@ -222,6 +224,6 @@ def test_it_is_far_ahead_of_random_search():
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
         return 1 - hypervolume([(-value(p), total(p)) for p in run(study, 60, space)], (0, 32)) / best
 
-    front = [missed(FrontSampler(space, total, seed=s)) for s in range(3)]
+    front = [missed(FrontSampler(History(space, total), seed=s)) for s in range(3)]
     random = [missed(RandomSampler(seed=s)) for s in range(3)]
     assert sum(front) < 0.7 * sum(random), (front, random)

@@ -1,0 +1,64 @@
+"""What a search knows of its points beforehand, their costs, and afterwards, their curves: the history that samplers read."""
+
+import math
+from functools import lru_cache, partial
+from itertools import takewhile
+
+from optuna.trial import FrozenTrial
+
+from nas.run.record import TrialState, read_record
+from nas.run.settings import Search
+from nas.search.samplers.axes import Params
+from nas.search.samplers.history import History
+from nas.search.samplers.registry import distribution
+from nas.space.costs import Cost
+from nas.training.curve import Epoch
+
+BUILT = 20_000  # architectures that need not be built twice to know their cost
+
+
+def history_of(search: Search) -> History:
+    """A reader of the search's trials as points, whoever proposed them."""
+    space, names = search.space, search.objectives[1:]
+
+    @lru_cache(BUILT)
+    def built(values: tuple) -> tuple[Cost, Params]:
+        params = dict(zip(space.axes, values, strict=True))
+        architecture = space.draw(lambda name, options: params[name])
+        return space.cost(architecture), space.choices(architecture)
+
+    def known(params: Params) -> tuple[Cost, Params]:
+        return built(tuple(params[name] for name in space.axes))
+
+    def costs(params: Params) -> tuple[float, ...] | None:
+        cost, _ = known(params)
+        return tuple(getattr(cost, name) for name in names) if search.constraints.allow(cost) else None
+
+    return History(
+        {name: distribution(options) for name, options in space.axes.items()},
+        costs,
+        active=lambda params: known(params)[1],
+        early=partial(signals_at_rungs, rungs=search.proxy.rungs),
+        void=is_void,
+    )
+
+
+def signals_at_rungs(trial: FrozenTrial, *, rungs: tuple[int, ...]) -> list[tuple[float, ...]]:
+    """Accuracy and losses at each rung that a trial reached; of one that failed nothing: it is bad whatever it showed."""
+    record = read_record(trial)
+    if record.state == TrialState.FAILED or not rungs:
+        return []
+    epochs = {epoch.epoch: _signals(epoch) for epoch in record.curve}
+    reached = takewhile(lambda signals: signals and all(map(math.isfinite, signals)), (epochs.get(rung, ()) for rung in rungs))
+    return list(reached)
+
+
+def _signals(epoch: Epoch) -> tuple[float, ...]:
+    """What of an epoch foretells the final accuracy."""
+    return tuple(value for value in (epoch.accuracy, epoch.loss, epoch.train_loss) if value is not None)
+
+
+def is_void(trial: FrozenTrial) -> bool:
+    """Whether a trial says nothing of its architecture because it was never trained. One whose worker died each time counts as
+    failed: asked for again and again it would end the search."""
+    return trial.user_attrs.get("state") == TrialState.REJECTED

@@ -1,0 +1,146 @@
+"""The table of token mixers: everything that the rest asks about one stands in its row.
+
+A new mixer is a row here, its options as fields of `Stage` (architecture.py), and its module in `nas/models/mixers.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nas.space.activations import ACTIVATIONS
+from nas.space.costs import Cost
+
+if TYPE_CHECKING:
+    from nas.space.architecture import Stage
+
+
+class Refusal(NamedTuple):
+    """Why a stage can't be built: the setting to blame, and the rule, the value and the way out."""
+
+    field: str
+    rule: str
+
+
+class Mixer(NamedTuple):
+    """A token mixer. It maps `n` positions of `stage.width` channels to as many."""
+
+    letter: str
+    """In one-line descriptions, such as `P2·64`."""
+    module: str
+    """Its class in `nas.models.mixers`."""
+    cost: "Callable[[Stage, int], Cost]"
+    """Of one block on n positions; `activation_bytes` counts floats here, the waiting residual included."""
+    options: Mapping[str, Any]
+    """What it can be told besides depth and width, with the papers' own values."""
+    check: "Callable[[Stage], Refusal | None]"
+    """Why a stage of such options can't be built; None where it can."""
+    needs_tokens: bool = False
+    """Whether it takes `(B, N, C)`; else it takes maps `(B, C, H, W)`."""
+    holds_positions: bool = False
+    """Whether some of its weights have one entry a position, so that they fit one resolution only."""
+    uses_activation: bool = False
+    timm_options: Mapping[str, str] | None = None
+    """What timm's class of the same name calls its options, and its activation; None where timm has no such class."""
+    merges_into: str | None = None
+    """The mixer that it becomes at inference, its weights merged into the norm before it (`nas.models.reparam`)."""
+
+
+def _fits(stage: "Stage") -> None:
+    """Any width will do."""
+
+
+def _odd(name: str) -> "Callable[[Stage], Refusal | None]":
+    def check(stage: "Stage") -> Refusal | None:
+        size = getattr(stage, name)
+        rule = f"{name} must be odd so that the feature map keeps its size, but got {size}"
+        return Refusal(name, rule) if size % 2 == 0 else None
+
+    return check
+
+
+def _check_conv(stage: "Stage") -> Refusal | None:
+    if not stage.expanded:
+        rule = f"expansion must leave at least one channel of width {stage.width}, but got {stage.expansion}"
+        return Refusal("expansion", rule)
+    return _odd("kernel_size")(stage)
+
+
+def _check_attention(stage: "Stage") -> Refusal | None:
+    if stage.width % stage.option("head_dim") == 0:
+        return None
+    rule = f"width must be a multiple of head_dim={stage.head_dim} for attention, but got {stage.width}"
+    return Refusal("width", f"{rule}; change the width or head_dim")
+
+
+def _pool(stage: "Stage", n: int) -> Cost:
+    return Cost(activation_bytes=4 * stage.width * n)
+
+
+def _identity(stage: "Stage", n: int) -> Cost:
+    return Cost(activation_bytes=2 * stage.width * n)
+
+
+def _affine(stage: "Stage", n: int) -> Cost:
+    return Cost(params=2 * stage.width, macs=stage.width * n, activation_bytes=4 * stage.width * n)
+
+
+def _random(stage: "Stage", n: int) -> Cost:
+    return Cost(frozen_params=n * n, macs=n * n * stage.width, activation_bytes=3 * stage.width * n)
+
+
+def _spatial_fc(stage: "Stage", n: int) -> Cost:
+    return Cost(params=n * n, macs=n * n * stage.width, activation_bytes=3 * stage.width * n)
+
+
+def _dwconv(stage: "Stage", n: int) -> Cost:
+    weights = stage.option("kernel_size") ** 2 * stage.width
+    return Cost(params=weights, macs=weights * n, activation_bytes=3 * stage.width * n)
+
+
+def _conv(stage: "Stage", n: int) -> Cost:
+    c, hidden = stage.width, stage.expanded
+    weights = 2 * c * hidden + stage.option("kernel_size") ** 2 * hidden
+    params = weights + ACTIVATIONS[stage.activation].params
+    return Cost(params=params, macs=weights * n, activation_bytes=max(c + 2 * hidden, 2 * c + hidden) * n)
+
+
+def _attention(stage: "Stage", n: int) -> Cost:
+    c, bias = stage.width, stage.width if stage.proj_bias else 0
+    return Cost(params=4 * c * c + bias, macs=4 * c * c * n + 2 * n * n * c, activation_bytes=5 * c * n)
+
+
+# Options with the papers' own values: pooling 3x3 (arXiv:2111.11418, table 1), separable convolution 7x7 with expansion 2 and
+# attention heads of 32 channels without bias (arXiv:2210.13452, section 3).
+MIXERS = {
+    "pool": Mixer("P", "Pooling", _pool, {"pool_size": 3}, _odd("pool_size"), timm_options={"pool_size": "pool_size"}),
+    "identity": Mixer("I", "Identity", _identity, {}, _fits, timm_options={}),
+    "random": Mixer("R", "RandomMixing", _random, {}, _fits, holds_positions=True),
+    "conv": Mixer(
+        "C",
+        "SepConv",
+        _conv,
+        {"kernel_size": 7, "expansion": 2.0},
+        _check_conv,
+        uses_activation=True,
+        timm_options={"kernel_size": "kernel_size", "expansion": "expansion_ratio", "activation": "act1_layer"},
+    ),
+    "dwconv": Mixer("D", "DepthwiseConv", _dwconv, {"kernel_size": 3}, _odd("kernel_size")),
+    "attention": Mixer(
+        "A",
+        "Attention",
+        _attention,
+        {"head_dim": 32, "proj_bias": False},
+        _check_attention,
+        needs_tokens=True,
+        timm_options={"head_dim": "head_dim", "proj_bias": "proj_bias"},
+    ),
+    "spatial_fc": Mixer("F", "SpatialFC", _spatial_fc, {}, _fits, holds_positions=True),
+    "affine": Mixer("S", "Affine", _affine, {}, _fits, merges_into="identity"),
+}
+OPTIONS = tuple(dict.fromkeys(name for mixer in MIXERS.values() for name in mixer.options))
+"""The names of all mixers' options."""
+
+
+def in_short(mixer: str, depth: float, width: int | None = None) -> str:
+    """A stage in few letters, such as `P2·64`; a mixer that this version does not know gets a question mark."""
+    letter = MIXERS[mixer].letter if mixer in MIXERS else "?"
+    return f"{letter}{depth:.0f}" + ("" if width is None else f"·{width}")

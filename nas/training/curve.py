@@ -1,0 +1,68 @@
+"""What a training says of itself while it runs and when it ends, as values; it imports without torch."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from nas.config import Value
+
+
+class Epoch(Value):
+    """What one epoch gave."""
+
+    epoch: int
+    """Counted from 1."""
+    accuracy: float | None
+    """Top-1 on the validation images as a fraction; None without validation images."""
+    loss: float | None
+    """Mean cross-entropy on the validation images, without smoothing."""
+    top5: float | None = None
+    raw_accuracy: float | None = None
+    """Of the weights as they are, where `accuracy` is that of their average; None without an average, or in a proxy."""
+    raw_top5: float | None = None
+    train_loss: float
+    """Mean over the epoch's steps, with augmentation and smoothing; with a teacher's share where the recipe has one. Times
+    `steps` it is the sum by which arXiv:2006.04492 ranks architectures."""
+    lr: float
+    """At the epoch's last step."""
+    seconds: float
+    """Training and validation together."""
+    steps: int
+    """Updates of the weights."""
+    pieces: int = 1
+    """Parts that a batch was cut into because memory did not suffice for it whole; their gradients are added up."""
+    retried: str | None = None
+    """Why the training was begun again at a lower rate; None at the first attempt."""
+    unsaved: str | None = None
+    """Why no checkpoint could be written after it, or read before it; None where nothing went wrong."""
+
+
+class StepProgress(NamedTuple):
+    """Where a training is within an epoch."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    """Mean over the steps since the last one of these."""
+    lr: float
+    images: int
+    """Trained on since the epoch began, in all processes."""
+
+
+class Outcome(Value):
+    """What one proxy training came to; every epoch that was reached stays in the curve."""
+
+    curve: tuple[Epoch, ...] = ()
+    accuracy: float | None
+    """Of the last epoch of the recipe; None when the training did not get there."""
+    seconds: float
+    """From building the network to the last validation, a first attempt that diverged included."""
+    cause: str | None = None
+    """Why the architecture could not be trained; None when nothing went wrong, early stopping included."""
+
+
+OnEpoch = Callable[[Epoch], bool | None]
+"""Hears of each epoch, and ends the training there by returning False."""
+OnStep = Callable[[StepProgress], None]
+OnStart = Callable[[tuple[Epoch, ...]], bool | None]
+"""Hears which epochs were trained before an interruption, and ends the training there by returning False."""
