@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 from pydantic_core import PydanticCustomError
 
 from nas.errors import ConfigError, unknown
+from nas.shipped import Kind, yaml_path
 
 
 class Value(BaseModel):
@@ -84,9 +85,8 @@ def read_json(path: Path) -> dict:
     return data
 
 
-def read_yaml(path: Path, *, _below: tuple[Path, ...] = ()) -> dict:
-    """The mapping in a YAML file, laid over the file that it `extends:` (a path beside it)."""
-    path = Path(path)
+def read_yaml(path: Path, kind: Kind, *, _below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The mapping in a YAML file, laid over the file that it `extends:`, a path beside it or the name of a shipped one."""
     data = parse_yaml(read_text(path), where=str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: must be a mapping of keys to values, but got {type(data).__name__}.")
@@ -96,11 +96,13 @@ def read_yaml(path: Path, *, _below: tuple[Path, ...] = ()) -> dict:
     if not isinstance(parent, str):
         raise ConfigError(f"{path}: extends: must be the path of one YAML file, but got {parent!r}.")
     chain = (*_below, path.resolve())
-    target = (path.parent / parent).resolve()
-    if target in chain:
+    beside = path.parent / parent
+    target = beside if beside.is_file() else yaml_path(parent, kind, where=f"{path}: extends")
+    target = target if target.is_absolute() else path.parent / parent
+    if target.resolve() in chain:
         names = " -> ".join(p.name for p in (*chain, target))
         raise ConfigError(f"{path}: extends: goes round in a circle: {names}. Remove one of these lines.")
-    return merged(read_yaml(path.parent / parent, _below=chain), data)
+    return merged(read_yaml(target, kind, _below=chain), data)
 
 
 def merged(below: dict, above: dict) -> dict:
@@ -109,7 +111,7 @@ def merged(below: dict, above: dict) -> dict:
     return {**below, **both}
 
 
-def with_settings(data: dict, settings: list[str]) -> dict:
+def with_settings(data: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """`data` with each "a.b=value" of `settings` laid over it; values are read as YAML."""
     for setting in settings:
         path, equals, text = setting.partition("=")

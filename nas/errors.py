@@ -1,8 +1,10 @@
 """What can go wrong that a user can fix: the command line prints it as one message and exits with code 2."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
-MANY = 20
+MANY_KNOWN = 20
+CAUSE_LENGTH = 300
 
 
 class NasError(Exception):
@@ -17,10 +19,15 @@ class Infeasible(NasError):
     """No architecture, or not the one asked for, can meet the constraints."""
 
 
-def unknown(kind: str, name: object, names) -> str:
+def in_one_line(error: object, *, most: int = CAUSE_LENGTH) -> str:
+    """The text of an error in one line of at most so many characters; the name of its kind where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def unknown(kind: str, name: object, names: Iterable[object]) -> str:
     """The message for a name that does not exist: the nearest ones first, then all of them, or some where they are many."""
-    known = [str(n) for n in names]
-    near = get_close_matches(str(name), known, n=3, cutoff=0.5)
+    listed = [str(n) for n in names]
+    near = get_close_matches(str(name), listed, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else "."
-    listed = ", ".join(known[:MANY]) + (f" and {len(known) - MANY:,} more" if len(known) > MANY else "")
-    return f"unknown {kind} {str(name)!r}{hint}" + ("" if near and len(known) > MANY else f" Known: {listed}")
+    few = ", ".join(listed[:MANY_KNOWN]) + (f" and {len(listed) - MANY_KNOWN:,} more" if len(listed) > MANY_KNOWN else "")
+    return f"unknown {kind} {str(name)!r}{hint}" + ("" if near and len(listed) > MANY_KNOWN else f" Known: {few}")

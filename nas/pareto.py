@@ -8,17 +8,18 @@ import numpy as np
 def pareto(points: Sequence[Sequence[float]]) -> list[int]:
     """Indices of the points that no other point dominates, in the order given; equal points stand or fall together."""
     values = np.asarray(points, dtype=float)
-    left = np.lexsort(values.T[::-1]) if len(values) else np.array([], dtype=int)  # what dominates a point sorts before it
+    # what dominates a point sorts before it
+    candidates = np.lexsort(values.T[::-1]) if len(values) else np.array([], dtype=int)
     front: list[int] = []
-    while len(left):
-        best, left = left[0], left[1:]
+    while len(candidates):
+        best, candidates = candidates[0], candidates[1:]
         front.append(int(best))
-        below = (values[best] <= values[left]).all(axis=1) & (values[best] < values[left]).any(axis=1)
-        left = left[~below]
+        below = (values[best] <= values[candidates]).all(axis=1) & (values[best] < values[candidates]).any(axis=1)
+        candidates = candidates[~below]
     return sorted(front)
 
 
-def hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
+def hypervolume_of(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
     """Volume between `points` and `reference` that at least one point dominates, by slicing along the last objective."""
     corner = np.asarray(reference, dtype=float)
     values = np.asarray([p for p in points if np.all(np.asarray(p) < corner)], dtype=float)
@@ -28,4 +29,4 @@ def hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -
         return float(corner[0] - values[:, 0].min())
     values = values[np.argsort(values[:, -1], kind="stable")]
     heights = np.diff(np.append(values[:, -1], corner[-1]))
-    return float(sum(h * hypervolume(values[: i + 1, :-1], corner[:-1]) for i, h in enumerate(heights) if h > 0))
+    return float(sum(h * hypervolume_of(values[: i + 1, :-1], corner[:-1]) for i, h in enumerate(heights) if h > 0))

@@ -68,14 +68,14 @@ def test_an_exponent_without_a_dot_is_a_number():
 def test_extends_lays_a_file_over_another(tmp_path):
     (tmp_path / "below.yaml").write_text("a: {x: 1, y: [1, 2]}\nb: 1")
     (tmp_path / "above.yaml").write_text("extends: below.yaml\na: {y: [3]}")
-    assert read_yaml(tmp_path / "above.yaml") == {"a": {"x": 1, "y": [3]}, "b": 1}
+    assert read_yaml(tmp_path / "above.yaml", "search space") == {"a": {"x": 1, "y": [3]}, "b": 1}
 
 
 def test_extends_in_a_circle_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("extends: b.yaml")
     (tmp_path / "b.yaml").write_text("extends: a.yaml")
     with pytest.raises(ConfigError, match=r"circle: a\.yaml -> b\.yaml -> a\.yaml"):
-        read_yaml(tmp_path / "a.yaml")
+        read_yaml(tmp_path / "a.yaml", "search space")
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, content, rule):
     if content is not None:
         path.write_text(content)
     with pytest.raises(ConfigError, match=rule):
-        read_yaml(path)
+        read_yaml(path, "search space")
 
 
 def test_a_binary_file_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        read_yaml(tmp_path / "a.yaml")
+        read_yaml(tmp_path / "a.yaml", "search space")
 
 
 def test_a_setting_is_laid_over_the_file_and_typed_like_it():

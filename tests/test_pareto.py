@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna._hypervolume import compute_hypervolume
 
-from nas.pareto import hypervolume, pareto
+from nas.pareto import hypervolume_of, pareto
 
 VALUES = st.integers(0, 6).map(float)
 POINTS = st.integers(2, 3).flatmap(lambda m: st.lists(st.tuples(*[VALUES] * m), min_size=1, max_size=25))
@@ -20,13 +20,13 @@ def test_equal_points_stand_together():
 
 def test_no_points_have_no_front_and_no_volume():
     assert pareto([]) == []
-    assert hypervolume([], (1, 1)) == 0
+    assert hypervolume_of([], (1, 1)) == 0
 
 
 def test_the_volume_is_the_dominated_area():
-    assert hypervolume([(1, 2), (2, 1)], (3, 3)) == 3  # 2 * 1 and 1 * 2, one square in common
-    assert hypervolume([(3, 0), (0, 4)], (3, 3)) == 0  # on or beyond the reference
-    assert hypervolume([(0, 0, 0)], (1, 2, 3)) == 6
+    assert hypervolume_of([(1, 2), (2, 1)], (3, 3)) == 3  # 2 * 1 and 1 * 2, one square in common
+    assert hypervolume_of([(3, 0), (0, 4)], (3, 3)) == 0  # on or beyond the reference
+    assert hypervolume_of([(0, 0, 0)], (1, 2, 3)) == 6
 
 
 @given(POINTS)
@@ -42,4 +42,4 @@ def test_the_front_is_what_nothing_dominates(points):
 @settings(deadline=None)
 def test_the_volume_equals_optunas(points):
     reference = [6.5] * len(points[0])
-    assert hypervolume(points, reference) == pytest.approx(compute_hypervolume(np.array(points), np.array(reference)))
+    assert hypervolume_of(points, reference) == pytest.approx(compute_hypervolume(np.array(points), np.array(reference)))

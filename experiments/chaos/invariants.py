@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 
 from nas.run.folder import read_run
-from nas.run.front import front, front_hypervolume, reference_costs
+from nas.run.front import front_hypervolume, front_records, reference_costs
 from nas.run.record import TRAINED, Record, TrialState
 from nas.run.storage import close_storage, open_storage, read_records
 
@@ -41,7 +41,7 @@ def records_of(run: Path) -> list[Record]:
 def hypervolume(run: Path) -> float:
     """Of a run's front, as the search shows it."""
     _, search = read_run(run)
-    return front_hypervolume(front(records_of(run), search), search, reference_costs(search))
+    return front_hypervolume(front_records(records_of(run), search), search, reference_costs(search))
 
 
 def survivors(mark: str) -> Iterator[int]:

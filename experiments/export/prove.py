@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from nas.export.directory import Description, Prepared, prepare, write
+from nas.export.directory import Description, Prepared, drafted, write_export
 from nas.export.proof import Proof, prove
 from nas.models.metaformer import build
 from nas.run.settings import Search, read_search
@@ -73,10 +73,10 @@ def proven(batch: list[tuple[str, str, Architecture]], *, image_size: int) -> It
         exports: dict[Path, Prepared] = {}
         for i, (_, _, architecture) in enumerate(batch):
             state = network(architecture, image_size=image_size, seed=i).state_dict()
-            prepared = prepare(architecture, state, ABOUT, image_size=image_size, num_classes=CLASSES)
+            prepared = drafted(architecture, state, ABOUT, image_size=image_size, num_classes=CLASSES)
             directory = Path(scratch) / str(i)
             directory.mkdir()
-            write(prepared, directory)
+            write_export(prepared, directory)
             exports[directory] = prepared._replace(model=None)  # it is on disk now
         proofs = prove({directory: prepared.logits for directory, prepared in exports.items()})
         for (source, name, _), prepared, proof in zip(batch, exports.values(), proofs, strict=True):

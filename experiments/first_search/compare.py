@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 
 from nas.run.folder import read_run
-from nas.run.front import front, front_hypervolume, reference_costs
+from nas.run.front import front_hypervolume, front_records, reference_costs
 from nas.run.record import Record
 from nas.run.settings import Search, read_search
 from nas.run.storage import read_records
-from nas.search.run import search
+from nas.search.run import run_search
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 
@@ -24,7 +24,7 @@ SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 def volume_after(records: list[Record], settings: Search, trainings: int) -> float:
     """Hypervolume of the front of the first `trainings` architectures that were trained."""
     trained = [r for r in records if r.had_its_chance and not r.baseline]
-    best = front(trained[:trainings], settings)
+    best = front_records(trained[:trainings], settings)
     return front_hypervolume(best, settings, reference_costs(settings))
 
 
@@ -38,7 +38,7 @@ def main(
     for seed in range(seeds):
         for sampler in samplers:
             changes = [f"search.sampler={sampler}", f"search.seed={seed}", "baselines=[]"]
-            folder = search(
+            folder = run_search(
                 read_search(SPACE, settings=changes), root=out / f"{sampler}-{seed}", console=Console(file=sys.stderr)
             )
             _, settings = read_run(folder.root)

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from nas.data.manifest import load, make_manifest, prepare
+from nas.data.manifest import load_split, make_manifest, prepare_images
 from nas.recipes.recipe import Recipe
 
 OPENINGS = 20
@@ -33,8 +33,8 @@ def main() -> None:
 def measured(recipe: Recipe) -> str:
     """One line of times."""
     begun, manifest = time.perf_counter(), make_manifest(recipe, seed=0)
-    made, checked = time.perf_counter() - begun, seconds(lambda: prepare(manifest, image_size=recipe.full_size))
-    opened = [seconds(lambda: load(manifest, "train", image_size=recipe.full_size)) for _ in range(OPENINGS)]
+    made, checked = time.perf_counter() - begun, seconds(lambda: prepare_images(manifest, image_size=recipe.full_size))
+    opened = [seconds(lambda: load_split(manifest, "train", image_size=recipe.full_size)) for _ in range(OPENINGS)]
     images = sum(len(part) for part in (manifest.train, manifest.validation, manifest.test))
     size = sum(path.stat().st_size for path in Path(os.environ["NAS_CACHE"]).glob("*.npy"))
     return (

@@ -14,7 +14,7 @@ import torch
 from nas.data.manifest import make_manifest
 from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture, Stage
-from nas.training.proxy import score
+from nas.training.proxy import train_proxy
 
 LIKE = {"mixer": "pool", "norm": "group", "norm_bias": True, "mlp_bias": True, "activation": "gelu", "layer_scale": 1e-2}
 
@@ -27,7 +27,7 @@ def main() -> None:
         first, later = {}, {}
         for compiled in (False, True):
             recipe = Recipe(image_size=64, images_per_class=100, epochs=5, compile=compiled)
-            outcome = score(Architecture(stages=stages), recipe, make_manifest(recipe, seed=0), seed=0)
+            outcome = train_proxy(Architecture(stages=stages), recipe, make_manifest(recipe, seed=0), seed=0)
             seconds = [epoch.seconds for epoch in outcome.curve]
             first[compiled], later[compiled] = seconds[0], statistics.median(seconds[1:])
             print(f"{'compiled' if compiled else 'eager'}: first epoch {seconds[0]:.1f} s, later {later[compiled]:.2f} s each")

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets.folder import default_loader
 
-from nas.data.manifest import MEAN, STD, Manifest, load, make_manifest
+from nas.data.manifest import MEAN, STD, Manifest, load_split, make_manifest
 from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import cost
@@ -34,7 +34,7 @@ from nas.training import loop
 from nas.training.batches import InMemory, num_steps
 from nas.training.loop import fit
 from nas.training.optimizer import lr_share
-from nas.training.proxy import network, score
+from nas.training.proxy import fresh_network, train_proxy
 
 DEPTHS, WIDTHS = (1, 1, 3, 1), (32, 64, 160, 256)
 WORKERS = 2
@@ -99,7 +99,7 @@ def compare(recipe: Recipe, manifest: Manifest, *, rounds: int) -> None:
 
 def ours(recipe: Recipe, manifest: Manifest, seed: int) -> float:
     """Accuracy of one trial of this project."""
-    return score(architecture(), recipe, manifest, seed=seed).accuracy
+    return train_proxy(architecture(), recipe, manifest, seed=seed).accuracy
 
 
 class Folder(Dataset):
@@ -187,8 +187,8 @@ def timed_trial(recipe: Recipe, manifest: Manifest) -> tuple[float, dict[str, fl
             return evaluate(*given, **options)
 
     began, loop.evaluate = time.process_time(), timed_evaluate
-    train, validation = (load(manifest, split, image_size=recipe.full_size) for split in ("train", "validation"))
-    model = network(architecture(), recipe, num_classes=len(manifest.class_names), seed=0)
+    train, validation = (load_split(manifest, split, image_size=recipe.full_size) for split in ("train", "validation"))
+    model = fresh_network(architecture(), recipe, num_classes=len(manifest.class_names), seed=0)
     fit(model, Timed(train, recipe), validation, recipe, seed=0)
     loop.evaluate = evaluate
     return time.process_time() - began, spent

@@ -21,7 +21,7 @@ from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from torch import nn
 
-from nas.data.manifest import MEAN, STD, Images, load, make_manifest
+from nas.data.manifest import MEAN, STD, Images, load_split, make_manifest
 from nas.models.metaformer import build
 from nas.recipes.full import FullRecipe, Loader
 from nas.retraining.data import FullData, data_of, manifest_of
@@ -138,7 +138,7 @@ def main(root: Path) -> None:
     torch.set_num_threads(1)
     decoded = FullRecipe(data=str(root.resolve()), **SHARED)
     loaded = decoded.model_copy(update={"loader": LOADED})
-    images = load(make_manifest(decoded, seed=0), "train", image_size=SIZE)
+    images = load_split(make_manifest(decoded, seed=0), "train", image_size=SIZE)
     mine, by_hand = partial(ours, InMemory(images, decoded), decoded), partial(by_hand_in_memory, images, decoded)
     compared("images in memory", mine, by_hand, len(images.labels))
     with tempfile.TemporaryDirectory() as place:

@@ -16,7 +16,7 @@ from nas.data.manifest import make_manifest
 from nas.recipes.full import FullRecipe
 from nas.recipes.recipe import Distillation
 from nas.retraining.folder import Result
-from nas.retraining.train import retrain
+from nas.retraining.train import retrain_network
 from nas.space.architecture import Architecture, Stage
 from nas.units import duration
 
@@ -37,7 +37,7 @@ def network(mixer: str) -> Architecture:
 
 def train(mixer: str, recipe: FullRecipe, out: Path, *, seed: int) -> Result:
     """One full training, tested once after its last epoch."""
-    result = retrain(network(mixer), recipe, make_manifest(recipe, seed=seed), out=out, seed=seed)
+    result = retrain_network(network(mixer), recipe, make_manifest(recipe, seed=seed), out=out, seed=seed)
     print(f"{out.name}: {result.accuracy:.1%} of {result.test_images} test images, {duration(result.seconds)}", flush=True)
     return result
 

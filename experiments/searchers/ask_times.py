@@ -77,7 +77,7 @@ SPACES = {
     "hybrid": Space(
         hybrid_point,
         {name: distribution(options) for name, options in HYBRID.space.axes.items()},
-        {"front": lambda: front.make(HYBRID)(0), "evolution": lambda: evolution.make(HYBRID)(0), **PEERS},
+        {"front": lambda: front.make_front(HYBRID)(0), "evolution": lambda: evolution.make_evolution(HYBRID)(0), **PEERS},
     ),
 }
 

@@ -17,7 +17,7 @@ from nas.data.manifest import make_manifest
 from nas.run.settings import Search, read_search
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture
-from nas.training.proxy import score
+from nas.training.proxy import train_proxy
 
 SPACE = Path(__file__).with_name("digits.yaml")
 SHORT = (1, 2)  # epochs of a rung
@@ -37,7 +37,7 @@ def table(search: Search) -> Iterator[dict]:
     """A row an architecture: its choices, MACs, and accuracy and loss in percent after the rung and at the end."""
     manifest, rung = make_manifest(search.proxy, seed=0), search.proxy.rungs[0]
     for arch, architecture in architectures(search):
-        curve = score(architecture, search.proxy, manifest, seed=0).curve
+        curve = train_proxy(architecture, search.proxy, manifest, seed=0).curve
         early, last = curve[rung - 1], curve[-1]
         cost = search.space.cost(architecture)
         told = {"acc": 100 * last.accuracy, "acc_rung": 100 * early.accuracy, "loss_rung": early.train_loss}
@@ -52,7 +52,7 @@ def schedules(search: Search) -> Iterator[dict]:
 
         def curve(epochs: int, seed: int = 0, architecture: Architecture = architecture) -> list[float]:
             recipe = search.proxy.model_copy(update={"epochs": epochs, "rungs": (), "warmup_epochs": min(1.0, epochs / 4)})
-            return [e.accuracy for e in score(architecture, recipe, manifest, seed=seed).curve]
+            return [e.accuracy for e in train_proxy(architecture, recipe, manifest, seed=seed).curve]
 
         whole = curve(search.proxy.epochs)
         stages = {f"stage{e}": whole[e - 1] for e in SHORT}

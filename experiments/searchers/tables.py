@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from optuna.distributions import CategoricalDistribution
 
-from nas.pareto import hypervolume, pareto
+from nas.pareto import hypervolume_of, pareto
 
 FOLDER = Path(os.environ.get("NAS_TABLES", "nas_tables"))
 HERE = Path(__file__).parent
@@ -95,4 +95,4 @@ def _table(names: list[str], points: np.ndarray, rung: dict[str, tuple[float, ..
 
 
 def _volume(points: np.ndarray, ideal: np.ndarray, nadir: np.ndarray) -> float:
-    return hypervolume((points[pareto(points)] - ideal) / (nadir - ideal), REFERENCE)
+    return hypervolume_of((points[pareto(points)] - ideal) / (nadir - ideal), REFERENCE)

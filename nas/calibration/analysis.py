@@ -7,7 +7,7 @@ import pandas as pd
 
 from nas.calibration.ranking import (
     FAILED,
-    FEWEST,
+    FEWEST_RANKED,
     Estimate,
     agreement,
     estimate,
@@ -71,16 +71,16 @@ def analyse(
         _reference(tables.get(against), against) if truth is None else (truth.reindex(costs.index).dropna(), [])
     )
     names = list(reference.index)
-    if len(names) < FEWEST:
+    if len(names) < FEWEST_RANKED:
         raise NasError(
-            f"calibration: must have at least {FEWEST} architectures ranked by {against}, but has {len(names)} yet. "
+            f"calibration: must have at least {FEWEST_RANKED} architectures ranked by {against}, but has {len(names)} yet. "
             "Continue it, or see the causes of failure in trainings.csv."
         )
     tables = {name: table.loc[names] for name, table in tables.items()}
     level = reference if truth is not None else reference.mean(axis=1)
     trains = (level > max(2 * chance, BROKEN_BELOW * level.median())).to_numpy()
     remarks = []
-    if trains.sum() < FEWEST:
+    if trains.sum() < FEWEST_RANKED:
         remarks = [f"Only {trains.sum()} of {len(names)} architectures train at all in {against}: every statistic is over all."]
         trains = np.ones(len(names), bool)
     weights, keep = resamples(len(names)), _groups(trains)
@@ -96,7 +96,7 @@ def analyse(
         [name for name, able in zip(names, trains, strict=True) if not able],
         0 if truth is not None else reference.shape[1],
         rows,
-        {c: {key: estimate(values) for key, values in found.items()} for c, found in floor_draws.items()},
+        {c: {key: estimate(values) for key, values in statistics.items()} for c, statistics in floor_draws.items()},
         remarks + _verdict(rows, draws, floor_draws, wanted_tau=wanted_tau),
     )
 
@@ -140,10 +140,11 @@ def _fidelity_rows(tables: dict, draws: dict, trainings: pd.DataFrame, against: 
         spent = seconds.get(name, np.nan)
         row = {"fidelity": name, "is_reference": name == against, "seconds": spent, "cost_ratio": spent / whole}
         for key, values in draws[name].items():
-            found = estimate(values)
-            row |= {key: found.value, f"{key}_low": found.low, f"{key}_high": found.high}
-        ended = trainings[trainings.fidelity == name].accuracy
-        row |= {"noise": raw, "noise_shared_seed": shared, "trainings": len(ended), "failed": int((ended == FAILED).sum())}
+            score = estimate(values)
+            row |= {key: score.value, f"{key}_low": score.low, f"{key}_high": score.high}
+        accuracies = trainings[trainings.fidelity == name].accuracy
+        num_failed = int((accuracies == FAILED).sum())
+        row |= {"noise": raw, "noise_shared_seed": shared, "trainings": len(accuracies), "failed": num_failed}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -202,19 +203,19 @@ def resolutions(trainings: pd.DataFrame, recipes: dict[str, Proxy], mixers: dict
     """A check for each pair of fidelities that differ in image size only, and in what is counted in pixels; `mixers` by
     architecture."""
     plain = {name: plain_recipe(recipe) for name, recipe in recipes.items() if (trainings.fidelity == name).any()}
-    found = []
+    checks = []
     for small in plain:
         for large in plain:
             rest = [{k: v for k, v in plain[n].items() if k not in IN_PIXELS} for n in (small, large)]
             if recipes[small].full_size < recipes[large].full_size and rest[0] == rest[1]:
-                found.append(_resolution(trainings, small, large, recipes, mixers))
-    return [r for r in found if r is not None]
+                checks.append(_resolution(trainings, small, large, recipes, mixers))
+    return [r for r in checks if r is not None]
 
 
 def _resolution(trainings: pd.DataFrame, small: str, large: str, recipes: dict, mixers: dict) -> Resolution | None:
     tables = [_accuracies(trainings[trainings.fidelity == name], list(mixers)) for name in (small, large)]
     names = [n for n in mixers if all(t.loc[n].notna().all() and (t.loc[n] > FAILED).all() for t in tables)]
-    if len(names) < FEWEST:
+    if len(names) < FEWEST_RANKED:
         return None
     a, b = (t.loc[names] for t in tables)
     ones = np.ones((1, len(names)))

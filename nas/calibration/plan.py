@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
+from nas.calibration.ranking import FEWEST_RANKED
 from nas.calibration.record import Training
 from nas.config import Value, merged, read_text, validated
 from nas.data.manifest import Manifest
@@ -20,8 +21,7 @@ from nas.space.constraints import check_reachable, random_architecture, repair
 from nas.space.cost import cost
 from nas.space.reference import design
 
-FEWEST = 4  # architectures: with three there are only six orders
-DRAWS = 400  # random architectures of which a spread is chosen
+SPREAD_DRAWS = 400  # random architectures of which a spread is chosen
 WIDTH_STEP = 4  # channels: an eighth of the papers' attention heads
 DIFFERENT_MIXERS = (
     "poolformerv2_s12", "identityformer_s12", "randformer_s12", "convformer_s18", "caformer_s18", "ablation_dwconv",
@@ -65,9 +65,9 @@ def draft(search: Search, *, where: str) -> Plan:
         truth, left_out = _truth(against, architectures, where=where, names=list(fidelities))
         architectures = {name: a for name, a in architectures.items() if name in truth}
         notes += left_out
-    if len(architectures) < FEWEST:
+    if len(architectures) < FEWEST_RANKED:
         raise ConfigError(
-            f"{where}: calibration: must have at least {FEWEST} different architectures to rank, but got "
+            f"{where}: calibration: must have at least {FEWEST_RANKED} different architectures to rank, but got "
             f"{len(architectures)} ({', '.join(architectures) or 'none'}). Name more designs, or raise random."
         )
     for name, recipe in fidelities.items():
@@ -94,14 +94,14 @@ def fidelities_of(search: Search, *, where: str) -> dict[str, Proxy]:
     laid = {name: _laid_over(search.proxy, change) for name, change in changes.items()}
     if PUBLISHED in laid:
         raise ConfigError(f"{where}: calibration.fidelities: none may be called {PUBLISHED!r}, which has a meaning. Rename it.")
-    found = validated(_Resolved, {"calibration": {"fidelities": laid}}, where=where).calibration.fidelities
-    for name, recipe in found.items():
-        twin = next((n for n, r in found.items() if n != name and r == recipe), None)
+    fidelities = validated(_Resolved, {"calibration": {"fidelities": laid}}, where=where).calibration.fidelities
+    for name, recipe in fidelities.items():
+        twin = next((n for n, r in fidelities.items() if n != name and r == recipe), None)
         if twin:
             raise ConfigError(
                 f"{where}: calibration.fidelities: must be different trainings, but {name} is {twin}. Remove one."
             )
-    return dict(sorted(found.items(), key=lambda pair: _cost_of(pair[1])))
+    return dict(sorted(fidelities.items(), key=lambda pair: _cost_of(pair[1])))
 
 
 def default_changes(proxy: Proxy) -> dict[str, dict]:
@@ -146,7 +146,7 @@ def _cost_of(recipe: Proxy) -> float:
 
 def architectures_of(search: Search) -> tuple[dict[str, Architecture], list[str]]:
     """What is trained, by name, and what was left out because it equals another."""
-    settings, found, notes = search.calibration, {}, []
+    settings, architectures, notes = search.calibration, {}, []
     names = search.baselines or DIFFERENT_MIXERS if settings.designs is None else settings.designs
     named = [(name, design(name)) for name in names]
     spread = random_spread(search, settings.random)
@@ -155,12 +155,12 @@ def architectures_of(search: Search) -> tuple[dict[str, Architecture], list[str]
         notes.append(f"{settings.random} random architectures were asked for; the space gave {len(spread)} different ones")
     for name, architecture in named:
         small = shrunk(architecture, settings)
-        twin = next((n for n, other in found.items() if other.key == small.key), None)
+        twin = next((n for n, other in architectures.items() if other.key == small.key), None)
         if twin:
             notes.append(f"{name} is left out: it is the same network as {twin}")
         else:
-            found[name] = small
-    return found, notes
+            architectures[name] = small
+    return architectures, notes
 
 
 def random_spread(search: Search, number: int) -> list[Architecture]:
@@ -169,10 +169,10 @@ def random_spread(search: Search, number: int) -> list[Architecture]:
         return []
     check_reachable(search.space, search.constraints)
     rng = random.Random(search.search.seed)
-    drawn = [random_architecture(search.space, rng) for _ in range(DRAWS)]
+    drawn = [random_architecture(search.space, rng) for _ in range(SPREAD_DRAWS)]
     able = [a for a in drawn if search.constraints.allow(search.space.cost(a))]
     for other in drawn:
-        if len(able) >= max(DRAWS // 4, number):
+        if len(able) >= max(SPREAD_DRAWS // 4, number):
             break
         mended = repair(other, search.space, search.constraints, rng=rng)
         able += [mended] if mended else []
@@ -216,33 +216,33 @@ def _truth(
     against: str, architectures: dict[str, Architecture], *, where: str, names: list[str]
 ) -> tuple[dict[str, float], list[str]]:
     if against == PUBLISHED:
-        known = published()
+        accuracies = published()
     elif against.endswith(".csv"):
-        known = _from_csv(Path(against))
+        accuracies = _from_csv(Path(against))
     else:
         more = "; or give the path of a .csv file."
         raise ConfigError(
             f"{where}: calibration.against: {unknown('fidelity', against, [*names, PUBLISHED]).rstrip('.')}{more}"
         )
-    missing = [name for name in architectures if name not in known]
+    missing = [name for name in architectures if name not in accuracies]
     notes = [f"left out, because {against} does not say how good they are: {', '.join(missing)}"] if missing else []
-    return {name: value for name, value in known.items() if name in architectures}, notes
+    return {name: value for name, value in accuracies.items() if name in architectures}, notes
 
 
 def _from_csv(path: Path) -> dict[str, float]:
     rows = csv.DictReader(io.StringIO(read_text(path)))
     if not {"name", "accuracy"} <= set(rows.fieldnames or ()):
         raise ConfigError(f"{path}: must have the columns name and accuracy, but has {', '.join(rows.fieldnames or ['none'])}.")
-    found: dict[str, float] = {}
+    accuracies: dict[str, float] = {}
     for row in rows:
         try:
             value = float(row["accuracy"])
         except (TypeError, ValueError):
             value = math.nan
-        if not 0 <= value <= 1 or row["name"] in found:
+        if not 0 <= value <= 1 or row["name"] in accuracies:
             raise ConfigError(
                 f"{path}, line {rows.line_num}: every name must stand once, with an accuracy between 0 and 1, but got "
                 f"{row['name']!r} with {row['accuracy']!r}. Mend the line."
             )
-        found[row["name"]] = value
-    return found
+        accuracies[row["name"]] = value
+    return accuracies

@@ -32,10 +32,10 @@ class Pace:
 
 
 class CalibrationBar(AbstractContextManager):
-    """The display of one calibration; `left` holds the work of each training that has not ended, by its setup."""
+    """The display of one calibration; `waiting` holds the work of each training that has not ended, by its setup."""
 
-    def __init__(self, console: Console, *, total: int, left: dict[str, tuple[str, float]], pace: Pace):
-        self.console, self.total, self.left, self.pace = console, total, dict(left), pace
+    def __init__(self, console: Console, *, total: int, waiting: dict[str, tuple[str, float]], pace: Pace):
+        self.console, self.total, self.waiting, self.pace = console, total, dict(waiting), pace
         self.began, self.spent, self.failed = time.monotonic(), 0.0, 0
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"))
         self.bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
@@ -43,7 +43,7 @@ class CalibrationBar(AbstractContextManager):
     def __enter__(self) -> "CalibrationBar":
         if self.bar:
             self.bar.add_task(
-                "", total=self.total, completed=self.total - len(self.left), state="ETA: after the first training"
+                "", total=self.total, completed=self.total - len(self.waiting), state="ETA: after the first training"
             )
             self.bar.start()
         return self
@@ -52,9 +52,9 @@ class CalibrationBar(AbstractContextManager):
         if self.bar:
             self.bar.stop()
 
-    def ended(self, training: Training, *, accuracy: float | None, seconds: float, cause: str | None) -> None:
+    def end(self, training: Training, *, accuracy: float | None, seconds: float, cause: str | None) -> None:
         """Takes note of a training."""
-        name, work = self.left.pop(training.setup)
+        name, work = self.waiting.pop(training.setup)
         self.spent, self.failed = self.spent + seconds, self.failed + bool(cause)
         if not cause:
             self.pace.learn(name, work=work, seconds=seconds)
@@ -62,7 +62,7 @@ class CalibrationBar(AbstractContextManager):
         self._show(f"{training.fidelity}, seed {training.seed}, {training.name}: {result}", loud=bool(cause))
 
     def _show(self, line: str, *, loud: bool) -> None:
-        done, eta = self.total - len(self.left), self._eta()
+        done, eta = self.total - len(self.waiting), self._eta()
         if self.bar:
             failed = f" · {self.failed} failed" if self.failed else ""
             self.bar.update(self.bar.task_ids[0], completed=done, state=f"{eta}{failed} · {line}")
@@ -71,7 +71,7 @@ class CalibrationBar(AbstractContextManager):
 
     def _eta(self) -> str:
         """What is left over what the trainings so far took of each second that went by."""
-        expected = [self.pace.expected(name, work=work) for name, work in self.left.values()]
+        expected = [self.pace.expected(name, work=work) for name, work in self.waiting.values()]
         if None in expected or not self.spent:
             return "ETA unknown"
         return f"ETA {duration(sum(expected) * (time.monotonic() - self.began) / self.spent)}"

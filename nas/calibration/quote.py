@@ -22,10 +22,10 @@ def quote(root: Path) -> str:
     if not path.exists():
         return f"proxy: never calibrated, so nobody knows how far its ranking can be trusted; measure it: {how}"
     try:
-        found, name = _calibration(folder, search)
+        calibration, name = _calibration(folder, search)
         if name is None:
             return f"proxy: calibrated as another recipe or on other images ({folder.calibration}), not as this one; {how}"
-        return _quoted(found, name, folder)
+        return _quoted(calibration, name, folder)
     except UNREADABLE as error:
         return f"proxy: {path} cannot be read ({type(error).__name__}); write it again: {how}"
 
@@ -40,20 +40,20 @@ def is_calibrated(root: Path) -> bool:
 
 def _calibration(folder: RunFolder, search: Search) -> tuple[dict, str | None]:
     """The calibration in a run's folder, and which of its fidelities is the run's proxy."""
-    found = json.loads((folder.calibration / "calibration.json").read_text(encoding="utf-8"))
+    calibration = json.loads((folder.calibration / "calibration.json").read_text(encoding="utf-8"))
     images = read_manifest(folder.manifest).hash if folder.manifest.exists() else None
-    return found, calibrated_as(found, search.proxy, manifest=images)
+    return calibration, calibrated_as(calibration, search.proxy, manifest=images)
 
 
-def _quoted(found: dict, name: str, folder: RunFolder) -> str:
-    row, number = found["fidelities"].get(name), len(found["ranked"]) - len(found["hardly_train"])
-    macs = found["floors"]["macs"]["tau_trained"][0]
+def _quoted(calibration: dict, name: str, folder: RunFolder) -> str:
+    row, number = calibration["fidelities"].get(name), len(calibration["ranked"]) - len(calibration["hardly_train"])
+    macs = calibration["floors"]["macs"]["tau_trained"][0]
     where = f"on {number} architectures, MACs alone {macs:.2f}; {folder.calibration}"
     if row is None or row["tau_trained"] is None:
         return f"proxy: its calibration has no result yet; {folder.calibration}"
     tau = Estimate(row["tau_trained"], row["tau_trained_low"], row["tau_trained_high"])
-    if row["is_reference"] and found["seeds"] < 2:
+    if row["is_reference"] and calibration["seeds"] < 2:
         return f"proxy: it is the truth of its own calibration, with one seed only, so nobody knows how far it repeats {where}"
     if row["is_reference"]:
         return f"proxy: it is the truth of its own calibration; another seed of it agrees with Kendall tau {tau} {where}"
-    return f"proxy: Kendall tau {tau} to {found['against']!r} {where}"
+    return f"proxy: Kendall tau {tau} to {calibration['against']!r} {where}"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 FAILED = -1.0  # accuracy of a training that failed: below every other, so that it ranks last; two of them tie
-FEWEST = 4  # ranked architectures below which no correlation is given
+FEWEST_RANKED = 4  # ranked architectures below which no correlation is given
 RESAMPLES = 2000
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 Pairs = list[tuple[np.ndarray, np.ndarray]]
@@ -80,18 +80,18 @@ def pairs_of(accuracies: pd.DataFrame, reference: pd.DataFrame | pd.Series) -> P
 
 def agreement(pairs: Pairs, weights: np.ndarray, measure: Measure, *, keep: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The mean of `measure` over seeds, for the sample and for each resample; `keep(truth)` says which architectures count."""
-    found = []
+    by_seed = []
     for x, y in pairs:
         able = np.isfinite(x) & np.isfinite(y) & keep(y)
-        if able.sum() >= FEWEST:
-            found.append(measure(x[able], y[able], weights[:, able]))
-    return np.mean(found, axis=0) if found else np.full(len(weights), np.nan)
+        if able.sum() >= FEWEST_RANKED:
+            by_seed.append(measure(x[able], y[able], weights[:, able]))
+    return np.mean(by_seed, axis=0) if by_seed else np.full(len(weights), np.nan)
 
 
 def upper_half(truth: np.ndarray) -> np.ndarray:
     """Which values are in the top half, the middle one and what ties with the last included."""
-    known = np.sort(truth[np.isfinite(truth)])[::-1]
-    return truth >= known[(len(known) + 1) // 2 - 1]
+    values = np.sort(truth[np.isfinite(truth)])[::-1]
+    return truth >= values[(len(values) + 1) // 2 - 1]
 
 
 def estimate(values: np.ndarray) -> Estimate:

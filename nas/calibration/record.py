@@ -14,7 +14,7 @@ from nas.files import patiently, write_whole
 from nas.recipes.recipe import Proxy, Recipe
 from nas.space.architecture import Architecture
 
-COLUMNS = (
+TRAINING_COLUMNS = (
     "fidelity", "name", "seed", "accuracy", "seconds", "cause", "machine", "device", "setup", "manifest", "outcome",
     "architecture", "recipe",
 )  # fmt: skip
@@ -86,9 +86,9 @@ class Trainings:
             "architecture": json.dumps(training.architecture.to_dict()),
             "recipe": training.recipe.model_dump_json(),
         }
-        self._rows[training.setup] = {name: "" if row[name] is None else str(row[name]) for name in COLUMNS}
+        self._rows[training.setup] = {name: "" if row[name] is None else str(row[name]) for name in TRAINING_COLUMNS}
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, TRAINING_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows.values())
         patiently(partial(write_whole, self.path, text.getvalue()))
@@ -98,9 +98,9 @@ def _read(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     rows = list(csv.DictReader(io.StringIO(read_text(path))))
-    if any(set(row) != set(COLUMNS) or None in row.values() for row in rows):
+    if any(set(row) != set(TRAINING_COLUMNS) or None in row.values() for row in rows):
         raise ConfigError(
-            f"{path}: is damaged: every row must have the columns {', '.join(COLUMNS)}. Restore it, or remove it."
+            f"{path}: is damaged: every row must have the columns {', '.join(TRAINING_COLUMNS)}. Restore it, or remove it."
         )
     return rows
 

@@ -20,10 +20,10 @@ from nas.data.decoding import num_cores
 from nas.files import write_whole
 from nas.run.dry_run import MACS_PER_CORE_SECOND, TRAINING_PASSES
 from nas.run.folder import RunFolder, versions
+from nas.space.reference import IMAGENET_CLASSES
 from nas.units import count, duration
 
-IMAGENET_CLASSES = 1000
-MANY = 6  # names shown of a list
+MANY_NAMES = 6  # names shown of a list
 
 
 # Before the first training
@@ -31,25 +31,25 @@ MANY = 6  # names shown of a list
 
 def show_estimate(plan: Plan, done: Trainings, console: Console) -> None:
     """What will be trained and about how long that takes, and everything that was left out."""
-    left = [t for t in plan.trainings if not done.is_done(t)]
+    waiting = [t for t in plan.trainings if not done.is_done(t)]
     settings = plan.search.calibration
     lines = [
         f"[bold]{plan.search.name}[/]: {len(plan.architectures)} architectures x {len(plan.fidelities)} fidelities "
         f"({', '.join(plan.fidelities)}) x {settings.seeds} seeds = {len(plan.trainings)} trainings; "
         f"the truth is {plan.against}"
     ]
-    if len(left) < len(plan.trainings):
-        lines.append(f"continuing: {len(plan.trainings) - len(left)} trainings are done already")
+    if len(waiting) < len(plan.trainings):
+        lines.append(f"continuing: {len(plan.trainings) - len(waiting)} trainings are done already")
     lines += list(plan.notes)
-    if left:
-        lines.append(_estimate(plan, left))
+    if waiting:
+        lines.append(_estimate(plan, waiting))
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _estimate(plan: Plan, left: list[Training]) -> str:
-    total = sum(_macs(plan, training) for training in left)
-    text = f"estimated cost: {len(left)} trainings, {count(total)} MACs"
+def _estimate(plan: Plan, waiting: list[Training]) -> str:
+    total = sum(_macs(plan, training) for training in waiting)
+    text = f"estimated cost: {len(waiting)} trainings, {count(total)} MACs"
     resources = plan.search.resources
     if resources.gpu:
         return f"{text}; an ETA follows after the first"
@@ -108,7 +108,7 @@ def trainings_of(plan: Plan, done: Trainings) -> tuple[pd.DataFrame, list[str]]:
 
 def _analysis(plan: Plan, trainings: pd.DataFrame) -> Analysis:
     costs = {name: plan.search.space.cost(a) for name, a in plan.architectures.items()}
-    table = pd.DataFrame({c: {name: getattr(found, c) for name, found in costs.items()} for c in FLOORS})
+    table = pd.DataFrame({c: {name: getattr(cost, c) for name, cost in costs.items()} for c in FLOORS})
     table = table.reindex(list(costs))
     if plan.truth is None:
         chance = 1 / len(plan.manifests[plan.against].class_names)
@@ -132,7 +132,7 @@ def _summary(plan: Plan, analysis: Analysis, checks: list[Resolution]) -> dict[s
         "hardly_train": analysis.broken,
         "failed_in_the_reference": analysis.dropped,
         "fidelities": {row["fidelity"]: row for row in rows},
-        "floors": {c: {key: _plain(found) for key, found in keys.items()} for c, keys in analysis.floors.items()},
+        "floors": {c: {key: _plain(score) for key, score in keys.items()} for c, keys in analysis.floors.items()},
         "verdict": analysis.verdict,
         "resolution": [_resolution_line(check) for check in checks],
         "recipes": {name: plain_recipe(recipe) for name, recipe in plan.fidelities.items()},
@@ -141,8 +141,8 @@ def _summary(plan: Plan, analysis: Analysis, checks: list[Resolution]) -> dict[s
     }
 
 
-def _plain(found: Estimate) -> list[float | None]:
-    return [None if np.isnan(v) else round(v, 6) for v in found]
+def _plain(score: Estimate) -> list[float | None]:
+    return [None if np.isnan(v) else round(v, 6) for v in score]
 
 
 # Tables
@@ -178,10 +178,10 @@ def _fidelity_table(analysis: Analysis) -> Table:
     return table
 
 
-def _scores(found: Callable[[str], Estimate], others: list[str]) -> list[str]:
+def _scores(score_of: Callable[[str], Estimate], others: list[str]) -> list[str]:
     """Kendall tau with its interval, then without one for other groups of architectures, then Spearman."""
-    bare = [found(f"tau_{g}") for g in others] + [found("rho_trained")]
-    return [str(found("tau_trained")), *("-" if np.isnan(e.value) else f"{e.value:.2f}" for e in bare)]
+    bare = [score_of(f"tau_{g}") for g in others] + [score_of("rho_trained")]
+    return [str(score_of("tau_trained")), *("-" if np.isnan(e.value) else f"{e.value:.2f}" for e in bare)]
 
 
 def _points(raw: float, shared: float) -> str:
@@ -210,7 +210,7 @@ def _remarks(analysis: Analysis) -> list[str]:
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" if len(names) > MANY else "")
+    return ", ".join(names[:MANY_NAMES]) + (f" and {len(names) - MANY_NAMES} more" if len(names) > MANY_NAMES else "")
 
 
 def _resolution_table(check: Resolution) -> Table:
@@ -236,10 +236,10 @@ def _resolution_line(check: Resolution) -> str:
 
 
 def _print_failures(causes: list[str], console: Console) -> None:
-    for line in causes[:MANY]:
+    for line in causes[:MANY_NAMES]:
         console.print(f"failed: {line}", highlight=False, soft_wrap=True, markup=False)
-    if len(causes) > MANY:
-        console.print(f"and {len(causes) - MANY} more failures, see the column cause of trainings.csv", highlight=False)
+    if len(causes) > MANY_NAMES:
+        console.print(f"and {len(causes) - MANY_NAMES} more failures, see the column cause of trainings.csv", highlight=False)
 
 
 def _title(analysis: Analysis, plan: Plan) -> str:

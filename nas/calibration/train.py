@@ -12,7 +12,7 @@ from nas.calibration.record import Training, Trainings, hashed
 from nas.cluster.jobs import run_jobs
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
-from nas.data.manifest import Manifest, make_manifest, prepare, read_manifest
+from nas.data.manifest import Manifest, make_manifest, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.errors import NasError
@@ -20,12 +20,12 @@ from nas.recipes.recipe import Proxy
 from nas.run.folder import RunFolder, alone, open_folder, read_run
 from nas.run.settings import Search
 from nas.training.curve import Outcome
-from nas.training.proxy import score
+from nas.training.proxy import train_proxy
 
 WHICH_DATA = ("data", "classes", "images_per_class", "validation_share", "unreadable_share")
 
 
-def calibrate(
+def run_calibration(
     search: Search, *, root: Path, where: str, console: Console, announce: Callable[[Plan, Trainings], None]
 ) -> tuple[Plan, Trainings]:
     """Train what a calibration in the folder `root` still lacks; NasError before anything is written if it cannot begin.
@@ -43,7 +43,7 @@ def calibrate(
     return plan, done
 
 
-def calibrated(search: Search, *, root: Path, where: str, console: Console) -> tuple[Plan, Trainings]:
+def read_calibration(search: Search, *, root: Path, where: str, console: Console) -> tuple[Plan, Trainings]:
     """The plan and what is done of it so far; NasError where no training has ended. Nothing is trained."""
     folder, _ = read_run(root)
     done = Trainings(folder.calibration / "trainings.csv")
@@ -56,9 +56,9 @@ def with_data(plan: Plan, folder: RunFolder, console: Console) -> Plan:
     """The plan with its images listed and decoded and its trainings in order."""
     search, manifests = plan.search, {}
     for name, recipe in plan.fidelities.items():
-        with shown_decoding(console, image_size=recipe.full_size) as told:
-            manifests[name] = _manifest(recipe, folder, seed=search.search.seed, on_decoded=told)
-            prepare(manifests[name], image_size=recipe.full_size, root=data_root(recipe.data), on_decoded=told)
+        with shown_decoding(console, image_size=recipe.full_size) as on_decoded:
+            manifests[name] = _manifest(recipe, folder, seed=search.search.seed, on_decoded=on_decoded)
+            prepare_images(manifests[name], image_size=recipe.full_size, root=data_root(recipe.data), on_decoded=on_decoded)
     trainings = tuple(
         Training(
             fidelity=fidelity,
@@ -89,24 +89,24 @@ def _manifest(recipe: Proxy, folder: RunFolder, *, seed: int, on_decoded: Callab
 def train_one(training: Training, *, manifests: dict[str, Manifest], device: str) -> Outcome:
     """One training in a worker."""
     manifest, root = manifests[training.fidelity], data_root(training.recipe.data)
-    return score(training.architecture, training.recipe, manifest, seed=training.seed, device=device, root=root)
+    return train_proxy(training.architecture, training.recipe, manifest, seed=training.seed, device=device, root=root)
 
 
 def _train(plan: Plan, done: Trainings, console: Console) -> None:
-    left = [t for t in plan.trainings if not done.is_done(t)]
-    if not left:
+    waiting = [t for t in plan.trainings if not done.is_done(t)]
+    if not waiting:
         return
     device = "cuda" if plan.search.resources.gpu else "cpu"
     work = partial(train_one, manifests=plan.manifests, device=device)
-    weights = {t.setup: (t.name, plan.work(t)) for t in left}
-    with CalibrationBar(console, total=len(plan.trainings), left=weights, pace=_pace(plan, done)) as bar:
+    weights = {t.setup: (t.name, plan.work(t)) for t in waiting}
+    with CalibrationBar(console, total=len(plan.trainings), waiting=weights, pace=_pace(plan, done)) as bar:
 
         def on_end(training: Training, outcome: Outcome | None, cause: str | None) -> None:
             found = {"accuracy": None, "seconds": 0.0, "cause": cause} if outcome is None else outcome.model_dump(mode="json")
             done.add(training, outcome=found, machine=outcome is None, device=device)
-            bar.ended(training, **{name: found[name] for name in ("accuracy", "seconds", "cause")})
+            bar.end(training, **{name: found[name] for name in ("accuracy", "seconds", "cause")})
 
-        run_jobs(left, work=work, resources=plan.search.resources, on_end=on_end)
+        run_jobs(waiting, work=work, resources=plan.search.resources, on_end=on_end)
 
 
 def _pace(plan: Plan, done: Trainings) -> Pace:

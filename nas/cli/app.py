@@ -1,14 +1,22 @@
 """The command line's frame: the app, the options that several verbs share, and how a verb ends."""
 
+import contextlib
 import json
 import shlex
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from nas.errors import NasError
+from nas import __version__
+from nas.errors import ConfigError, NasError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDE = 140  # columns where nobody's terminal says how many
 
 app = typer.Typer(
     help="Neural architecture search over MetaFormer designs: a YAML space in, a Pareto front and working timm models out.",
@@ -18,6 +26,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+SpaceFile = Annotated[
+    Path, typer.Argument(help="A search space: a YAML file, or the name of a shipped one (hybrid, pooling, tiny, imagenet).")
+]
 Set = Annotated[
     list[str], typer.Option("--set", metavar="A.B=VALUE", help="Any other setting of the YAML, checked like the file.")
 ]
@@ -26,9 +37,39 @@ DataOption = Annotated[
     str | None,
     typer.Option("--data", help="digits, an image folder or a tar of one (train/, val/, or classes), or a timm name."),
 ]
-StorageOption = Annotated[
-    str | None, typer.Option("--storage", help="Optuna storage URL instead of study.db in the run's folder.")
-]
+OutOption = Annotated[Path | None, typer.Option("--out", help="The run's folder.", show_default="runs/NAME")]
+AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster: auto, or host:port.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print one CSV table instead of a table for people.")]
+TrialOption = Annotated[int | None, typer.Option("--trial", help="Number of the trial, as in the table of the front.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _frame(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+def console(*, full_width: bool = False) -> "Console":
+    """Where people read. With `full_width` a table that is written into a file or a pipe has room."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() or not full_width else WIDE)
+
+
+def output_of(*, as_json: bool, as_csv: bool, default: str) -> str:
+    """What a verb writes: "json", "csv" or its default; ConfigError for two at once."""
+    if as_json and as_csv:
+        raise ConfigError("--json and --csv: one output at a time, but got both; leave one out.")
+    return "json" if as_json else "csv" if as_csv else default
 
 
 def again() -> str:
@@ -40,7 +81,19 @@ def again() -> str:
     return shlex.join([*started, *map(without_password, sys.argv[1:])])
 
 
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Work that Ctrl-C stops, and that the same command continues."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        text = f"\nStopped. Nothing that finished is lost; this continues: {again()}"
+        console().print(text, highlight=False, soft_wrap=True, markup=False)
+        raise typer.Exit(130) from None
+
+
 def as_settings(flags: dict[str, object]) -> list[str]:
+    """Flags that were given, as settings of the YAML by their dotted paths."""
     return [f"{path}={json.dumps(value)}" for path, value in flags.items() if value is not None]
 
 
@@ -49,7 +102,7 @@ def absolute(data: str | None) -> str | None:
     return str(Path(data).resolve()) if data and Path(data).is_dir() else data
 
 
-def run_reporting(command) -> NoReturn:
+def run_reporting(command: Callable[[], object]) -> NoReturn:
     """Call `command`; print a NasError, or a disk that is full or read-only, as one message and exit with code 2."""
     try:
         command()

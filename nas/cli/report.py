@@ -1,59 +1,65 @@
 """Verbs that read what runs found."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nas.cli.app import Run, app
+from nas.cli.app import CsvOption, JsonOption, Run, app, console, output_of
+
+Runs = Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/hybrid; several share one front.")]
+OtherCost = Annotated[
+    str | None, typer.Option("--x", help="Another cost: macs, params, activation_bytes, latency_ms, seconds.")
+]
+MaxMacs = Annotated[str | None, typer.Option(help="Leave out what costs more, such as 1.5G.")]
+Latency = Annotated[
+    str | None, typer.Option(help="Which recorded latency: words of its device or conditions.", show_default="the last")
+]
+Ties = Annotated[bool, typer.Option("--ties", help="List everything that the noise leaves a place on the front.")]
+Against = Annotated[list[Path], typer.Option(help="Another run beside its hypervolume, say a random search.")]
 
 
 @app.command()
 def front(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/hybrid; several share one front.")],
-    x: Annotated[
-        str | None, typer.Option("--x", help="Another cost: macs, params, activation_bytes, latency_ms, seconds.")
-    ] = None,
-    max_macs: Annotated[str | None, typer.Option(help="Leave out what costs more, such as 1.5G.")] = None,
-    latency: Annotated[
-        str | None, typer.Option(help="Which recorded latency: words of its device or conditions.", show_default="the last")
-    ] = None,
-    ties: Annotated[bool, typer.Option("--ties", help="List everything that the noise leaves a place on the front.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the front as JSON instead of a table.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print the front as CSV instead of a table.")] = False,
+    runs: Runs,
+    x: OtherCost = None,
+    max_macs: MaxMacs = None,
+    latency: Latency = None,
+    ties: Ties = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """Show the Pareto front of a run or of several, also while they run.
 
     Example: `nas front runs/hybrid --x params --max-macs 1.5G`
     """
-    from rich.console import Console
+    output = output_of(as_json=as_json, as_csv=as_csv, default="table")
 
-    from nas.errors import ConfigError
-    from nas.report.terminal import WIDE, most_macs, show_front
+    from nas.report.terminal import most_macs, show_front
 
-    if as_json and as_csv:
-        raise ConfigError("--json and --csv: one output at a time, but got both; leave one out.")
-    output = "json" if as_json else "csv" if as_csv else "table"
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
-    given = {"x": x, "max_macs": most_macs(max_macs), "latency": latency, "with_ties": ties, "output": output}
-    show_front(tuple(runs), console, **given)
+    show_front(
+        tuple(runs),
+        console(full_width=True),
+        x=x,
+        max_macs=most_macs(max_macs),
+        latency=latency,
+        with_ties=ties,
+        output=output,
+    )
 
 
 @app.command()
 def report(
     run: Run,
-    against: Annotated[list[Path], typer.Option(help="Another run beside its hypervolume, say a random search.")] = [],  # noqa: B006
+    against: Against = [],  # noqa: B006
 ) -> None:
     """Write a run's report: one HTML page that needs no network, and its pictures.
 
     Example: `nas report runs/hybrid --against runs/random`
     """
-    from rich.console import Console
-
     from nas.report.page import write_report
 
-    write_report(run, Console(), against=tuple(against))
+    write_report(run, console(), against=tuple(against))
 
 
 @app.command()
@@ -66,9 +72,6 @@ def compare(
 
     Example: `nas compare runs/tpe runs/random --picture fronts.png`
     """
-    from rich.console import Console
-
     from nas.report.compare import show_comparison
-    from nas.report.terminal import WIDE
 
-    show_comparison((run, other), Console(width=None if sys.stdout.isatty() else WIDE), picture=picture)
+    show_comparison((run, other), console(full_width=True), picture=picture)

@@ -1,89 +1,98 @@
-"""Verbs that run: a search, its dry run, its calibration."""
+"""Verbs that run: a search, its dry run, its calibration, its replicates."""
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nas.cli.app import DataOption, Run, Set, StorageOption, absolute, again, app, as_settings
+from nas.cli.app import (
+    AddressOption,
+    DataOption,
+    OutOption,
+    Run,
+    Set,
+    SpaceFile,
+    absolute,
+    app,
+    as_settings,
+    console,
+    stoppable,
+)
+
+Trials = Annotated[int | None, typer.Option(help="Architectures to train (search.trials).")]
+Seed = Annotated[int | None, typer.Option(help="Seed of proposals, data split and trainings (search.seed).")]
+Workers = Annotated[int | None, typer.Option(help="Trainings at once (resources.workers).", show_default="one a core")]
+Storage = Annotated[str | None, typer.Option(help="Optuna storage URL instead of study.db in the run's folder.")]
+Show = Annotated[bool, typer.Option("--show", help="Print what the trainings so far say; train nothing.")]
+Replicates = Annotated[
+    int | None, typer.Option(help="Other seeds for each network.", min=1, show_default="search.replicates, or 3")
+]
+Most = Annotated[int | None, typer.Option(help="Networks at once, those nearest to the front first.", min=1)]
 
 
 @app.command()
 def search(
-    file: Annotated[Path, typer.Argument(help="The search space, such as search_spaces/hybrid.yaml.")],
-    trials: Annotated[int | None, typer.Option(help="Architectures to train (search.trials).")] = None,
+    file: SpaceFile,
+    trials: Trials = None,
     data: DataOption = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/NAME")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of proposals, data split and trainings (search.seed).")] = None,
-    workers: Annotated[int | None, typer.Option(help="Trials at once (resources.workers).", show_default="one a core")] = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto, or host:port.")] = None,
-    storage: StorageOption = None,
+    out: OutOption = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    address: AddressOption = None,
+    storage: Storage = None,
     set_: Set = [],  # noqa: B006 (typer copies it)
 ) -> None:
     """Search a space; the same command again continues where it was stopped or killed.
 
-    Example: `nas search search_spaces/hybrid.yaml --trials 60 --out runs/mine --set proxy.epochs=4`
+    Example: `nas search hybrid --trials 60 --out runs/mine --set proxy.epochs=4`
     """
-    from rich.console import Console
-
     from nas.run.settings import read_search
 
-    flags = {
-        "search.trials": trials,
-        "proxy.data": absolute(data),
-        "search.seed": seed,
-        "resources.workers": workers,
-        "resources.address": address,
-        "search.storage": storage,
-    }
-    settings = read_search(file, settings=[*as_settings(flags), *set_])
+    flags = {"search.trials": trials, "search.seed": seed, "search.storage": storage}
+    settings = read_search(file, settings=[*as_settings(flags), *as_settings(_machines(data, workers, address)), *set_])
 
     from nas.report.ending import show_result  # Ray takes seconds: a wrong file is said before
     from nas.search.loggers import check_packages
-    from nas.search.run import search as run_search
+    from nas.search.run import run_search
+    from nas.winners.replication import replicate_front
 
     check_packages(settings.search.log)
-    root = out or Path("runs") / settings.name
-    console = Console()
-    try:
-        run_search(settings, root=root, console=console)
+    root, shown = out or Path("runs") / settings.name, console()
+    with stoppable():
+        run_search(settings, root=root, console=shown)
         if settings.search.replicates:
-            from nas.winners.replication import replicate as run_replicates
+            replicate_front(settings, root=root, console=shown)
+    show_result(settings, root=root, console=shown)
 
-            run_replicates(settings, root=root, console=console)
-    except KeyboardInterrupt:
-        console.print(f"\nStopped. Nothing that finished is lost; this continues: {again()}", highlight=False, soft_wrap=True)
-        raise typer.Exit(130) from None
-    show_result(settings, root=root, console=console)
+
+def _machines(data: str | None, workers: int | None, address: str | None) -> dict[str, object]:
+    return {"proxy.data": absolute(data), "resources.workers": workers, "resources.address": address}
 
 
 @app.command()
 def space(
-    file: Annotated[Path, typer.Argument(help="The search space, such as search_spaces/hybrid.yaml.")],
+    file: SpaceFile,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Dry run of a search space: its size, feasible share, spread of MACs and params, estimated cost. Trains nothing.
 
-    Example: `nas space search_spaces/hybrid.yaml --set constraints.macs.max=1.0G`
+    Example: `nas space hybrid --set constraints.macs.max=1.0G`
     """
-    from rich.console import Console
-
     from nas.run.dry_run import show_space
     from nas.run.settings import read_search
 
-    show_space(read_search(file, settings=set_), Console())
+    show_space(read_search(file, settings=set_), console())
 
 
 @app.command()
 def calibrate(
-    file: Annotated[Path, typer.Argument(help="The search space, such as search_spaces/hybrid.yaml.")],
+    file: SpaceFile,
     data: DataOption = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/NAME")] = None,
-    workers: Annotated[int | None, typer.Option(help="Trainings at once.", show_default="one a core")] = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto, or host:port.")] = None,
-    show: Annotated[bool, typer.Option("--show", help="Print what the trainings so far say; train nothing.")] = False,
+    out: OutOption = None,
+    workers: Workers = None,
+    address: AddressOption = None,
+    show: Show = False,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Measure how far the proxy's ranking can be trusted: train some architectures at several fidelities and seeds.
@@ -94,42 +103,33 @@ def calibrate(
     noise between seeds, and the cheapest fidelity that is good enough. The same command again continues where it was stopped
     or killed and trains nothing twice; results land in the run's folder under `calibration/`, and `nas front` quotes them.
 
-    Example: `nas calibrate search_spaces/hybrid.yaml --set calibration.random=20 --set calibration.seeds=3`
+    Example: `nas calibrate hybrid --set calibration.random=20 --set calibration.seeds=3`
     """
-    from rich.console import Console
-
     from nas.run.settings import read_search
 
-    flags = {"proxy.data": absolute(data), "resources.workers": workers, "resources.address": address}
-    settings = read_search(file, settings=[*as_settings(flags), *set_])
+    settings = read_search(file, settings=[*as_settings(_machines(data, workers, address)), *set_])
 
     from nas.calibration.show import show_calibration, show_estimate
-    from nas.calibration.train import calibrate as run_calibration
-    from nas.calibration.train import calibrated
+    from nas.calibration.train import read_calibration, run_calibration
 
-    console = Console()
-    given = {"root": out or Path("runs") / settings.name, "where": str(file), "console": console}
-    try:
+    root, where, shown = out or Path("runs") / settings.name, str(file), console()
+    with stoppable():
         if show:
-            plan, done = calibrated(settings, **given)
+            plan, done = read_calibration(settings, root=root, where=where, console=shown)
         else:
-            plan, done = run_calibration(settings, **given, announce=partial(show_estimate, console=console))
-    except KeyboardInterrupt:
-        console.print(f"\nStopped. Nothing that finished is lost; this continues: {again()}", highlight=False, soft_wrap=True)
-        raise typer.Exit(130) from None
-    show_calibration(plan, done, root=given["root"], console=console)
+            announce = partial(show_estimate, console=shown)
+            plan, done = run_calibration(settings, root=root, where=where, console=shown, announce=announce)
+    show_calibration(plan, done, root=root, console=shown)
 
 
 @app.command()
 def replicate(
     run: Run,
-    replicates: Annotated[
-        int | None, typer.Option(help="Other seeds for each network.", min=1, show_default="search.replicates, or 3")
-    ] = None,
-    most: Annotated[int | None, typer.Option(help="Networks at once, those nearest to the front first.", min=1)] = None,
+    replicates: Replicates = None,
+    most: Most = None,
     data: DataOption = None,
-    workers: Annotated[int | None, typer.Option(help="Trainings at once.", show_default="the search's")] = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto, or host:port.")] = None,
+    workers: Workers = None,
+    address: AddressOption = None,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Train the networks on or near a run's front again with other seeds, so that luck is told from merit.
@@ -139,18 +139,10 @@ def replicate(
 
     Example: `nas replicate runs/hybrid --replicates 3`
     """
-    from rich.console import Console
+    from nas.report.terminal import show_front
+    from nas.winners.replication import replicate_front, settings_of
 
-    from nas.report.terminal import WIDE, show_front
-    from nas.winners.replication import replicate as run_replicates
-    from nas.winners.replication import settings_of
-
-    flags = {"proxy.data": absolute(data), "resources.workers": workers, "resources.address": address}
-    console = Console()
-    try:
-        search = settings_of(run, [*as_settings(flags), *set_])
-        run_replicates(search, root=run, console=console, number=replicates, most=most)
-    except KeyboardInterrupt:
-        console.print(f"\nStopped. Nothing that finished is lost; this continues: {again()}", highlight=False, soft_wrap=True)
-        raise typer.Exit(130) from None
-    show_front((run,), Console(width=None if sys.stdout.isatty() else WIDE))
+    with stoppable():
+        settings = settings_of(run, [*as_settings(_machines(data, workers, address)), *set_])
+        replicate_front(settings, root=run, console=console(), number=replicates, most=most)
+    show_front((run,), console(full_width=True))

@@ -6,17 +6,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nas.cluster.session import num_workers, ray, started_ray
-from nas.errors import NasError
+from nas.errors import CAUSE_LENGTH, NasError
 from nas.run.attempts import RETRIES
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.run.settings import Resources
 
-CAUSE_LENGTH = 300
 USABLE = 0.9  # of a card's memory, which CUDA itself takes a part of in every process
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
 
 class WorkerShare(NamedTuple):
@@ -36,11 +35,11 @@ class WorkerShare(NamedTuple):
 
 
 def run_jobs(
-    jobs: Iterable[Job],
+    jobs: Iterable[_Job],
     *,
-    work: Callable[[Job], Result],
+    work: Callable[[_Job], _Result],
     resources: "Resources",
-    on_end: Callable[[Job, Result | None, str | None], None],
+    on_end: Callable[[_Job, _Result | None, str | None], None],
 ) -> None:
     """Do independent jobs in their order, as many at once as there is room for; `on_end(job, result, cause)` hears of each.
 
@@ -65,7 +64,7 @@ def run_jobs(
                 on_end(job, result, cause)
 
 
-def do_one(job: Job, *, work: Callable[[Job], Result], share: WorkerShare) -> Result:
+def do_one(job: _Job, *, work: Callable[[_Job], _Result], share: WorkerShare) -> _Result:
     """One job in a worker."""
     share.keep()
     return work(job)
@@ -74,7 +73,7 @@ def do_one(job: Job, *, work: Callable[[Job], Result], share: WorkerShare) -> Re
 def _result_or_cause(reference: "ray.ObjectRef") -> tuple[Any, str | None]:
     try:
         return ray.get(reference), None
-    except ray.exceptions.RayTaskError as error:
+    except ray.exceptions.Ray_JobError as error:
         if isinstance(error.cause, NasError):
             raise error.cause from None
         why = f"{type(error.cause).__name__}: {error.cause}"

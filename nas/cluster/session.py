@@ -33,8 +33,8 @@ if TYPE_CHECKING:  # workers import this file, and need no Optuna
 
 OBJECT_STORE_BYTES = 200_000_000
 ADDRESS_TIMEOUT_SECONDS = 5
-ROUNDING = 1e-9
-LOOK_SECONDS = 120  # for the nodes to unpack the code and look
+ROOM_ROUNDING = 1e-9
+NODES_LOOK_SECONDS = 120  # for the nodes to unpack the code and look
 SENT = ("NAS_CACHE",)  # variables that hold on a cluster's nodes as they do here
 
 
@@ -57,8 +57,8 @@ def _room(node: dict[str, float], resources: "Resources") -> int:
     room = node.get("CPU", 0) / resources.cpu
     if resources.gpu:
         cards, share = node.get("GPU", 0), resources.gpu
-        room = min(room, cards / share if share >= 1 else cards * math.floor(1 / share + ROUNDING))
-    return math.floor(room + ROUNDING)
+        room = min(room, cards / share if share >= 1 else cards * math.floor(1 / share + ROOM_ROUNDING))
+    return math.floor(room + ROOM_ROUNDING)
 
 
 def _described(node: dict[str, float]) -> str:
@@ -95,7 +95,7 @@ def check_folder_is_shared(path: Path) -> None:
     """NasError, by name, for every node of the started cluster that doesn't see the file `path`."""
     nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
     looks = {n["NodeManagerHostname"]: _looks(n, path) for n in nodes}
-    seen = dict(zip(looks, ray.get(list(looks.values()), timeout=LOOK_SECONDS), strict=True))
+    seen = dict(zip(looks, ray.get(list(looks.values()), timeout=NODES_LOOK_SECONDS), strict=True))
     blind = sorted(host for host, there in seen.items() if not there)
     if blind:
         raise NasError(

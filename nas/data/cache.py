@@ -167,8 +167,8 @@ def _npy(shape: Shape, make: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
 
 
 def _write(path: Path, blocks: Iterable[bytes], *, origin: str = "") -> None:
-    for left in path.parent.glob(f".{path.name}.[0-9]*"):  # by a builder that was killed; none is at work but this one
-        left.unlink(missing_ok=True)
+    for half_written in path.parent.glob(f".{path.name}.[0-9]*"):  # by a builder that was killed; none is at work but this one
+        half_written.unlink(missing_ok=True)
     crc = 0
     with replacing(path) as temporary:
         with temporary.open("wb") as file:

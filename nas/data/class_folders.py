@@ -16,7 +16,7 @@ TEST_FOLDERS = ("val", "validation", "test")
 Files = dict[str, list[str]]  # by class folder, sorted
 
 
-def open_folder(path: Path) -> Source:
+def open_class_folders(path: Path) -> Source:
     """Class folders at the top of `path`, or below train/ and val/; ids are paths from there."""
     return _arranged(path, partial(_files, path), partial(read_file, path))
 
@@ -24,7 +24,7 @@ def open_folder(path: Path) -> Source:
 def _arranged(where: Path, files: Callable[[str], Files | None], read: Read, ignored: Ignored = (), place=str) -> Source:
     """Class folders at the top, or below train/ and val/; `files` lists those below a folder, None for one that isn't there."""
     train = files("train/")
-    test_folder, test = next(((name, found) for name in TEST_FOLDERS if (found := files(f"{name}/")) is not None), ("", None))
+    test_folder, test = next(((name, listed) for name in TEST_FOLDERS if (listed := files(f"{name}/")) is not None), ("", None))
     if test is not None and train is None:
         raise ConfigError(f"{where}: {test_folder}/ needs a train/ beside it. Add it, or name the folder of classes itself.")
     train, ignored_train = _images(files("") if train is None else train, where if train is None else where / "train")
@@ -94,13 +94,13 @@ def _top(entries: Iterable[str]) -> str:
 def _members(entries: Iterable[str], top: str, below: str) -> Files | None:
     """Files of each class folder in the folder `top/below` of a tar, as paths from `top`."""
     inside = [name.removeprefix(top) for name in entries if name.startswith(top + below)]
-    found: Files = {}
+    files_of: Files = {}
     for name in sorted(inside):
         folder, slash, _ = name.removeprefix(below).partition("/")
         if slash and not folder.startswith("."):
-            files, file = found.setdefault(folder, []), name.rpartition("/")[2]
+            files, file = files_of.setdefault(folder, []), name.rpartition("/")[2]
             files += [name] if file and not file.startswith(".") else []
-    return found if inside or not below else None
+    return files_of if inside or not below else None
 
 
 def read_member(tar: Path, span: Span | None) -> tuple[Image.Image, int]:

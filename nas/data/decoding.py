@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nas.callbacks import ignore
-from nas.errors import NasError
+from nas.errors import NasError, in_one_line
 
 PROBE = 64  # images decoded here first: they tell what the others will cost
 PAYS = 2.0  # expected seconds of decoding from which starting other processes (half a second each) is worth it
@@ -129,4 +129,4 @@ def _one(place: Any, read: Read, size: int) -> Decoded:
         image, checksum = read(place)
         return Decoded(decode(image, size).tobytes(), checksum)
     except Exception as error:  # a broken file can make a decoder raise anything; the caller counts and names it
-        return Decoded(None, 0, " ".join(str(error).split()) or type(error).__name__)
+        return Decoded(None, 0, in_one_line(error))

@@ -145,7 +145,8 @@ def _chosen_classes(source: Source, recipe: Recipe) -> tuple[str, ...]:
     names = sorted(set.union(*splits.values()))
     if isinstance(recipe.classes, tuple):
         names = _listed_classes(names, recipe)
-    missing = [f"{_few(gone)} from the {split} split" for split, found in splits.items() if (gone := sorted({*names} - found))]
+    gone = {split: sorted({*names} - folders) for split, folders in splits.items()}
+    missing = [f"{_few(absent)} from the {split} split" for split, absent in gone.items() if absent]
     if missing:
         raise ConfigError(
             f"{recipe.data}: every class must stand in the training and the test split, but missing are "
@@ -210,7 +211,7 @@ def _few(names: list[str]) -> str:
     return ", ".join(repr(name) for name in names[:3]) + more
 
 
-def load(
+def load_split(
     manifest: Manifest, split: Split, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = ignore
 ) -> Images:
     """One split, decoded once for each machine and opened as a memory map from then on, in milliseconds.
@@ -222,11 +223,11 @@ def load(
     return Images(pixels, np.array([label for _, label in items], dtype=np.int64))
 
 
-def prepare(manifest: Manifest, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = ignore) -> None:
+def prepare_images(manifest: Manifest, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = ignore) -> None:
     """What a search reads, checked to the last byte and decoded where it has to be, before any trial opens it."""
     for split in ("train", "validation"):
         discard_damaged(_cache_path(manifest, split, image_size))
-        load(manifest, split, image_size=image_size, root=root, on_decoded=on_decoded)
+        load_split(manifest, split, image_size=image_size, root=root, on_decoded=on_decoded)
 
 
 def _cache_path(manifest: Manifest, split: Split, image_size: int) -> Path:

@@ -11,9 +11,9 @@ from nas.data.cache import cache_folder
 from nas.data.decoding import PROBE, OnDecoded
 from nas.units import count, duration
 
-PATIENCE = 1.0  # expected seconds below which nothing is shown
+SHOWN_FROM_SECONDS = 1.0  # expected seconds below which nothing is shown
 TICK = 0.2  # seconds between two updates of the bar
-PROBES = {"images": PROBE, "bytes": 1}  # what must be done before the rest is reckoned from it
+FIRST_DONE = {"images": PROBE, "bytes": 1}  # what must be done before the rest is reckoned from it
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def shown_decoding(console: Console, *, image_size: int) -> Iterator[OnDecoded]:
     """What to tell of each decoded image, and of a packed tar as it is unpacked; the display ends with the `with` block."""
     display = _Decoding(console, image_size)
     try:
-        yield display.told
+        yield display.take_note
     finally:
         display.stop()
 
@@ -34,15 +34,15 @@ class _Decoding:
         self.began = self.ticked = 0.0
         self.judged, self.shown, self.bar = False, False, None
 
-    def told(self, done: int, total: int, unit: str) -> None:
+    def take_note(self, done: int, total: int, unit: str) -> None:
         """Takes note that `done` of `total` images are decoded, or bytes unpacked."""
         now = time.monotonic()
         if done == 0:
             self.stop()
             self.began, self.judged = now, False
-        elif done >= PROBES[unit] and not self.judged:
+        elif done >= FIRST_DONE[unit] and not self.judged:
             self.judged = True
-            if (now - self.began) / done * total > PATIENCE:
+            if (now - self.began) / done * total > SHOWN_FROM_SECONDS:
                 self._show(total, unit)
         if self.shown and done == total:
             self._end(total, unit)

@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 
 from nas.callbacks import ignore
-from nas.data.class_folders import open_folder, open_tar
+from nas.data.class_folders import open_class_folders, open_tar
 from nas.data.decoding import OnDecoded
 from nas.data.source import Source
-from nas.data.timm_data import PACKAGES, open_timm
+from nas.data.timm_data import TIMM_PACKAGES, open_timm
 from nas.errors import ConfigError
 
-TIMM_PREFIXES = tuple(PACKAGES)
+TIMM_PREFIXES = tuple(TIMM_PACKAGES)
 
 
 def open_source(data: str, *, root: Path | None = None, on_decoded: OnDecoded = ignore) -> Source:
@@ -26,7 +26,7 @@ def open_source(data: str, *, root: Path | None = None, on_decoded: OnDecoded = 
         return open_timm(data, root=data_home(root), on_decoded=on_decoded)
     path = Path(root or data).expanduser()
     if path.is_dir():
-        return open_folder(path)
+        return open_class_folders(path)
     if path.is_file():
         return open_tar(path, on_decoded)
     raise ConfigError(
@@ -54,9 +54,9 @@ def _digits() -> Source:
     """1,797 handwritten digits of 8x8 pixels in 17 greys; scikit-learn carries the test part of UCI's optdigits."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    pixels = np.round(found.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8)
-    train = {str(digit): [str(i) for i in np.flatnonzero(found.target == digit)] for digit in range(10)}
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8)
+    train = {str(digit): [str(i) for i in np.flatnonzero(digits.target == digit)] for digit in range(10)}
 
     return Source(train, None, partial(_read_digit, pixels))
 

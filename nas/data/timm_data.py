@@ -15,16 +15,16 @@ from nas.data.archives import Span, open_archive
 from nas.data.class_folders import read_member
 from nas.data.decoding import OnDecoded
 from nas.data.source import Pool, Source, image_in
-from nas.errors import ConfigError
+from nas.errors import ConfigError, in_one_line
 
-PACKAGES = {"torch/": "torchvision", "hfds/": "datasets", "wds/": "webdataset"}
+TIMM_PACKAGES = {"torch/": "torchvision", "hfds/": "datasets", "wds/": "webdataset"}
 """By prefix, the package that timm reads such data sets with."""
 TEST_SPLITS = ("validation", "val", "test")
 
 
 def open_timm(data: str, *, root: Path, on_decoded: OnDecoded) -> Source:
     """The data set of that name, which lies under `root`; ConfigError where it doesn't, or where its package is absent."""
-    package = next(package for prefix, package in PACKAGES.items() if data.startswith(prefix))
+    package = next(package for prefix, package in TIMM_PACKAGES.items() if data.startswith(prefix))
     if find_spec(package) is None:
         raise ConfigError(
             f"data={data} is read by the package {package}, which is not installed. Install it with: pip install {package}"
@@ -41,10 +41,10 @@ def _first_split(data: str, names: tuple[str, ...], root: Path) -> Any:
     for name in names:
         try:
             with _offline() if data.startswith("hfds/") else nullcontext():
-                found = create_dataset(data, root=str(root), split=name, download=False)
-            return getattr(found, "reader", found)  # timm's own data set would put the next image in a broken one's place
+                dataset = create_dataset(data, root=str(root), split=name, download=False)
+            return getattr(dataset, "reader", dataset)  # timm's own data set would put the next image in a broken one's place
         except Exception as error:  # each of timm's backends has its own way to say that data is missing
-            why[name] = " ".join(str(error).split()) or type(error).__name__
+            why[name] = in_one_line(error)
     first, *others = names
     raise ConfigError(
         f"data={data} must lie under {root} already, because nothing is downloaded, but its {first} split can't be opened"

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.config import Value
+from nas.config import Value, validated
 from nas.errors import NasError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -32,6 +32,11 @@ class Conditions(Value):
     """Threads of the CPU; None leaves torch's own choice."""
     warm_up: Annotated[int, Field(ge=0)] = 3
     repeats: Annotated[int, Field(ge=2)] = 20
+
+
+def conditions_of(settings: dict[str, object]) -> Conditions:
+    """The conditions that flags of `nas latency` ask for; ConfigError where one breaks a rule."""
+    return validated(Conditions, settings, where="nas latency")
 
 
 class Spread(NamedTuple):
@@ -134,8 +139,8 @@ def device_of(name: str) -> torch.device:
         raise NasError(f"--device must be cpu, cuda or cuda:N, but got {name!r}.")
     count = torch.cuda.device_count() if kind == "cuda" else 1
     if int(index or 0) >= count:
-        found = f"it has {count}" if count else "there is none, or this torch was built without CUDA"
-        raise NasError(f"--device {name}: no such CUDA device here ({found}); measure with --device cpu or on another machine.")
+        has = f"it has {count}" if count else "there is none, or this torch was built without CUDA"
+        raise NasError(f"--device {name}: no such CUDA device here ({has}); measure with --device cpu or on another machine.")
     return torch.device(name)
 
 
@@ -160,11 +165,11 @@ def _gpu(device: torch.device) -> dict[str, Any]:
 
 
 def _cpu() -> dict[str, Any]:
-    told = _cpuinfo()
-    flags = told.get("flags", told.get("Features", "")).split()
+    cpuinfo = _cpuinfo()
+    flags = cpuinfo.get("flags", cpuinfo.get("Features", "")).split()
     return {
-        "model": told.get("model name") or platform.processor() or platform.machine(),
-        "family_model_stepping": "/".join(told.get(key, "?") for key in ("cpu family", "model", "stepping")),
+        "model": cpuinfo.get("model name") or platform.processor() or platform.machine(),
+        "family_model_stepping": "/".join(cpuinfo.get(key, "?") for key in ("cpu family", "model", "stepping")),
         "flags": [flag for flag in TELLING_FLAGS if flag in flags],
         "torch_capability": torch.backends.cpu.get_cpu_capability(),
     }

@@ -30,7 +30,7 @@ from nas.models.timm_classes import StagewiseMetaFormer
 from nas.space.architecture import Architecture
 from nas.space.cost import cost
 
-SHOWN = 5  # keys named in a message
+KEYS_SHOWN = 5  # keys named in a message
 WRITTEN = {"config.json", "README.md", "model.safetensors", "model.py", "__pycache__", *(w.file for w in WRITERS.values())}
 
 
@@ -59,7 +59,7 @@ class Prepared(NamedTuple):
     """How far these logits are from those of the network found: 0 unless a norm was merged or an operator of ours is faster."""
 
 
-def export(
+def export_network(
     architecture: Architecture,
     state: dict[str, Tensor],
     out: Path,
@@ -78,10 +78,10 @@ def export(
     out, formats = Path(out).absolute(), check_formats(formats)
     _sweep(out)
     _check_target(out, force=force)
-    prepared = prepare(architecture, state, description, image_size=image_size, num_classes=num_classes, formats=formats)
+    prepared = drafted(architecture, state, description, image_size=image_size, num_classes=num_classes, formats=formats)
 
     def fill(draft: Path) -> None:
-        write(prepared, draft)
+        write_export(prepared, draft)
         [proof] = prove({draft: prepared.logits})
         refuse_unproven(proof)
         write_formats(prepared.model, formats, draft, image_size=image_size)
@@ -90,7 +90,7 @@ def export(
     return prepared.level
 
 
-def prepare(
+def drafted(
     architecture: Architecture,
     state: dict[str, Tensor],
     description: Description,
@@ -104,7 +104,7 @@ def prepare(
     if names is not None and len(names) != num_classes:
         raise NasError(f"class_names must hold one name a class, {num_classes} in all, but got {len(names)}.")
     model = _with_weights(build(architecture, image_size=image_size, num_classes=num_classes), state, architecture)
-    found = proof_logits(model, image_size=image_size)
+    logits_before = proof_logits(model, image_size=image_size)
     model, merged = merge(model, architecture)
     level = level_of(merged)
     if level.letter != "C":
@@ -114,7 +114,7 @@ def prepare(
     texts = {"config.json": _json(config), "README.md": card(merged, level, config, [WRITERS[name].file for name in formats])}
     if level.letter != "A":
         texts["model.py"] = stub(merged, level)
-    return Prepared(level, texts, model, logits, rounding(found, logits))
+    return Prepared(level, texts, model, logits, rounding(logits_before, logits))
 
 
 def _in_timms_classes(model: MetaFormer, architecture: Architecture) -> nn.Module:
@@ -124,7 +124,7 @@ def _in_timms_classes(model: MetaFormer, architecture: Architecture) -> nn.Modul
     return theirs.eval()
 
 
-def write(prepared: Prepared, directory: Path) -> None:
+def write_export(prepared: Prepared, directory: Path) -> None:
     """Writes timm's files into an existing directory."""
     for name, text in prepared.texts.items():
         (directory / name).write_text(text, encoding="utf-8")
@@ -146,9 +146,9 @@ def _with_weights(model: MetaFormer, state: dict[str, Tensor], architecture: Arc
         *(f"{key} is {theirs[key]} instead of {ours[key]}" for key in differing),
     ]
     if wrong:
-        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        more = f" and {len(wrong) - KEYS_SHOWN} more" if len(wrong) > KEYS_SHOWN else ""
         raise NasError(
-            f"the weights must be those of this architecture, but {'; '.join(sorted(wrong)[:SHOWN])}{more}. "
+            f"the weights must be those of this architecture, but {'; '.join(sorted(wrong)[:KEYS_SHOWN])}{more}. "
             "Give the architecture, image size and classes that they were trained with."
         )
     model.load_state_dict(state)
@@ -257,14 +257,14 @@ def _replace(out: Path, fill: Callable[[Path], None]) -> None:
 
 def _sweep(out: Path) -> None:
     """Clears up after exports to `out` that were killed on this machine; an export that was being replaced comes back."""
-    for left in out.parent.glob(f".{glob.escape(out.name)}.{platform.node()}.*"):
-        _, number, kind = left.name.rsplit(".", 2)
+    for remnant in out.parent.glob(f".{glob.escape(out.name)}.{platform.node()}.*"):
+        _, number, kind = remnant.name.rsplit(".", 2)
         if not number.isdigit() or _is_running(int(number)):
             continue
         if kind == "old" and not out.exists():
-            left.rename(out)
+            remnant.rename(out)
         else:
-            shutil.rmtree(left)
+            shutil.rmtree(remnant)
 
 
 def _is_running(process: int) -> bool:

@@ -56,9 +56,9 @@ def write_formats(model: nn.Module, formats: Sequence[str], directory: Path, *, 
             images = _images(batch, image_size)
             with torch.inference_mode():
                 wanted = model(images)
-            found = writer.run(directory / writer.file, images)
-            if not torch.allclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE):
-                gap = (found - wanted).abs().max().item()
+            logits = writer.run(directory / writer.file, images)
+            if not torch.allclose(logits, wanted, rtol=TOLERANCE, atol=TOLERANCE):
+                gap = (logits - wanted).abs().max().item()
                 raise NasError(
                     f"--format {name}: {writer.file} computes other logits than the network found, by up to {gap:.1e}; nothing "
                     "was written. Leave this format out, or try another version of its packages."

@@ -41,9 +41,9 @@ def logits_of(directory):
 
 def register(directory):
     """Imports model.py as its card says; ImportError if it names anything but torch, timm and the standard library."""
-    found = ast.walk(ast.parse((directory / "model.py").read_text(encoding="utf-8")))
+    nodes = ast.walk(ast.parse((directory / "model.py").read_text(encoding="utf-8")))
     named = [[node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-             for node in found if isinstance(node, ast.Import | ast.ImportFrom)]  # fmt: skip
+             for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]  # fmt: skip
     foreign = {name.split(".")[0] for names in named for name in names} - ALLOWED
     if foreign:
         raise ImportError(f"model.py must not need the package {', '.join(sorted(foreign))}")
@@ -56,7 +56,7 @@ def register(directory):
         sys.path.remove(str(directory))
 
 
-def main(jobs, answers):
+def answer(jobs, answers):
     sys.meta_path.insert(0, NoNas())
     sys.dont_write_bytecode = True
     import torch
@@ -74,4 +74,4 @@ def main(jobs, answers):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    answer(*sys.argv[1:])

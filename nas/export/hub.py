@@ -10,10 +10,9 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from nas.errors import ConfigError, NasError
+from nas.errors import ConfigError, NasError, in_one_line
 from nas.export.card import EXTRA_FILES
 
-CAUSE_LENGTH = 300
 OURS = ["config.json", "README.md", "model.py", *EXTRA_FILES]  # timm's function sends a config.json too, this one was proven
 
 
@@ -33,7 +32,7 @@ def check_hub(repository: str) -> None:
         )
 
 
-def push(directory: Path, repository: str, *, private: bool) -> str:
+def push_directory(directory: Path, repository: str, *, private: bool) -> str:
     """Uploads an export and returns its address; NasError, the directory left as it is, where the hub can't be reached."""
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     extras = {key: config[key] for key in ("metaformer", "label_names") if key in config}
@@ -54,7 +53,7 @@ def push(directory: Path, repository: str, *, private: bool) -> str:
             commit_message="Add the model card and what belongs to it",
         )
     except Exception as error:  # every version of the hub's library has another HTTP library's errors
-        why = " ".join(str(error).split())[:CAUSE_LENGTH] or type(error).__name__
+        why = in_one_line(error)
         raise NasError(
             f"--push {repository}: the upload failed: {why}. The export is complete in {directory}; "
             "mend this and give the same command again with --force."

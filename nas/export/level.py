@@ -48,25 +48,25 @@ def level_of(architecture: Architecture) -> Level:
     return Level("B" if timms else "C", own, {})
 
 
-def _arguments(architecture: Architecture, known: Architecture, open_: set[str]) -> dict[str, Any] | None:
+def _arguments(architecture: Architecture, timms: Architecture, open_: set[str]) -> dict[str, Any] | None:
     """What makes timm's `known` the same network as `architecture`; None if no JSON arguments do."""
-    given = _network_arguments(architecture, known, open_)
+    arguments = _network_arguments(architecture, timms, open_)
     for field in Stage.model_fields:
-        ours, theirs = (tuple(getattr(stage, field) for stage in a.stages) for a in (architecture, known))
+        ours, theirs = (tuple(getattr(stage, field) for stage in a.stages) for a in (architecture, timms))
         if field == "layer_scale" and field not in open_:  # loaded weights make up for where it starts
             ours, theirs = (tuple(value is None for value in values) for values in (ours, theirs))
         if ours == theirs:
             continue
         argument = _stage_argument(field, ours) if field in open_ else None
-        if given is None or argument is None:
+        if arguments is None or argument is None:
             return None
-        given = {**given, **argument}
-    return given
+        arguments = {**arguments, **argument}
+    return arguments
 
 
-def _network_arguments(architecture: Architecture, known: Architecture, open_: set[str]) -> dict[str, Any] | None:
+def _network_arguments(architecture: Architecture, timms: Architecture, open_: set[str]) -> dict[str, Any] | None:
     fields = [field for field in Architecture.model_fields if field != "stages"]
-    differing = {field for field in fields if getattr(architecture, field) != getattr(known, field)}
+    differing = {field for field in fields if getattr(architecture, field) != getattr(timms, field)}
     arguments = {}
     if "head" in differing & open_:
         arguments["use_mlp_head"] = architecture.head == "mlp"

@@ -33,10 +33,10 @@ def proof_logits(model: nn.Module, *, image_size: int) -> Tensor:
         return model(images)
 
 
-def rounding(found: Tensor, written: Tensor) -> float:
+def rounding(before: Tensor, written: Tensor) -> float:
     """The largest difference of what is written to what was found; NasError where it is more than rounding, or no number."""
-    gap = (found - written).abs().max().item()
-    if not gap <= ROUNDING * max(1.0, found.abs().max().item()):  # not for NaN either
+    gap = (before - written).abs().max().item()
+    if not gap <= ROUNDING * max(1.0, before.abs().max().item()):  # not for NaN either
         raise NasError(
             f"the network to write must compute the logits of the one found, but they differ by up to {gap:.1e}. "
             "If that is nan, the training diverged: retrain it with a lower lr."
@@ -61,10 +61,10 @@ def prove(expected: dict[Path, Tensor]) -> list[Proof]:
     ]
 
 
-def _gap(found: Tensor, wanted: Tensor) -> float:
-    if torch.equal(found, wanted):
+def _gap(logits: Tensor, wanted: Tensor) -> float:
+    if torch.equal(logits, wanted):
         return 0.0
-    return (found - wanted).abs().max().item() if found.shape == wanted.shape else float("inf")
+    return (logits - wanted).abs().max().item() if logits.shape == wanted.shape else float("inf")
 
 
 def refuse_unproven(proof: Proof) -> None:

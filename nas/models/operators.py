@@ -10,7 +10,7 @@ from torch import Tensor
 SHORT = 784  # tokens up to which products of whole matrices were faster
 LARGE_KERNEL = 5
 LARGE_MAP = 8  # positions a side
-FEW = 1024  # positions of a whole batch up to which a product of matrices was faster than a 1x1 convolution
+FEW_POSITIONS = 1024  # positions of a whole batch up to which a product of matrices was faster than a 1x1 convolution
 
 
 def average(x: Tensor, size: int) -> Tensor:
@@ -71,7 +71,7 @@ def channel_map(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     The size is asked last: torch.export bounds the batches of a program by every size that was compared.
     """
     training = x.device.type == "cpu" and torch.is_grad_enabled() and _in_bf16(x)
-    if training and _is_channels_last(x) and x.numel() <= FEW * x.shape[1]:
+    if training and _is_channels_last(x) and x.numel() <= FEW_POSITIONS * x.shape[1]:
         return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)  # (B, D, H, W)
     return F.conv2d(x, weight, bias)
 

@@ -18,9 +18,7 @@ from nas.errors import NasError
 from nas.models.metaformer import MetaFormer, build
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
-from nas.space.reference import designs, timm_names
-
-IMAGE_SIZE, NUM_CLASSES = 224, 1000
+from nas.space.reference import IMAGENET_CLASSES, IMAGENET_PIXELS, designs, timm_names
 
 
 def timm_name(design: str) -> str:
@@ -32,11 +30,11 @@ def timm_name(design: str) -> str:
     return f"{design}_paper" if f"{design}_timm" in designs() else design
 
 
-def network(
+def network_for_timm(
     architecture: Architecture,
     *,
-    num_classes: int = NUM_CLASSES,
-    img_size: int | tuple[int, int] = IMAGE_SIZE,
+    num_classes: int = IMAGENET_CLASSES,
+    img_size: int | tuple[int, int] = IMAGENET_PIXELS,
     drop_path_rate: float = 0.0,
     drop_rate: float = 0.0,
     in_chans: int = 3,
@@ -58,8 +56,8 @@ def _config(architecture: Architecture) -> dict:
     small = architecture.stages[-1].width <= 512
     crop = 1.0 if architecture.stem_norm else 0.9 if small else 0.95  # timm's for Baselines, PoolFormer-S, PoolFormer-M
     return {
-        "num_classes": NUM_CLASSES,
-        "input_size": (3, IMAGE_SIZE, IMAGE_SIZE),
+        "num_classes": IMAGENET_CLASSES,
+        "input_size": (3, IMAGENET_PIXELS, IMAGENET_PIXELS),
         "fixed_input_size": architecture.needs_fixed_resolution,
         "pool_size": (7, 7),
         "crop_pct": crop,
@@ -83,7 +81,7 @@ def _entrypoint(name: str, architecture: Architecture) -> Callable[..., MetaForm
             )
         stages = tuple(range(len(architecture.stages)))
         features = {"out_indices": kwargs.pop("out_indices", stages), "feature_cls": "getter"}
-        return build_model_with_cfg(partial(network, architecture), name, pretrained, feature_cfg=features, **kwargs)
+        return build_model_with_cfg(partial(network_for_timm, architecture), name, pretrained, feature_cfg=features, **kwargs)
 
     entrypoint.__name__ = entrypoint.__qualname__ = name
     entrypoint.__doc__ = f"{architecture.describe()}."

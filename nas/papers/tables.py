@@ -13,19 +13,18 @@ from rich.table import Table
 from nas.papers.counting import fvcore_macs, params_without_layer_scale
 from nas.papers.printed import TABLES, PrintedTable, Row
 from nas.space.cost import cost
-from nas.space.reference import design
+from nas.space.reference import IMAGENET_CLASSES, design
 
-CLASSES = 1000
 NEAR_SHARE, NEAR_G = 0.03, 0.1  # how far timm's models are from what papers print about other families
-WIDE = 140  # columns of a terminal that holds the models' names too
+FULL_WIDTH = 140  # columns of a terminal that holds the models' names too
 CLUES = 3  # rows that a caption names
 EXACT, OFF, NEAR, DIFFERS, ABSENT = "exact", "OFF", "within tolerance", "differs", "no public model"
-UNITS = {"all": 1e6, "without LayerScale": 1e6, "core": 1e9, "fvcore": 1e9}
+COUNT_UNITS = {"all": 1e6, "without LayerScale": 1e6, "core": 1e9, "fvcore": 1e9}
 LEGEND = (
     "core: multiply-accumulates of convolutions, linear maps and matrix products. fvcore: 5 operations an entry of each norm's "
     "input (2 of a batch norm's) on top. no scale: without the parameters of LayerScale. Bold: what the table is compared with."
 )
-TOLERANCE = f"other families: timm's models, params within {NEAR_SHARE:.0%}, MACs within {NEAR_G} G or {NEAR_SHARE:.0%}"
+TOLERANCE_TEXT = f"other families: timm's models, params within {NEAR_SHARE:.0%}, MACs within {NEAR_G} G or {NEAR_SHARE:.0%}"
 
 Counts = dict[str, int]
 """Params (all, without LayerScale, frozen) and MACs (core, fvcore) of one model; a count that was not made is left out."""
@@ -44,13 +43,13 @@ Counted = list[tuple[PrintedTable, list[Line]]]
 
 def our_counts(row: Row) -> Counts:
     """What a design of ours comes to, in both papers' ways of counting."""
-    architecture, at = design(row.model), {"image_size": row.image_size, "num_classes": CLASSES}
-    found = cost(architecture, **at)
+    architecture, at = design(row.model), {"image_size": row.image_size, "num_classes": IMAGENET_CLASSES}
+    counted = cost(architecture, **at)
     return {
-        "all": found.params,
+        "all": counted.params,
         "without LayerScale": params_without_layer_scale(architecture, **at),
-        "frozen": found.frozen_params,
-        "core": found.macs,
+        "frozen": counted.frozen_params,
+        "core": counted.macs,
         "fvcore": fvcore_macs(architecture, **at),
     }
 
@@ -106,7 +105,7 @@ def _why(table: PrintedTable, used: str, other: str) -> str:
     clues = []
     for row in table.rows:
         text = row.params if used == table.params else row.macs
-        value = as_printed(our_counts(row)[other] / UNITS[other], text) if row.family == "metaformer" else text
+        value = as_printed(our_counts(row)[other] / COUNT_UNITS[other], text) if row.family == "metaformer" else text
         if value != text:
             clues.append(f"{row.name} {text}, not {value}")
     more = f" and {len(clues) - CLUES} more" if len(clues) > CLUES else ""
@@ -133,7 +132,7 @@ def show_tables(console: Console, *, output: str) -> bool:
 
 def _print_text(console: Console, counted: Counted) -> None:
     for table, lines in counted:
-        console.print(_rendered(table, lines, wide=console.width >= WIDE), highlight=False)
+        console.print(_rendered(table, lines, wide=console.width >= FULL_WIDTH), highlight=False)
         console.print(f"{table.source}. {reason(table)}\n", highlight=False, markup=False)
     console.print(f"{LEGEND}\n\n{_verdict(counted)}", highlight=False)
 
@@ -157,7 +156,7 @@ def _summary(counted: Counted) -> dict[str, Any]:
         "metaformer_rows": len(ours),
         "metaformer_rows_exact": ours.count(EXACT),
         "other_rows": others,
-        "tolerance": TOLERANCE,
+        "tolerance": TOLERANCE_TEXT,
     }
 
 
@@ -165,7 +164,7 @@ def _verdict(counted: Counted) -> str:
     summary = _summary(counted)
     others = ", ".join(f"{number} {verdict}" for verdict, number in summary["other_rows"].items())
     exact = f"{summary['metaformer_rows_exact']} of {summary['metaformer_rows']}"
-    return f"MetaFormers: {exact} rows as printed. Other rows: {others} ({TOLERANCE})."
+    return f"MetaFormers: {exact} rows as printed. Other rows: {others} ({TOLERANCE_TEXT})."
 
 
 def _entry(table: PrintedTable, lines: list[Line]) -> dict[str, Any]:
@@ -229,4 +228,4 @@ def _cells(line: Line) -> list[str]:
 
 
 def _shown(counts: Counts, name: str, *, decimals: int) -> str:
-    return f"{counts[name] / UNITS[name]:.{decimals}f}" if name in counts else "–"
+    return f"{counts[name] / COUNT_UNITS[name]:.{decimals}f}" if name in counts else "–"

@@ -1,5 +1,6 @@
 """How to train at full scale, as a value: a recipe with what a proxy never needs. It imports without torch."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -7,10 +8,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from nas.config import Value, broken, read_yaml, validated, with_settings
-from nas.errors import ConfigError, unknown
 from nas.recipes.recipe import Count, NotNegative, Recipe, Share
+from nas.shipped import yaml_path
 
-SHIPPED = Path(__file__).parents[2] / "experiments" / "recipes"
 ELSEWHERE = {"data": True, "device_batch": True, "compile": True, "loader": {"workers": True}}
 """Where and with which memory a training runs: what may change before it goes on."""
 
@@ -103,18 +103,8 @@ def _on_line(points: list[tuple[int, float]], x: int) -> float:
     return points[0][1] if x < points[0][0] else points[-1][1]
 
 
-def read_full_recipe(name: str | Path, *, settings: list[str] = ()) -> FullRecipe:
-    """The recipe of a shipped name or in a YAML file, with each "a.b=value" of `settings` laid over it."""
-    path = recipe_path(str(name))
+def read_full_recipe(name: str | Path, *, settings: Sequence[str] = ()) -> FullRecipe:
+    """The recipe in a YAML file, or in a shipped one of that name, with each "a.b=value" of `settings` laid over it."""
+    path = yaml_path(name, "recipe", where="--recipe")
     where = f"{path} (with --set)" if settings else str(path)
-    return validated(FullRecipe, with_settings(read_yaml(path), list(settings)), where=where)
-
-
-def recipe_path(name: str) -> Path:
-    """The file of a recipe: a path, or the name of one that is shipped; ConfigError with the nearest names otherwise."""
-    if Path(name).suffix or Path(name).is_file():
-        return Path(name)
-    shipped = {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
-    if name not in shipped:
-        raise ConfigError(f"--recipe: {unknown('recipe', name, shipped)}. A path of a YAML file will do as well.")
-    return shipped[name]
+    return validated(FullRecipe, with_settings(read_yaml(path, "recipe"), settings), where=where)

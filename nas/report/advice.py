@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from nas.report.importance import FEWEST_TRAININGS
 from nas.results.columns import axis_label
 from nas.results.course import failures, flat_for
 from nas.results.noise import tied
@@ -16,7 +17,6 @@ from nas.run.record import TRAINED
 from nas.run.settings import Search
 from nas.units import count, percent
 
-FEWEST = 20  # finished trainings below which choices are not judged
 SURE = 0.01  # the chance of a pattern like this without a cause, shared among everything that is tested
 RARE = 3  # trainings of an option below which it was not explored
 CLOSE = 0.03  # distance to a limit, relative, at which it binds
@@ -63,9 +63,9 @@ def _failures(trials: pd.DataFrame) -> Iterator[Advice]:
 
 def _budget(course: pd.DataFrame, search: Search) -> Iterator[Advice]:
     number, flat = len(course), flat_for(course)
-    if number < FEWEST:
+    if number < FEWEST_TRAININGS:
         return
-    if flat >= max(FEWEST, number // 3):
+    if flat >= max(FEWEST_TRAININGS, number // 3):
         yield Advice(
             "stop",
             "More trainings of this search hardly pay: change the space or the proxy instead.",
@@ -96,7 +96,7 @@ def _limits(best: pd.DataFrame, search: Search) -> Iterator[Advice]:
 
 
 def _choices(effects: pd.DataFrame, number: int) -> Iterator[Advice]:
-    if number < FEWEST:
+    if number < FEWEST_TRAININGS:
         return
     for axis, options in effects.groupby("axis", sort=False):
         yield from _rare(axis, options, number)
@@ -106,7 +106,7 @@ def _choices(effects: pd.DataFrame, number: int) -> Iterator[Advice]:
 
 def _rare(axis: str, options: pd.DataFrame, number: int) -> Iterator[Advice]:
     rare = options[options["trials"] < RARE]
-    if len(rare) and number >= FEWEST * 2:
+    if len(rare) and number >= FEWEST_TRAININGS * 2:
         named = ", ".join(f"{o} ({n})" for o, n in zip(rare["option"], rare["trials"], strict=True))
         yield Advice(
             "explore", f"{axis} was hardly tried everywhere: add start points or trainings.", f"finished trainings of {named}."
@@ -137,10 +137,10 @@ def _useless(axis: str, options: pd.DataFrame, *, tests: int) -> Iterator[Advice
     if (options["trials"] > 0).sum() < 2:
         return
     for row in options.itertuples():
-        known = row.trials >= 5 and row.high < 0 and row.best == 0
+        is_surely_worse = row.trials >= 5 and row.high < 0 and row.best == 0
         others = options[options["option"] != row.option]
         share = others["best"].sum() / max(others["trials"].sum(), 1)
-        if known and (1 - min(share, 1.0)) ** row.trials < SURE / tests:
+        if is_surely_worse and (1 - min(share, 1.0)) ** row.trials < SURE / tests:
             yield Advice(
                 "drop",
                 f"{axis}: drop {row.option}; it never helps at equal MACs.",

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 MARGIN = 0.06  # of an axis beyond its outermost points
-WIDE = 8  # largest over smallest cost from which the axis is logarithmic
+LOGARITHMIC_FROM = 8  # largest over smallest cost from which the axis is logarithmic
 LETTER, LINE = 0.009, 0.05  # width of a letter and height of a line, as shares of a figure
 PLACES = ("top", "bottom", "left", "right")
 
 
-class Axes(NamedTuple):
+class FrontAxes(NamedTuple):
     """Ends of both axes: the cost, and accuracy in percent."""
 
     x: tuple[float, float]
@@ -20,13 +20,13 @@ class Axes(NamedTuple):
     logarithmic: bool
 
 
-def front_axes(done: pd.DataFrame, best: pd.DataFrame, cost: str) -> Axes:
+def front_axes(done: pd.DataFrame, best: pd.DataFrame, cost: str) -> FrontAxes:
     """Axes that hold every whole training and the intervals of the front."""
     costs = done[cost].dropna()
-    logarithmic = bool(len(costs)) and costs.min() > 0 and costs.max() / costs.min() >= WIDE
+    logarithmic = bool(len(costs)) and costs.min() > 0 and costs.max() / costs.min() >= LOGARITHMIC_FROM
     x = _span(np.log10(costs)) if logarithmic else _span(costs)
     accuracies = pd.concat([done["accuracy"], best["accuracy_low"], best["accuracy_high"]])
-    return Axes(tuple(10**v for v in x) if logarithmic else x, _span(100 * accuracies), logarithmic)
+    return FrontAxes(tuple(10**v for v in x) if logarithmic else x, _span(100 * accuracies), logarithmic)
 
 
 def _span(values: pd.Series) -> tuple[float, float]:
@@ -35,7 +35,7 @@ def _span(values: pd.Series) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def baseline_places(baselines: pd.DataFrame, cost: str, axes: Axes) -> list[str]:
+def baseline_places(baselines: pd.DataFrame, cost: str, axes: FrontAxes) -> list[str]:
     """At which side of its point each baseline's name stands."""
     scale = np.log10 if axes.logarithmic else np.asarray
     (left, right), (low, high) = scale(np.asarray(axes.x)), axes.y

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.errors import NasError
-from nas.pareto import hypervolume, pareto
+from nas.pareto import hypervolume_of, pareto
 from nas.report.pictures import draw_fronts
 from nas.results.columns import axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
@@ -22,7 +22,7 @@ from nas.run.reading import read
 from nas.run.settings import Search
 from nas.units import count, duration, percent
 
-RESAMPLES = 500
+REDRAWN = 500
 
 
 class Compared(NamedTuple):
@@ -37,11 +37,11 @@ class Compared(NamedTuple):
     high: float
 
 
-def compare(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Compared], dict[str, tuple[Any, Any]]]:
+def compared(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Compared], dict[str, tuple[Any, Any]]]:
     """Both runs with the hypervolume of their fronts, its 95 % bootstrap interval, and the differences to keep in mind."""
     readings = [read(root) for root in roots]
-    found = differences_that_matter(*readings)
-    refuse(*readings, found)
+    differences = differences_that_matter(*readings)
+    refuse(*readings, differences)
     tables = [_as_searched(joined([r])) for r in readings]
     for trials, root in zip(tables, roots, strict=True):
         require_finished(trials, (root,))
@@ -51,7 +51,7 @@ def compare(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Compared],
     if names[0] == names[1]:
         names = [str(root) for root in roots]
     standings = [_standing(n, t, search, reference, seed) for n, t in zip(names, tables, strict=True)]
-    return standings, found
+    return standings, differences
 
 
 def _as_searched(trials: pd.DataFrame) -> pd.DataFrame:
@@ -77,12 +77,12 @@ def _resampled(trials: pd.DataFrame, search: Search, reference: list[float], see
     """
     points, whole = scaled(trainings_ended(trials), search.objectives[1:], reference)
     rng, ones = np.random.default_rng(seed), [1.0] * points.shape[1]
-    found = []
-    for _ in range(RESAMPLES):
+    volumes_drawn = []
+    for _ in range(REDRAWN):
         drawn = np.unique(rng.integers(len(points), size=len(points)))
         kept = points[drawn[whole[drawn]]]
-        found.append(hypervolume(kept[pareto(kept)], ones))
-    return found
+        volumes_drawn.append(hypervolume_of(kept[pareto(kept)], ones))
+    return volumes_drawn
 
 
 def reached(course: pd.DataFrame, volume: float) -> pd.Series | None:
@@ -96,11 +96,11 @@ def show_comparison(roots: tuple[Path, Path], console: Console, *, picture: Path
 
     `picture` is a PNG file to draw both fronts into.
     """
-    standings, found = compare(roots)
+    standings, differences = compared(roots)
     if picture is not None and picture.suffix != ".png":
         raise NasError(f"{picture}: must end in .png, but ends in {picture.suffix!r}. Give a name such as fronts.png.")
     console.print(_table(standings))
-    for line in [*_verdict(standings), *marks(found)]:
+    for line in [*_verdict(standings), *marks(differences)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if picture is not None:
         draw_fronts({s.name: standing(s.trials, s.costs) for s in standings}, picture)

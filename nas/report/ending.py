@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from nas.pareto import hypervolume
+from nas.pareto import hypervolume_of
 from nas.report.pictures import draw_front
 from nas.report.terminal import show_standing
 from nas.results.course import scaled
@@ -31,19 +31,19 @@ def show_result(search: Search, *, root: Path, console: Console) -> None:
     if not trials["accuracy"].notna().any():
         write_tables(root, trials, trials.iloc[:0])
     require_finished(trials, (root,))
-    found = standing(trials, costs)
-    write_tables(root, trials, found.best)
-    draw_front(found, root / "front.png")
-    show_standing(found, [reading], console)
-    for line in [*_account(found, reading), *remarks(trials), *_next(found, reading)]:
+    ranked = standing(trials, costs)
+    write_tables(root, trials, ranked.best)
+    draw_front(ranked, root / "front.png")
+    show_standing(ranked, [reading], console)
+    for line in [*_account(ranked, reading), *remarks(trials), *_next(ranked, reading)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _account(found: Standing, reading: Reading) -> list[str]:
+def _account(ranked: Standing, reading: Reading) -> list[str]:
     """What became of the trials, what that took, and what failed."""
-    trials, states = found.trials, found.trials["state"].value_counts()
-    points, _ = scaled(found.best, found.costs, reference_costs(reading.search))
-    volume = hypervolume(points, [1.0] * points.shape[1])
+    trials, states = ranked.trials, ranked.trials["state"].value_counts()
+    points, _ = scaled(ranked.best, ranked.costs, reference_costs(reading.search))
+    volume = hypervolume_of(points, [1.0] * points.shape[1])
     counts = ", ".join(f"{states.get(state, 0)} {state.words}" for state in (*TRAINED, TrialState.ANSWERED))
     lines = [f"{counts}; hypervolume {volume:.4f}", cost_line(time_spent(reading.records))]
     causes = trials.loc[trials["state"] == TrialState.FAILED, "cause"].value_counts()
@@ -74,17 +74,17 @@ def remarks(trials: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _next(found: Standing, reading: Reading) -> list[str]:
+def _next(ranked: Standing, reading: Reading) -> list[str]:
     """Where everything lies, and the command that takes a network: the cheapest of those that may be the most accurate."""
     root, storage = reading.folder.root, reading.search.search.storage
     record = "study.db" if storage is None else without_password(storage)
     lines = [f"The record lies in {root}: {record}, trials.csv, front.csv, front.png, search.yaml"]
-    top, equals = highest(found.trials, found.best)
+    top, equals = highest(ranked.trials, ranked.best)
     able = pd.concat([top.to_frame().T, equals])
-    able = able[able.index.isin(found.best.index) & able["baseline"].isna()]
+    able = able[able.index.isin(ranked.best.index) & able["baseline"].isna()]
     if not len(able):
         return lines
-    cheapest = able.loc[able[found.costs[0]].astype(float).idxmin()]
+    cheapest = able.loc[able[ranked.costs[0]].astype(float).idxmin()]
     number = cheapest["trial"]
     if len(able) > 1:
         names = ", ".join(map(str, sorted(able["trial"])))

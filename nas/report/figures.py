@@ -14,7 +14,7 @@ from nas.run.settings import Search
 from nas.space.mixers import MIXERS, in_short
 from nas.units import count, duration, percent
 
-MANY = 1000  # points from which WebGL draws them
+MANY_POINTS = 1000  # points from which WebGL draws them
 SHOWN_CURVES = 150
 SHOWN_LINES = 1500
 CLOCK = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
@@ -23,18 +23,18 @@ Figure = dict[str, Any]
 
 
 def _numbers(values: Any, digits: int = 4) -> list[float | None]:
-    found = np.round(np.asarray(values, dtype=float), digits)
-    return [None if np.isnan(v) else float(v) for v in found]
+    rounded = np.round(np.asarray(values, dtype=float), digits)
+    return [None if np.isnan(v) else float(v) for v in rounded]
 
 
-def front_figure(found: Standing) -> Figure:
+def front_figure(ranked: Standing) -> Figure:
     """Every whole training, the front with its intervals, the baselines, and an empty ring for the trial that is marked."""
-    trials, best, cost, knee = found.trials, found.best, found.costs[0], found.knee
+    trials, best, cost, knee = ranked.trials, ranked.best, ranked.costs[0], ranked.knee
     done = complete(trials)
     baselines = done[done["baseline"].notna()]
-    open_ = found.open[found.open["baseline"].isna()]
+    open_ = ranked.open[ranked.open["baseline"].isna()]
     others = done[done["baseline"].isna() & ~done.index.isin(best.index) & ~done.index.isin(open_.index)]
-    kind = "scattergl" if len(done) > MANY else "scatter"
+    kind = "scattergl" if len(done) > MANY_POINTS else "scatter"
     cloud = {**_dots(others, cost), "name": "searched", "type": kind, "marker": {"color": "--grey", "size": 6, "opacity": 0.7}}
     line = {"type": "scatter", "mode": "lines", "x": _numbers(best[cost], 0), "y": _numbers(100 * best["accuracy"]),
             "line": {"shape": "hv", "color": "--blue", "width": 2}, "hoverinfo": "skip", "showlegend": False}  # fmt: skip
@@ -43,7 +43,7 @@ def front_figure(found: Standing) -> Figure:
            "marker": {"symbol": "circle-open", "color": "--blue", "size": 7, "opacity": 0.8}}  # fmt: skip
     axes = front_axes(done, best, cost)
     sides = baseline_places(baselines, cost, axes)
-    known = {**_dots(baselines, cost), "name": "baseline", "mode": "markers+text",
+    named = {**_dots(baselines, cost), "name": "baseline", "mode": "markers+text",
              "text": [_beside(name, side) for name, side in zip(baselines["baseline"], sides, strict=True)],
              "hovertext": _hover(baselines), "hovertemplate": "%{hovertext}<extra></extra>",
              "textposition": [SIDES[side] for side in sides],
@@ -53,7 +53,7 @@ def front_figure(found: Standing) -> Figure:
     kink = {**_dots(bend, cost), "name": "knee", "marker": {"symbol": "star", "color": "--pink", "size": 16}}
     ring = {"type": "scatter", "mode": "markers", "x": [], "y": [], "name": "marked", "hoverinfo": "skip", "showlegend": False,
             "marker": {"symbol": "circle-open", "size": 20, "color": "--ink", "line": {"width": 3}}}  # fmt: skip
-    figure = _figure([cloud, line, marks, tie, known, kink, ring], x=axis_label(cost), y="proxy accuracy (%)")
+    figure = _figure([cloud, line, marks, tie, named, kink, ring], x=axis_label(cost), y="proxy accuracy (%)")
     figure["layout"]["xaxis"]["tickformat"] = ".3~s"  # 0.4G instead of 0.4B
     # fixed, or the ring around a marked point would move the axes and with them all points
     span = [float(np.log10(v)) for v in axes.x] if axes.logarithmic else list(axes.x)
@@ -145,9 +145,9 @@ def curves_figure(trials: pd.DataFrame, best: pd.DataFrame) -> Figure:
     return _figure(data, x="epoch", y="accuracy (%)")
 
 
-def importance_figure(found: pd.DataFrame) -> Figure:
+def importance_figure(importances: pd.DataFrame) -> Figure:
     """A bar an axis, and how far chance alone would bring the largest of them."""
-    top = found.head(15).iloc[::-1]
+    top = importances.head(15).iloc[::-1]
     bars = {"type": "bar", "orientation": "h", "y": list(top["axis"]), "x": _numbers(100 * top["share"], 2), "name": "share",
             "marker": {"color": "--blue"}, "hovertemplate": "%{y}: %{x:.1f} %<extra></extra>"}  # fmt: skip
     chance = {"type": "scatter", "mode": "lines", "y": list(top["axis"]), "x": _numbers(100 * top["chance"], 2),
@@ -156,14 +156,14 @@ def importance_figure(found: pd.DataFrame) -> Figure:
     figure = _figure([bars, chance], x="share of what makes the best quarter at equal MACs (%)", y="")
     figure["layout"]["height"] = 120 + 24 * len(top)
     figure["layout"]["yaxis"]["automargin"] = True
-    figure["layout"]["xaxis"]["range"] = [0, round(105 * float(found[["share", "chance"]].max(axis=None)), 2)]
+    figure["layout"]["xaxis"]["range"] = [0, round(105 * float(importances[["share", "chance"]].max(axis=None)), 2)]
     return figure
 
 
-def mixer_figure(found: pd.DataFrame) -> Figure:
+def mixer_figure(effects: pd.DataFrame) -> Figure:
     """A heat map of the points of accuracy above equal MACs, by mixer and stage."""
-    grid = found.pivot(index="mixer", columns="stage", values="effect")
-    cells = found.set_index(["mixer", "stage"])
+    grid = effects.pivot(index="mixer", columns="stage", values="effect")
+    cells = effects.set_index(["mixer", "stage"])
     text = [[_cell(cells, mixer, stage) for stage in grid.columns] for mixer in grid.index]
     most = float(np.nanmax(np.abs(100 * grid.to_numpy()))) if len(grid) else 1.0
     data = {"type": "heatmap", "x": [f"stage {s}" for s in grid.columns], "y": list(grid.index), "text": text,

@@ -11,7 +11,7 @@ from nas.results.course import volumes
 from nas.results.front import joined
 from nas.results.points import require_finished
 from nas.results.standing import Standing, standing
-from nas.results.trials import described
+from nas.results.trials import with_choices
 from nas.run.front import reference_costs
 from nas.run.reading import Reading, read
 from nas.run.settings import Search
@@ -57,7 +57,7 @@ class Findings(NamedTuple):
 def work_out(root: Path, *, against: tuple[Path, ...] = ()) -> Findings:
     """Everything the report shows; NasError for a run without a finished trial, or one that can't be laid beside another."""
     reading = read(root)
-    trials, search = described(joined([reading])), reading.search
+    trials, search = with_choices(joined([reading])), reading.search
     require_finished(trials, (root,))
     costs, reference = search.objectives[1:], reference_costs(search)
     courses = {root.resolve().name: volumes(trials, costs, reference)}

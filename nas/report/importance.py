@@ -10,14 +10,14 @@ from optuna.distributions import CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
+from nas.results.noise import Z
 from nas.results.points import searched
 from nas.run.settings import Search
 
-FEWEST = 20  # finished trainings below which no importance is given
+FEWEST_TRAININGS = 20  # finished trainings below which no importance is given
 MOST = 1000  # trainings looked at; more are drawn from evenly
 SHUFFLES = 40
 TOP = 0.25  # share of the trainings that counts as good
-Z = 1.96
 
 
 def at_equal_macs(trials: pd.DataFrame) -> pd.Series:
@@ -47,15 +47,15 @@ def importances(trials: pd.DataFrame, search: Search, *, seed: int = 0) -> pd.Da
     reports has a share above it without a cause. Empty for fewer than 20 trainings.
     """
     rows, rng = searched(trials), np.random.default_rng(seed)
-    if len(rows) < FEWEST or not search.space.axes:
+    if len(rows) < FEWEST_TRAININGS or not search.space.axes:
         return pd.DataFrame(columns=["axis", "share", "chance"])
     if len(rows) > MOST:
         rows = rows.loc[np.sort(rng.choice(rows.index, MOST, replace=False))]
     better = at_equal_macs(trials).loc[rows.index].to_numpy()
     study = _study(choices(rows, search), search)
-    found = _shares(study, better)
+    shares = _shares(study, better)
     chance = float(np.quantile([max(_shares(study, rng.permutation(better)).values()) for _ in range(SHUFFLES)], 0.95))
-    table = pd.DataFrame({"axis": list(found), "share": list(found.values())})
+    table = pd.DataFrame({"axis": list(shares), "share": list(shares.values())})
     return table.assign(chance=chance).sort_values("share", ascending=False, ignore_index=True)
 
 
@@ -74,9 +74,9 @@ def _study(taken: list[dict[str, Any]], search: Search) -> optuna.Study:
 def _shares(study: optuna.Study, better: np.ndarray) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it looks for low targets
-        found = PedAnovaImportanceEvaluator(target_quantile=TOP).evaluate(study, target=lambda t: -better[t.number])
-    total = sum(found.values()) or 1.0
-    return {name: value / total for name, value in found.items()}
+        importance = PedAnovaImportanceEvaluator(target_quantile=TOP).evaluate(study, target=lambda t: -better[t.number])
+    total = sum(importance.values()) or 1.0
+    return {name: value / total for name, value in importance.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -91,24 +91,24 @@ def effects(trials: pd.DataFrame, search: Search) -> pd.DataFrame:
     better = at_equal_macs(trials)
     rows = pd.DataFrame(choices(trials.loc[better.index], search), index=better.index)
     top = better >= better.quantile(1 - TOP) if len(better) else better
-    found = []
+    table = []
     for axis, options in search.space.axes.items():
         column = rows[axis] if axis in rows else pd.Series(dtype=object)
         for option in options:
             values = better[column[column == option].index]
             spread = Z * values.std() / np.sqrt(len(values)) if len(values) > 1 else np.nan
             mean = values.mean() if len(values) else np.nan
-            found.append((axis, option, len(values), mean, mean - spread, mean + spread, int(top[values.index].sum())))
-    return pd.DataFrame(found, columns=["axis", "option", "trials", "effect", "low", "high", "best"])
+            table.append((axis, option, len(values), mean, mean - spread, mean + spread, int(top[values.index].sum())))
+    return pd.DataFrame(table, columns=["axis", "option", "trials", "effect", "low", "high", "best"])
 
 
 def by_stage_and_mixer(trials: pd.DataFrame) -> pd.DataFrame:
     """A row for each mixer of each stage: `stage`, `mixer`, `trials`, `effect` at equal MACs and its 95 % `margin`."""
     better = at_equal_macs(trials)
-    rows, found = trials.loc[better.index], []
+    rows, table = trials.loc[better.index], []
     for column in [c for c in trials.columns if c.startswith("stage") and c.endswith("_mixer")]:
         for mixer, index in rows.groupby(column).groups.items():
             values = better[index]
             margin = Z * values.std() / np.sqrt(len(values)) if len(values) > 1 else np.nan
-            found.append((int(column[5:-6]), mixer, len(values), values.mean(), margin))
-    return pd.DataFrame(found, columns=["stage", "mixer", "trials", "effect", "margin"])
+            table.append((int(column[5:-6]), mixer, len(values), values.mean(), margin))
+    return pd.DataFrame(table, columns=["stage", "mixer", "trials", "effect", "margin"])

@@ -24,44 +24,44 @@ SECTIONS = [
 
 def write_report(root: Path, console: Console, *, against: tuple[Path, ...] = ()) -> Path:
     """Write report.html, trials.csv, front.csv and the PNGs into the run; `against` are runs to lay beside its hypervolume."""
-    found = work_out(root, against=against)
-    folder = found.reading.folder
-    write_tables(folder.root, found.trials, found.best)
-    drawn = write_pictures(found)
+    findings = work_out(root, against=against)
+    folder = findings.reading.folder
+    write_tables(folder.root, findings.trials, findings.best)
+    drawn = write_pictures(findings)
     path = folder.root / "report.html"
-    write_whole(path, render(found))
+    write_whole(path, render(findings))
     size = path.stat().st_size / 1e6
     console.print(f"{path}: one page of {size:.1f} MB, and {', '.join(drawn)} beside it", highlight=False, soft_wrap=True)
     return path
 
 
-def write_pictures(found: Findings) -> list[str]:
+def write_pictures(findings: Findings) -> list[str]:
     """The names of the PNG files that were drawn."""
-    root = found.reading.folder.root
-    pictures.draw_front(found.standing, root / "front.png")
-    pictures.draw_course(found.courses, root / "hypervolume.png")
+    root = findings.reading.folder.root
+    pictures.draw_front(findings.standing, root / "front.png")
+    pictures.draw_course(findings.courses, root / "hypervolume.png")
     drawn = ["front.png", "hypervolume.png"]
-    if len(found.importances):
-        pictures.draw_importance(found.importances, root / "importance.png")
-        pictures.draw_mixers(found.mixers, root / "mixers.png")
+    if len(findings.importances):
+        pictures.draw_importance(findings.importances, root / "importance.png")
+        pictures.draw_mixers(findings.mixers, root / "mixers.png")
         drawn += ["importance.png", "mixers.png"]
     return drawn
 
 
-def render(found: Findings) -> str:
+def render(findings: Findings) -> str:
     """The page as text."""
     here = files("nas.report")
-    shown = _figures(found)
+    shown = _figures(findings)
     template = Environment(autoescape=True, trim_blocks=True).from_string((here / "page.html").read_text(encoding="utf-8"))
     return template.render(
-        **words.words(found),
+        **words.words(findings),
         sections=SECTIONS,
         figures=shown,
-        data=_embedded({"root": shlex.quote(str(found.reading.folder.root)), "figures": shown, "kept": _kept(found)}),
+        data=_embedded({"root": shlex.quote(str(findings.reading.folder.root)), "figures": shown, "kept": _kept(findings)}),
         plotly=get_plotlyjs(),
         style=(here / "page.css").read_text(encoding="utf-8"),
         script=(here / "page.js").read_text(encoding="utf-8"),
-        root=found.reading.folder.root,
+        root=findings.reading.folder.root,
         written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
     )
 
@@ -71,23 +71,23 @@ def _embedded(data: dict[str, Any]) -> str:
     return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _figures(found: Findings) -> dict[str, Any]:
-    trials, best = found.trials, found.best
+def _figures(findings: Findings) -> dict[str, Any]:
+    trials, best = findings.trials, findings.best
     shown = {
-        "front": figures.front_figure(found.standing),
-        "by_trainings": figures.course_figure(found.courses, "trainings"),
-        "by_seconds": figures.course_figure(found.courses, "seconds"),
+        "front": figures.front_figure(findings.standing),
+        "by_trainings": figures.course_figure(findings.courses, "trainings"),
+        "by_seconds": figures.course_figure(findings.courses, "seconds"),
         "curves": figures.curves_figure(trials, best),
         "pattern": figures.pattern_figure(best),
     }
-    if len(found.importances):
-        shown["importance"] = figures.importance_figure(found.importances)
-    if len(found.mixers):
-        shown["mixers"] = figures.mixer_figure(found.mixers)
-        shown["parallel"] = figures.parallel_figure(trials, best, found.search)
+    if len(findings.importances):
+        shown["importance"] = figures.importance_figure(findings.importances)
+    if len(findings.mixers):
+        shown["mixers"] = figures.mixer_figure(findings.mixers)
+        shown["parallel"] = figures.parallel_figure(trials, best, findings.search)
     return shown
 
 
-def _kept(found: Findings) -> list[int]:
+def _kept(findings: Findings) -> list[int]:
     """The trials whose weights lie in the run, so that they can be exported as they are."""
-    return [int(path.stem) for path in found.reading.folder.weights(0).parent.glob("*.safetensors") if path.stem.isdigit()]
+    return [int(path.stem) for path in findings.reading.folder.weights(0).parent.glob("*.safetensors") if path.stem.isdigit()]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from nas.colours import BLUE, DARK_ORANGE, GREEN, GREY, ORANGE, PINK
 from nas.files import replacing
-from nas.report.axes import Axes, baseline_places, front_axes
+from nas.report.axes import FrontAxes, baseline_places, front_axes
 from nas.results.columns import axis_label
 from nas.results.points import complete
 from nas.results.standing import Standing
@@ -41,9 +41,9 @@ def _save(figure: Any, path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def draw_front(found: Standing, path: Path) -> None:
+def draw_front(ranked: Standing, path: Path) -> None:
     """Accuracy against the first cost: every whole training, the front as a line, the baselines by name."""
-    trials, best, cost = found.trials, found.best, found.costs[0]
+    trials, best, cost = ranked.trials, ranked.best, ranked.costs[0]
     figure, axes = _plot()
     done = complete(trials)
     baselines = done[done["baseline"].notna()]
@@ -66,11 +66,11 @@ def draw_front(found: Standing, path: Path) -> None:
 def _intervals(axes: Any, best: pd.DataFrame, cost: str, **look: Any) -> None:
     """A front's points with their 95 % intervals, bare where none is known."""
     spread = 100 * np.abs(best[["accuracy_low", "accuracy_high"]].to_numpy().T - best["accuracy"].to_numpy())
-    known = None if np.isnan(spread).any() else spread
-    axes.errorbar(best[cost], 100 * best["accuracy"], yerr=known, markersize=6, linewidth=1, capsize=2, zorder=4, **look)
+    bars = None if np.isnan(spread).any() else spread
+    axes.errorbar(best[cost], 100 * best["accuracy"], yerr=bars, markersize=6, linewidth=1, capsize=2, zorder=4, **look)
 
 
-def _name(axes: Any, baselines: pd.DataFrame, cost: str, span: Axes) -> None:
+def _name(axes: Any, baselines: pd.DataFrame, cost: str, span: FrontAxes) -> None:
     """Write each baseline's name beside its point."""
     sides = baseline_places(baselines, cost, span)
     for name, side, x, y in zip(baselines["baseline"], sides, baselines[cost], 100 * baselines["accuracy"], strict=True):
@@ -78,7 +78,7 @@ def _name(axes: Any, baselines: pd.DataFrame, cost: str, span: Axes) -> None:
         axes.annotate(name, (x, y), **look, **BESIDE[side])
 
 
-def _span(axes: Any, span: Axes) -> None:
+def _span(axes: Any, span: FrontAxes) -> None:
     """The ends of both axes, and labels with their units."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
@@ -93,14 +93,14 @@ def _span(axes: Any, span: Axes) -> None:
 def draw_fronts(standings: dict[str, Standing], path: Path) -> None:
     """The fronts of several runs over each other, and behind them what each run trained in full."""
     figure, axes = _plot()
-    everything = {name: complete(found.trials) for name, found in standings.items()}
+    everything = {name: complete(ranked.trials) for name, ranked in standings.items()}
     cost = next(iter(standings.values())).costs[0]
-    for (name, found), (colour, style), marker in zip(standings.items(), STYLES, "os^D", strict=False):
-        done, best = everything[name], found.best
+    for (name, ranked), (colour, style), marker in zip(standings.items(), STYLES, "os^D", strict=False):
+        done, best = everything[name], ranked.best
         axes.scatter(done[cost], 100 * done["accuracy"], s=14, color=colour, alpha=0.25, linewidth=0, zorder=2, marker=marker)
         axes.step(best[cost], 100 * best["accuracy"], where="post", color=colour, linestyle=style, linewidth=1.6, zorder=3)
         _intervals(axes, best, cost, color=colour, fmt=marker, label=name)
-    best = pd.concat([found.best for found in standings.values()])
+    best = pd.concat([ranked.best for ranked in standings.values()])
     axes.set(xlabel=axis_label(cost), ylabel="proxy accuracy (%)", title="fronts with 95 % intervals")
     _span(axes, front_axes(pd.concat(everything.values()), best, cost))
     axes.legend(frameon=False, loc="lower right")
@@ -120,9 +120,9 @@ def draw_course(courses: dict[str, pd.DataFrame], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_importance(found: pd.DataFrame, path: Path) -> None:
+def draw_importance(importances: pd.DataFrame, path: Path) -> None:
     """A bar an axis, and how far chance alone would bring the largest of them."""
-    top = found.head(15).iloc[::-1]
+    top = importances.head(15).iloc[::-1]
     figure, axes = _plot(8, 1.4 + 0.28 * len(top))
     axes.barh(top["axis"], 100 * top["share"], color=BLUE, label="share")
     axes.axvline(100 * top["chance"].iloc[0], color=ORANGE, linewidth=2, linestyle="--", label="the largest by chance (95 %)")
@@ -131,9 +131,9 @@ def draw_importance(found: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
-def draw_mixers(found: pd.DataFrame, path: Path) -> None:
+def draw_mixers(effects: pd.DataFrame, path: Path) -> None:
     """A heat map of the points of accuracy above equal MACs, by mixer and stage."""
-    grid = 100 * found.pivot(index="mixer", columns="stage", values="effect")
+    grid = 100 * effects.pivot(index="mixer", columns="stage", values="effect")
     figure, axes = _plot(8, 1.6 + 0.5 * len(grid))
     most = float(np.nanmax(np.abs(grid.to_numpy())))
     shown = axes.imshow(grid.to_numpy(), cmap="PuOr", vmin=-most, vmax=most, aspect="auto")

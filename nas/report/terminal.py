@@ -13,19 +13,18 @@ from nas.errors import ConfigError, NasError, unknown
 from nas.results.columns import COLUMNS, axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.front import joined
-from nas.results.latencies import chosen, setups
+from nas.results.latencies import chosen_setup, setups
 from nas.results.noise import noise_of
 from nas.results.points import finished, labels, names_of, require_finished
 from nas.results.standing import Standing, entries, standing, ties
-from nas.results.trials import described
+from nas.results.trials import with_choices
 from nas.run.reading import Reading, read
 from nas.space.costs import COSTS
 from nas.units import count, percent, quantity
 
 TIES = 6
-LATENCY = "latency_ms"
+LATENCY_COLUMN = "latency_ms"
 ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns that hold JSON
-WIDE = 140  # columns where nobody's terminal says how many
 Output = Literal["table", "json", "csv"]
 
 
@@ -50,31 +49,31 @@ def show_front(
         raise NasError(f"{names_of(roots)}: a run was named twice, and would be its own rival. Name each once.")
     for other in readings[1:]:
         refuse(readings[0], other, differences_that_matter(readings[0], other))
-    if x == LATENCY or latency:
-        measured = {setup.which for reading in readings if (setup := chosen(reading, latency))}
+    if x == LATENCY_COLUMN or latency:
+        measured = {setup.which for reading in readings if (setup := chosen_setup(reading, latency))}
         if len(measured) > 1:
             raise NasError(
                 f"{names_of(roots)}: latencies are of different machines or conditions. Name shared ones with --latency."
             )
         if latency and not measured:
-            raise NasError(f"{names_of(roots)}: no latency was recorded. {COSTS[LATENCY].way_out}")
+            raise NasError(f"{names_of(roots)}: no latency was recorded. {COSTS[LATENCY_COLUMN].way_out}")
     trials = joined(readings, latency=latency)
     require_finished(trials, roots)
     if x is not None and x not in COSTS:
         raise ConfigError(f"--x: {unknown('cost', x, COSTS)}")
     able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
     able.attrs = trials.attrs
-    found = standing(able, (x,) if x else readings[0].search.objectives[1:])
-    if not len(found.best):
+    ranked = standing(able, (x,) if x else readings[0].search.objectives[1:])
+    if not len(ranked.best):
         cheapest = f", and the cheapest finished one has {count(finished(trials)['macs'].min())}" if max_macs else ""
         raise NasError(f"{names_of(roots)}: no finished trial is inside the limits{cheapest}. Give a larger --max-macs.")
-    shown = pd.concat([found.best, found.open]) if with_ties else found.best
+    shown = pd.concat([ranked.best, ranked.open]) if with_ties else ranked.best
     if output == "json":
         _print_json(shown[COLUMNS if len(roots) == 1 else ["run", *COLUMNS]], console)
     elif output == "csv":
-        console.file.write(described(shown).drop(columns=["curve", "architecture"]).to_csv(index=False))
+        console.file.write(with_choices(shown).drop(columns=["curve", "architecture"]).to_csv(index=False))
     else:
-        show_standing(found, readings, console, latency=latency, with_ties=with_ties)
+        show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
 
 
 def _print_json(best: pd.DataFrame, console: Console) -> None:
@@ -88,18 +87,18 @@ def _print_json(best: pd.DataFrame, console: Console) -> None:
 
 
 def show_standing(
-    found: Standing, readings: list[Reading], console: Console, *, latency: str | None = None, with_ties: bool = False
+    ranked: Standing, readings: list[Reading], console: Console, *, latency: str | None = None, with_ties: bool = False
 ) -> None:
     """Print a front, then how far its numbers could be off."""
     roots = tuple(r.folder.root for r in readings)
-    against = " and ".join(axis_label(c) for c in found.costs)
+    against = " and ".join(axis_label(c) for c in ranked.costs)
     console.print(f"[bold]Pareto front of {names_of(roots)}[/]: accuracy against {against}", soft_wrap=True)
-    console.print(_table(found, with_ties=with_ties))
-    lines = [] if with_ties else _ties(found)
+    console.print(_table(ranked, with_ties=with_ties))
+    lines = [] if with_ties else _ties(ranked)
     for reading in readings:
         prefix = f"{reading.folder.root}: " if len(readings) > 1 else ""
         lines += [f"{prefix}±: {noise_of(reading)}", quote(reading.folder.root)]
-        if LATENCY in found.costs:
+        if LATENCY_COLUMN in ranked.costs:
             lines.append(f"{prefix}latency: {_measured(reading, latency)}")
     for other in readings[1:]:
         lines += [f"{other.folder.root}: {mark}" for mark in marks(differences_that_matter(readings[0], other))]
@@ -107,17 +106,17 @@ def show_standing(
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _table(found: Standing, *, with_ties: bool) -> Table:
+def _table(ranked: Standing, *, with_ties: bool) -> Table:
     """The front, cheapest first, and every trained baseline in its place with what beats it."""
-    again = bool(found.best["replicates"].any())
-    extra = [c for c in found.costs if c not in ("macs", "params")]
+    again = bool(ranked.best["replicates"].any())
+    extra = [c for c in ranked.costs if c not in ("macs", "params")]
     table = Table(box=None, pad_edge=False, header_style="bold")
     head = ["trial", "accuracy", "±", *(["seeds"] if again else []), "MACs", "params", *(COSTS[c].heading for c in extra)]
     for column in head:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("architecture", overflow="fold")
     table.add_column("")
-    shown = sorted([*entries(found), *ties(found)], key=lambda e: e.row[found.costs[0]]) if with_ties else entries(found)
+    shown = sorted([*entries(ranked), *ties(ranked)], key=lambda e: e.row[ranked.costs[0]]) if with_ties else entries(ranked)
     for entry in shown:
         row = entry.row
         seeds = [str(max(row["replicates"], 1))] if again else []
@@ -133,30 +132,30 @@ def _half(row: pd.Series) -> str:
     return "" if pd.isna(half) else f"{100 * half:.1f}"
 
 
-def _ties(found: Standing) -> list[str]:
+def _ties(ranked: Standing) -> list[str]:
     """Which other networks the noise leaves a place on the front."""
-    if not len(found.open):
+    if not len(ranked.open):
         return []
-    names = ", ".join(labels(found.open)[:TIES])
-    more = f" and {len(found.open) - TIES} more (--ties lists them)" if len(found.open) > TIES else ""
-    trials = "trial" if len(found.open) == 1 else "trials"
-    return [f"ties: {len(found.open)} more could be on the front within the noise: {trials} {names}{more}"]
+    names = ", ".join(labels(ranked.open)[:TIES])
+    more = f" and {len(ranked.open) - TIES} more (--ties lists them)" if len(ranked.open) > TIES else ""
+    trials = "trial" if len(ranked.open) == 1 else "trials"
+    return [f"ties: {len(ranked.open)} more could be on the front within the noise: {trials} {names}{more}"]
 
 
 def _measured(reading: Reading, words: str | None) -> str:
     """Under which conditions latencies were measured, how many of them, and which others the record holds."""
-    setup = chosen(reading, words)
+    setup = chosen_setup(reading, words)
     if setup is None:
-        return f"not measured. {COSTS[LATENCY].way_out}"
+        return f"not measured. {COSTS[LATENCY_COLUMN].way_out}"
     others = [str(s) for s in setups(reading) if s.which != setup.which]
     also = f"; --latency also knows {' and '.join(others)}" if others else ""
     able = finished(joined([reading]))
     return f"{setup}; {setup.trials} of {len(able)} networks measured{also}"
 
 
-def most_macs(given: str | None) -> int | None:
+def most_macs(text: str | None) -> int | None:
     """A limit such as 1.5G as a number; ConfigError with the form for anything else."""
-    found = None if given is None else quantity(given)
-    if given is not None and (not isinstance(found, int) or found <= 0):
-        raise ConfigError(f"--max-macs: must be a count such as 1.5G or 800M, but got {given!r}. Write a number and its unit.")
-    return found
+    macs = None if text is None else quantity(text)
+    if text is not None and (not isinstance(macs, int) or macs <= 0):
+        raise ConfigError(f"--max-macs: must be a count such as 1.5G or 800M, but got {text!r}. Write a number and its unit.")
+    return macs

@@ -10,10 +10,10 @@ from nas.calibration.quote import is_calibrated, quote
 from nas.config import parse_yaml, read_text
 from nas.report.advice import advise
 from nas.report.findings import Findings
-from nas.report.importance import FEWEST
+from nas.report.importance import FEWEST_TRAININGS
 from nas.results.columns import axis_label
 from nas.results.course import failures, rejections, saved, time_by_fate
-from nas.results.latencies import chosen
+from nas.results.latencies import chosen_setup
 from nas.results.noise import highest, noise_of
 from nas.results.points import searched
 from nas.results.standing import Entry, entries, ties
@@ -23,14 +23,20 @@ from nas.space.constraints import random_architecture
 from nas.space.mixers import MIXERS
 from nas.units import count, duration, percent
 
-DRAWS = 1000
+FEASIBLE_DRAWS = 1000
 HIDDEN = ("unreadable_share", "retry_lr", "channels_last", "compile")  # settings of a training that say nothing of its result
 
 
-def words(found: Findings) -> dict[str, Any]:
+def words(findings: Findings) -> dict[str, Any]:
     """Every text and table of the page by its name in the template."""
-    told = {**_head(found), **_found(found), **_course(found), **_choices_and_space(found), **_trust(found)}
-    return {name: unbroken(value) if isinstance(value, str) else value for name, value in told.items()}
+    texts = {
+        **_head(findings),
+        **_front_section(findings),
+        **_course(findings),
+        **_choices_and_space(findings),
+        **_trust(findings),
+    }
+    return {name: unbroken(value) if isinstance(value, str) else value for name, value in texts.items()}
 
 
 def unbroken(text: str) -> str:
@@ -39,14 +45,14 @@ def unbroken(text: str) -> str:
     return re.sub(r"(?<=\u00a0[kMGTP]) (?=MACs|params)", "\u00a0", held)
 
 
-def _head(found: Findings) -> dict[str, Any]:
-    trials, best, search = found.trials, found.best, found.search
+def _head(findings: Findings) -> dict[str, Any]:
+    trials, best, search = findings.trials, findings.best, findings.search
     states = trials["state"].value_counts()
     whole, trained = states.get(TrialState.COMPLETE, 0), sum(states.get(s, 0) for s in TRAINED)
     top, equals = highest(trials, best)
     bend = ""
-    if found.standing.knee is not None:
-        row = best.loc[found.standing.knee]
+    if findings.standing.knee is not None:
+        row = best.loc[findings.standing.knee]
         bend = f" The knee, trial {row['trial']}, has {percent(row['accuracy'])} at {count(row['macs'])} MACs."
     lead = (
         f"{whole:,} of {search.search.trials + len(search.baselines):,} architectures were trained in full; "
@@ -55,8 +61,8 @@ def _head(found: Findings) -> dict[str, Any]:
     )
     tiles = [
         ("highest accuracy", percent(top["accuracy"]), _told_apart(top, equals)),
-        ("on the front", str(len(best)), f"{len(found.standing.open):,} more could be on it"),
-        ("hypervolume", f"{found.course['hypervolume'].iloc[-1]:.4f}", "share of the box"),
+        ("on the front", str(len(best)), f"{len(findings.standing.open):,} more could be on it"),
+        ("hypervolume", f"{findings.course['hypervolume'].iloc[-1]:.4f}", "share of the box"),
         ("machine time", duration(time_by_fate(trials)["seconds"].sum()), f"{trained:,} trainings"),
         ("failed", f"{states.get(TrialState.FAILED, 0):,}", f"{states.get(TrialState.STOPPED, 0):,} stopped early"),
     ]
@@ -78,19 +84,19 @@ def _told_apart(top: pd.Series, equals: pd.DataFrame) -> str:
     return f"trial {top['trial']}, " + (f"tied with {len(equals)}" if len(equals) else f"{count(top['macs'])} MACs")
 
 
-def _found(found: Findings) -> dict[str, Any]:
-    against = " and ".join(axis_label(c) for c in found.search.objectives[1:])
-    rows, others = ([_row(entry) for entry in listed(found.standing)] for listed in (entries, ties))
+def _front_section(findings: Findings) -> dict[str, Any]:
+    against = " and ".join(axis_label(c) for c in findings.search.objectives[1:])
+    rows, others = ([_row(entry) for entry in listed(findings.standing)] for listed in (entries, ties))
     used = {stage[0] for row in rows + others for stage in row["line"].split()}
     letters = ", ".join(f"{mixer.letter} {name}" for name, mixer in MIXERS.items() if mixer.letter in used)
-    setup = chosen(found.reading, None)
+    setup = chosen_setup(findings.reading, None)
     return {
         "found_text": f"No network of the front is beaten by another in both accuracy and {against}. Bars are 95 % intervals.",
         "rows": rows,
         "ties": others,
-        "again": bool(found.trials["replicates"].any()),
+        "again": bool(findings.trials["replicates"].any()),
         "letters": f"An architecture reads mixer, depth · width, stage by stage: {letters}.",
-        "noise": str(noise_of(found.reading)).capitalize() + ".",
+        "noise": str(noise_of(findings.reading)).capitalize() + ".",
         "latency": None if setup is None else f"Latency is of a batch: {setup}; {setup.trials} networks were measured.",
     }
 
@@ -106,42 +112,43 @@ def _row(entry: Entry) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _course(found: Findings) -> dict[str, Any]:
-    spared, fates = saved(found.trials), time_by_fate(found.trials)
-    reference = ", ".join(count(v) for v in reference_costs(found.search))
+def _course(findings: Findings) -> dict[str, Any]:
+    spared, fates = saved(findings.trials), time_by_fate(findings.trials)
+    reference = ", ".join(count(v) for v in reference_costs(findings.search))
     return {
         "volume_text": f"Hypervolume is the share of the box from no cost to {reference}, and from accuracy 1 to 0, that the "
         "front dominates. Time is summed over trainings, however many ran at once.",
         "ledger": [(r.what, r.trainings, duration(r.seconds), percent(r.share)) for r in fates.itertuples()],
         "saved": f"Rungs spared about {duration(spared['rungs'])}, answers from the record {duration(spared['record'])}.",
-        "failures": [(r.kind, r.trials, r.example) for r in failures(found.trials).itertuples()],
+        "failures": [(r.kind, r.trials, r.example) for r in failures(findings.trials).itertuples()],
     }
 
 
-def _choices_and_space(found: Findings) -> dict[str, Any]:
-    number = len(searched(found.trials))
-    if number < FEWEST:
+def _choices_and_space(findings: Findings) -> dict[str, Any]:
+    number = len(searched(findings.trials))
+    if number < FEWEST_TRAININGS:
         text = (
-            f"Only {number} searched networks were trained in full; from {FEWEST} on, this section says which choices matter."
+            f"Only {number} searched networks were trained in full; from {FEWEST_TRAININGS} on, "
+            "this section says which choices matter."
         )
     else:
-        sure = found.importances[found.importances["share"] > found.importances["chance"]]["axis"].head(4).tolist()
+        sure = findings.importances[findings.importances["share"] > findings.importances["chance"]]["axis"].head(4).tolist()
         text = (
             f"More than chance would bring, {', '.join(sure)} go with what is good at equal MACs."
             if sure
             else "No choice stands out from chance at equal MACs yet."
         ) + " Correlation in what was tried, not proof: the search tried good choices more often."
-    return {"choices_text": text, **_refused(found), "advice": _advice(found)}
+    return {"choices_text": text, **_refused(findings), "advice": _advice(findings)}
 
 
-def _refused(found: Findings) -> dict[str, Any]:
-    asked, refused, limits = rejections(found.reading)
-    space, rng = found.search.space, random.Random(0)
-    able = sum(found.search.constraints.allow(space.cost(random_architecture(space, rng))) for _ in range(DRAWS))
+def _refused(findings: Findings) -> dict[str, Any]:
+    asked, refused, limits = rejections(findings.reading)
+    space, rng = findings.search.space, random.Random(0)
+    able = sum(findings.search.constraints.allow(space.cost(random_architecture(space, rng))) for _ in range(FEASIBLE_DRAWS))
     return {
-        "refused_text": f"{percent(able / DRAWS)} of the space’s {space.size:,} architectures meet the constraints, "
-        f"by {DRAWS:,} random draws. The search proposed {asked:,}; {refused:,} ({percent(refused / max(asked, 1))}) were "
-        "refused before any training.",
+        "refused_text": f"{percent(able / FEASIBLE_DRAWS)} of the space’s {space.size:,} architectures meet the constraints, "
+        f"by {FEASIBLE_DRAWS:,} random draws. The search proposed {asked:,}; {refused:,} "
+        f"({percent(refused / max(asked, 1))}) were refused before any training.",
         "refused": limits.most_common(),
     }
 
@@ -150,26 +157,26 @@ def _plain(value: Any) -> Any:
     return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
-def _advice(found: Findings) -> list[Any]:
-    calibrated = is_calibrated(found.reading.folder.root)
-    given = {"effects": found.effects, "course": found.course, "calibrated": calibrated}
-    return advise(found.trials, found.best, found.search, **given)
+def _advice(findings: Findings) -> list[Any]:
+    calibrated = is_calibrated(findings.reading.folder.root)
+    facts = {"effects": findings.effects, "course": findings.course, "calibrated": calibrated}
+    return advise(findings.trials, findings.best, findings.search, **facts)
 
 
-def _trust(found: Findings) -> dict[str, Any]:
-    folder, recipe = found.reading.folder, found.search.proxy.model_dump(mode="json", exclude_none=True)
+def _trust(findings: Findings) -> dict[str, Any]:
+    folder, recipe = findings.reading.folder, findings.search.proxy.model_dump(mode="json", exclude_none=True)
     head = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml)).get("run", {})
-    hashes = sorted({str(h) for h in found.trials["manifest"].dropna()})
-    given = {
+    hashes = sorted({str(h) for h in findings.trials["manifest"].dropna()})
+    facts = {
         "manifest": ", ".join(hashes) or "none",
-        "judged by": f"{noise_of(found.reading).images or 0:,} images",
-        "seed": found.search.search.seed,
+        "judged by": f"{noise_of(findings.reading).images or 0:,} images",
+        "seed": findings.search.search.seed,
     }
-    given |= {"sampler": found.search.search.sampler, "started": head.get("started", "unknown"), **head.get("versions", {})}
+    facts |= {"sampler": findings.search.search.sampler, "started": head.get("started", "unknown"), **head.get("versions", {})}
     return {
         "quote": f"The {quote(folder.root)}.".replace("The proxy: ", "The proxy’s ranking: "),
         "recipe": [
             (k.replace("_", " "), _plain(v)) for k, v in recipe.items() if k not in HIDDEN and v not in ({}, [], 0.0, False)
         ],
-        "provenance": list(given.items()),
+        "provenance": list(facts.items()),
     }

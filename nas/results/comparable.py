@@ -10,8 +10,8 @@ MEANS_SOMETHING_ELSE = ("objectives", "image_size", "num_classes", "data")  # wh
 
 def differences_that_matter(one: Reading, other: Reading) -> dict[str, tuple[Any, Any]]:
     """What makes accuracies or costs of the two runs mean different things, by name; settings that do not are left out."""
-    told = [_meaning(reading) for reading in (one, other)]
-    return {name: (told[0][name], told[1][name]) for name in told[0] if told[0][name] != told[1][name]}
+    meanings = [_meaning(reading) for reading in (one, other)]
+    return {name: (meanings[0][name], meanings[1][name]) for name in meanings[0] if meanings[0][name] != meanings[1][name]}
 
 
 def _meaning(reading: Reading) -> dict[str, Any]:
@@ -28,23 +28,23 @@ def _meaning(reading: Reading) -> dict[str, Any]:
     }
 
 
-def refuse(one: Reading, other: Reading, found: dict[str, tuple[Any, Any]]) -> None:
+def refuse(one: Reading, other: Reading, differences: dict[str, tuple[Any, Any]]) -> None:
     """NasError if one of `found` makes the two runs' numbers incomparable."""
-    wrong = [name for name in MEANS_SOMETHING_ELSE if name in found]
+    wrong = [name for name in MEANS_SOMETHING_ELSE if name in differences]
     if not wrong:
         return
-    lines = "\n".join(f"  {name}: {found[name][0]} and {found[name][1]}" for name in wrong)
+    lines = "\n".join(f"  {name}: {differences[name][0]} and {differences[name][1]}" for name in wrong)
     raise NasError(
         f"{one.folder.root} and {other.folder.root}: must share data, resolution and objectives to be compared, "
         f"but differ:\n{lines}\nSearch again with the same data and sizes, or look at each with nas report."
     )
 
 
-def marks(found: dict[str, tuple[Any, Any]]) -> list[str]:
+def marks(differences: dict[str, tuple[Any, Any]]) -> list[str]:
     """What to keep in mind where two runs can be compared but not blindly."""
-    if "recipe" not in found:
+    if "recipe" not in differences:
         return []
-    pairs = [set(side.split(", ")) for side in found["recipe"]]
+    pairs = [set(side.split(", ")) for side in differences["recipe"]]
     return [
         f"mind: the recipes differ ({'; '.join(sorted(pairs[0] - pairs[1]))} against {'; '.join(sorted(pairs[1] - pairs[0]))})."
     ]

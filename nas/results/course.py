@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from nas.pareto import hypervolume, pareto
+from nas.pareto import hypervolume_of, pareto
 from nas.results.points import is_whole, minimised
 from nas.run.reading import Reading
 from nas.run.record import TRAINED, TrialState
@@ -36,7 +36,7 @@ def _reached(points: np.ndarray, counts: np.ndarray) -> list[float]:
         if counted and not (front <= point).all(axis=1).any():
             front = np.vstack([front, point])
             front = front[pareto(front)]
-            volume = hypervolume(front, [1.0] * len(point))
+            volume = hypervolume_of(front, [1.0] * len(point))
         reached.append(volume)
     return reached
 

@@ -9,7 +9,7 @@ from nas.files import replacing
 from nas.results.columns import COLUMNS
 from nas.results.noise import tied
 from nas.results.points import dominated_by, front, hypervolume, knee
-from nas.results.trials import described, table
+from nas.results.trials import trial_table, with_choices
 from nas.run.reading import Reading, read
 
 __all__ = ["COLUMNS", "dominated_by", "front", "hypervolume", "joined", "knee", "load", "save", "tied"]
@@ -24,17 +24,17 @@ def load(*roots: Path, latency: str | None = None) -> pd.DataFrame:
     spread and `accuracy_first` what the search itself saw. `latency_ms` is what was measured last, or what was measured under
     conditions in which the words of `latency` stand, such as "cuda".
     """
-    return described(joined([read(Path(root)) for root in roots], latency=latency))
+    return with_choices(joined([read(Path(root)) for root in roots], latency=latency))
 
 
 def joined(readings: list[Reading], *, latency: str | None = None) -> pd.DataFrame:
     """The same of runs that were read already, without what `described` adds, which takes half the time."""
-    tables = [table(reading, COLUMNS, latency=latency) for reading in readings]
+    tables = [trial_table(reading, COLUMNS, latency=latency) for reading in readings]
     if len({t["run"].iloc[0] for t in tables if len(t)}) < len(tables):
         tables = [t.assign(run=str(r.folder.root)) for t, r in zip(tables, readings, strict=True)]
-    found = pd.concat(tables, ignore_index=True)
-    found.attrs = {"runs": len(tables)}
-    return found
+    trials = pd.concat(tables, ignore_index=True)
+    trials.attrs = {"runs": len(tables)}
+    return trials
 
 
 def save(trials: pd.DataFrame, path: Path) -> None:

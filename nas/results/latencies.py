@@ -20,21 +20,21 @@ class Setup(NamedTuple):
     trials: int
 
     def __str__(self) -> str:
-        told = self.conditions
-        mode = "compiled" if told["compile"] else "eager"
-        layout = "channels_last" if told["channels_last"] else "contiguous"
-        size = f"batch {told['batch']}, {told['image_size']} px, {told['dtype']}, {layout}, {mode}"
+        conditions = self.conditions
+        mode = "compiled" if conditions["compile"] else "eager"
+        layout = "channels_last" if conditions["channels_last"] else "contiguous"
+        size = f"batch {conditions['batch']}, {conditions['image_size']} px, {conditions['dtype']}, {layout}, {mode}"
         return f"{self.machine['device']} {self.machine['model']}, {self.machine['threads']} threads, {size}"
 
 
 def setups(reading: Reading) -> list[Setup]:
     """Every machine and way of measuring in the record, the one that was used last at the end."""
-    found: dict[str, list[Addition]] = {}
+    by_setup: dict[str, list[Addition]] = {}
     for each in reading.additions:
         if each.kind == LATENCY:
-            found.setdefault(each.which, []).append(each)
-    told = [_setup(which, several) for which, several in found.items()]
-    return sorted(told, key=lambda setup: (setup.measured, setup.which))
+            by_setup.setdefault(each.which, []).append(each)
+    measured = [_setup(which, several) for which, several in by_setup.items()]
+    return sorted(measured, key=lambda setup: (setup.measured, setup.which))
 
 
 def _setup(which: str, several: list[Addition]) -> Setup:
@@ -42,15 +42,15 @@ def _setup(which: str, several: list[Addition]) -> Setup:
     return Setup(which, last["conditions"], last["machine"], last["measured"], len(several))
 
 
-def chosen(reading: Reading, words: str | None) -> Setup | None:
+def chosen_setup(reading: Reading, words: str | None) -> Setup | None:
     """The setup that was measured last, among those in which all `words` stand; None where nothing was measured.
 
     NasError where something was, but not so.
     """
-    known = setups(reading)
-    able = [s for s in known if all(word in str(s).lower() for word in (words or "").lower().split())]
-    if known and not able:
-        listed = "".join(f"\n  {setup}" for setup in known)
+    measured = setups(reading)
+    able = [s for s in measured if all(word in str(s).lower() for word in (words or "").lower().split())]
+    if measured and not able:
+        listed = "".join(f"\n  {setup}" for setup in measured)
         raise NasError(
             f"{reading.folder.root}: no latency was recorded for {words!r}, but for:{listed}\n"
             f"Name one of these, or measure it: nas latency {reading.folder.root} --help"
@@ -60,7 +60,7 @@ def chosen(reading: Reading, words: str | None) -> Setup | None:
 
 def latencies(reading: Reading, words: str | None) -> dict[int, float]:
     """Median milliseconds a batch by trial, under the conditions that `chosen` picks."""
-    setup = chosen(reading, words)
+    setup = chosen_setup(reading, words)
     return {} if setup is None else dict(_of(reading, setup))
 
 

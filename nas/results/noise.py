@@ -16,7 +16,7 @@ from nas.run.additions import REPLICATE
 from nas.run.reading import Reading
 
 Z = 1.96  # a normal distribution has 95 % within
-FEWEST = 2  # degrees of freedom from which replicates say how far seeds spread
+FEWEST_FREEDOM = 2  # degrees of freedom from which replicates say how far seeds spread
 
 
 class Noise(NamedTuple):
@@ -54,8 +54,8 @@ def replicates(reading: Reading) -> pd.DataFrame:
     Columns: `replicates` (other seeds that came to an accuracy), `failed`, their `mean` and the standard deviation `sd`, and
     the `seconds` of all.
     """
-    told = [(a.trial, a.value["accuracy"], a.value["seconds"]) for a in reading.additions if a.kind == REPLICATE]
-    trials = pd.DataFrame(told, columns=["trial", "accuracy", "seconds"]).astype({"accuracy": float}).groupby("trial")
+    trainings = [(a.trial, a.value["accuracy"], a.value["seconds"]) for a in reading.additions if a.kind == REPLICATE]
+    trials = pd.DataFrame(trainings, columns=["trial", "accuracy", "seconds"]).astype({"accuracy": float}).groupby("trial")
     by_trial = trials["accuracy"]
     return pd.DataFrame(
         {
@@ -75,7 +75,7 @@ def noise_of(reading: Reading) -> Noise:
     if images is None:
         return Noise()
     seeds, freedom = _pooled(replicates(reading))
-    return Noise(images, seeds, freedom) if freedom >= FEWEST else Noise(images, _calibrated(reading))
+    return Noise(images, seeds, freedom) if freedom >= FEWEST_FREEDOM else Noise(images, _calibrated(reading))
 
 
 @functools.lru_cache
@@ -84,9 +84,9 @@ def _judged_by(manifest: Path, written: int) -> int | None:
     return len(_read(manifest).get("validation", ())) or None
 
 
-def _pooled(found: pd.DataFrame) -> tuple[float, int]:
+def _pooled(by_trial: pd.DataFrame) -> tuple[float, int]:
     """The standard deviation between seeds, one for all networks, and its degrees of freedom."""
-    several = found[found["replicates"] > 1]
+    several = by_trial[by_trial["replicates"] > 1]
     freedom = several["replicates"] - 1
     total = int(freedom.sum())
     return (float(np.sqrt((freedom * several["sd"] ** 2).sum() / total)) if total else np.nan), total
@@ -94,10 +94,10 @@ def _pooled(found: pd.DataFrame) -> tuple[float, int]:
 
 def _calibrated(reading: Reading) -> float | None:
     """The noise of the calibrated fidelity that trains as the run does, on its images."""
-    found = _read(reading.folder.calibration / "calibration.json")
+    calibration = _read(reading.folder.calibration / "calibration.json")
     try:
-        name = calibrated_as(found, reading.search.proxy, manifest=read_manifest(reading.folder.manifest).hash)
-        noise = found["fidelities"][name]["noise"] if name else None
+        name = calibrated_as(calibration, reading.search.proxy, manifest=read_manifest(reading.folder.manifest).hash)
+        noise = calibration["fidelities"][name]["noise"] if name else None
     except (KeyError, TypeError, NasError):  # no calibration, or none that can be read
         return None
     return float(noise) if isinstance(noise, int | float) else None
@@ -105,10 +105,10 @@ def _calibrated(reading: Reading) -> float | None:
 
 def _read(path: Path) -> dict:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def interval(accuracy: pd.Series, noise: Noise, *, trainings: pd.Series | int = 1) -> tuple[pd.Series, pd.Series]:

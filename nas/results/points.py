@@ -39,8 +39,8 @@ def candidates(trials: pd.DataFrame, *objectives: str) -> pd.DataFrame:
 
 
 def _missing(name: str, trials: pd.DataFrame) -> str:
-    known = [c for c in COSTS if c in trials]
-    way_out = (COSTS[name].way_out if name in COSTS else None) or f"Choose one of {', '.join(known)}."
+    columns = [c for c in COSTS if c in trials]
+    way_out = (COSTS[name].way_out if name in COSTS else None) or f"Choose one of {', '.join(columns)}."
     return f"{name}: an objective must be a number that the record holds, but no trial has one. {way_out}"
 
 
@@ -80,7 +80,7 @@ def hypervolume(
         for n in names
     ]
     points = np.stack(columns, axis=1)  # (N, objectives)
-    return pareto.hypervolume(points[pareto.pareto(points)], [1.0] * len(names))
+    return pareto.hypervolume_of(points[pareto.pareto(points)], [1.0] * len(names))
 
 
 def knee(trials: pd.DataFrame, x: str = "macs", y: str = "accuracy") -> int | None:

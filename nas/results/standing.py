@@ -7,9 +7,9 @@ import pandas as pd
 
 from nas.results.noise import rivals, tied
 from nas.results.points import complete, dominators, front, is_whole, knee_of, labels
-from nas.results.trials import described
+from nas.results.trials import with_choices
 
-FEW = 3  # names of what dominates a baseline
+NAMES_SHOWN = 3  # names of what dominates a baseline
 
 
 class Entry(NamedTuple):
@@ -36,16 +36,16 @@ class Standing(NamedTuple):
 def standing(trials: pd.DataFrame, costs: tuple[str, ...]) -> Standing:
     """The front of accuracy against `costs`, what is tied with it, and its knee against the first of them."""
     best = front(trials, costs[0], "accuracy", *costs[1:])
-    found = Standing(trials, costs, best, tied(trials, best, *costs), knee_of(best, costs[0]))
-    for rows in (found.best, found.open):
+    ranked = Standing(trials, costs, best, tied(trials, best, *costs), knee_of(best, costs[0]))
+    for rows in (ranked.best, ranked.open):
         rows.attrs = trials.attrs
-    return found
+    return ranked
 
 
-def entries(found: Standing) -> list[Entry]:
+def entries(ranked: Standing) -> list[Entry]:
     """The front and every trained baseline, cheapest first."""
-    trials, best = found.trials, found.best
-    return _listed(pd.concat([best, baselines_off(trials, best).dropna(subset=list(found.costs))]), found)
+    trials, best = ranked.trials, ranked.best
+    return _listed(pd.concat([best, baselines_off(trials, best).dropna(subset=list(ranked.costs))]), ranked)
 
 
 def baselines_off(trials: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
@@ -54,29 +54,29 @@ def baselines_off(trials: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     return done[done["baseline"].notna() & ~done.index.isin(best.index)]
 
 
-def ties(found: Standing) -> list[Entry]:
+def ties(ranked: Standing) -> list[Entry]:
     """What the noise leaves a place on the front, cheapest first; baselines are in `entries`."""
-    return _listed(found.open[found.open["baseline"].isna()], found)
+    return _listed(ranked.open[ranked.open["baseline"].isna()], ranked)
 
 
-def _listed(rows: pd.DataFrame, found: Standing) -> list[Entry]:
-    beaten = dominators(found.trials, found.best, found.costs[0], "accuracy", *found.costs[1:])
-    names, equals = labels(found.trials), rivals(found.best, *found.costs)
+def _listed(rows: pd.DataFrame, ranked: Standing) -> list[Entry]:
+    beaten = dominators(ranked.trials, ranked.best, ranked.costs[0], "accuracy", *ranked.costs[1:])
+    names, equals = labels(ranked.trials), rivals(ranked.best, *ranked.costs)
     return [
-        Entry(names[i], row, i in found.best.index, ", ".join(_remarks(i, row, found, beaten[i], names.get(equals.get(i)))))
-        for i, row in described(rows.sort_values([found.costs[0], "accuracy"], kind="stable")).iterrows()
+        Entry(names[i], row, i in ranked.best.index, ", ".join(_remarks(i, row, ranked, beaten[i], names.get(equals.get(i)))))
+        for i, row in with_choices(rows.sort_values([ranked.costs[0], "accuracy"], kind="stable")).iterrows()
     ]
 
 
-def _remarks(i: int, row: pd.Series, found: Standing, beaten: tuple[str, ...], equal: str | None) -> list[str]:
-    parts = ["knee"] if i == found.knee else []
+def _remarks(i: int, row: pd.Series, ranked: Standing, beaten: tuple[str, ...], equal: str | None) -> list[str]:
+    parts = ["knee"] if i == ranked.knee else []
     if isinstance(row["baseline"], str):
-        few = ", ".join(beaten[:FEW]) + (f" and {len(beaten) - FEW} more" if len(beaten) > FEW else "")
+        few = ", ".join(beaten[:NAMES_SHOWN]) + (f" and {len(beaten) - NAMES_SHOWN} more" if len(beaten) > NAMES_SHOWN else "")
         parts += [row["baseline"], *([] if row["affordable"] else ["outside the constraints"])]
         parts.append(f"dominated by {few}" if beaten else "not dominated")
     if isinstance(equal, str):
         parts.append(f"tied with {equal}")
-    elif i in found.open.index:
+    elif i in ranked.open.index:
         parts.append("tied with the front")
     if row["replicates_failed"]:
         failed = row["replicates_failed"]
@@ -84,14 +84,14 @@ def _remarks(i: int, row: pd.Series, found: Standing, beaten: tuple[str, ...], e
     return parts
 
 
-def nearest(found: Standing) -> pd.DataFrame:
+def nearest(ranked: Standing) -> pd.DataFrame:
     """The front, the trained baselines, then every other affordable complete trial by how little it lacks to the front."""
-    trials, costs = found.trials, list(found.costs)
+    trials, costs = ranked.trials, list(ranked.costs)
     done = complete(trials).dropna(subset=costs)
-    cheaper = (found.best[costs].to_numpy(float)[:, None] <= done[costs].to_numpy(float)).all(axis=2)  # (front, N)
-    best = np.where(cheaper, found.best["accuracy"].to_numpy()[:, None], -np.inf).max(axis=0)
+    cheaper = (ranked.best[costs].to_numpy(float)[:, None] <= done[costs].to_numpy(float)).all(axis=2)  # (front, N)
+    best = np.where(cheaper, ranked.best["accuracy"].to_numpy()[:, None], -np.inf).max(axis=0)
     lack = pd.Series(np.maximum(best - done["accuracy"].to_numpy(), 0.0), index=done.index)
     baselines = done[done["baseline"].notna()]
     others = done[is_whole(done)].loc[lambda rows: lack[rows.index].sort_values(kind="stable").index]
-    rows = pd.concat([found.best, baselines, others])
+    rows = pd.concat([ranked.best, baselines, others])
     return rows[~rows.index.duplicated()]

@@ -17,7 +17,6 @@ from nas.space.mixers import OPTIONS, in_short
 
 AS_RECORDED = (
     *("baseline", "accuracy", "seconds", "repeated", "cause", "start", "answered_from", "key", "seed", "manifest"),
-    *("began", "ended"),
 )  # columns that are fields of a record
 STAGED = (
     *("mixer", "depth", "width", "norm", "activation", "mlp_ratio", *OPTIONS),
@@ -25,7 +24,7 @@ STAGED = (
 )  # settings of a stage that have a column
 
 
-def table(reading: Reading, columns: list[str], *, latency: str | None = None) -> pd.DataFrame:
+def trial_table(reading: Reading, columns: list[str], *, latency: str | None = None) -> pd.DataFrame:
     """One row a trial: `columns`, then run, affordable, accuracy_low and _high, began, ended.
 
     Rejected proposals are left out. A trial that is being written has the state running until its last fact is there.
@@ -33,30 +32,30 @@ def table(reading: Reading, columns: list[str], *, latency: str | None = None) -
     """
     records = [r for r in reading.records if r.state != TrialState.REJECTED and r.is_drawn]
     rows = [_row(record) for record in records]
-    found = _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in (*columns, "began", "ended")}))
-    found["run"] = reading.folder.root.resolve().name
-    found["affordable"] = _affordable(found, reading.search)
-    found = _with_replicates(found, reading)
-    found["latency_ms"] = found["trial"].map(latencies(reading, latency)).astype(float)
-    found.attrs = {"runs": 1}
-    return found
+    trials = _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in (*columns, "began", "ended")}))
+    trials["run"] = reading.folder.root.resolve().name
+    trials["affordable"] = _affordable(trials, reading.search)
+    trials = _with_replicates(trials, reading)
+    trials["latency_ms"] = trials["trial"].map(latencies(reading, latency)).astype(float)
+    trials.attrs = {"runs": 1}
+    return trials
 
 
-def _with_replicates(found: pd.DataFrame, reading: Reading) -> pd.DataFrame:
+def _with_replicates(trials: pd.DataFrame, reading: Reading) -> pd.DataFrame:
     """The table with the means of trials that were trained again in the place of the one accuracy each was chosen for.
 
     That one is left out of the mean: who is picked because a number is high is rarely as good as the number.
     """
-    again = replicates(reading).reindex(found["trial"])
+    again = replicates(reading).reindex(trials["trial"])
     number = again["replicates"].fillna(0).astype(int).to_numpy()
-    found["accuracy_first"] = found["accuracy"]
-    found["accuracy"] = np.where(number > 0, again["mean"], found["accuracy"])
-    found["accuracy_sd"], found["replicates"] = again["sd"].to_numpy(), number
-    found["replicates_seconds"] = again["seconds"].fillna(0.0).to_numpy(float)
-    found["replicates_failed"] = again["failed"].fillna(0).astype(int).to_numpy()
+    trials["accuracy_first"] = trials["accuracy"]
+    trials["accuracy"] = np.where(number > 0, again["mean"], trials["accuracy"])
+    trials["accuracy_sd"], trials["replicates"] = again["sd"].to_numpy(), number
+    trials["replicates_seconds"] = again["seconds"].fillna(0.0).to_numpy(float)
+    trials["replicates_failed"] = again["failed"].fillna(0).astype(int).to_numpy()
     noise, trainings = noise_of(reading), np.maximum(number, 1)
-    found["accuracy_low"], found["accuracy_high"] = interval(found["accuracy"], noise, trainings=trainings)
-    return found
+    trials["accuracy_low"], trials["accuracy_high"] = interval(trials["accuracy"], noise, trainings=trainings)
+    return trials
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -72,6 +71,8 @@ def _row(record: Record) -> dict[str, Any]:
         **record.cost._asdict(),
         **{name: getattr(why, name) for name in ("predicted", "spread", "expected_gain")},
         **{name: json.dumps(value) if value else None for name, value in lists.items()},
+        "began": record.began_at,
+        "ended": record.ended_at,
         "trial": record.number,
         "state": record.state.value,
         "why": why.by,
@@ -84,17 +85,17 @@ def _text(data: Any) -> str:
     return data if isinstance(data, str) else json.dumps(data)
 
 
-def _typed(found: pd.DataFrame) -> pd.DataFrame:
+def _typed(trials: pd.DataFrame) -> pd.DataFrame:
     for name in ("began", "ended"):
-        found[name] = pd.to_datetime(found[name])
-    found["accuracy"] = found["accuracy"].astype(float)
-    found["epochs"] = [max((e["epoch"] for e in curve), default=0) for curve in parsed(found["curve"].tolist())]
+        trials[name] = pd.to_datetime(trials[name])
+    trials["accuracy"] = trials["accuracy"].astype(float)
+    trials["epochs"] = [max((e["epoch"] for e in curve), default=0) for curve in parsed(trials["curve"].tolist())]
     for name in Cost._fields:
-        found[name] = found[name].astype("int64")
-    return found
+        trials[name] = trials[name].astype("int64")
+    return trials
 
 
-def described(trials: pd.DataFrame) -> pd.DataFrame:
+def with_choices(trials: pd.DataFrame) -> pd.DataFrame:
     """The table with each architecture's readable `line`, its head and stem, and every stage's choices as stage1_mixer, ..."""
     try:
         made = [_described(architecture) for architecture in parsed(trials["architecture"].tolist())]
@@ -104,9 +105,9 @@ def described(trials: pd.DataFrame) -> pd.DataFrame:
             "Look at it with the version that search.yaml names under `run: versions: nas`."
         ) from None
     columns = pd.DataFrame(made, index=trials.index)
-    found = pd.concat([trials.drop(columns=columns.columns, errors="ignore"), columns], axis=1)
-    found.attrs = trials.attrs
-    return found
+    wider = pd.concat([trials.drop(columns=columns.columns, errors="ignore"), columns], axis=1)
+    wider.attrs = trials.attrs
+    return wider
 
 
 def _described(architecture: dict[str, Any]) -> dict[str, Any]:
@@ -117,10 +118,10 @@ def _described(architecture: dict[str, Any]) -> dict[str, Any]:
     return {"line": line, **network, **staged}
 
 
-def _affordable(found: pd.DataFrame, search: Search) -> np.ndarray:
+def _affordable(trials: pd.DataFrame, search: Search) -> np.ndarray:
     """What `Constraints.allow` says of each row."""
     limits = {name: getattr(search.constraints, name) for name in type(search.constraints).model_fields}
-    inside = [found[n].between(m.min or 0, np.inf if m.max is None else m.max) for n, m in limits.items()]
+    inside = [trials[n].between(m.min or 0, np.inf if m.max is None else m.max) for n, m in limits.items()]
     return np.logical_and.reduce(inside)
 
 

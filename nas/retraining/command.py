@@ -6,13 +6,14 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 
 from nas.data.decoding import num_cores
 from nas.data.progress import shown_decoding
 from nas.errors import ConfigError, Infeasible
+from nas.recipes.full import FullRecipe
 from nas.retraining import front as retrained
 from nas.retraining.event_log import EventLog
 from nas.retraining.folder import Result
@@ -35,6 +36,27 @@ class Machines(NamedTuple):
     """A running Ray cluster; None starts Ray here where it is needed."""
 
 
+class Order(NamedTuple):
+    """What a user asks for, whichever networks it is for."""
+
+    recipe: FullRecipe
+    out: Path
+    seed: int
+    device: str
+    tensorboard: bool = False
+
+    def job(self, network: Chosen, *, folder: str = "") -> Job:
+        """The training of a network in the folder of the order, or in one below it."""
+        return Job(
+            architecture=network.architecture,
+            recipe=self.recipe,
+            out=self.out / folder,
+            seed=self.seed,
+            device=self.device,
+            origin=network.origin,
+        )
+
+
 def show_retraining(job: Job, machines: Machines, *, tensorboard: bool, console: Console) -> None:
     """Trains with a line an epoch, then says the result on the test split; of several processes the first one speaks."""
     if machines.parallel > 1:
@@ -43,12 +65,15 @@ def show_retraining(job: Job, machines: Machines, *, tensorboard: bool, console:
         run(job)
         return
     _say(console, f"{job.architecture.describe()} into {job.out}")
-    result = watched(job, machines, tensorboard=tensorboard, console=console)
-    _say(console, f"{_told(result)}. Everything lies in {job.out}.\nNext: nas export {job.out} --out exported/{job.out.name}")
+    result = run_watched(job, machines, tensorboard=tensorboard, console=console)
+    _say(
+        console,
+        f"{_result_line(result)}. Everything lies in {job.out}.\nNext: nas export {job.out} --out exported/{job.out.name}",
+    )
 
 
 def show_front_retraining(
-    run_folder: Path, members: list[Chosen], job: dict[str, Any], machines: Machines, *, tensorboard: bool, console: Console
+    run_folder: Path, members: list[Chosen], order: Order, machines: Machines, *, console: Console
 ) -> None:
     """Trains every member, each in a folder of its own name, and redraws the front from what comes out.
 
@@ -60,38 +85,42 @@ def show_front_retraining(
             f"--workers {machines.workers} and --parallel {machines.parallel}: networks can be trained at once, or each in "
             "several processes, but not both. Leave one out."
         )
-    jobs = {m.name: Job(architecture=m.architecture, origin=m.origin, **{**job, "out": job["out"] / m.name}) for m in members}
-    ended: dict[str, Result | str] = {}
+    jobs = {member.name: order.job(member, folder=member.name) for member in members}
+    outcomes: dict[str, Result | str] = {}
     quiet = _is_silent()
     if not quiet:
-        _say(console, f"{len(members)} networks of {run_folder} into {job['out']}: {', '.join(jobs)}")
+        _say(console, f"{len(members)} networks of {run_folder} into {order.out}: {', '.join(jobs)}")
 
     def on_end(name: str, outcome: Result | str) -> None:
-        ended[name] = outcome
+        outcomes[name] = outcome
         if not quiet:
-            retrained.write(retrained.table(members, ended), job["out"])
-            _say(console, f"[{len(ended)}/{len(jobs)}] {name}: {outcome if isinstance(outcome, str) else _told(outcome)}")
+            retrained.write_retrained(retrained.retrained_table(members, outcomes), order.out)
+            _say(
+                console,
+                f"[{len(outcomes)}/{len(jobs)}] {name}: {outcome if isinstance(outcome, str) else _result_line(outcome)}",
+            )
 
+    shown = Console(quiet=True) if quiet else console
     if machines.workers > 1 or processes.asked_for() > 1:
-        _one_after_another(jobs, machines, on_end, tensorboard=tensorboard, console=Console(quiet=True) if quiet else console)
+        _one_after_another(jobs, machines, on_end, tensorboard=order.tensorboard, console=shown)
     else:
-        _queued(jobs, machines, on_end, tensorboard=tensorboard)
+        _queued(jobs, machines, on_end, tensorboard=order.tensorboard)
     if not quiet:
-        retrained.show(retrained.table(members, ended), console)
-        _say(console, f"Everything lies in {job['out']}: retrained.csv, retrained.png, a folder for each network")
+        retrained.show_retrained(retrained.retrained_table(members, outcomes), console)
+        _say(console, f"Everything lies in {order.out}: retrained.csv, retrained.png, a folder for each network")
 
 
-def watched(job: Job, machines: Machines, *, tensorboard: bool, console: Console) -> Result:
+def run_watched(job: Job, machines: Machines, *, tensorboard: bool, console: Console) -> Result:
     """Does a job, its progress on the console."""
     with ExitStack() as stack:
         bar = stack.enter_context(RetrainingBar(console, job.recipe))
         decoded = stack.enter_context(shown_decoding(console, image_size=job.recipe.full_size))
-        steps, epochs = [bar.step], [bar.epoch]
+        steps, epochs = [bar.step], [bar.end_epoch]
         if tensorboard:
             log = EventLog(job.out / "tensorboard")
             stack.callback(log.close)
-            steps, epochs = [*steps, log.step], [*epochs, log.epoch]
-        listener = Listener(decoded, bar.begun, _all(steps), _all(epochs), bar.lost)
+            steps, epochs = [*steps, log.step], [*epochs, log.end_epoch]
+        listener = Listener(decoded, bar.begin, _all(steps), _all(epochs), bar.lose)
         if machines.workers == 1 and machines.address is None:
             return run(job, listener)
         return _on_ray(job, listener, machines)
@@ -114,11 +143,12 @@ def _on_ray(job: Job, listener: Listener, machines: Machines) -> Result:
 def _one_after_another(
     jobs: dict[str, Job], machines: Machines, on_end: Callable, *, tensorboard: bool, console: Console
 ) -> None:
+    # torchrun's processes meet once
     together = next(iter(jobs.values())).device if processes.asked_for() > 1 else None
-    with processes.joined(processes.own_device(together)) if together else nullcontext():  # torchrun's processes meet once
+    with processes.process_group(processes.own_device(together)) if together else nullcontext():
         for name, job in jobs.items():
             try:
-                on_end(name, watched(job, machines, tensorboard=tensorboard, console=console))
+                on_end(name, run_watched(job, machines, tensorboard=tensorboard, console=console))
             except (Unstable, Infeasible) as error:
                 on_end(name, str(error))
 
@@ -146,7 +176,7 @@ def _queued(jobs: dict[str, Job], machines: Machines, on_end: Callable, *, tenso
 def _work(pair: tuple[str, Job], *, tensorboard: bool) -> Result | str:
     """One network in a worker: its result, or what it does to its training."""
     try:
-        return watched(pair[1], Machines(), tensorboard=tensorboard, console=Console(quiet=True))
+        return run_watched(pair[1], Machines(), tensorboard=tensorboard, console=Console(quiet=True))
     except (Unstable, Infeasible) as error:
         return str(error)
 
@@ -161,7 +191,7 @@ def _is_silent() -> bool:
     return processes.asked_for() > 1 and os.environ.get("RANK") != "0"
 
 
-def _told(result: Result) -> str:
+def _result_line(result: Result) -> str:
     where = f"{result.processes} processes on " if result.processes > 1 else ""
     kept = "" if result.kept_epoch == result.epochs else f", weights of epoch {result.kept_epoch} of {result.epochs}"
     return (

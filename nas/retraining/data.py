@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from nas.callbacks import ignore
 from nas.data.decoding import OnDecoded
-from nas.data.manifest import Manifest, list_manifest, load, make_manifest
+from nas.data.manifest import Manifest, list_manifest, load_split, make_manifest
 from nas.data.registry import open_source
 from nas.recipes.full import FullRecipe
 from nas.retraining.loader import Listed, Loaded, LoadedJudged, Unreadable
@@ -39,7 +39,7 @@ def data_of(manifest: Manifest, recipe: FullRecipe, *, unreadable: Path, root: P
         return FullData(Streamed(recipe, manifest, root), None, StreamedJudged(recipe, manifest, root))
     if recipe.loader is None:
         train, validation, test = (
-            load(manifest, split, image_size=recipe.full_size, root=root) for split in ("train", "validation", "test")
+            load_split(manifest, split, image_size=recipe.full_size, root=root) for split in ("train", "validation", "test")
         )
         held_out = InMemoryJudged(validation, recipe) if len(validation.labels) else None
         return FullData(InMemory(train, recipe), held_out, InMemoryJudged(test, recipe))

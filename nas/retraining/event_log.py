@@ -5,7 +5,7 @@ from pathlib import Path
 from nas.errors import NasError
 from nas.training.curve import Epoch, StepProgress
 
-SHOWN = ("train_loss", "lr", "accuracy", "top5", "loss", "raw_accuracy", "raw_top5", "seconds")
+SCALARS = ("train_loss", "lr", "accuracy", "top5", "loss", "raw_accuracy", "raw_top5", "seconds")
 
 
 class EventLog:
@@ -27,9 +27,9 @@ class EventLog:
         self.writer.add_scalar("step/train_loss", progress.loss, position)
         self.writer.add_scalar("step/lr", progress.lr, position)
 
-    def epoch(self, epoch: Epoch) -> None:
+    def end_epoch(self, epoch: Epoch) -> None:
         """What an epoch gave; the file is complete up to here."""
-        for name in SHOWN:
+        for name in SCALARS:
             if (value := getattr(epoch, name)) is not None:
                 self.writer.add_scalar(f"epoch/{name}", value, epoch.epoch)
         self.writer.flush()

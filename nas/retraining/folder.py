@@ -106,11 +106,11 @@ class RetrainingFolder:
 
     def state(self) -> dict[str, Any] | None:
         """What `fit` goes on from, or None; NasError where it is another training's, or can't be read."""
-        found = read_checkpoint(self.root / "checkpoint.pt", "setup", "state")
-        if found is None:
+        checkpoint = read_checkpoint(self.root / "checkpoint.pt", "setup", "state")
+        if checkpoint is None:
             return None
-        self._refuse_other(found["setup"])
-        return found["state"]
+        self._refuse_other(checkpoint["setup"])
+        return checkpoint["state"]
 
     def save(self, state: dict[str, Any]) -> None:
         """Puts down what `fit` goes on from."""

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from nas.calibration.ranking import FEWEST, Estimate, estimate, kendall, resamples, spearman
+from nas.calibration.ranking import FEWEST_RANKED, Estimate, estimate, kendall, resamples, spearman
 from nas.colours import BLUE, DARK_ORANGE, GREY
 from nas.files import replacing, write_whole
 from nas.pareto import pareto
@@ -16,7 +16,9 @@ from nas.retraining.folder import Result
 from nas.units import count, percent
 from nas.winners.selection import Chosen
 
-COLUMNS = ["name", "baseline", "macs", "proxy_accuracy", "accuracy", "top5", "proxy_front", "front", "seconds", "cause", "line"]
+RETRAINED_COLUMNS = [
+    "name", "baseline", "macs", "proxy_accuracy", "accuracy", "top5", "proxy_front", "front", "seconds", "cause", "line",
+]  # fmt: skip
 
 
 class Agreement(NamedTuple):
@@ -28,29 +30,29 @@ class Agreement(NamedTuple):
     """Networks that have both accuracies."""
 
     def __str__(self) -> str:
-        if self.number < FEWEST:
-            return f"rank correlation of proxy and full training: none, with {self.number} networks (from {FEWEST})"
+        if self.number < FEWEST_RANKED:
+            return f"rank correlation of proxy and full training: none, with {self.number} networks (from {FEWEST_RANKED})"
         return (
             f"rank correlation of proxy and full training over {self.number} networks, with 95 % bootstrap intervals: "
             f"Kendall's tau {self.kendall}, Spearman's rho {self.spearman}"
         )
 
 
-def table(members: list[Chosen], ended: dict[str, Result | str]) -> pd.DataFrame:
+def retrained_table(members: list[Chosen], outcomes: dict[str, Result | str]) -> pd.DataFrame:
     """A row for each member, cheapest first; `ended` holds the result by name, or why there is none."""
     costs = {member.name: member.costs for member in members}
-    found = pd.DataFrame([_row(member, ended.get(member.name)) for member in members])
-    found = found.sort_values(["macs", "proxy_accuracy"], kind="stable", ignore_index=True)
+    networks = pd.DataFrame([_row(member, outcomes.get(member.name)) for member in members])
+    networks = networks.sort_values(["macs", "proxy_accuracy"], kind="stable", ignore_index=True)
     for column, accuracy in (("proxy_front", "proxy_accuracy"), ("front", "accuracy")):
-        known = found[found[accuracy].notna()]
-        points = np.array([[*costs[name], -value] for name, value in zip(known["name"], known[accuracy], strict=True)])
-        best = known.index[pareto(points)] if len(known) else known.index
-        found[column] = found.index.isin(best)
-    return found[COLUMNS]
+        measured = networks[networks[accuracy].notna()]
+        points = np.array([[*costs[name], -value] for name, value in zip(measured["name"], measured[accuracy], strict=True)])
+        best = measured.index[pareto(points)] if len(measured) else measured.index
+        networks[column] = networks.index.isin(best)
+    return networks[RETRAINED_COLUMNS]
 
 
-def _row(member: Chosen, ended: Result | str | None) -> dict:
-    result = ended if isinstance(ended, Result) else None
+def _row(member: Chosen, outcome: Result | str | None) -> dict:
+    result = outcome if isinstance(outcome, Result) else None
     return {
         "name": member.name,
         "baseline": member.is_baseline,
@@ -59,44 +61,44 @@ def _row(member: Chosen, ended: Result | str | None) -> dict:
         "accuracy": result.accuracy if result else np.nan,
         "top5": result.top5 if result else np.nan,
         "seconds": result.seconds if result else np.nan,
-        "cause": ended if isinstance(ended, str) else None,
+        "cause": outcome if isinstance(outcome, str) else None,
         "line": member.architecture.describe(),
     }
 
 
-def agreement(found: pd.DataFrame) -> Agreement:
+def proxy_agreement(networks: pd.DataFrame) -> Agreement:
     """Kendall's tau and Spearman's rho of the two accuracies; NaN below FEWEST networks."""
-    both = found.dropna(subset=["proxy_accuracy", "accuracy"])
-    if len(both) < FEWEST:
+    both = networks.dropna(subset=["proxy_accuracy", "accuracy"])
+    if len(both) < FEWEST_RANKED:
         nothing = Estimate(*3 * [float("nan")])
         return Agreement(nothing, nothing, len(both))
     x, y, weights = both["proxy_accuracy"].to_numpy(), both["accuracy"].to_numpy(), resamples(len(both))
     return Agreement(*(estimate(measure(x, y, weights)) for measure in (kendall, spearman)), len(both))
 
 
-def write(found: pd.DataFrame, out: Path) -> None:
+def write_retrained(networks: pd.DataFrame, out: Path) -> None:
     """retrained.csv, and retrained.png once two networks have ended."""
-    write_whole(out / "retrained.csv", found.to_csv(index=False))
-    if found["accuracy"].notna().sum() > 1:
-        _draw(found, out / "retrained.png")
+    write_whole(out / "retrained.csv", networks.to_csv(index=False))
+    if networks["accuracy"].notna().sum() > 1:
+        _draw(networks, out / "retrained.png")
 
 
-def show(found: pd.DataFrame, console: Console) -> None:
+def show_retrained(networks: pd.DataFrame, console: Console) -> None:
     """The table and the agreement on the console."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("network", "MACs", "proxy", "", "retrained", "top-5", ""):
         shown.add_column(column, justify="right" if column not in ("network", "") else "left", no_wrap=True)
     shown.add_column("architecture")
-    for row in found.itertuples():
+    for row in networks.itertuples():
         accuracies = [percent(None if pd.isna(value) else value) for value in (row.proxy_accuracy, row.accuracy, row.top5)]
         fronts = ["front" if on else "" for on in (row.proxy_front, row.front)]
         remark = f"{row.line}  {row.cause}" if row.cause else row.line
         shown.add_row(row.name, count(row.macs), accuracies[0], fronts[0], *accuracies[1:], fronts[1], remark)
     console.print(shown)
-    console.print(str(agreement(found)), highlight=False, soft_wrap=True)
+    console.print(str(proxy_agreement(networks)), highlight=False, soft_wrap=True)
 
 
-def _draw(found: pd.DataFrame, path: Path) -> None:
+def _draw(networks: pd.DataFrame, path: Path) -> None:
     """Both accuracies against MACs, side by side, each with its own front; blue is what stands on the proxy's."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
@@ -109,10 +111,10 @@ def _draw(found: pd.DataFrame, path: Path) -> None:
         ("proxy, on held-out training images", "retrained, on the test split (blue: on the proxy's front)"),
         strict=True,
     ):
-        known = found[found[column].notna()]
-        best = known[known[front]].sort_values("macs")
+        measured = networks[networks[column].notna()]
+        best = measured[measured[front]].sort_values("macs")
         axes.step(best["macs"], 100 * best[column], where="post", color=BLUE, linewidth=1.4, zorder=2)
-        for row in known.itertuples():
+        for row in measured.itertuples():
             colour = DARK_ORANGE if row.baseline else BLUE if row.proxy_front else GREY
             point, marker = (row.macs, 100 * getattr(row, column)), "D" if row.baseline else "o"
             axes.scatter(*point, color=colour, marker=marker, s=34, zorder=3)

@@ -20,7 +20,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
 from nas.cluster.jobs import short_cause
-from nas.errors import NasError
+from nas.errors import NasError, in_one_line
 from nas.retraining.folder import Result
 from nas.retraining.train import SILENT, Job, Listener, run
 
@@ -40,8 +40,8 @@ def launch(job: Job, *, workers: int, cpu: float, listener: Listener) -> Result:
             trouble = _trouble(error)
             if isinstance(trouble, NasError):
                 raise trouble from None
-            why = short_cause(" ".join(str(trouble).split()) or type(trouble).__name__)
-            listener.lost(attempt + 1, why)
+            why = short_cause(in_one_line(trouble, most=10_000))
+            listener.on_lost(attempt + 1, why)
     raise NasError(
         f"{job.out}: workers were lost {RESTARTS + 1} times: {why}. The same command goes on from the last checkpoint."
     )
@@ -97,9 +97,9 @@ def _telling(queue: Queue) -> Listener:
     def decoded(done: int, total: int, unit: str) -> None:
         if done in (0, total) or time.monotonic() - last[0] > TELL_SECONDS:
             last[0] = time.monotonic()
-            tell("decoded", done, total, unit)
+            tell("on_decoded", done, total, unit)
 
-    return Listener(decoded, *(partial(tell, name) for name in ("begun", "step", "epoch")))
+    return Listener(decoded, *(partial(tell, name) for name in ("on_begin", "on_step", "on_epoch")))
 
 
 @contextlib.contextmanager
@@ -129,6 +129,6 @@ def _made(folder: Path) -> Path:
 
 def _trouble(error: Exception) -> BaseException:
     """What went wrong in a worker: a NasError of any of them if there is one."""
-    found = list(getattr(error, "worker_failures", {}).values()) or [error.__cause__ or error]
-    causes = [getattr(failure, "cause", None) or failure for failure in found]
+    failures = list(getattr(error, "worker_failures", {}).values()) or [error.__cause__ or error]
+    causes = [getattr(failure, "cause", None) or failure for failure in failures]
     return next((cause for cause in causes if isinstance(cause, NasError)), causes[0])

@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from nas.data.decoding import as_rgb
 from nas.data.manifest import MEAN, STD, Item
 from nas.data.source import Source
-from nas.errors import ConfigError, NasError
+from nas.errors import ConfigError, NasError, in_one_line
 from nas.recipes.full import FullRecipe
 from nas.training import processes
 from nas.training.augment import mixed
-from nas.training.batches import EVALUATION_BATCH, Share, mixed_seed, own_seed
+from nas.training.batches import EVALUATION_BATCH, UpdateShare, mixed_seed, own_seed
 from nas.training.loss import Batch
 
 TRIES = 10  # images in a row that can't be read before a training gives up
@@ -33,7 +33,7 @@ class Unreadable:
 
     def note(self, name: str, error: Exception) -> None:
         """Adds an image and why it could not be read."""
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = in_one_line(error)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{name}\t{why}\n")
@@ -41,12 +41,12 @@ class Unreadable:
     def refuse_above(self, share: float, *, of: int) -> None:
         """ConfigError when more than `share` of so many images were found unreadable."""
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        found = dict(line.split("\t", 1) for line in lines if "\t" in line)
-        if len(found) > share * of:
-            names = "; ".join(f"{name}: {why}" for name, why in list(found.items())[:3])
+        reasons = dict(line.split("\t", 1) for line in lines if "\t" in line)
+        if len(reasons) > share * of:
+            names = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:3])
             raise ConfigError(
-                f"at most {share:.1%} of the images may be unreadable (unreadable_share), but {len(found)} of {of} are, listed "
-                f"in {self.path}: {names}. Mend or remove them, or raise unreadable_share."
+                f"at most {share:.1%} of the images may be unreadable (unreadable_share), but {len(reasons)} of {of} are, "
+                f"listed in {self.path}: {names}. Mend or remove them, or raise unreadable_share."
             )
 
 
@@ -99,7 +99,7 @@ class Loaded:
                 f"batch_size: must be at most the {len(images)} training images, but got {recipe.batch_size}. Lower it."
             )
 
-    def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[Share]:
+    def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[UpdateShare]:
         """Each image at most once, over all processes."""
         order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(mixed_seed(seed, number)))
         shares = order[: self.num_images].view(self.steps, processes.world(), -1)  # (steps, processes, images)
@@ -137,7 +137,7 @@ def parts_of(recipe: FullRecipe) -> int:
 
 def shares_of(
     images: Dataset, recipe: FullRecipe, *, number: int, seed: int, device: torch.device, steps: int
-) -> Iterator[Share]:
+) -> Iterator[UpdateShare]:
     """This process's shares of an epoch, mixed part by part."""
     drawn, parts = own_seed(mixed_seed(seed, number)), parts_of(recipe)
     random.seed(drawn)  # timm's augmentation draws from these two as well
@@ -146,11 +146,11 @@ def shares_of(
     size = recipe.batch_size // processes.world() // parts
     batches = iter(_training_loader(images, recipe, size=recipe.size_at(number), batch_size=size, device=device))
     for _ in range(steps):
-        found = [
+        mixed_batches = [
             Batch(*mixed(_laid_out(part, recipe), recipe, generator=generator), labels, partners=labels.flip(0))
             for part, labels in islice(batches, parts)
         ]
-        yield Share(found, recipe.batch_size)
+        yield UpdateShare(mixed_batches, recipe.batch_size)
 
 
 def _training_loader(images: Dataset, recipe: FullRecipe, *, size: int, batch_size: int, device: torch.device):

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from nas.recipes.full import FullRecipe
-from nas.retraining.train import Begun
+from nas.retraining.train import Beginning
 from nas.training.curve import Epoch, StepProgress
 from nas.units import duration, percent
 
@@ -31,13 +31,15 @@ class RetrainingBar(AbstractContextManager):
         if self.bar:
             self.bar.stop()
 
-    def begun(self, begun: Begun) -> None:
+    def begin(self, beginning: Beginning) -> None:
         """The images lie ready: the clock of the ETA starts here."""
-        self.images, self.done_before, self.done = begun.train_images, begun.epochs_done, begun.epochs_done
+        self.images, self.done_before, self.done = beginning.train_images, beginning.epochs_done, beginning.epochs_done
         self.began = self.epoch_began = time.monotonic()
-        held_out = f", {begun.held_out_images:,} held out to follow it by" if begun.held_out_images else ""
-        again = f"; going on after epoch {begun.epochs_done}" if begun.epochs_done else ""
-        self._print(f"{begun.train_images:,} training images an epoch{held_out}, {begun.test_images:,} test images{again}")
+        held_out = f", {beginning.held_out_images:,} held out to follow it by" if beginning.held_out_images else ""
+        again = f"; going on after epoch {beginning.epochs_done}" if beginning.epochs_done else ""
+        self._print(
+            f"{beginning.train_images:,} training images an epoch{held_out}, {beginning.test_images:,} test images{again}"
+        )
         if self.bar and not self.bar.task_ids:
             self.bar.add_task("", total=self.recipe.epochs, state="")
             self.bar.start()
@@ -54,7 +56,7 @@ class RetrainingBar(AbstractContextManager):
         )
         self.bar.update(self.bar.task_ids[0], completed=progress.epoch - 1 + share, state=state)
 
-    def epoch(self, epoch: Epoch) -> None:
+    def end_epoch(self, epoch: Epoch) -> None:
         """Takes note of a whole epoch."""
         self.done, self.epoch_began = epoch.epoch, time.monotonic()
         self._print(
@@ -62,7 +64,7 @@ class RetrainingBar(AbstractContextManager):
             f"{self.images / max(1e-9, epoch.seconds):,.0f} images/s · {self._eta(epoch.epoch)}"
         )
 
-    def lost(self, times: int, why: str) -> None:
+    def lose(self, times: int, why: str) -> None:
         """Takes note that workers were lost."""
         self._print(f"workers were lost ({times}): {why}; going on from the last checkpoint")
 

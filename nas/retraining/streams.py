@@ -10,11 +10,11 @@ from torch.utils.data import IterableDataset
 
 from nas.data.manifest import LISTED, Manifest
 from nas.data.registry import data_home
-from nas.errors import ConfigError
+from nas.errors import ConfigError, in_one_line
 from nas.recipes.full import FullRecipe
 from nas.retraining.loader import judging_loader, parts_of, shares_of
 from nas.training import processes
-from nas.training.batches import Share, mixed_seed
+from nas.training.batches import UpdateShare, mixed_seed
 
 STREAM = "wds/"
 
@@ -53,7 +53,7 @@ class Streamed:
                 f"{recipe.data} has {shards} for {recipe.loader.workers}. Lower it, or cut the data into more shards."
             )
 
-    def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[Share]:
+    def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[UpdateShare]:
         """As many batches as the stream says it has images for."""
         images = _stream(self.recipe, self.root, "train", seed=mixed_seed(seed, number))
         for share in shares_of(images, self.recipe, number=number, seed=seed, device=device, steps=self.steps):
@@ -94,7 +94,7 @@ def _stream(recipe: FullRecipe, root: Path | None, split: str, *, seed: int) -> 
             download=False,
         )
     except Exception as error:  # timm and webdataset have no exception of their own for data that is missing
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = in_one_line(error)
         raise ConfigError(
             f"data={recipe.data} must lie under {home} already, with an _info.json that lists its {split} shards, but: {why}. "
             "Put it there, or set NAS_DATA to its folder."

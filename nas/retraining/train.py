@@ -18,7 +18,7 @@ from nas.callbacks import ignore
 from nas.config import Value
 from nas.data.decoding import OnDecoded
 from nas.data.manifest import Manifest
-from nas.errors import ConfigError, NasError, unknown
+from nas.errors import ConfigError, NasError, in_one_line, unknown
 from nas.files import write_whole
 from nas.recipes.as_trained import as_trained
 from nas.recipes.full import FullRecipe
@@ -29,7 +29,7 @@ from nas.training import processes
 from nas.training.curve import Epoch, OnEpoch, OnStep
 from nas.training.evaluation import evaluate, is_out_of_memory
 from nas.training.loop import Diverged, fit
-from nas.training.proxy import network
+from nas.training.proxy import fresh_network
 from nas.training.trained import load_initial, read_weights
 
 
@@ -37,7 +37,7 @@ class Unstable(NasError):
     """A training whose loss is no longer a number: the architecture's or the recipe's doing, not the machine's."""
 
 
-class Begun(NamedTuple):
+class Beginning(NamedTuple):
     """What a training begins with."""
 
     train_images: int
@@ -48,7 +48,7 @@ class Begun(NamedTuple):
     """Before an interruption."""
 
 
-OnBegun = Callable[[Begun], None]
+OnBegin = Callable[[Beginning], None]
 OnLost = Callable[[int, str], None]
 """Told how often workers were lost, and why the last time."""
 
@@ -68,11 +68,11 @@ class Job(Value):
 class Listener(NamedTuple):
     """Who hears how a training goes."""
 
-    decoded: OnDecoded = ignore
-    begun: OnBegun = ignore
-    step: OnStep = ignore
-    epoch: OnEpoch = ignore
-    lost: OnLost = ignore
+    on_decoded: OnDecoded = ignore
+    on_begin: OnBegin = ignore
+    on_step: OnStep = ignore
+    on_epoch: OnEpoch = ignore
+    on_lost: OnLost = ignore
 
 
 SILENT = Listener()
@@ -81,15 +81,17 @@ SILENT = Listener()
 def run(job: Job, listener: Listener = SILENT) -> Result:
     """Does a job in this process, together with those that its launcher started beside it."""
     device = processes.own_device(job.device)
-    with processes.joined(device):
-        manifest = processes.of_first(partial(manifest_of, job.recipe, seed=job.seed, on_decoded=listener.decoded))
-        result = retrain(job.architecture, job.recipe, manifest, out=job.out, seed=job.seed, device=device, listener=listener)
+    with processes.process_group(device):
+        manifest = processes.of_first(partial(manifest_of, job.recipe, seed=job.seed, on_decoded=listener.on_decoded))
+        result = retrain_network(
+            job.architecture, job.recipe, manifest, out=job.out, seed=job.seed, device=device, listener=listener
+        )
         if job.origin and processes.rank() == 0:
             write_whole(job.out / "origin.json", json.dumps(job.origin))
         return result
 
 
-def retrain(
+def retrain_network(
     architecture: Architecture,
     recipe: FullRecipe,
     manifest: Manifest,
@@ -125,14 +127,14 @@ def _retrain(
 ) -> Result:
     """A training that has not ended, in a folder of its own."""
     state = processes.of_first(folder.state)
-    model = network(architecture, recipe, num_classes=len(manifest.class_names), seed=folder.setup["seed"])
+    model = fresh_network(architecture, recipe, num_classes=len(manifest.class_names), seed=folder.setup["seed"])
     if recipe.weights is not None and state is None:
         load_initial(model, recipe.weights)
     data = data_of(manifest, recipe, unreadable=folder.unreadable, root=root)
     if processes.rank() == 0:
         folder.write_setup(architecture, recipe, manifest)
     held_out = 0 if data.validation is None else data.validation.num_images
-    listener.begun(Begun(data.train.num_images, held_out, data.test.num_images, len(state["curve"]) if state else 0))
+    listener.on_begin(Beginning(data.train.num_images, held_out, data.test.num_images, len(state["curve"]) if state else 0))
     curve = _train(model, data, recipe, folder=folder, state=state, device=device, listener=listener)
     return _finish(model, data, recipe, curve, folder=folder, device=torch.device(device))
 
@@ -171,22 +173,22 @@ def _train(
                 folder.write_weights(folder.best, state["ema"] or state["model"])
             folder.save(state)
 
-    def told(epoch: Epoch) -> None:
+    def kept(epoch: Epoch) -> None:
         curve.append(epoch)
         if processes.rank() == 0:
             folder.write_curve(curve)
-        listener.epoch(epoch)
+        listener.on_epoch(epoch)
 
     options = {"seed": folder.setup["seed"], "device": device, "state": state, "save": save}
     try:
-        return fit(model, data.train, data.validation, recipe, **options, on_epoch=told, on_step=listener.step)
+        return fit(model, data.train, data.validation, recipe, **options, on_epoch=kept, on_step=listener.on_step)
     except Diverged as error:
         way_out = f"Lower lr={recipe.lr}, or set clip_grad."
         raise Unstable(f"{folder.root}: the training diverged: {error}. {way_out}") from None
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        why = " ".join(str(error).split())[:200]
+        why = in_one_line(error, most=200)
         raise NasError(f"{folder.root}: memory doesn't suffice: {why}. Lower device_batch (--set device_batch=64).") from None
 
 

@@ -13,7 +13,7 @@ from nas.run.folder import RunFolder
 from nas.run.settings import Search
 
 REPLICATE, LATENCY = "replicate", "latency"
-NAMED = re.compile(rf"({REPLICATE}|{LATENCY}) (\d+) (.+)")  # what these attributes are called
+ADDITION_NAME = re.compile(rf"({REPLICATE}|{LATENCY}) (\d+) (.+)")  # what these attributes are called
 
 
 class Addition(NamedTuple):
@@ -49,5 +49,5 @@ def adding(
 
 def additions(attributes: Mapping[str, Any]) -> list[Addition]:
     """What a study's own attributes hold of this kind."""
-    found = ((NAMED.fullmatch(name), value) for name, value in attributes.items())
-    return [Addition(m[1], int(m[2]), m[3], value) for m, value in found if m and isinstance(value, dict)]
+    named = ((ADDITION_NAME.fullmatch(name), value) for name, value in attributes.items())
+    return [Addition(m[1], int(m[2]), m[3], value) for m, value in named if m and isinstance(value, dict)]

@@ -81,7 +81,7 @@ class Driver:
         if _is_gone(other.user_attrs):
             return True
         beat, until = other.user_attrs.get("beat"), time.monotonic() + DEAD_SECONDS
-        told = time.monotonic() + 2 * BEAT_SECONDS
+        speak_at = time.monotonic() + 2 * BEAT_SECONDS
         while time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
             seen = self._storage.get_trial(other._trial_id)
@@ -89,8 +89,8 @@ class Driver:
                 return True
             if seen.user_attrs.get("beat") != beat:
                 return False
-            if told and time.monotonic() > told:
-                told = None
+            if speak_at and time.monotonic() > speak_at:
+                speak_at = None
                 on_wait(
                     f"another driver, {_named(other)}, shows no sign of life; "
                     f"taking over in {duration(until - time.monotonic())}"

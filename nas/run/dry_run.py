@@ -16,22 +16,22 @@ from nas.space.costs import COSTS, COUNTED, Cost
 from nas.space.reference import design
 from nas.units import count, duration
 
-DRAWS = 2000
+DRY_RUN_DRAWS = 2000
 TRAINING_PASSES = 3  # a backward pass costs about two forward passes
 MACS_PER_CORE_SECOND = 18e9  # median over hybrid.yaml's trainings (11 to 27 for most): bf16, a busy core with AVX-512
 PROXY_DRAWS = 200
 DIGITS = 1438  # of the 1,797, a fifth is the test split
 
 
-def show_cost(name: str, architecture: Architecture, *, image_size: int, found: Cost, console: Console) -> None:
+def show_cost(name: str, architecture: Architecture, *, image_size: int, counted: Cost, console: Console) -> None:
     """One design's cost as a small table."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("design", name)
     table.add_row("stages", architecture.describe())
     table.add_row("counted at", f"{image_size} px")
-    table.add_row("MACs", f"{count(found.macs)}  ({found.macs:,})")
-    table.add_row("params", f"{count(found.params)}  ({found.params:,}) trainable, {found.frozen_params:,} frozen")
-    table.add_row("activations", f"{count(found.activation_bytes)}B at the widest moment, one image, float32")
+    table.add_row("MACs", f"{count(counted.macs)}  ({counted.macs:,})")
+    table.add_row("params", f"{count(counted.params)}  ({counted.params:,}) trainable, {counted.frozen_params:,} frozen")
+    table.add_row("activations", f"{count(counted.activation_bytes)}B at the widest moment, one image, float32")
     console.print(table, highlight=False)
 
 
@@ -39,7 +39,7 @@ def show_space(search: Search, console: Console) -> None:
     """A dry run: size, feasible share, spread of the costs, baselines, and what the search would cost."""
     check_possible(search)
     space, rng = search.space, random.Random(0)
-    drawn = [random_architecture(space, rng) for _ in range(DRAWS)]
+    drawn = [random_architecture(space, rng) for _ in range(DRY_RUN_DRAWS)]
     costs = [space.cost(a) for a in drawn]
     able = [i for i, c in enumerate(costs) if search.constraints.allow(c)]
     console.print(
@@ -47,7 +47,8 @@ def show_space(search: Search, console: Console) -> None:
         f"counted at {space.image_size} px and {space.num_classes} classes"
     )
     console.print(
-        f"feasible: {len(able) / DRAWS:.1%} of {DRAWS:,} random draws meet the constraints ({_limits(search)})", highlight=False
+        f"feasible: {len(able) / DRY_RUN_DRAWS:.1%} of {DRY_RUN_DRAWS:,} random draws meet the constraints ({_limits(search)})",
+        highlight=False,
     )
     console.print(_spread(costs, able), highlight=False)
     console.print(_axes(search), highlight=False)
@@ -93,9 +94,9 @@ def _baselines(search: Search) -> Table:
     for column in ("", "MACs", "params", "within the constraints"):
         table.add_column(column, justify="left" if column in ("", "within the constraints") else "right")
     for name in search.baselines:
-        found = search.space.cost(design(name))
-        broken = ", ".join(f"no: {k}" for k in search.constraints.excess(found))
-        table.add_row(name, count(found.macs), count(found.params), broken or "yes")
+        counted = search.space.cost(design(name))
+        broken = ", ".join(f"no: {k}" for k in search.constraints.excess(counted))
+        table.add_row(name, count(counted.macs), count(counted.params), broken or "yes")
     return table
 
 

@@ -67,13 +67,13 @@ class RunFolder(NamedTuple):
 
 def versions() -> dict[str, str]:
     """Of this package and of the libraries that a result depends on."""
-    found = {"nas": __version__}
+    installed = {"nas": __version__}
     for name in VERSIONED:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            installed[name] = "absent"
+    return installed
 
 
 def open_folder(root: Path, search: Search) -> RunFolder:
@@ -122,9 +122,11 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
 
 def _written_by(head: Any) -> str:
     """That another version wrote a run, where one did."""
-    given = head.get("versions") if isinstance(head, dict) else None
-    found = given.get("nas") if isinstance(given, dict) else None
-    return "" if found in (None, __version__) else f" The run was written by nas {found}, this is {__version__}: use that one."
+    libraries = head.get("versions") if isinstance(head, dict) else None
+    writer = libraries.get("nas") if isinstance(libraries, dict) else None
+    if writer in (None, __version__):
+        return ""
+    return f" The run was written by nas {writer}, this is {__version__}: use that one."
 
 
 def plain_search(search: Search) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """Which trials form the front of a run, and how much of the objectives' box it dominates."""
 
-from nas.pareto import hypervolume, pareto
+from nas.pareto import hypervolume_of, pareto
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search
 from nas.space.constraints import extreme
 
 
-def front(records: list[Record], search: Search) -> list[Record]:
+def front_records(records: list[Record], search: Search) -> list[Record]:
     """The affordable complete trials that no other dominates, cheapest first."""
     able = [r for r in records if r.state == TrialState.COMPLETE and search.constraints.allow(r.cost)]
     chosen = [able[i] for i in pareto([objectives(r, search) for r in able])]
@@ -31,4 +31,4 @@ def front_hypervolume(best: list[Record], search: Search, references: list[float
     for record in best:
         error, *costs = objectives(record, search)
         points.append((error, *(cost / top for cost, top in zip(costs, references, strict=True))))
-    return hypervolume(points, [1.0] * len(search.objectives))
+    return hypervolume_of(points, [1.0] * len(search.objectives))

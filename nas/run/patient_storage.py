@@ -9,10 +9,11 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+from nas.errors import in_one_line
+from nas.files import PATIENCE_SECONDS
 from nas.units import duration
 
-PATIENCE_SECONDS = 600.0
-PAUSE_SECONDS = (0.2, 5.0)  # between two attempts: the first pause, doubled up to the last
+RETRY_PAUSE_SECONDS = (0.2, 5.0)  # between two attempts: the first pause, doubled up to the last
 DAMAGE = ("malformed", "not a database", "no such table", "does not exist")
 
 
@@ -27,20 +28,20 @@ class PatientStorage(BaseStorage):
         self.backend, self._on_wait = backend, on_wait
 
     def _tried(self, name: str, *arguments: Any, **named: Any) -> Any:
-        began, pause, told = time.monotonic(), PAUSE_SECONDS[0], False
+        began, pause, announced = time.monotonic(), RETRY_PAUSE_SECONDS[0], False
         while True:
             try:
                 return getattr(self.backend, name)(*arguments, **named)
             except (StorageInternalError, DBAPIError, OSError) as error:
-                if not passes(error) or time.monotonic() - began > PATIENCE_SECONDS:
+                if not may_pass(error) or time.monotonic() - began > PATIENCE_SECONDS:
                     raise
-                self._on_wait("" if told else _announced(error))
-                told = True
+                self._on_wait("" if announced else _announced(error))
+                announced = True
             time.sleep(pause)
-            pause = min(2 * pause, PAUSE_SECONDS[1])
+            pause = min(2 * pause, RETRY_PAUSE_SECONDS[1])
 
 
-def passes(error: Exception) -> bool:
+def may_pass(error: Exception) -> bool:
     """Whether waiting may help: a disk that is full or read-only, a server that is away; not damage, not a wrong statement."""
     if isinstance(error, OSError):
         return True
@@ -48,8 +49,13 @@ def passes(error: Exception) -> bool:
     return isinstance(cause, OperationalError | InterfaceError) and not any(sign in str(cause) for sign in DAMAGE)
 
 
+def database_message(error: Exception) -> str:
+    """What a database's own driver says, out of what Optuna and SQLAlchemy wrap around it."""
+    return in_one_line(getattr(error.__cause__, "orig", None) or getattr(error, "orig", None) or error, most=200)
+
+
 def _announced(error: Exception) -> str:
-    why = " ".join(str(getattr(error.__cause__, "orig", None) or getattr(error, "orig", None) or error).split())[:200]
+    why = database_message(error)
     return f"the record cannot be used ({why}); trying again for {duration(PATIENCE_SECONDS)}"
 
 

@@ -85,7 +85,7 @@ def _records(trials: list[tuple], facts: list[tuple[int, str, str]]) -> list[Rec
     values = parsed([text for _, name, text in facts if name not in AS_TEXT])
     for trial, name, text in facts:
         by_trial[trial][name] = text if name in AS_TEXT else next(values)
-    return [record_of(number, by_trial[identity], began=began, ended=ended) for identity, number, began, ended in trials]
+    return [record_of(number, by_trial[identity], began_at=start, ended_at=end) for identity, number, start, end in trials]
 
 
 def parsed(texts: list[str]) -> Iterator[Any]:

@@ -127,8 +127,8 @@ class Record:
     """Hash of the images that it was trained on."""
     versions: dict[str, str] = field(default_factory=dict)
     why: Reasons | None = None
-    began: datetime | None = None
-    ended: datetime | None = None
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
     architecture_data: str | dict[str, Any] | None = None
     """JSON, or what is in it; None where the proposal was not even drawn."""
     curve_data: str | tuple[dict[str, Any], ...] = ()
@@ -165,18 +165,18 @@ def _loaded(data: Any) -> Any:
     return json.loads(data) if isinstance(data, str) else data
 
 
-APART = frozenset({"number", "cost", "began", "ended", "architecture_data", "curve_data"})
+APART = frozenset({"number", "cost", "began_at", "ended_at", "architecture_data", "curve_data"})
 NAMED = frozenset(Record.__dataclass_fields__) - APART  # what a study holds under the names of these fields
 
 
-def record_of(number: int, facts: Mapping[str, Any], *, began: Any = None, ended: Any = None) -> Record:
+def record_of(number: int, facts: Mapping[str, Any], *, began_at: Any = None, ended_at: Any = None) -> Record:
     """The record of a trial from the facts that a study holds of it; NotWritten where a search writes no such facts."""
     try:
         return Record(
             number=number,
             cost=Cost(**{name: facts[name] for name in Cost._fields if name in facts}),
-            began=began,
-            ended=ended,
+            began_at=began_at,
+            ended_at=ended_at,
             architecture_data=facts.get("architecture"),
             curve_data=facts.get("curve") or (),
             **{name: value for name, value in facts.items() if name in NAMED},
@@ -192,4 +192,4 @@ def record_of(number: int, facts: Mapping[str, Any], *, began: Any = None, ended
 
 def read_record(trial: "FrozenTrial") -> Record:
     """One of Optuna's trials as a record."""
-    return record_of(trial.number, trial.user_attrs, began=trial.datetime_start, ended=trial.datetime_complete)
+    return record_of(trial.number, trial.user_attrs, began_at=trial.datetime_start, ended_at=trial.datetime_complete)

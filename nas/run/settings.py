@@ -1,6 +1,7 @@
 """A whole search as a value: what one YAML file says."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,22 +11,23 @@ from nas.config import Value, broken, known_name, read_yaml, validated, with_set
 from nas.errors import unknown
 from nas.recipes.as_trained import check_sizes
 from nas.recipes.recipe import Proxy
+from nas.shipped import yaml_path
 from nas.space.constraints import Constraints, check_reachable, random_architecture
 from nas.space.costs import COUNTED
 from nas.space.reference import design, designs, timm_names
 from nas.space.search_space import SearchSpace
 
 SAMPLERS = {
-    "front": "nas.search.samplers.front:make",
+    "front": "nas.search.samplers.front:make_front",
     "tpe": "nas.search.samplers.optunas:make_tpe",
-    "evolution": "nas.search.samplers.evolution:make",
+    "evolution": "nas.search.samplers.evolution:make_evolution",
     "nsga2": "nas.search.samplers.optunas:make_nsga2",
     "random": "nas.search.samplers.optunas:make_random",
 }
 """By name, the function that makes what makes a sampler for each question of a search (`nas.search.samplers.registry`)."""
 ObjectiveName = Annotated[str, known_name("objective", ("accuracy", *COUNTED))]
 SamplerName = Annotated[str, known_name("sampler", SAMPLERS)]
-PROBES = 50  # architectures whose maps are looked at before anything is trained
+MAP_PROBES = 50  # architectures whose maps are looked at before anything is trained
 REFERENCES = "references"  # stands for all sizes of these families
 REFERENCE_FAMILIES = ("poolformerv2", "convformer", "caformer")
 
@@ -148,12 +150,13 @@ def check_possible(search: Search) -> None:
     """NasError unless some architecture meets the constraints, and the proxy's images suit the baselines and those drawn."""
     check_reachable(search.space, search.constraints)
     rng = random.Random(search.search.seed)
-    drawn = [random_architecture(search.space, rng) for _ in range(PROBES)]
+    drawn = [random_architecture(search.space, rng) for _ in range(MAP_PROBES)]
     named = {name: design(name) for name in search.baselines}
     check_sizes(search.proxy, {**named, **{a.describe(): a for a in drawn}}, where="proxy")
 
 
-def read_search(path: Path, *, settings: list[str] = ()) -> Search:
-    """The search in a YAML file with each "a.b=value" of `settings` laid over it."""
+def read_search(name: str | Path, *, settings: Sequence[str] = ()) -> Search:
+    """The search in a YAML file, or in a shipped one of that name, with each "a.b=value" of `settings` laid over it."""
+    path = yaml_path(name, "search space", where=str(name))
     where = f"{path} (with --set)" if settings else str(path)
-    return validated(Search, with_settings(read_yaml(path), list(settings)), where=where)
+    return validated(Search, with_settings(read_yaml(path, "search space"), settings), where=where)

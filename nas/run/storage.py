@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from nas.errors import ConfigError, NasError
 from nas.run.folder import RunFolder, without_password
 from nas.run.journal import WholeLines
-from nas.run.patient_storage import PatientStorage
+from nas.run.patient_storage import PatientStorage, database_message
 from nas.run.record import Record, TrialState, read_record
 from nas.run.settings import Search
 
@@ -71,9 +71,9 @@ def patient(storage: BaseStorage, *, on_wait: Callable[[str], None]) -> PatientS
 
 def _url(search: Search, folder: RunFolder) -> str:
     """Where the record lies; a password that was not written into the run's folder comes from the environment."""
-    given = search.search.storage or f"sqlite:///{folder.study_db}"
-    if "***" not in given:
-        return given
+    url = search.search.storage or f"sqlite:///{folder.study_db}"
+    if "***" not in url:
+        return url
     if URL_VARIABLE not in os.environ:
         raise NasError(
             f"{folder.search_yaml}: search.storage: its password was not written down. Set {URL_VARIABLE} to the whole URL."
@@ -129,14 +129,14 @@ def _check_sqlite(folder: RunFolder, *, create: bool) -> None:
         return
     try:
         with contextlib.closing(sqlite3.connect(folder.study_db)) as connection:
-            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:
         raise NasError(f"{folder.study_db}: cannot be opened: {error}. Check its folder's permissions and disk.") from None
     except sqlite3.DatabaseError as error:
-        found = str(error)
-    if found != "ok":
+        verdict = str(error)
+    if verdict != "ok":
         raise NasError(
-            f"{folder.study_db}: is damaged ({found}). Nothing was changed. Restore it from a backup, or try "
+            f"{folder.study_db}: is damaged ({verdict}). Nothing was changed. Restore it from a backup, or try "
             f"`sqlite3 {folder.study_db.name} .recover`, or start a new run with another --out."
         )
 
@@ -170,7 +170,7 @@ def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:
         if isinstance(error, OSError) and not (search.search.storage or "").startswith(JOURNAL):
             raise
-        why = " ".join(str(getattr(error.__cause__, "orig", None) or getattr(error, "orig", None) or error).split())[:200]
+        why = database_message(error)
         raise NasError(
             f"{where}: cannot be used: {why}. What was told before is safe; mend this and start the same command again."
         ) from None

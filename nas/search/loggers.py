@@ -21,14 +21,14 @@ from nas.search.messages import Begin, unpacked
 from nas.space.architecture import Architecture
 from nas.training.curve import Outcome
 
-PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}  # what each of search.log needs to be imported
+LOGGER_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}  # what each of search.log needs to be imported
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 def check_packages(names: tuple[str, ...]) -> None:
     """NasError before a search begins if a logger's package is missing."""
     for name in names:
-        if find_spec(PACKAGES[name]) is None:
+        if find_spec(LOGGER_PACKAGES[name]) is None:
             raise NasError(
                 f"search.log: {name} needs its package. Install it: pip install 'metaformer-nas[live]'; or leave {name} out."
             )

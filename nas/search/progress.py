@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from nas.run.front import front, front_hypervolume, reference_costs
+from nas.run.front import front_hypervolume, front_records, reference_costs
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search
 from nas.search.study import Study
@@ -79,7 +79,7 @@ class SearchProgress(AbstractContextManager):
         network = f"{count(record.cost.macs)} MACs, {record.architecture.describe()}"
         return (
             f"[{self._trained()}/{self._total()}] {what} {record.state.words}: {_outcome(record)}, {network} · "
-            f"hypervolume {self._volume(front(self.study.records, self.search)):.4f} · {self._eta()}"
+            f"hypervolume {self._volume(front_records(self.study.records, self.search)):.4f} · {self._eta()}"
         )
 
     def _volume(self, best: list[Record]) -> float:
@@ -89,7 +89,7 @@ class SearchProgress(AbstractContextManager):
         if self.study is None:
             return Text("starting ...")
         records = self.study.records
-        best, states = front(records, self.search), Counter(r.state for r in records)
+        best, states = front_records(records, self.search), Counter(r.state for r in records)
         counts = " · ".join(f"{states[state]} {state.words}" for state in TrialState if state != TrialState.REJECTED)
         top = max((r.accuracy for r in records if r.accuracy is not None), default=None)
         head = Text(

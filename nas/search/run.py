@@ -8,29 +8,29 @@ from rich.console import Console
 
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
-from nas.data.manifest import Manifest, make_manifest, prepare, read_manifest
+from nas.data.manifest import Manifest, make_manifest, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.run.driver import Driver, driving
 from nas.run.folder import RunFolder, open_folder, update_folder
-from nas.run.front import front
+from nas.run.front import front_records
 from nas.run.record import TrialState
 from nas.run.settings import Search, check_possible
 from nas.run.storage import close_storage, open_storage, patient, storage_errors
 from nas.search.progress import SearchProgress
 from nas.search.study import Study
 from nas.search.tune import run_trials
-from nas.training.remote import score
+from nas.training.remote import train_remotely
 
-SHOWN = 5  # skipped files named
+FILES_SHOWN = 5  # skipped files named
 
 
-def search(settings: Search, *, root: Path, console: Console) -> RunFolder:
+def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     """Run or continue the search in the folder `root`; NasError before anything is trained if it cannot begin."""
     check_possible(settings)
     check_address(settings.resources.address)
-    begun = RunFolder(Path(root)).manifest
-    manifest = read_manifest(begun) if begun.exists() else _new_manifest(settings, console)
+    manifest_file = RunFolder(Path(root)).manifest
+    manifest = read_manifest(manifest_file) if manifest_file.exists() else _new_manifest(settings, console)
     if settings.proxy.distillation is not None:
         from nas.training.distill import teacher_of  # loads torch, which no other search needs before its workers do
 
@@ -64,15 +64,15 @@ def _wait(message: str, *, console: Console, stopping: Stopping, driver: Driver)
 
 
 def _new_manifest(settings: Search, console: Console) -> Manifest:
-    with shown_decoding(console, image_size=settings.proxy.full_size) as told:
-        return make_manifest(settings.proxy, seed=settings.search.seed, on_decoded=told)
+    with shown_decoding(console, image_size=settings.proxy.full_size) as on_decoded:
+        return make_manifest(settings.proxy, seed=settings.search.seed, on_decoded=on_decoded)
 
 
 def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder, console: Console) -> None:
     """Check the decoded images before any trial could stumble over one, and put the manifest beside the record."""
     size = settings.proxy.full_size
-    with shown_decoding(console, image_size=size) as told:
-        prepare(manifest, image_size=size, root=data_root(settings.proxy.data), on_decoded=told)
+    with shown_decoding(console, image_size=size) as on_decoded:
+        prepare_images(manifest, image_size=size, root=data_root(settings.proxy.data), on_decoded=on_decoded)
     if not folder.manifest.exists():
         manifest.write(folder.manifest)
     for path in (folder.weights(0), folder.checkpoint(0)):
@@ -85,16 +85,16 @@ def _about(manifest: Manifest) -> str:
         f"data: {manifest.data}, {len(manifest.class_names)} classes, {len(manifest.train):,} images to train on, "
         f"{len(manifest.validation):,} to judge by; the test split is not read (manifest {manifest.hash})"
     ]
-    lines += [f"  skipped {name}: {why}" for name, why in manifest.skipped[:SHOWN]]
-    if len(manifest.skipped) > SHOWN:
-        lines.append(f"  and {len(manifest.skipped) - SHOWN:,} more, listed in manifest.json")
+    lines += [f"  skipped {name}: {why}" for name, why in manifest.skipped[:FILES_SHOWN]]
+    if len(manifest.skipped) > FILES_SHOWN:
+        lines.append(f"  and {len(manifest.skipped) - FILES_SHOWN:,} more, listed in manifest.json")
     return "\n".join(lines)
 
 
 def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchProgress, *, stopping: Stopping) -> None:
     settings = study.search
     work = partial(
-        score,
+        train_remotely,
         recipe=settings.proxy,
         manifest=manifest,
         seed=settings.search.seed,
@@ -114,7 +114,7 @@ def _drop_files(study: Study, folder: RunFolder) -> None:
     """Remove the checkpoint of every ended trial, and its weights where it is neither on the front nor a baseline."""
     records = study.records
     running = {r.number for r in records if r.state == TrialState.RUNNING}
-    kept = running | {r.number for r in records if r.baseline} | {r.number for r in front(records, study.search)}
+    kept = running | {r.number for r in records if r.baseline} | {r.number for r in front_records(records, study.search)}
     weights, checkpoints = folder.weights(0).parent.glob("*.safetensors"), folder.checkpoint(0).parent.glob("*.pt")
     old = [p for p in weights if p.stem.isdigit() and int(p.stem) not in kept]
     old += [p for p in checkpoints if int(p.stem) not in running]

@@ -51,8 +51,8 @@ class Constraints(Value):
 
     def excess(self, cost: Cost) -> dict[str, float]:
         """Relative excess of each broken limit; empty when `cost` is affordable."""
-        found = {name: getattr(self, name).excess(getattr(cost, name)) for name in type(self).model_fields}
-        return {name: value for name, value in found.items() if value > 0}
+        excesses = {name: getattr(self, name).excess(getattr(cost, name)) for name in type(self).model_fields}
+        return {name: value for name, value in excesses.items() if value > 0}
 
     def allow(self, cost: Cost) -> bool:
         """Whether `cost` is within every limit."""

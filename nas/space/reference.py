@@ -5,6 +5,7 @@ from functools import cache
 from nas.errors import ConfigError, unknown
 from nas.space.architecture import Architecture, Stage
 
+IMAGENET_CLASSES, IMAGENET_PIXELS = 1000, 224  # at which the papers print params and MACs
 SMALL = (64, 128, 320, 512)
 MEDIUM = (96, 192, 384, 768)
 

@@ -18,11 +18,11 @@ MOST_CHOICES = 10_000  # of one setting
 SWITCHES = ("mixer", "norm", "residual", "mlp_ratio")  # the fields that decide whether others are active
 
 
-def _expanded(given: Any) -> Any:
+def _expanded(written: Any) -> Any:
     """A list of choices from what a person writes: one value, a list, or {low, high, step}."""
-    if isinstance(given, dict):
-        return _integers(given)
-    values = list(given) if isinstance(given, list | tuple) else [given]
+    if isinstance(written, dict):
+        return _integers(written)
+    values = list(written) if isinstance(written, list | tuple) else [written]
     if not values:
         raise ValueError("must hold at least one choice; write a value or a list of values")
     for i, value in enumerate(values):
@@ -31,10 +31,10 @@ def _expanded(given: Any) -> Any:
     return values
 
 
-def _integers(given: dict) -> list[int]:
-    if not {"low", "high"} <= set(given) <= {"low", "high", "step"} or not all(type(v) is int for v in given.values()):
-        raise ValueError(f"a range must be {{low: integer, high: integer, step: integer}}, but got {given}")
-    low, high, step = given["low"], given["high"], given.get("step", 1)
+def _integers(written: dict) -> list[int]:
+    if not {"low", "high"} <= set(written) <= {"low", "high", "step"} or not all(type(v) is int for v in written.values()):
+        raise ValueError(f"a range must be {{low: integer, high: integer, step: integer}}, but got {written}")
+    low, high, step = written["low"], written["high"], written.get("step", 1)
     if step < 1 or high < low or (high - low) % step:
         raise ValueError(f"a range must go from low up to high in whole steps of at least 1, but got {low=}, {high=}, {step=}")
     if (high - low) // step >= MOST_CHOICES:
@@ -100,8 +100,8 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
 
     @cached_property
     def _stage_axes(self) -> dict[int, dict[str, tuple]]:
-        shared = _given(self.all_stages)
-        merged = {number: {**shared, **_given(stage)} for number, stage in sorted(self.stages.items())}
+        shared = _choices_set(self.all_stages)
+        merged = {number: {**shared, **_choices_set(stage)} for number, stage in sorted(self.stages.items())}
         return {number: {f: axes[f] for f in Stage.model_fields if f in axes} for number, axes in merged.items()}
 
     @cached_property
@@ -141,11 +141,11 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
 
     def choices(self, architecture: Architecture) -> dict[str, Any]:
         """The open choices that lead to `architecture`, by name; meaningless unless the space contains it."""
-        found = {name: getattr(architecture, name) for name in self._network_axes}
+        chosen = {name: getattr(architecture, name) for name in self._network_axes}
         for number, stage in enumerate(architecture.stages, start=1):
             plain = stage.model_dump()
-            found |= {f"stage{number}.{f}": plain[f] for f in self._stage_axes.get(number, {}) if is_active(f, plain)}
-        return {name: value for name, value in found.items() if name in self.axes}
+            chosen |= {f"stage{number}.{f}": plain[f] for f in self._stage_axes.get(number, {}) if is_active(f, plain)}
+        return {name: value for name, value in chosen.items() if name in self.axes}
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether the search could propose `architecture`."""
@@ -195,7 +195,7 @@ def _closest(options: tuple, wanted: Any) -> Any:
     return min(options, key=lambda o: abs(o - wanted)) if numbers else options[0]
 
 
-def _given(stage: Value) -> dict[str, tuple]:
+def _choices_set(stage: Value) -> dict[str, tuple]:
     return {name: getattr(stage, name) for name in Stage.model_fields if getattr(stage, name) is not None}
 
 

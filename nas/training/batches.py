@@ -16,7 +16,7 @@ from nas.training.loss import Batch
 EVALUATION_BATCH = 256
 
 
-class Share(NamedTuple):
+class UpdateShare(NamedTuple):
     """What one process does of one update of the weights."""
 
     batches: list[Batch]
@@ -33,7 +33,7 @@ class Batches(Protocol):
     num_images: int
     """In an epoch, over all processes."""
 
-    def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[Share]:
+    def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[UpdateShare]:
         """This process's shares of an epoch, counted from 1; what is drawn hangs on these values and the process alone."""
 
 
@@ -55,7 +55,7 @@ class InMemory:
         self.num_images = len(images.labels)
         self.steps = num_steps(self.num_images, recipe)
 
-    def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[Share]:
+    def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[UpdateShare]:
         """Each batch in as many parts as there are processes."""
         drawn = mixed_seed(seed, number)
         generator = torch.Generator(device).manual_seed(own_seed(drawn))
@@ -67,7 +67,7 @@ class InMemory:
             batch = Batch(*mixed, labels, partners=labels.flip(0))
             largest, most = math.ceil(len(chosen) / processes.world()), self.recipe.part_size
             parts = 1 if most is None else math.ceil(largest / most)  # as many in every process: batch norms meet at each
-            yield Share(batch.pieces(parts), len(chosen))
+            yield UpdateShare(batch.pieces(parts), len(chosen))
 
 
 class InMemoryJudged:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nas.errors import NasError
+from nas.errors import NasError, in_one_line
 from nas.files import replacing
 
 SHARE_OF_TIME = 0.02  # of a training that may go into writing checkpoints besides those that must be
@@ -30,13 +30,13 @@ def read_checkpoint(path: Path, *needs: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch names no exception for a file that is not its own
-        why = " ".join(str(error).split())[:200]
+        why = in_one_line(error, most=200)
         raise NasError(f"{path}: must be a checkpoint, but can't be read: {why}. Delete it to start anew.") from None
-    if not (isinstance(found, dict) and set(needs) <= set(found)):
+    if not (isinstance(content, dict) and set(needs) <= set(content)):
         raise NasError(f"{path}: must be a checkpoint of ours, but is something else. Delete it to start anew.")
-    return found
+    return content
 
 
 class Keeper:
@@ -47,10 +47,10 @@ class Keeper:
 
     def __init__(self, path: Path | None, setup: dict[str, Any], *, must: Container[int]):
         self._path, self._setup, self._must = path, setup, must
-        self._ended, self._cost = time.monotonic(), 0.0
+        self._written_at, self._cost = time.monotonic(), 0.0
         self.trouble: str | None = None
 
-    def found(self) -> dict[str, Any] | None:
+    def checkpointed(self) -> dict[str, Any] | None:
         """What an earlier process kept of this very training, or None."""
         try:
             content = self._path and read_checkpoint(self._path, "setup")
@@ -61,12 +61,12 @@ class Keeper:
     def keep(self, content: dict[str, Any], *, epoch: int) -> None:
         """Keep `content` as what is known after an epoch, or leave it out."""
         began = time.monotonic()
-        if self._path is None or (epoch not in self._must and (began - self._ended) * SHARE_OF_TIME < self._cost):
+        if self._path is None or (epoch not in self._must and (began - self._written_at) * SHARE_OF_TIME < self._cost):
             return
         try:
             write_checkpoint(self._path, {"setup": self._setup, **content})
             self.trouble = None
         except NasError as error:
             self.trouble = str(error)
-        self._ended = time.monotonic()
-        self._cost = self._ended - began
+        self._written_at = time.monotonic()
+        self._cost = self._written_at - began

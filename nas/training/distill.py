@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.data.manifest import MEAN, STD
-from nas.errors import ConfigError, Infeasible
+from nas.errors import ConfigError, Infeasible, in_one_line
 from nas.recipes.recipe import Recipe
 from nas.training.loss import Batch, Loss, label_loss, labels_only
 from nas.training.trained import Network, load_network
@@ -36,7 +36,7 @@ def imitation_loss(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
 
 
 @contextmanager
-def watched(model: nn.Module) -> Iterator[list[Tensor]]:
+def watched_mixers(model: nn.Module) -> Iterator[list[Tensor]]:
     """The outputs of a network's token mixers, as tokens `(B, N, C)` in the order they are computed while this is open."""
     outputs: list[Tensor] = []
     mixers = [module for name, module in model.named_modules() if name.rpartition(".")[2] == "token_mixer"]
@@ -48,7 +48,7 @@ def watched(model: nn.Module) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def unwatched(model: nn.Module) -> AbstractContextManager[list[Tensor]]:
+def no_mixers(model: nn.Module) -> AbstractContextManager[list[Tensor]]:
     """No outputs: what nobody compares need not stay in memory."""
     return nullcontext([])
 
@@ -65,7 +65,7 @@ class Distilled:
         self.recipe, self.settings, self.teacher = recipe, recipe.distillation, teacher
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        watching = watched if self.settings.imitation else unwatched
+        watching = watched_mixers if self.settings.imitation else no_mixers
         with watching(model) as mixed:
             logits = model(batch.images)
         with torch.no_grad(), watching(self.teacher) as wanted:
@@ -132,7 +132,7 @@ class _Answer(NamedTuple):
 def _answer(model: nn.Module, image: Tensor) -> _Answer:
     """What the network gives in eval mode; it is left in the mode that it was in, and nothing is drawn."""
     mode = model.training
-    with torch.no_grad(), watched(model) as mixed:
+    with torch.no_grad(), watched_mixers(model) as mixed:
         logits = model.eval()(image)
     model.train(mode)
     return _Answer(tuple(logits.shape), [tuple(x.shape) for x in mixed])
@@ -144,7 +144,7 @@ def _teachers_answer(teacher: nn.Module, image: Tensor, recipe: Recipe) -> _Answ
     except (RuntimeError, ValueError, AssertionError) as error:  # a size that it was not made for; timm raises all three
         raise ConfigError(
             f"distillation.teacher: {recipe.distillation.teacher} must take images of {image.shape[-1]} px, but: "
-            f"{' '.join(str(error).split())[:300].rstrip('.')}. Choose another teacher, or image_size."
+            f"{in_one_line(error).rstrip('.')}. Choose another teacher, or image_size."
         ) from None
 
 

@@ -34,8 +34,8 @@ def computes_in_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 in hardware; emulated, it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -50,9 +50,9 @@ def evaluate(model: nn.Module, images: Images | Judged, recipe: Recipe, *, devic
     model.eval()
     judged = InMemoryJudged(images, recipe) if isinstance(images, Images) else images
     for pixels, labels in judged.chunks(device):
-        while (found := _judged(model, pixels, labels, recipe, pieces)) is None:
+        while (counts := _judged(model, pixels, labels, recipe, pieces)) is None:
             pieces *= 2
-        sums += found
+        sums += counts
     total = processes.summed(torch.from_numpy(sums).to(device)).tolist()
     return Score(*(value / total[3] for value in total[:3]))
 

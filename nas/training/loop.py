@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from nas.callbacks import ignore
 from nas.data.manifest import Images
-from nas.errors import NasError
+from nas.errors import NasError, in_one_line
 from nas.models.norms import TokenBatchNorm
 from nas.recipes.recipe import Recipe
 from nas.training import processes
-from nas.training.batches import Batches, InMemory, Judged, Share, mixed_seed, own_seed
+from nas.training.batches import Batches, InMemory, Judged, UpdateShare, mixed_seed, own_seed
 from nas.training.curve import Epoch, OnEpoch, OnStep, StepProgress
 from nas.training.distill import loss_of
 from nas.training.evaluation import Score, autocast, evaluate, is_out_of_memory
@@ -85,7 +85,7 @@ def _compiling(recipe: Recipe) -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        why = " ".join(str(error).split())[:300]
+        why = in_one_line(error)
         raise NasError(f"compile: torch.compile can't do its work here: {why}. Mend this, or set compile: false.") from None
 
 
@@ -163,7 +163,7 @@ class _Training:
                 checked, fresh = [*checked, losses], []
         return float(torch.cat(checked).mean())
 
-    def _step(self, share: Share) -> Tensor:
+    def _step(self, share: UpdateShare) -> Tensor:
         while (loss := self._gradients(share)) is None:
             self.pieces *= 2
             if self.device.type == "cuda":
@@ -175,7 +175,7 @@ class _Training:
         self.scaler.update()
         return loss
 
-    def _gradients(self, share: Share) -> Tensor | None:
+    def _gradients(self, share: UpdateShare) -> Tensor | None:
         """The loss of this process's share, its gradient added up by pieces; None where smaller ones may fit into memory."""
         self.optimizer.zero_grad()
         pieces = [piece for batch in share.batches for piece in batch.pieces(self.pieces)]

@@ -45,14 +45,14 @@ def own_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if cards else "cpu"
     try:
-        found = torch.device(device)
+        parsed = torch.device(device)
     except RuntimeError:
-        found = None
-    if found is None or found.type not in ("cpu", "cuda"):
+        parsed = None
+    if parsed is None or parsed.type not in ("cpu", "cuda"):
         raise NasError(f"--device: must be auto, cpu, cuda or cuda:N, but got {device!r}. Choose one of them.")
-    if found.type != "cuda":
-        return found
-    number = local if found.index is None else found.index
+    if parsed.type != "cuda":
+        return parsed
+    number = local if parsed.index is None else parsed.index
     if number >= cards:
         raise NasError(
             f"--device {device}: process {local + 1} of this machine needs GPU {number}, but {cards} can be seen. "
@@ -62,7 +62,7 @@ def own_device(device: str) -> torch.device:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[None]:
+def process_group(device: torch.device) -> Iterator[None]:
     """Joins the processes that a launcher started, unless it has done so itself; alone there is nothing to join."""
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -11,8 +11,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from nas.callbacks import ignore
-from nas.data.manifest import Images, Manifest, load
-from nas.errors import Infeasible
+from nas.data.manifest import Images, Manifest, load_split
+from nas.errors import Infeasible, in_one_line
 from nas.files import patiently, replacing
 from nas.models.metaformer import build
 from nas.recipes.as_trained import as_trained
@@ -27,7 +27,7 @@ from nas.training.loop import Diverged, fit
 DIVERGED = "diverged"  # what the cause of a training begins with whose loss was no number
 
 
-def score(
+def train_proxy(
     architecture: Architecture,
     recipe: Recipe,
     manifest: Manifest,
@@ -49,14 +49,14 @@ def score(
     size) comes back as the outcome's cause; what is wrong with data or disk raises NasError. A training that diverges is
     begun again once with the recipe's `retry_lr`, and each epoch of the second attempt says why.
     """
-    images = [load(manifest, split, image_size=recipe.full_size, root=root) for split in ("train", "validation")]
+    images = [load_split(manifest, split, image_size=recipe.full_size, root=root) for split in ("train", "validation")]
     keeper = Keeper(
         checkpoint, _setup(architecture, recipe, manifest, seed), must={*getattr(recipe, "rungs", ()), recipe.epochs}
     )
-    found = keeper.found() or {}
-    known = tuple(Epoch(**epoch) for epoch in found.get("curve", ()))
-    if on_start(known) is False:
-        return Outcome(curve=known, accuracy=None, seconds=found["seconds"])
+    checkpointed = keeper.checkpointed() or {}
+    curve = tuple(Epoch(**epoch) for epoch in checkpointed.get("curve", ()))
+    if on_start(curve) is False:
+        return Outcome(curve=curve, accuracy=None, seconds=checkpointed["seconds"])
     train = partial(
         _attempt,
         architecture,
@@ -68,13 +68,13 @@ def score(
         weights=weights,
         keeper=keeper,
     )
-    retried = found.get("retried")
+    retried = checkpointed.get("retried")
     if retried is None:
-        first = train(recipe, found=found)
+        first = train(recipe, checkpointed=checkpointed)
         if recipe.retry_lr is None or not (first.cause or "").startswith(DIVERGED):
             return first
-        retried, found = first.cause, {"seconds": first.seconds}
-    second = train(recipe.model_copy(update={"lr": recipe.lr * recipe.retry_lr}), found=found, retried=retried)
+        retried, checkpointed = first.cause, {"seconds": first.seconds}
+    second = train(recipe.model_copy(update={"lr": recipe.lr * recipe.retry_lr}), checkpointed=checkpointed, retried=retried)
     cause = second.cause and f"{retried}; at {recipe.retry_lr:g} of the rate {second.cause}"
     return second.model_copy(update={"cause": cause})
 
@@ -96,24 +96,25 @@ def _attempt(
     on_epoch: OnEpoch,
     weights: Path | None,
     keeper: Keeper,
-    found: dict[str, Any],
+    checkpointed: dict[str, Any],
     retried: str | None = None,
 ) -> Outcome:
     """One attempt from the beginning or from what a checkpoint holds of it; its seconds are those of all before it as well."""
-    started, curve = time.perf_counter() - found.get("seconds", 0.0), [Epoch(**epoch) for epoch in found.get("curve", ())]
+    started = time.perf_counter() - checkpointed.get("seconds", 0.0)
+    curve = [Epoch(**epoch) for epoch in checkpointed.get("curve", ())]
 
     def recorded(epoch: Epoch) -> bool | None:
         curve.append(epoch.model_copy(update={"retried": retried, "unsaved": keeper.trouble}))
         return on_epoch(curve[-1])
 
     def kept(state: dict[str, Any]) -> None:
-        told = [{**epoch, "retried": retried} for epoch in state["curve"]]
-        content = {"curve": told, "state": state, "retried": retried, "seconds": _since(started)}
-        keeper.keep(content, epoch=len(told))
+        epochs = [{**epoch, "retried": retried} for epoch in state["curve"]]
+        content = {"curve": epochs, "state": state, "retried": retried, "seconds": _since(started)}
+        keeper.keep(content, epoch=len(epochs))
 
     try:
-        model = network(architecture, recipe, num_classes=num_classes, seed=seed)
-        state = found.get("state")
+        model = fresh_network(architecture, recipe, num_classes=num_classes, seed=seed)
+        state = checkpointed.get("state")
         fit(model, *images, recipe, seed=seed, device=device, on_epoch=recorded, state=state, save=kept)
     except (Diverged, Infeasible, MemoryError, RuntimeError) as error:
         return Outcome(curve=tuple(curve), accuracy=None, seconds=_since(started), cause=cause_of(error))
@@ -124,7 +125,7 @@ def _attempt(
     return outcome
 
 
-def network(architecture: Architecture, recipe: Recipe, *, num_classes: int, seed: int) -> nn.Module:
+def fresh_network(architecture: Architecture, recipe: Recipe, *, num_classes: int, seed: int) -> nn.Module:
     """The network to train, its weights drawn from the seed alone; Infeasible where the images do not suit it."""
     architecture = as_trained(architecture, recipe)
     if recipe.size_at(1) != recipe.full_size and architecture.needs_fixed_resolution:
@@ -146,7 +147,7 @@ def network(architecture: Architecture, recipe: Recipe, *, num_classes: int, see
 
 def cause_of(error: Exception) -> str:
     """A short text for what stopped a training; raises errors that are no fault of the architecture's."""
-    text = " ".join(str(error).split())
+    text = in_one_line(error, most=10_000)
     if isinstance(error, Diverged):
         return f"{DIVERGED}: {text}"
     if isinstance(error, Infeasible):

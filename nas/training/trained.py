@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nas.config import read_json, validated
 from nas.data.manifest import MEAN, STD, read_manifest
-from nas.errors import ConfigError, unknown
+from nas.errors import ConfigError, in_one_line, unknown
 from nas.models.metaformer import build
 from nas.recipes.full import read_full_recipe
 from nas.space.architecture import Architecture, read_architecture
@@ -22,7 +22,6 @@ from nas.space.reference import designs
 
 TIMM_PREFIX = "timm/"
 CACHED_NAMES = ("model.safetensors", "pytorch_model.bin")
-CAUSE_LENGTH = 300
 
 
 class Network(NamedTuple):
@@ -112,7 +111,7 @@ def own_network(architecture: Architecture, weights: Path, *, image_size: int) -
         model.load_state_dict(state)
     except RuntimeError as error:  # torch names the keys and shapes
         raise ConfigError(
-            f"{weights}: must hold the weights of {architecture.describe()} at {image_size} px, but: {_short(error)}"
+            f"{weights}: must hold the weights of {architecture.describe()} at {image_size} px, but: {in_one_line(error)}"
         ) from None
     return model.eval()
 
@@ -123,22 +122,22 @@ def load_initial(model: nn.Module, name: str) -> None:
     A classifier of another shape keeps its fresh weights; ConfigError where anything else doesn't fit.
     """
     path = Path(name) / "model.safetensors" if Path(name).is_dir() else Path(name)
-    given, own = read_weights(path), model.state_dict()
-    anew = [key for key in own if key.startswith("head.fc.") and (key not in given or given[key].shape != own[key].shape)]
-    given = {key: tensor for key, tensor in given.items() if not key.startswith("head.fc.") or key in {*own} - {*anew}}
-    odd = [key for key in own.keys() | given.keys() if key not in anew and _shape(own, key) != _shape(given, key)]
+    tensors, own = read_weights(path), model.state_dict()
+    anew = [key for key in own if key.startswith("head.fc.") and (key not in tensors or tensors[key].shape != own[key].shape)]
+    tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith("head.fc.") or key in {*own} - {*anew}}
+    odd = [key for key in own.keys() | tensors.keys() if key not in anew and _shape(own, key) != _shape(tensors, key)]
     if odd and getattr(model, "fixed_resolution", False):
         raise ConfigError(
             f"weights: {path} must be of the same image size, because random, spatial_fc and position_embedding hold a weight "
-            f"for each position, but {min(odd)} is {_shape(given, min(odd))} there and {_shape(own, min(odd))} at "
+            f"for each position, but {min(odd)} is {_shape(tensors, min(odd))} there and {_shape(own, min(odd))} at "
             f"{model.image_size} px. Train at the size of these weights, or choose a design without such mixers."
         )
     if odd:
         raise ConfigError(
             f"weights: {path} must hold the weights of this architecture, but {len(odd)} do not fit, such as {min(odd)}: "
-            f"{_shape(given, min(odd))} there, {_shape(own, min(odd))} here. Choose the file that belongs to it."
+            f"{_shape(tensors, min(odd))} there, {_shape(own, min(odd))} here. Choose the file that belongs to it."
         )
-    model.load_state_dict({**own, **given})
+    model.load_state_dict({**own, **tensors})
 
 
 def _shape(tensors: dict[str, Tensor], key: str) -> str:
@@ -150,7 +149,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        why = "it does not exist" if isinstance(error, FileNotFoundError) else _short(error)
+        why = "it does not exist" if isinstance(error, FileNotFoundError) else in_one_line(error)
         raise ConfigError(f"{path}: must be a safetensors file of weights, but {why}. Check the path.") from None
 
 
@@ -171,11 +170,11 @@ def timm_network(name: str, *, weights: str | None = None, num_classes: int | No
         overlay = {"file": str(file), **classes}
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **classes)
     except Exception as error:  # timm has no exception of its own for a file that does not fit or can't be read
-        raise ConfigError(f"{file}: must hold the weights of timm's {name}, but: {_short(error)}") from None
-    return described(model)
+        raise ConfigError(f"{file}: must hold the weights of timm's {name}, but: {in_one_line(error)}") from None
+    return as_described_by_timm(model)
 
 
-def described(model: nn.Module) -> Network:
+def as_described_by_timm(model: nn.Module) -> Network:
     """A timm model with what it says itself about its images and classes."""
     images = model.pretrained_cfg
     names = None
@@ -191,9 +190,5 @@ def cached_weights(name: str) -> str | None:
     if config is None or not config.hf_hub_id:
         return None
     names = (config.hf_hub_filename,) if config.hf_hub_filename else CACHED_NAMES
-    found = (try_to_load_from_cache(config.hf_hub_id, file) for file in names)
-    return next((path for path in found if isinstance(path, str)), None)
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:CAUSE_LENGTH]
+    paths = (try_to_load_from_cache(config.hf_hub_id, file) for file in names)
+    return next((path for path in paths if isinstance(path, str)), None)

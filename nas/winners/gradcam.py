@@ -13,8 +13,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nas.data.decoding import decode
-from nas.errors import ConfigError, NasError
-from nas.training.trained import TIMM_PREFIX, Network, cached_weights, described, folder_network, own_network, timm_network
+from nas.errors import ConfigError, NasError, in_one_line
+from nas.training.trained import (
+    TIMM_PREFIX,
+    Network,
+    as_described_by_timm,
+    cached_weights,
+    folder_network,
+    own_network,
+    timm_network,
+)
 from nas.units import percent
 from nas.winners.lookup import trained_trial
 
@@ -38,13 +46,13 @@ class Heat(NamedTuple):
     """Whether that is the network's last map; before it, it has more positions and fewer meanings."""
 
 
-def gradcam(checkpoints: list[str], images: list[Path], out: Path, *, image_size: int | None = None) -> list[Path]:
+def write_maps(checkpoints: list[str], images: list[Path], out: Path, *, image_size: int | None = None) -> list[Path]:
     """A PNG in `out` for each image: the image, then every network's map of the class that it predicts.
 
     `image_size` replaces the size that each network was trained at. NasError for what can't be loaded, read or mapped.
     """
     pictures = [read_image(path) for path in images]
-    networks = {name: load(name) for name in checkpoints}
+    networks = {name: load_checkpoint(name) for name in checkpoints}
     out.mkdir(parents=True, exist_ok=True)
     files = []
     for path, picture in zip(images, pictures, strict=True):
@@ -73,7 +81,7 @@ def read_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for broken files
-        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        why = getattr(error, "strerror", None) or in_one_line(error)
         raise ConfigError(f"{path}: must be an image that can be read, but: {why}. Check the path and the file.") from None
     if min(image.size) < SMALLEST_SIDE:
         raise ConfigError(
@@ -82,7 +90,7 @@ def read_image(path: Path) -> Image.Image:
     return image
 
 
-def load(checkpoint: str) -> Network:
+def load_checkpoint(checkpoint: str) -> Network:
     """The network of a folder of `nas export` or `nas retrain`, of RUN:TRIAL, or of a timm model's name."""
     run, colon, number = checkpoint.rpartition(":")
     if colon and number.isdigit():
@@ -106,7 +114,7 @@ def random_network(name: str) -> Network:
     """timm's model of that name as it is drawn, for want of weights on this machine; always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return described(timm.create_model(name))
+        return as_described_by_timm(timm.create_model(name))
 
 
 def is_random(checkpoint: str) -> bool:
@@ -125,7 +133,7 @@ def heat(network: Network, picture: Image.Image, *, name: str, image_size: int |
         cam = cam_class(model, [model.get_submodule(layer)], reshape_transform=lambda x: as_map(x, model))
         heat_map = cam(images, targets=None)[0]  # (S, S)
     except (RuntimeError, ValueError, AssertionError) as error:  # too few pixels, or weights for each position; timm has all
-        why = " ".join(str(error).split())[:300].rstrip(".")
+        why = in_one_line(error).rstrip(".")
         raise NasError(f"{name}: must take images of {size} px, but: {why}. Choose another --image-size.") from None
     cam.activations_and_grads.release()
     probability, number = (x.item() for x in cam.outputs[0].detach().softmax(dim=0).max(dim=0))
@@ -153,13 +161,13 @@ def target_layer(model: nn.Module, images: Tensor, *, name: str) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    found = next((layer for layer in reversed(layers) if sides[layer] > 1), None)
-    if found is None:
+    chosen = next((layer for layer in reversed(layers) if sides[layer] > 1), None)
+    if chosen is None:
         raise NasError(
             f"{name}: a map must have at least 2x2 positions to show where, but there is none at {images.shape[-1]} px. "
             "Choose a larger --image-size, or another network."
         )
-    return found
+    return chosen
 
 
 def _maps(model: nn.Module, name: str) -> list[str]:
@@ -197,7 +205,7 @@ def _library():
 
 def figure(picture: Image.Image, heats: dict[str, Heat], *, title: str) -> Figure:
     """The image and its overlays in one row, each with the network's name, its class and its probability."""
-    titles = [_lines(title), *("\n".join(map(_lines, caption(name, found))) for name, found in heats.items())]
+    titles = [_lines(title), *("\n".join(map(_lines, caption(name, heat_map))) for name, heat_map in heats.items())]
     height = PANEL_INCHES + LINE_INCHES * (1 + max(text.count("\n") for text in titles))
     drawing = Figure(figsize=(PANEL_INCHES * len(titles), height), dpi=DPI, layout="constrained")
     panels, pixels = drawing.subplots(1, len(titles)), decode(picture, SHOWN_SIDE)
@@ -209,23 +217,23 @@ def figure(picture: Image.Image, heats: dict[str, Heat], *, title: str) -> Figur
     return drawing
 
 
-def _overlay(pixels: np.ndarray, found: Heat) -> np.ndarray:
+def _overlay(pixels: np.ndarray, heat_map: Heat) -> np.ndarray:
     """The map in colours over the image; uint8 `(H, W, 3)` is kept."""
     from pytorch_grad_cam.utils.image import show_cam_on_image
 
-    mask = np.asarray(Image.fromarray(found.map).resize(pixels.shape[:2], Image.Resampling.BICUBIC)).clip(0, 1)
+    mask = np.asarray(Image.fromarray(heat_map.map).resize(pixels.shape[:2], Image.Resampling.BICUBIC)).clip(0, 1)
     return show_cam_on_image(np.float32(pixels) / 255, mask, use_rgb=True, image_weight=IMAGE_WEIGHT)
 
 
-def caption(checkpoint: str, found: Heat) -> list[str]:
+def caption(checkpoint: str, shown: Heat) -> list[str]:
     """What stands above a network's panel: its name, what it predicts, and a word where the map can't be read as usual."""
     folder = ":" in checkpoint or Path(checkpoint).is_dir()
-    lines = [Path(checkpoint).name if folder else checkpoint, f"{found.class_name}, {percent(found.probability)}"]
+    lines = [Path(checkpoint).name if folder else checkpoint, f"{shown.class_name}, {percent(shown.probability)}"]
     if is_random(checkpoint):
         lines.append("(random weights)")
-    if not found.is_last:
-        lines.append(f"(map of {found.layer}, the last is 1x1)")
-    if not found.map.any():
+    if not shown.is_last:
+        lines.append(f"(map of {shown.layer}, the last is 1x1)")
+    if not shown.map.any():
         lines.append("(no position speaks for this class)")
     return lines
 

@@ -1,11 +1,11 @@
 """Latency of networks by name: what each name stands for, and the table that a person reads."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import timm
 from rich.console import Console
 from rich.table import Table
@@ -20,15 +20,29 @@ from nas.results.front import joined
 from nas.results.points import finished, require_finished
 from nas.results.standing import nearest, standing
 from nas.run.additions import LATENCY, Addition, adding
+from nas.run.folder import RunFolder
 from nas.run.reading import Reading, read
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
 from nas.space.mixers import MIXERS
+from nas.space.reference import IMAGENET_CLASSES
 from nas.winners.lookup import architecture_of
 
-CLASSES = 1000
 IN_TURNS = 8  # networks that are measured together
 TIMM = "timm:"
+
+
+def the_run_among(names: list[str], *, as_json: bool, most: int | None) -> Path | None:
+    """The run whose networks are to be measured into its record; None where networks are named one by one.
+
+    ConfigError for what doesn't go together.
+    """
+    runs = [Path(name) for name in names if RunFolder(Path(name)).search_yaml.is_file()]
+    if runs and (len(names) > 1 or as_json):
+        raise ConfigError(f"{runs[0]}: a run is measured alone and into its record. Give only it, without --json.")
+    if most and not runs:
+        raise ConfigError("--most: needs a run's folder to choose from. Leave it out, or give a run.")
+    return runs[0] if runs else None
 
 
 def network_of(name: str, *, image_size: int) -> nn.Module:
@@ -39,7 +53,7 @@ def network_of(name: str, *, image_size: int) -> nn.Module:
     """
     if name.startswith(TIMM):
         return _timm_network(name.removeprefix(TIMM), image_size=image_size)
-    return deployed(architecture_of(name), image_size=image_size, num_classes=CLASSES)
+    return deployed(architecture_of(name), image_size=image_size, num_classes=IMAGENET_CLASSES)
 
 
 def deployed(architecture: Architecture, *, image_size: int, num_classes: int) -> nn.Module:
@@ -63,24 +77,25 @@ def show_latency(names: list[str], conditions: Conditions, console: Console, *, 
     machine = fingerprint(conditions)  # says that a device is missing before anything is built
     networks = {name: network_of(name, image_size=conditions.image_size) for name in dict.fromkeys(names)}
     with Console(stderr=True).status(f"measuring {', '.join(networks)}"):
-        found = measure(networks, conditions)
+        latencies = measure(networks, conditions)
     if as_json:
-        results = [_record(latency) for latency in found]
+        results = [_record(latency) for latency in latencies]
         print(json.dumps({"conditions": conditions.model_dump(), "fingerprint": machine, "results": results}))
         return
-    console.print(_rendered(found), highlight=False)
-    console.print(f"speed: throughput over {found[0].name}'s, round by round; {_caption(conditions, machine)}", highlight=False)
+    console.print(_rendered(latencies), highlight=False)
+    caption = f"speed: throughput over {latencies[0].name}'s, round by round; {_caption(conditions, machine)}"
+    console.print(caption, highlight=False)
 
 
 def _record(latency: Latency) -> dict:
     return {**latency._asdict(), "batch_ms": latency.batch_ms._asdict(), "speed": latency.speed._asdict()}
 
 
-def _rendered(found: list[Latency]) -> Table:
+def _rendered(latencies: list[Latency]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("", "ms a batch", "quartiles", "images/s", "speed", "quartiles"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for name, ms, images, speed in found:
+    for name, ms, images, speed in latencies:
         table.add_row(
             name,
             f"{ms.median:.1f}",
@@ -111,30 +126,38 @@ def record_latencies(root: Path, conditions: Conditions, console: Console, *, mo
     over the speed relative to it: what slows the machine down for a while slows both. `most` limits how many are measured in
     all; what the record has under the same conditions on the same machine stays.
     """
-    machine = fingerprint(conditions)
+    setup = {"conditions": conditions.model_dump(), "machine": fingerprint(conditions)}
     reading = read(root)
     trials = joined([reading])
     require_finished(trials, (root,))
-    which = hashed([conditions.model_dump(), machine])
-    known = {each.trial: each.value for each in reading.additions if each.kind == LATENCY and each.which == which}
+    which = hashed([setup["conditions"], setup["machine"]])
+    recorded = {each.trial: each.value for each in reading.additions if each.kind == LATENCY and each.which == which}
     rows = nearest(standing(trials, reading.search.objectives[1:])).head(most)
-    left = rows[~rows["trial"].isin(known)]
-    anchor = next((value["anchor"] for value in known.values()), None if left.empty else int(left["trial"].iloc[0]))
-    anchor_ms = known[anchor]["latency_ms"] if anchor in known else None
-    beside = trials[trials["trial"] == anchor]
+    numbers = [int(number) for number in rows["trial"] if number not in recorded]
+    anchor = next((value["anchor"] for value in recorded.values()), numbers[0] if numbers else None)
+    anchor_ms = recorded[anchor]["latency_ms"] if anchor in recorded else None
     with adding(reading.search, reading.folder, on_wait=console.print) as add:
-        for start in range(0, len(left), IN_TURNS):
-            group = pd.concat([beside, left[left["trial"] != anchor].iloc[start : start + IN_TURNS]])
-            with Console(stderr=True).status(f"measuring {start + 1} to {start + len(group) - 1} of {len(left)} networks"):
-                found = measure(_networks(group, reading, conditions), conditions)
-            first = anchor_ms is None
-            anchor_ms = found[0].batch_ms.median if first else anchor_ms
-            for each in found if first else found[1:]:
-                facts = {"conditions": conditions.model_dump(), "machine": machine, "measured": _now(), "anchor": anchor}
-                add(Addition(LATENCY, int(each.name), which, {**_scaled(each, anchor_ms), **facts}))
+        for latency, median_ms in _in_groups(numbers, reading, conditions, anchor=anchor, anchor_ms=anchor_ms):
+            facts = {**_scaled(latency, median_ms), **setup, "measured": _now(), "anchor": anchor}
+            add(Addition(LATENCY, int(latency.name), which, facts))
     others = len(finished(trials)) - int(rows["affordable"].sum())
     rest = f"; {others} farther from the front were not asked for (--most)" if others else ""
-    console.print(f"{len(left)} networks measured, {len(known)} were in the record{rest}", highlight=False, soft_wrap=True)
+    line = f"{len(numbers)} networks measured, {len(recorded)} were in the record{rest}"
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+def _in_groups(
+    numbers: list[int], reading: Reading, conditions: Conditions, *, anchor: int | None, anchor_ms: float | None
+) -> Iterator[tuple[Latency, float]]:
+    """Each network's latency, and the first time in milliseconds of the network that all groups have in common."""
+    others = [number for number in numbers if number != anchor]
+    for start in range(0, max(len(others), len(numbers) > 0), IN_TURNS):
+        group = [*([] if anchor is None else [anchor]), *others[start : start + IN_TURNS]]
+        with Console(stderr=True).status(f"measuring {start + 1} to {start + len(group) - 1} of {len(numbers)} networks"):
+            latencies = measure(_networks(group, reading, conditions), conditions)
+        is_first, anchor_ms = anchor_ms is None, anchor_ms or latencies[0].batch_ms.median
+        for latency in latencies if is_first else latencies[1:]:
+            yield latency, anchor_ms
 
 
 def _scaled(latency: Latency, anchor_ms: float) -> dict[str, Any]:
@@ -147,8 +170,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _networks(group: pd.DataFrame, reading: Reading, conditions: Conditions) -> dict[str, nn.Module]:
+def _networks(numbers: list[int], reading: Reading, conditions: Conditions) -> dict[str, nn.Module]:
     """The networks of a group by trial."""
     size, num_classes = conditions.image_size, reading.search.space.num_classes
-    architectures = {int(trial): reading.record(int(trial)).architecture for trial in group["trial"]}
-    return {str(trial): deployed(a, image_size=size, num_classes=num_classes) for trial, a in architectures.items()}
+    architectures = {number: reading.record(number).architecture for number in numbers}
+    return {str(number): deployed(a, image_size=size, num_classes=num_classes) for number, a in architectures.items()}

@@ -8,7 +8,7 @@ from nas.recipes.recipe import Recipe
 from nas.run.folder import read_run
 from nas.run.record import Record
 from nas.space.architecture import Architecture, read_architecture
-from nas.space.reference import design, designs
+from nas.space.reference import IMAGENET_CLASSES, IMAGENET_PIXELS, design, designs
 
 
 class Trained(NamedTuple):
@@ -39,7 +39,7 @@ def counted_at(target: str) -> tuple[int, int]:
     """Image size and number of classes at which the run of a RUN:TRIAL counts; the papers' 224 and 1,000 for anything else."""
     run, colon, number = target.rpartition(":")
     if target in designs() or not (colon and number.isdigit()):
-        return 224, 1000
+        return IMAGENET_PIXELS, IMAGENET_CLASSES
     space = read_run(Path(run))[1].space
     return space.image_size, space.num_classes
 
@@ -51,9 +51,9 @@ def trial_of(run: Path, number: int) -> Record:
     folder, search = read_run(run)
     trials = {r.number: r for r in read_records(search, folder)}
     if number not in trials:
-        known = ", ".join(str(n) for n in sorted(trials)[-12:])
+        numbers = ", ".join(str(n) for n in sorted(trials)[-12:])
         raise NasError(
-            f"{run}: has no trial {number}. The last ones are {known or 'none yet'}; see trials.csv or `nas front {run}`."
+            f"{run}: has no trial {number}. The last ones are {numbers or 'none yet'}; see trials.csv or `nas front {run}`."
         )
     source = trials[number].answered_from
     return trials[number] if source is None else trials[source]

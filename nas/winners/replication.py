@@ -13,7 +13,7 @@ from nas.cluster.jobs import run_jobs
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
 from nas.config import validated, with_settings
-from nas.data.manifest import Manifest, prepare, read_manifest
+from nas.data.manifest import Manifest, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.errors import NasError
@@ -41,7 +41,9 @@ class Replicate(NamedTuple):
     """What its first training took."""
 
 
-def replicate(search: Search, *, root: Path, console: Console, number: int | None = None, most: int | None = None) -> None:
+def replicate_front(
+    search: Search, *, root: Path, console: Console, number: int | None = None, most: int | None = None
+) -> None:
     """Train each network of the run in `root` that is or could be on the front, and each baseline, with `number` other seeds.
 
     One seed a round: what the next round trains follows from what the record holds by then, so that a network whose luck it was
@@ -85,9 +87,9 @@ def next_round(reading: Reading, *, number: int, most: int | None = None) -> lis
     for each in reading.additions:
         if each.kind == REPLICATE:
             done.setdefault(each.trial, set()).add(each.value["seed"])
-    found = standing(joined([reading]), reading.search.objectives[1:])
-    near = nearest(found)
-    counts = near["baseline"].notna() | near.index.isin(found.best.index) | near.index.isin(found.open.index)
+    ranked = standing(joined([reading]), reading.search.objectives[1:])
+    near = nearest(ranked)
+    counts = near["baseline"].notna() | near.index.isin(ranked.best.index) | near.index.isin(ranked.open.index)
     near = near[counts].head(most)
     few = near[[len(done.get(trial, ())) < number for trial in near["trial"]]]
     first = reading.search.search.seed
@@ -108,8 +110,8 @@ def _unused(first: int, seeds: set[int]) -> int:
 def prepared(search: Search, folder: RunFolder, console: Console) -> Manifest:
     """The search's own images, checked and decoded; NasError where they are gone."""
     manifest, size = read_manifest(folder.manifest), search.proxy.full_size
-    with shown_decoding(console, image_size=size) as told:
-        prepare(manifest, image_size=size, root=data_root(search.proxy.data), on_decoded=told)
+    with shown_decoding(console, image_size=size) as on_decoded:
+        prepare_images(manifest, image_size=size, root=data_root(search.proxy.data), on_decoded=on_decoded)
     return manifest
 
 
@@ -129,14 +131,14 @@ def train_again(
     with adding(search, folder, on_wait=tell) as add, _bar(jobs, wanted, console) as bar:
 
         def on_end(training: Training, outcome: Outcome | None, cause: str | None) -> None:
-            each, found = whose[training.setup], {"accuracy": None, "seconds": 0.0, "cause": cause}
+            each, facts_kept = whose[training.setup], {"accuracy": None, "seconds": 0.0, "cause": cause}
             if outcome is None:
                 lost.append(each)
             else:
-                found = outcome.model_dump(mode="json", include=set(found))
-                facts = {**found, "seed": each.seed, "manifest": manifest.hash, "device": device}
+                facts_kept = outcome.model_dump(mode="json", include=set(facts_kept))
+                facts = {**facts_kept, "seed": each.seed, "manifest": manifest.hash, "device": device}
                 add(Addition(REPLICATE, each.trial, f"seed {each.seed}", facts))
-            bar.ended(training, **found)
+            bar.end(training, **facts_kept)
 
         run_jobs(jobs, work=work, resources=search.resources, on_end=on_end)
     return lost
@@ -158,4 +160,4 @@ def _bar(jobs: list[Training], wanted: list[Replicate], console: Console) -> Cal
     pace = Pace()
     for job, each in zip(jobs, wanted, strict=True):
         pace.learn(job.name, work=1.0, seconds=each.seconds)
-    return CalibrationBar(console, total=len(jobs), left={job.setup: (job.name, 1.0) for job in jobs}, pace=pace)
+    return CalibrationBar(console, total=len(jobs), waiting={job.setup: (job.name, 1.0) for job in jobs}, pace=pace)

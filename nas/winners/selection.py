@@ -32,9 +32,9 @@ class Chosen(NamedTuple):
     """Its run and trial; empty for what no search found."""
 
 
-def chosen(target: str, *, trial: int | None, knee: bool, front: bool) -> list[Chosen]:
+def selected(target: str, *, trial: int | None, knee: bool, front: bool) -> list[Chosen]:
     """What the command line names; ConfigError where it names two things, NasError where a run has none of it yet."""
-    asked = [name for name, given in (("--trial", trial is not None), ("--knee", knee), ("--front", front)) if given]
+    asked = [name for name, is_asked in (("--trial", trial is not None), ("--knee", knee), ("--front", front)) if is_asked]
     if len(asked) > 1:
         raise ConfigError(f"{' and '.join(asked)}: one choice at a time, but got {len(asked)}. Leave all but one out.")
     if front or knee:

@@ -15,10 +15,10 @@ import pytest
 from ray import cloudpickle
 from rich.console import Console
 
-from nas.calibration.plan import FEWEST, draft, fidelities_of, published, random_spread, shrunk
+from nas.calibration.plan import FEWEST_RANKED, draft, fidelities_of, published, random_spread, shrunk
 from nas.calibration.progress import Pace
 from nas.calibration.record import Training, Trainings
-from nas.calibration.train import calibrate
+from nas.calibration.train import run_calibration
 from nas.cluster.jobs import run_jobs
 from nas.errors import ConfigError, NasError
 from nas.recipes.recipe import Proxy
@@ -127,7 +127,7 @@ def test_by_default_there_are_a_quarter_a_half_the_proxy_a_long_one_and_larger_i
         ("calibration.fidelities.grow={image_size: [24, 32]}", "must be one size for weights that belong to positions"),
         ("calibration.against=shrot", "calibration.against: unknown fidelity 'shrot'; did you mean short"),
         ("calibration.against=no.csv", "no.csv: cannot be read"),
-        ("calibration.random=1", f"must have at least {FEWEST} different architectures to rank, but got 3"),
+        ("calibration.random=1", f"must have at least {FEWEST_RANKED} different architectures to rank, but got 3"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_dotted_path_before_anything_is_written(setting, message, tmp_path):
@@ -136,7 +136,7 @@ def test_what_cannot_work_is_refused_with_its_dotted_path_before_anything_is_wri
         setting,
     )
     with pytest.raises(ConfigError) as refused:
-        calibrate(search, root=tmp_path / "run", where="x", console=QUIET, announce=None)
+        run_calibration(search, root=tmp_path / "run", where="x", console=QUIET, announce=None)
     assert message in str(refused.value)
     assert not (tmp_path / "run").exists()
 

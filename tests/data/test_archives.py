@@ -18,7 +18,7 @@ from nas.callbacks import ignore
 from nas.data import archives, decoding
 from nas.data.archives import Span, open_archive
 from nas.data.decoding import decode, decoded
-from nas.data.manifest import load, make_manifest
+from nas.data.manifest import load_split, make_manifest
 from nas.data.registry import open_source
 from nas.errors import ConfigError, NasError
 from nas.recipes.recipe import Recipe
@@ -88,9 +88,9 @@ def never_unpacked(monkeypatch):
 def test_a_tar_gives_the_manifest_and_the_pixels_of_the_folder(split_folder, tmp_path, own_cache, suffix):
     path, manifest = tar_of(split_folder, tmp_path / f"images.{suffix}"), manifest_of(split_folder)
     assert manifest_of(path).hash == manifest.hash
-    right = load(manifest, "test", image_size=8).pixels.tobytes()
+    right = load_split(manifest, "test", image_size=8).pixels.tobytes()
     shutil.rmtree(own_cache)
-    assert load(manifest, "test", image_size=8, root=path).pixels.tobytes() == right
+    assert load_split(manifest, "test", image_size=8, root=path).pixels.tobytes() == right
 
 
 @pytest.mark.parametrize("top", ["images", ".", "./images", "/images"])
@@ -148,7 +148,7 @@ def test_an_image_that_the_tar_no_longer_holds_is_named(folder, tmp_path):
     shutil.rmtree(folder / "bee")
     tar_of(folder, path)
     with pytest.raises(NasError, match=r"bee/\d+\.png of .* not now: no such file in .*images\.tar"):
-        load(manifest, "train", image_size=10)
+        load_split(manifest, "train", image_size=10)
 
 
 # What is left out, and what is refused

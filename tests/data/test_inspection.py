@@ -5,7 +5,7 @@ from collections import Counter
 from PIL import Image
 
 from nas.data.decoding import decode
-from nas.data.manifest import load
+from nas.data.manifest import load_split
 from tests.images import ids, manifest_of, picture, refusal
 
 
@@ -42,7 +42,7 @@ def test_the_pixels_of_a_drawn_set_are_its_images_although_some_were_unreadable(
         truncated(folder / "ant" / f"zz{i}.jpg")
     manifest = manifest_of(folder, unreadable_share=0.5, images_per_class=7, image_size=10)
     for split in ("train", "validation", "test"):
-        images, items = load(manifest, split, image_size=10), getattr(manifest, split)
+        images, items = load_split(manifest, split, image_size=10), getattr(manifest, split)
         assert images.labels.tolist() == [label for _, label in items]
         for pixels, (name, _) in zip(images.pixels, items, strict=True):
             assert (pixels == decode(Image.open(folder / name), 10)).all()

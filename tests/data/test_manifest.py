@@ -14,7 +14,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from nas.data import inspection
 from nas.data import manifest as data
 from nas.data.decoding import decode
-from nas.data.manifest import MEAN, STD, Manifest, load, make_manifest, prepare, read_manifest
+from nas.data.manifest import MEAN, STD, Manifest, load_split, make_manifest, prepare_images, read_manifest
 from nas.errors import ConfigError, NasError
 from nas.recipes.recipe import Recipe
 from tests.images import class_folders, ids, manifest_of, picture, refusal
@@ -196,24 +196,24 @@ def test_an_empty_class_in_the_test_split_is_named(split_folder):
 def test_a_manifest_decodes_once_for_itself_and_for_the_cache(folder, no_decoding):
     with no_decoding(after=lambda: manifest_of(folder, image_size=8)) as manifest:
         for split in ("train", "validation", "test"):
-            assert len(load(manifest, split, image_size=8).pixels) == len(getattr(manifest, split))
+            assert len(load_split(manifest, split, image_size=8).pixels) == len(getattr(manifest, split))
 
 
 def test_another_image_size_and_a_changed_image_are_decoded_anew(folder):
     manifest = manifest_of(folder, image_size=8)
-    assert load(manifest, "train", image_size=10).pixels.shape[1] == 10
+    assert load_split(manifest, "train", image_size=10).pixels.shape[1] == 10
     name = manifest.train[0][0]
     picture(folder / name, seed=99)
     changed = manifest_of(folder, image_size=8)
-    assert (load(changed, "train", image_size=8).pixels[0] == decode(Image.open(folder / name), 8)).all()
-    assert (load(manifest, "train", image_size=8).pixels[0] != decode(Image.open(folder / name), 8)).any()
+    assert (load_split(changed, "train", image_size=8).pixels[0] == decode(Image.open(folder / name), 8)).all()
+    assert (load_split(manifest, "train", image_size=8).pixels[0] != decode(Image.open(folder / name), 8)).any()
 
 
 def test_an_image_that_vanished_after_the_manifest_was_made_is_named(folder):
     manifest = manifest_of(folder)
     (folder / manifest.train[0][0]).unlink()
     with pytest.raises(NasError, match=manifest.train[0][0]):
-        load(manifest, "train", image_size=8)
+        load_split(manifest, "train", image_size=8)
 
 
 def test_a_failed_build_leaves_nothing_behind(folder, own_cache):
@@ -221,14 +221,14 @@ def test_a_failed_build_leaves_nothing_behind(folder, own_cache):
     before = set(own_cache.iterdir())
     (folder / manifest.train[0][0]).unlink()
     with pytest.raises(NasError):
-        load(manifest, "train", image_size=8)
+        load_split(manifest, "train", image_size=8)
     assert {path.name for path in set(own_cache.iterdir()) - before} == {f".{manifest.hash}-train-8.npy.lock"}
 
 
 def test_a_folder_may_have_moved_since_the_manifest_was_made(folder, tmp_path):
     manifest = manifest_of(folder)
     folder.rename(tmp_path / "elsewhere")
-    assert len(load(manifest, "test", image_size=8, root=tmp_path / "elsewhere").labels) == len(manifest.test)
+    assert len(load_split(manifest, "test", image_size=8, root=tmp_path / "elsewhere").labels) == len(manifest.test)
 
 
 def test_a_cache_folder_that_cannot_be_written_gives_one_message(folder, tmp_path, monkeypatch):
@@ -242,14 +242,14 @@ def test_a_cache_folder_that_moved_is_used_where_it_lies_now(folder, own_cache, 
     with no_decoding(after=lambda: manifest_of(folder, image_size=8)) as manifest:
         shutil.copytree(own_cache, tmp_path / "moved", copy_function=shutil.copyfile)  # its files are as new
         monkeypatch.setenv("NAS_CACHE", str(tmp_path / "moved"))
-        prepare(manifest, image_size=8)
+        prepare_images(manifest, image_size=8)
 
 
 def test_a_search_finds_a_flipped_byte_before_its_trials_do(folder, own_cache):
     manifest = manifest_of(folder, image_size=8)
     path = own_cache / f"{manifest.hash}-train-8.npy"
     right = flip_last_byte(path)
-    prepare(manifest, image_size=8)
+    prepare_images(manifest, image_size=8)
     assert path.read_bytes() == right
 
 
@@ -263,7 +263,7 @@ def test_another_manifest_of_the_same_images_finds_a_flipped_byte_as_well(folder
 
 def test_a_search_leaves_the_test_images_of_another_size_alone(folder, own_cache):
     manifest = manifest_of(folder, image_size=8)
-    prepare(manifest, image_size=10)
+    prepare_images(manifest, image_size=10)
     assert {path.name for path in own_cache.glob("*-10.npy")} == {
         f"{manifest.hash}-{s}-10.npy" for s in ("train", "validation")
     }
@@ -286,11 +286,11 @@ def test_a_disk_that_fills_while_a_split_is_written_leaves_the_others_whole(fold
     manifest = manifest_of(folder, image_size=8)
     small_disk(5_000)
     with pytest.raises(NasError, match="File too large"):
-        load(manifest, "train", image_size=16)
+        load_split(manifest, "train", image_size=16)
     assert not list(own_cache.glob("[!.]*-16.*"))
     assert not list(own_cache.glob(".*-16.npy.[0-9]*"))
     with no_decoding():
-        load(manifest, "train", image_size=8)
+        load_split(manifest, "train", image_size=8)
 
 
 def test_progress_is_told_from_nothing_to_all_images(folder):

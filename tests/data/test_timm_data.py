@@ -10,11 +10,11 @@ from PIL import Image
 
 from nas.data import timm_data
 from nas.data.decoding import decode
-from nas.data.manifest import load
+from nas.data.manifest import load_split
 from nas.data.registry import open_source
 from nas.errors import ConfigError
 from nas.recipes.recipe import Proxy
-from nas.training.proxy import score
+from nas.training.proxy import train_proxy
 from tests.images import class_folders, ids, manifest_of, refusal
 
 SPLITS = {"train": 6, "validation": 3}  # images of each class
@@ -74,7 +74,7 @@ def test_timms_data_sets_are_read_by_their_names(split_folder, monkeypatch):
     name, label = manifest.train[0]
     file = split_folder / "train" / "ant" / f"{int(name.removeprefix('train:')):03}.png"
     assert label == 0
-    assert (load(manifest, "train", image_size=10).pixels[0] == decode(Image.open(file), 10)).all()
+    assert (load_split(manifest, "train", image_size=10).pixels[0] == decode(Image.open(file), 10)).all()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_shards_are_drawn_from_and_decoded_by_their_images(shards):
     assert manifest.class_names == ("0", "1", "2")
     assert (len(manifest.train), len(manifest.validation), len(manifest.test)) == (12, 3, 9)
     assert ids(manifest, "test") == {f"validation-{i // 4}.tar/{i:04}.png" for i in range(9)}
-    pixels = load(manifest, "train", image_size=12).pixels
+    pixels = load_split(manifest, "train", image_size=12).pixels
     for row, (name, label) in enumerate(manifest.train):
         number = int(name.split("/")[1].removesuffix(".png"))
         assert label == number % 3
@@ -178,7 +178,7 @@ def test_a_hugging_face_data_set_is_drawn_from_and_decoded_by_its_images(parquet
     number = int(name.removeprefix("train:"))
     assert label == number % 3
     right = np.asarray(Image.open(io.BytesIO(encoded(100 + number))))
-    assert (load(manifest, "train", image_size=12).pixels[0] == right).all()
+    assert (load_split(manifest, "train", image_size=12).pixels[0] == right).all()
 
 
 @pytest.mark.slow
@@ -218,7 +218,7 @@ def test_a_proxy_trains_on_them(kind, request, tiny):
         data = "wds/mine"
     recipe = Proxy(data=data, image_size=32, epochs=2, batch_size=8, warmup_epochs=0.5)
     manifest = manifest_of(data, image_size=32)
-    outcome = score(tiny, recipe, manifest, seed=0)
+    outcome = train_proxy(tiny, recipe, manifest, seed=0)
     assert outcome.cause is None
     assert [epoch.epoch for epoch in outcome.curve] == [1, 2]
     assert outcome.accuracy is not None

@@ -5,7 +5,7 @@ import yaml
 
 from nas.errors import ConfigError
 from nas.export.card import checked_license, without_paths
-from nas.export.directory import Description, prepare
+from nas.export.directory import Description, drafted
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
 from nas.space.reference import from_timm
@@ -20,7 +20,7 @@ POOLED = Architecture(stages=[Stage(mixer="pool", depth=2, width=16), Stage(mixe
 
 def card(architecture, *, size=32, about=ABOUT, formats=()):
     state = build(architecture, image_size=32, num_classes=4).state_dict()
-    return prepare(architecture, state, about, image_size=size, num_classes=4, formats=formats).texts["README.md"]
+    return drafted(architecture, state, about, image_size=size, num_classes=4, formats=formats).texts["README.md"]
 
 
 def test_the_card_names_cost_accuracy_split_data_recipe_and_where_it_comes_from():

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from nas.errors import NasError
 from nas.export import directory as module
-from nas.export.directory import Description, export
+from nas.export.directory import Description, export_network
 from nas.export.proof import Proof
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
@@ -56,7 +56,7 @@ def exported(tmp_path_factory):
     """One export, proven in its fresh process, and the network that it came from."""
     net = trained(small())
     out = tmp_path_factory.mktemp("export") / "found"
-    level = export(small(), net.state_dict(), out, ABOUT._replace(class_names=tuple("abcde")), **COMMON)
+    level = export_network(small(), net.state_dict(), out, ABOUT._replace(class_names=tuple("abcde")), **COMMON)
     assert level.letter == "C"
     imported(out)
     return out, net
@@ -165,7 +165,7 @@ def free(**changes):
 )
 def test_timm_gives_fresh_heads_other_channels_and_maps_of_any_image(architecture, letter, classifier, tmp_path, unproven):
     out, net = tmp_path / "found", trained(architecture)
-    assert export(architecture, net.state_dict(), out, ABOUT, **COMMON).letter == letter
+    assert export_network(architecture, net.state_dict(), out, ABOUT, **COMMON).letter == letter
     assert (out / "model.py").is_file() == (letter == "B")
     if letter == "B":
         imported(out)
@@ -185,7 +185,7 @@ def test_timm_gives_fresh_heads_other_channels_and_maps_of_any_image(architectur
 
 
 def test_a_network_that_takes_any_resolution_can_be_meant_for_another(tmp_path, unproven):
-    export(free(), trained(free()).state_dict(), tmp_path / "found", ABOUT, image_size=96, num_classes=CLASSES)
+    export_network(free(), trained(free()).state_dict(), tmp_path / "found", ABOUT, image_size=96, num_classes=CLASSES)
     config = json.loads((tmp_path / "found" / "config.json").read_text())
     assert config["pretrained_cfg"]["input_size"] == [3, 96, 96]
     assert config["metaformer"]["cost"] == cost(free(), image_size=96, num_classes=CLASSES)._asdict()
@@ -193,38 +193,38 @@ def test_a_network_that_takes_any_resolution_can_be_meant_for_another(tmp_path, 
 
 def test_a_linear_head_is_named_as_the_classifier(tmp_path, unproven):
     out = tmp_path / "found"
-    export(small(head="linear"), trained(small(head="linear")).state_dict(), out, ABOUT, **COMMON)
+    export_network(small(head="linear"), trained(small(head="linear")).state_dict(), out, ABOUT, **COMMON)
     config = json.loads((out / "config.json").read_text())
     assert config["pretrained_cfg"]["classifier"] == "head.fc" and "label_names" not in config
 
 
 def test_an_existing_directory_is_left_alone_unless_forced(tmp_path, unproven):
     state, out = trained(small()).state_dict(), tmp_path / "found"
-    export(small(), state, out, ABOUT, **COMMON)
+    export_network(small(), state, out, ABOUT, **COMMON)
     with pytest.raises(NasError, match=r"must be new, but .*found exists; choose another, or replace it with --force"):
-        export(small(), state, out, ABOUT, **COMMON)
-    export(small(), state, out, ABOUT, **COMMON, force=True)
+        export_network(small(), state, out, ABOUT, **COMMON)
+    export_network(small(), state, out, ABOUT, **COMMON, force=True)
     assert [file.name for file in tmp_path.iterdir()] == ["found"]
 
 
 def test_what_somebody_put_beside_an_export_is_never_replaced(tmp_path, unproven):
     state, out = trained(small()).state_dict(), tmp_path / "found"
-    export(small(), state, out, ABOUT, **COMMON)
+    export_network(small(), state, out, ABOUT, **COMMON)
     (out / "thesis.tex").write_text("mine")
     with pytest.raises(NasError, match=r"found exists; choose another\.$"):
-        export(small(), state, out, ABOUT, **COMMON)
+        export_network(small(), state, out, ABOUT, **COMMON)
     with pytest.raises(NasError, match=r"only an earlier export is replaced, but .* also holds thesis\.tex"):
-        export(small(), state, out, ABOUT, **COMMON, force=True)
+        export_network(small(), state, out, ABOUT, **COMMON, force=True)
     (out / "thesis.tex").unlink()
     (out / "config.json").write_text("{}")  # a model of somebody else's
     with pytest.raises(NasError, match=r"holds another config\.json"):
-        export(small(), state, out, ABOUT, **COMMON, force=True)
+        export_network(small(), state, out, ABOUT, **COMMON, force=True)
 
 
 def test_a_directory_that_is_no_export_is_never_replaced(tmp_path, unproven):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(NasError, match=r"holds no config\.json"):
-        export(small(), trained(small()).state_dict(), tmp_path, ABOUT, **COMMON, force=True)
+        export_network(small(), trained(small()).state_dict(), tmp_path, ABOUT, **COMMON, force=True)
     assert (tmp_path / "thesis.tex").exists()
 
 
@@ -232,28 +232,28 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path):
     state = trained(small(head="linear")).state_dict()
     state["stem.conv.bias"] = torch.zeros(7)
     with pytest.raises(NasError, match=r"head\.fc\.bias is not in this architecture; .*fc1\.bias is missing") as refusal:
-        export(small(), state, tmp_path / "found", ABOUT, **COMMON)
+        export_network(small(), state, tmp_path / "found", ABOUT, **COMMON)
     assert "and 4 more" in str(refusal.value) and not list(tmp_path.iterdir())
     other = {**trained(small()).state_dict(), "stem.conv.bias": torch.zeros(7)}
     with pytest.raises(NasError, match=r"stem\.conv\.bias is \(7,\) instead of \(32,\)"):
-        export(small(), other, tmp_path / "found", ABOUT, **COMMON)
+        export_network(small(), other, tmp_path / "found", ABOUT, **COMMON)
 
 
 def test_weights_of_another_number_of_classes_are_refused_as_such(tmp_path):
     with pytest.raises(NasError, match="a classifier of 7 classes, as many as the data, but theirs has 5"):
-        export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, image_size=SIZE, num_classes=7)
+        export_network(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, image_size=SIZE, num_classes=7)
 
 
 def test_weights_of_positions_are_refused_at_another_resolution(tmp_path):
     with pytest.raises(NasError, match=r"\(here in stage 3, 4\) takes the resolution .* but got 64 px"):
-        export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, image_size=64, num_classes=CLASSES)
+        export_network(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, image_size=64, num_classes=CLASSES)
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path):
     state = trained(small()).state_dict()
     state["stem.conv.weight"][0, 0, 0, 0] = float("nan")
     with pytest.raises(NasError, match="differ by up to nan"):
-        export(small(), state, tmp_path / "found", ABOUT, **COMMON)
+        export_network(small(), state, tmp_path / "found", ABOUT, **COMMON)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
 )
 def test_what_cannot_be_written_is_refused_before_anything_is(changes, message, tmp_path):
     with pytest.raises(NasError, match=message):
-        export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT._replace(**changes), **COMMON)
+        export_network(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT._replace(**changes), **COMMON)
     assert not list(tmp_path.iterdir())
 
 
@@ -280,7 +280,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is(changes, message, 
 def test_an_export_that_does_not_come_back_equal_leaves_no_directory(difference, error, message, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "prove", lambda expected: [Proof(directory, difference, error) for directory in expected])
     with pytest.raises(NasError, match=message):
-        export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, **COMMON)
+        export_network(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, **COMMON)
     assert not list(tmp_path.iterdir())
 
 
@@ -292,7 +292,7 @@ def test_a_failed_forced_export_keeps_the_earlier_one(tmp_path, monkeypatch):
     (tmp_path / "found").mkdir()
     (tmp_path / "found" / "config.json").write_text('{"metaformer": {}}')
     with pytest.raises(NasError, match="other logits"):
-        export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, **COMMON, force=True)
+        export_network(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, **COMMON, force=True)
     assert "metaformer" in (tmp_path / "found" / "config.json").read_text() and len(list(tmp_path.iterdir())) == 1
 
 
@@ -313,7 +313,7 @@ def test_a_killed_export_leaves_no_directory_and_the_next_one_clears_up(tmp_path
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "found")], cwd=root, check=False)
     assert killed.returncode == -signal.SIGKILL and not (tmp_path / "found").exists()
     assert len(list(tmp_path.iterdir())) == 1
-    export(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, **COMMON)
+    export_network(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, **COMMON)
     assert [file.name for file in tmp_path.iterdir()] == ["found"]
 
 
@@ -325,6 +325,6 @@ def test_what_a_dead_export_replaced_comes_back_and_a_live_ones_draft_is_left(tm
         (tmp_path / name).mkdir()
     (tmp_path / f".found.{node}.{dead.pid}.old" / "config.json").write_text("earlier")
     with pytest.raises(NasError, match="found exists"):
-        export(small(), {}, tmp_path / "found", ABOUT, **COMMON)
+        export_network(small(), {}, tmp_path / "found", ABOUT, **COMMON)
     assert {file.name for file in tmp_path.iterdir()} == {"found", f".found.{node}.{os.getpid()}.draft"}
     assert (tmp_path / "found" / "config.json").read_text() == "earlier"

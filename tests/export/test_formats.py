@@ -5,7 +5,7 @@ import torch
 
 from nas.errors import ConfigError, NasError
 from nas.export import formats as module
-from nas.export.directory import Description, export
+from nas.export.directory import Description, export_network
 from nas.export.formats import check_formats, write_formats
 from nas.export.proof import Proof
 from nas.models.metaformer import build
@@ -78,7 +78,7 @@ def test_a_format_that_fails_leaves_no_directory(tmp_path, monkeypatch):
     state = build(architecture, image_size=64, num_classes=5).state_dict()
     about = Description(class_names=None, mean=(0.5,) * 3, std=(0.2,) * 3, provenance={})
     with pytest.raises(NasError, match=r"--format torch-export: .* computes other logits"):
-        export(architecture, state, tmp_path / "found", about, image_size=64, num_classes=5, formats=["torch-export"])
+        export_network(architecture, state, tmp_path / "found", about, image_size=64, num_classes=5, formats=["torch-export"])
     assert not list(tmp_path.iterdir())
 
 

@@ -16,8 +16,8 @@ from timm.models import _hub as timm_hub
 
 from nas.errors import ConfigError, NasError
 from nas.export import hub as module
-from nas.export.directory import Description, prepare, write
-from nas.export.hub import check_hub, push
+from nas.export.directory import Description, drafted, write_export
+from nas.export.hub import check_hub, push_directory
 from nas.export.proof import proof_logits
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
@@ -29,9 +29,9 @@ ABOUT = Description(class_names=tuple("abcd"), mean=(0.5,) * 3, std=(0.2,) * 3, 
 def directory(architecture, path):
     torch.manual_seed(0)
     state = build(architecture, image_size=32, num_classes=4).state_dict()
-    prepared = prepare(architecture, state, ABOUT, image_size=32, num_classes=4)
+    prepared = drafted(architecture, state, ABOUT, image_size=32, num_classes=4)
     path.mkdir()
-    write(prepared, path)
+    write_export(prepared, path)
     return prepared
 
 
@@ -72,7 +72,7 @@ def hub(tmp_path, monkeypatch):
 def test_what_lies_on_the_hub_afterwards_is_the_export(architecture, tmp_path, hub):
     prepared = directory(architecture, tmp_path / "found")
     (tmp_path / "found" / "notes.txt").write_text("mine")
-    assert push(tmp_path / "found", "me/mine", private=True) == "https://huggingface.co/me/mine"
+    assert push_directory(tmp_path / "found", "me/mine", private=True) == "https://huggingface.co/me/mine"
     there = hub.root / "me" / "mine"
     assert sorted(f.name for f in there.iterdir()) == sorted([*prepared.texts, "model.safetensors"])
     assert hub.private and (there / "README.md").read_text() == prepared.texts["README.md"]
@@ -91,7 +91,7 @@ def test_a_hub_that_cannot_be_reached_is_one_message_and_leaves_the_export(tmp_p
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.setattr(module.HfApi, "upload_folder", unreachable)
     with pytest.raises(NasError, match=r"upload failed: Name or service not known\. The export is complete in .*found;"):
-        push(tmp_path / "found", "me/mine", private=False)
+        push_directory(tmp_path / "found", "me/mine", private=False)
     assert sorted(f.name for f in (tmp_path / "found").iterdir()) == before
 
 

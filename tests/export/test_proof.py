@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nas.errors import NasError
-from nas.export.directory import Description, prepare, write
+from nas.export.directory import Description, drafted, write_export
 from nas.export.proof import prove, rounding
 from nas.models.metaformer import build
 from nas.run.settings import read_search
@@ -33,11 +33,11 @@ def shaken(architecture, *, size, seed=0):
 
 def written(architecture, directory, *, size=32, change=None):
     """The directory of a shaken network, after `change` of the text of its model.py, and the logits expected of it."""
-    prepared = prepare(architecture, shaken(architecture, size=size).state_dict(), ABOUT, image_size=size, num_classes=5)
+    prepared = drafted(architecture, shaken(architecture, size=size).state_dict(), ABOUT, image_size=size, num_classes=5)
     if change is not None:
         prepared = prepared._replace(texts={**prepared.texts, "model.py": change(prepared.texts["model.py"])})
     directory.mkdir()
-    write(prepared, directory)
+    write_export(prepared, directory)
     return prepared
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.models.operators import FEW, SHORT, alike, attend, average, channel_map, filtered, gelu
+from nas.models.operators import FEW_POSITIONS, SHORT, alike, attend, average, channel_map, filtered, gelu
 
 torch.set_num_threads(1)
 
@@ -111,7 +111,7 @@ def test_products_of_matrices_map_channels_only_where_a_training_in_bf16_has_the
         channel_map(x, weight, None)
         with torch.no_grad():
             channel_map(last, weight, None)
-        channel_map(torch.randn(1, 2, FEW + 1, 2).contiguous(memory_format=torch.channels_last), weight, None)
+        channel_map(torch.randn(1, 2, FEW_POSITIONS + 1, 2).contiguous(memory_format=torch.channels_last), weight, None)
     channel_map(last, weight, None)
     assert not multiplied
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -3,7 +3,8 @@
 import pytest
 
 from nas.errors import ConfigError
-from nas.recipes.full import SHIPPED, FullRecipe, read_full_recipe, recipe_path
+from nas.recipes.full import FullRecipe, read_full_recipe
+from nas.shipped import shipped_files, yaml_path
 
 # arXiv:2111.11418, section 4.1, and arXiv:2210.13452, appendix: batch, optimiser, peak and last rate, warm-up
 PAPERS = {
@@ -43,7 +44,7 @@ def test_between_two_depths_the_drop_path_lies_on_a_line_and_beyond_them_it_is_l
     assert FullRecipe(drop_path=0.4).of_depth(4).drop_path == 0.4
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_files("recipe").values(), ids=lambda path: path.stem)
 def test_every_shipped_recipe_can_be_read_and_written_back(path):
     recipe = read_full_recipe(path.stem)
     assert FullRecipe.model_validate(recipe.model_dump(mode="json")) == recipe
@@ -51,13 +52,13 @@ def test_every_shipped_recipe_can_be_read_and_written_back(path):
 
 def test_a_recipe_that_is_not_shipped_is_refused_with_the_nearest_names():
     with pytest.raises(ConfigError, match=r"unknown recipe 'caformer_30'; did you mean caformer_300"):
-        recipe_path("caformer_30")
+        yaml_path("caformer_30", "recipe", where="--recipe")
 
 
 def test_a_folder_of_a_recipes_name_does_not_hide_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits_quick").mkdir()
-    assert recipe_path("digits_quick").is_file()
+    assert yaml_path("digits_quick", "recipe", where="--recipe").is_file()
 
 
 @pytest.mark.parametrize(

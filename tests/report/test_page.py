@@ -14,7 +14,7 @@ from rich.console import Console
 from nas.errors import NasError
 from nas.files import write_whole
 from nas.report.advice import advise
-from nas.report.compare import compare, show_comparison
+from nas.report.compare import compared, show_comparison
 from nas.report.importance import at_equal_macs, effects, importances
 from nas.report.page import write_report
 from nas.report.words import unbroken
@@ -98,7 +98,7 @@ def test_the_figures_are_strict_json(page):
 
 def test_two_runs_are_compared_at_equal_hypervolume(made, tmp_path):
     synthesise(tmp_path / "long", trials=600, seed=1)
-    (short, long), found = compare((made, tmp_path / "long"))
+    (short, long), found = compared((made, tmp_path / "long"))
     assert found == {} and short.low <= short.volume and long.low <= long.volume <= long.high
     console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     show_comparison((made, tmp_path / "long"), console, picture=tmp_path / "fronts.png")
@@ -111,7 +111,7 @@ def test_two_runs_are_compared_at_equal_hypervolume(made, tmp_path):
 def test_runs_at_another_resolution_are_refused_with_the_difference(made, tmp_path):
     synthesise(tmp_path / "other", trials=3, seed=0, settings=("proxy.image_size=48",))
     with pytest.raises(NasError, match=r"must share data, resolution and objectives(.|\n)*image_size: .*32 px and .*48 px"):
-        compare((made, tmp_path / "other"))
+        compared((made, tmp_path / "other"))
     with pytest.raises(NasError, match="must share data"):
         write_report(made, Console(quiet=True), against=(tmp_path / "other",))
 

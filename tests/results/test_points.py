@@ -7,7 +7,7 @@ from optuna._hypervolume import compute_hypervolume
 from optuna.study._multi_objective import _is_pareto_front
 
 from nas.errors import NasError
-from nas.pareto import hypervolume as volume_of
+from nas.pareto import hypervolume_of as volume_of
 from nas.pareto import pareto
 from nas.results.front import dominated_by, front, hypervolume, knee, save
 from nas.results.standing import standing

@@ -9,10 +9,10 @@ from rich.console import Console
 
 from nas.errors import ConfigError, NasError
 from nas.recipes.full import FullRecipe
-from nas.retraining.command import Machines, show_front_retraining, show_retraining
+from nas.retraining.command import Machines, Order, show_front_retraining, show_retraining
 from nas.retraining.event_log import EventLog
 from nas.retraining.progress import RetrainingBar
-from nas.retraining.train import Begun, Job
+from nas.retraining.train import Beginning
 from nas.space.architecture import Architecture, Stage
 from nas.space.reference import design
 from nas.training.curve import Epoch, StepProgress
@@ -32,10 +32,10 @@ def console(*, terminal):
 def test_without_a_terminal_there_is_a_line_an_epoch():
     shown = console(terminal=False)
     with RetrainingBar(shown, RECIPE) as bar:
-        bar.begun(Begun(train_images=2000, held_out_images=100, test_images=300, epochs_done=1))
+        bar.begin(Beginning(train_images=2000, held_out_images=100, test_images=300, epochs_done=1))
         bar.step(StepProgress(2, 16, 32, 1.3, 6e-4, 1000))
-        bar.epoch(EPOCH)
-        bar.lost(1, "killed")
+        bar.end_epoch(EPOCH)
+        bar.lose(1, "killed")
     lines = shown.file.getvalue().splitlines()
     assert lines[0] == ("2,000 training images an epoch, 100 held out to follow it by, 300 test images; going on after epoch 1")
     assert lines[1].startswith(
@@ -48,7 +48,7 @@ def test_without_a_terminal_there_is_a_line_an_epoch():
 def test_in_a_terminal_a_bar_tells_of_each_epoch_as_it_goes():
     shown = console(terminal=True)
     with RetrainingBar(shown, RECIPE) as bar:
-        bar.begun(Begun(2000, 0, 300, 0))
+        bar.begin(Beginning(2000, 0, 300, 0))
         bar.step(StepProgress(1, 16, 32, 1.3, 6e-4, 1000))
         state = bar.bar.tasks[0].fields["state"]
         assert bar.bar.tasks[0].completed == 0.5
@@ -58,7 +58,7 @@ def test_in_a_terminal_a_bar_tells_of_each_epoch_as_it_goes():
 def test_the_curve_is_written_for_tensorboard(tmp_path):
     log = EventLog(tmp_path)
     log.step(StepProgress(2, 16, 32, 1.3, 6e-4, 1000))
-    log.epoch(EPOCH)
+    log.end_epoch(EPOCH)
     log.close()
     (events,) = tmp_path.iterdir()
     content = events.read_bytes()
@@ -72,12 +72,12 @@ def test_without_the_package_for_tensorboard_a_message_says_what_to_install(tmp_
 
 
 def test_networks_at_once_need_a_front_and_one_process_each(tmp_path):
-    job = {"recipe": RECIPE, "out": tmp_path, "seed": 0, "device": "cpu"}
+    order = Order(RECIPE, tmp_path, 0, "cpu")
     with pytest.raises(ConfigError, match="--parallel 2: must stand with --front"):
-        one = Job(architecture=design("poolformer_s12"), **job)
+        one = order.job(Chosen("poolformer_s12", design("poolformer_s12")))
         show_retraining(one, Machines(parallel=2), tensorboard=False, console=console(terminal=False))
     with pytest.raises(ConfigError, match="--workers 2 and --parallel 2: networks can be trained at once, or each"):
-        show_front_retraining(tmp_path, [], job, Machines(2, 2), tensorboard=False, console=console(terminal=False))
+        show_front_retraining(tmp_path, [], order, Machines(2, 2), console=console(terminal=False))
 
 
 @pytest.mark.slow
@@ -91,11 +91,11 @@ def test_a_front_is_trained_in_a_queue_and_goes_on_where_it_was(tmp_path):
         Chosen("wide", wide, 0.6, 20, (20,)),
         Chosen("broken", broken, 0.7, 30, (30,)),
     ]
-    job = {"recipe": recipe, "out": tmp_path, "seed": 0, "device": "cpu"}
+    order = Order(recipe, tmp_path, 0, "cpu", tensorboard=True)
 
     def trained():
         shown = console(terminal=False)
-        show_front_retraining(tmp_path / "run", members, job, Machines(parallel=2), tensorboard=True, console=shown)
+        show_front_retraining(tmp_path / "run", members, order, Machines(parallel=2), console=shown)
         return shown.file.getvalue()
 
     out = trained()

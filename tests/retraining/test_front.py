@@ -13,7 +13,7 @@ from nas.retraining import front as retrained
 from nas.retraining.folder import Result
 from nas.space.architecture import Architecture, Stage
 from nas.winners import selection as chosen_module
-from nas.winners.selection import Chosen, chosen
+from nas.winners.selection import Chosen, selected
 
 
 def architecture(width):
@@ -38,7 +38,7 @@ MEMBERS = [
 
 def test_each_ranking_has_a_front_of_its_own():
     ended = {"trial_0": result(0.8), "trial_1": result(0.7), "trial_2": result(0.9), "small": result(0.85)}
-    found = retrained.table(MEMBERS, ended).set_index("name")
+    found = retrained.retrained_table(MEMBERS, ended).set_index("name")
     assert list(found.index) == ["trial_0", "trial_1", "small", "trial_2"]
     assert found["proxy_front"].to_dict() == {"trial_0": True, "trial_1": True, "small": False, "trial_2": True}
     assert found["front"].to_dict() == {"trial_0": True, "trial_1": False, "small": True, "trial_2": True}
@@ -46,39 +46,40 @@ def test_each_ranking_has_a_front_of_its_own():
 
 def test_the_rank_correlation_is_worked_out_over_those_that_ended():
     ended = {"trial_0": result(0.8), "trial_1": result(0.7), "trial_2": result(0.9), "small": result(0.6)}
-    found = retrained.agreement(retrained.table(MEMBERS, ended))
+    found = retrained.proxy_agreement(retrained.retrained_table(MEMBERS, ended))
     # proxy .4 .5 .6 .7 against .6 .8 .7 .9: five of six pairs agree
     assert (found.kendall.value, found.spearman.value, found.number) == (pytest.approx(4 / 6), pytest.approx(0.8), 4)
     assert "over 4 networks" in str(found)
-    less = retrained.agreement(retrained.table(MEMBERS, {**ended, "small": "the training diverged"}))
+    less = retrained.proxy_agreement(retrained.retrained_table(MEMBERS, {**ended, "small": "the training diverged"}))
     assert less.number == 3 and np.isnan(less.kendall.value) and "none, with 3 networks" in str(less)
 
 
 def test_what_failed_is_told_and_what_is_missing_stays_empty(tmp_path):
-    found = retrained.table(MEMBERS, {"trial_0": result(0.8), "trial_1": "the training diverged", "trial_2": result(0.9)})
-    retrained.write(found, tmp_path)
+    outcomes = {"trial_0": result(0.8), "trial_1": "the training diverged", "trial_2": result(0.9)}
+    found = retrained.retrained_table(MEMBERS, outcomes)
+    retrained.write_retrained(found, tmp_path)
     rows = pd.read_csv(tmp_path / "retrained.csv").set_index("name")
     assert rows.loc["trial_1", "cause"] == "the training diverged" and pd.isna(rows.loc["small", "accuracy"])
     assert not rows.loc["trial_1", "front"]
     assert (tmp_path / "retrained.png").read_bytes().startswith(b"\x89PNG")
     console = Console(record=True, width=160, file=open(tmp_path / "told", "w"))  # noqa: SIM115
-    retrained.show(found, console)
+    retrained.show_retrained(found, console)
     assert "the training diverged" in console.export_text()
 
 
 def test_two_choices_at_once_are_refused():
     with pytest.raises(ConfigError, match=r"--trial and --front: one choice at a time, but got 2. Leave all but one out."):
-        chosen("runs/x", trial=3, knee=False, front=True)
+        selected("runs/x", trial=3, knee=False, front=True)
 
 
 def test_a_runs_folder_alone_names_no_network(tmp_path):
     (tmp_path / "search.yaml").write_text("name: x")
     with pytest.raises(ConfigError, match=r"is a search's folder. Say which network: --trial N, --knee or --front"):
-        chosen(str(tmp_path), trial=None, knee=False, front=False)
+        selected(str(tmp_path), trial=None, knee=False, front=False)
 
 
 def test_a_design_is_called_by_its_name():
-    (found,) = chosen("caformer_s18", trial=None, knee=False, front=False)
+    (found,) = selected("caformer_s18", trial=None, knee=False, front=False)
     assert (found.name, found.accuracy, found.is_baseline) == ("caformer_s18", None, False)
 
 
@@ -104,7 +105,7 @@ def shown(table):
 
 def test_the_front_means_all_within_the_noise_of_it_and_then_the_baselines(monkeypatch, tmp_path):
     monkeypatch.setattr(chosen_module, "_standing", shown(trials()))
-    found = chosen(str(tmp_path), trial=None, knee=False, front=True)
+    found = selected(str(tmp_path), trial=None, knee=False, front=True)
     assert [m.name for m in found] == ["trial_0", "trial_1", "trial_3", "trial_2", "small"]
     assert [m.is_baseline for m in found] == [False, False, False, False, True]
 
@@ -112,4 +113,4 @@ def test_the_front_means_all_within_the_noise_of_it_and_then_the_baselines(monke
 def test_a_front_of_two_has_no_knee(monkeypatch, tmp_path):
     monkeypatch.setattr(chosen_module, "_standing", shown(trials().iloc[:2]))
     with pytest.raises(NasError, match="a front needs three different networks to have a knee"):
-        chosen(str(tmp_path), trial=None, knee=True, front=False)
+        selected(str(tmp_path), trial=None, knee=True, front=False)

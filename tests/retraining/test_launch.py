@@ -57,7 +57,7 @@ def test_lost_workers_are_told_and_the_training_is_begun_again_until_it_ends(job
         return "the result"
 
     monkeypatch.setattr(launch_module, "_once", failing_once)
-    listener = Listener(lost=lambda times, why: told.append((times, why)))
+    listener = Listener(on_lost=lambda times, why: told.append((times, why)))
     assert launch(job, workers=2, cpu=1, listener=listener) == "the result"
     assert told == [(1, "killed by the system.")]
 

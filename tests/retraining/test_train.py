@@ -13,14 +13,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from nas.data.manifest import load, make_manifest
+from nas.data.manifest import load_split, make_manifest
 from nas.errors import ConfigError, NasError
 from nas.models.metaformer import build
 from nas.recipes.full import FullRecipe
 from nas.retraining import train as retrain_module
 from nas.retraining.data import manifest_of
 from nas.retraining.folder import Result
-from nas.retraining.train import SILENT, Listener, retrain
+from nas.retraining.train import SILENT, Listener, retrain_network
 from nas.space.architecture import Architecture, Stage, read_architecture
 from nas.training.evaluation import evaluate
 from nas.training.trained import load_initial
@@ -42,11 +42,11 @@ def interrupted(epoch):
 
 
 def test_a_finished_training_leaves_everything_that_rebuilds_it(tiny, manifest, tmp_path):
-    result = retrain(tiny, RECIPE, manifest, out=tmp_path)
+    result = retrain_network(tiny, RECIPE, manifest, out=tmp_path)
     model = build(read_architecture(tmp_path / "architecture.json"), image_size=32, num_classes=10)
     model.load_state_dict(load_file(tmp_path / "model.safetensors"))
     model = model.to(memory_format=torch.channels_last)
-    assert evaluate(model, load(manifest, "test", image_size=32), RECIPE).accuracy == result.accuracy
+    assert evaluate(model, load_split(manifest, "test", image_size=32), RECIPE).accuracy == result.accuracy
     assert FullRecipe(**yaml.safe_load((tmp_path / "recipe.yaml").read_text())) == RECIPE
     assert Result(**json.loads((tmp_path / "result.json").read_text())) == result
     assert [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()] == ["epoch", "1", "2", "3"]
@@ -54,11 +54,13 @@ def test_a_finished_training_leaves_everything_that_rebuilds_it(tiny, manifest, 
 
 
 def test_an_interrupted_training_goes_on_to_the_same_weights(tiny, manifest, tmp_path):
-    whole = retrain(tiny, RECIPE, manifest, out=tmp_path / "whole")
+    whole = retrain_network(tiny, RECIPE, manifest, out=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        retrain(tiny, RECIPE, manifest, out=tmp_path / "cut", listener=Listener(epoch=interrupted))
+        retrain_network(tiny, RECIPE, manifest, out=tmp_path / "cut", listener=Listener(on_epoch=interrupted))
     told = []
-    cut = retrain(tiny, RECIPE, manifest, out=tmp_path / "cut", listener=Listener(epoch=lambda epoch: told.append(epoch.epoch)))
+    cut = retrain_network(
+        tiny, RECIPE, manifest, out=tmp_path / "cut", listener=Listener(on_epoch=lambda epoch: told.append(epoch.epoch))
+    )
     assert told == [3]
     assert cut.model_dump(exclude={"seconds"}) == whole.model_dump(exclude={"seconds"})
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
@@ -67,9 +69,9 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tiny, manifest, tmp
 
 
 def test_a_finished_training_is_read_back_and_not_done_again(tiny, manifest, tmp_path, monkeypatch):
-    result = retrain(tiny, RECIPE, manifest, out=tmp_path)
+    result = retrain_network(tiny, RECIPE, manifest, out=tmp_path)
     monkeypatch.setattr(retrain_module, "fit", lambda *_, **__: pytest.fail("trained again"))
-    assert retrain(tiny, RECIPE, manifest, out=tmp_path) == result
+    assert retrain_network(tiny, RECIPE, manifest, out=tmp_path) == result
 
 
 def test_the_test_split_is_evaluated_once_and_only_after_the_last_epoch(tiny, manifest, tmp_path, monkeypatch):
@@ -80,33 +82,33 @@ def test_the_test_split_is_evaluated_once_and_only_after_the_last_epoch(tiny, ma
         return evaluate(*arguments, **options)
 
     monkeypatch.setattr(retrain_module, "evaluate", watched)
-    retrain(tiny, RECIPE, manifest, out=tmp_path, listener=Listener(epoch=lambda epoch: events.append(epoch.epoch)))
+    retrain_network(tiny, RECIPE, manifest, out=tmp_path, listener=Listener(on_epoch=lambda epoch: events.append(epoch.epoch)))
     assert events == [1, 2, 3, "test"]
 
 
 @pytest.mark.parametrize("finished", [True, False])
 def test_another_setup_in_the_same_folder_is_refused_with_the_difference(tiny, manifest, tmp_path, finished):
     if finished:
-        retrain(tiny, RECIPE, manifest, out=tmp_path)
+        retrain_network(tiny, RECIPE, manifest, out=tmp_path)
     else:
         with pytest.raises(KeyboardInterrupt):
-            retrain(tiny, RECIPE, manifest, out=tmp_path, listener=Listener(epoch=interrupted))
+            retrain_network(tiny, RECIPE, manifest, out=tmp_path, listener=Listener(on_epoch=interrupted))
     with pytest.raises(NasError, match=r"recipe\.lr: 0\.001 there, 0\.1 here"):
-        retrain(tiny, RECIPE.model_copy(update={"lr": 0.1}), manifest, out=tmp_path)
+        retrain_network(tiny, RECIPE.model_copy(update={"lr": 0.1}), manifest, out=tmp_path)
     with pytest.raises(NasError, match="seed: 0 there, 1 here"):
-        retrain(tiny, RECIPE, manifest, out=tmp_path, seed=1)
+        retrain_network(tiny, RECIPE, manifest, out=tmp_path, seed=1)
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(tiny, manifest, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(NasError, match=r"checkpoint\.pt"):
-        retrain(tiny, RECIPE, manifest, out=tmp_path)
+        retrain_network(tiny, RECIPE, manifest, out=tmp_path)
 
 
 def test_a_file_of_somebody_else_is_no_checkpoint(tiny, manifest, tmp_path):
     torch.save({"model": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(NasError, match=r"checkpoint\.pt: must be a checkpoint of ours"):
-        retrain(tiny, RECIPE, manifest, out=tmp_path)
+        retrain_network(tiny, RECIPE, manifest, out=tmp_path)
 
 
 @pytest.mark.parametrize("theirs", ["search.yaml", "thesis.tex"])
@@ -115,25 +117,25 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tiny, manifest, tm
     for name in (theirs, "manifest.json"):
         (tmp_path / name).write_text("mine")
     with pytest.raises(NasError, match=r"must be new or hold a training, but holds manifest\.json"):
-        retrain(tiny, RECIPE, manifest, out=tmp_path)
+        retrain_network(tiny, RECIPE, manifest, out=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {theirs, "manifest.json"}
 
 
 def test_a_damaged_result_is_refused_by_name(tiny, manifest, tmp_path):
     (tmp_path / "result.json").write_text("{")
     with pytest.raises(ConfigError, match=r"result\.json: is damaged"):
-        retrain(tiny, RECIPE, manifest, out=tmp_path)
+        retrain_network(tiny, RECIPE, manifest, out=tmp_path)
 
 
 def test_a_training_that_diverges_is_an_error_with_a_way_out(tiny, manifest, tmp_path):
     wild = RECIPE.model_copy(update={"optimizer": "sgd", "lr": 1e30, "clip_grad": None})
     with pytest.raises(NasError, match=r"diverged: loss nan .*Lower lr"):
-        retrain(tiny, wild, manifest, out=tmp_path)
+        retrain_network(tiny, wild, manifest, out=tmp_path)
     assert not (tmp_path / "result.json").exists()
 
 
 def test_the_architecture_beside_the_weights_is_the_one_that_was_trained(tiny, manifest, tmp_path):
-    retrain(tiny, RECIPE.model_copy(update={"stem_stride": 2}), manifest, out=tmp_path)
+    retrain_network(tiny, RECIPE.model_copy(update={"stem_stride": 2}), manifest, out=tmp_path)
     beside = read_architecture(tmp_path / "architecture.json")
     assert beside.stem_stride == 2
     model = build(beside, image_size=RECIPE.image_size, num_classes=len(manifest.class_names))
@@ -146,8 +148,8 @@ HELD_OUT = RECIPE.model_copy(update={"validation_share": 0.25, "ema": 0.5})
 def test_the_held_out_images_are_followed_by_the_weights_and_by_their_average(tiny, tmp_path):
     told = []
     manifest = make_manifest(HELD_OUT, seed=0)
-    listener = Listener(begun=told.append, epoch=told.append)
-    retrain(tiny, HELD_OUT, manifest, out=tmp_path, listener=listener)
+    listener = Listener(on_begin=told.append, on_epoch=told.append)
+    retrain_network(tiny, HELD_OUT, manifest, out=tmp_path, listener=listener)
     begun, *epochs = told
     assert begun == (90, 30, len(manifest.test), 0)
     assert all(None not in (e.accuracy, e.top5, e.raw_accuracy, e.raw_top5) for e in epochs)
@@ -171,7 +173,7 @@ def test_the_best_weights_lie_beside_the_last_and_are_tested_where_the_recipe_ke
         "save",
         lambda self, state: states.append({k: v.clone() for k, v in state["model"].items()}),
     )
-    result = retrain(tiny, recipe, make_manifest(recipe, seed=0), out=tmp_path)
+    result = retrain_network(tiny, recipe, make_manifest(recipe, seed=0), out=tmp_path)
     assert (result.kept_epoch, result.epochs, result.accuracy) == (2, 3, 0.5)
     kept, best = load_file(tmp_path / "model.safetensors"), load_file(tmp_path / "best.safetensors")
     assert all(torch.equal(kept[name], best[name]) and torch.equal(kept[name], states[1][name]) for name in kept)
@@ -182,7 +184,7 @@ def killed_after(number):
         if epoch.epoch == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return Listener(epoch=epoch)
+    return Listener(on_epoch=epoch)
 
 
 LOADER = {"workers": 0, "auto_augment": "rand-m3-n1", "test_crop": 1.0}
@@ -197,7 +199,7 @@ def test_two_processes_that_are_killed_go_on_to_the_weights_of_two_that_were_not
     manifest = manifest_of(recipe, seed=0)
 
     def trained(folder, listener=SILENT):
-        return lambda: retrain(tiny, recipe, manifest, out=tmp_path / folder, listener=listener).accuracy
+        return lambda: retrain_network(tiny, recipe, manifest, out=tmp_path / folder, listener=listener).accuracy
 
     whole = in_processes(2, trained("whole"), tmp_path)
     assert in_processes(2, trained("cut", killed_after(1)), tmp_path) == [None, None]
@@ -210,13 +212,13 @@ def test_two_processes_that_are_killed_go_on_to_the_weights_of_two_that_were_not
 
 def test_a_training_may_go_on_elsewhere_but_not_with_another_recipe(tiny, manifest, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        retrain(tiny, RECIPE, manifest, out=tmp_path, listener=Listener(epoch=interrupted))
+        retrain_network(tiny, RECIPE, manifest, out=tmp_path, listener=Listener(on_epoch=interrupted))
     moved = RECIPE.model_copy(update={"data": "/elsewhere/digits", "device_batch": 16})
-    assert retrain(tiny, moved, manifest, out=tmp_path).epochs == 3
+    assert retrain_network(tiny, moved, manifest, out=tmp_path).epochs == 3
 
 
 def test_a_training_starts_from_given_weights_and_a_classifier_of_other_classes_begins_anew(tiny, manifest, tmp_path):
-    retrain(tiny, RECIPE, manifest, out=tmp_path / "first")
+    retrain_network(tiny, RECIPE, manifest, out=tmp_path / "first")
     given = load_file(tmp_path / "first" / "model.safetensors")
     begun = build(tiny, image_size=32, num_classes=10)
     load_initial(begun, str(tmp_path / "first"))
@@ -228,16 +230,16 @@ def test_a_training_starts_from_given_weights_and_a_classifier_of_other_classes_
 
 
 def test_weights_that_belong_to_positions_are_refused_at_another_size(tiny, manifest, tmp_path):
-    retrain(tiny, RECIPE, manifest, out=tmp_path / "first")
+    retrain_network(tiny, RECIPE, manifest, out=tmp_path / "first")
     finer = RECIPE.model_copy(update={"image_size": 64, "weights": str(tmp_path / "first")})
     with pytest.raises(ConfigError, match=r"of the same image size, because random, spatial_fc .* at 64 px"):
-        retrain(tiny, finer, manifest, out=tmp_path / "second")
+        retrain_network(tiny, finer, manifest, out=tmp_path / "second")
 
 
 def test_weights_of_another_architecture_are_refused_by_name(tiny, manifest, tmp_path):
     plain = Architecture(stages=(Stage(mixer="conv", depth=1, width=8, kernel_size=3),))
     wider = Architecture(stages=(Stage(mixer="conv", depth=1, width=16, kernel_size=3),))
-    retrain(plain, RECIPE, manifest, out=tmp_path / "first")
+    retrain_network(plain, RECIPE, manifest, out=tmp_path / "first")
     with pytest.raises(
         ConfigError, match=r"must hold the weights of this architecture, but \d+ do not fit, such as .*: .* there"
     ):
@@ -257,7 +259,7 @@ def test_weights_of_another_architecture_are_refused_by_name(tiny, manifest, tmp
 def test_what_a_training_cannot_do_is_told_before_it_begins(tiny, manifest, tmp_path, changes, message):
     recipe = FullRecipe.model_validate({**RECIPE.model_dump(), "crop_padding": 1, **changes})
     with pytest.raises(NasError, match=message):
-        retrain(tiny, recipe, manifest, out=tmp_path)
+        retrain_network(tiny, recipe, manifest, out=tmp_path)
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
@@ -267,18 +269,18 @@ def test_memory_that_does_not_suffice_is_one_message_with_a_way_out(tiny, manife
 
     monkeypatch.setattr(retrain_module, "fit", full)
     with pytest.raises(NasError, match=r"memory doesn't suffice: CUDA out of memory.*Lower device_batch"):
-        retrain(tiny, RECIPE, manifest, out=tmp_path)
+        retrain_network(tiny, RECIPE, manifest, out=tmp_path)
 
 
 @pytest.mark.slow
 def test_fp16_learns_and_goes_on_with_the_scale_it_had(tiny, manifest, tmp_path):
     recipe = RECIPE.model_copy(update={"precision": "fp16"})
-    whole = retrain(tiny, recipe, manifest, out=tmp_path / "whole")
+    whole = retrain_network(tiny, recipe, manifest, out=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        retrain(tiny, recipe, manifest, out=tmp_path / "cut", listener=Listener(epoch=interrupted))
+        retrain_network(tiny, recipe, manifest, out=tmp_path / "cut", listener=Listener(on_epoch=interrupted))
     state = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)["state"]
     assert state["scaler"]["scale"] > 0 and state["curve"][1]["train_loss"] < state["curve"][0]["train_loss"]
-    assert retrain(tiny, recipe, manifest, out=tmp_path / "cut").loss == whole.loss
+    assert retrain_network(tiny, recipe, manifest, out=tmp_path / "cut").loss == whole.loss
 
 
 def test_two_trainings_in_one_folder_are_refused(tiny, manifest, tmp_path, monkeypatch):
@@ -286,9 +288,9 @@ def test_two_trainings_in_one_folder_are_refused(tiny, manifest, tmp_path, monke
 
     def again(epoch):
         with pytest.raises(NasError, match="must be trained in by one command at a time"):
-            retrain(tiny, RECIPE, manifest, out=tmp_path)
+            retrain_network(tiny, RECIPE, manifest, out=tmp_path)
 
-    retrain(tiny, RECIPE.model_copy(update={"epochs": 1}), manifest, out=tmp_path, listener=Listener(epoch=again))
+    retrain_network(tiny, RECIPE.model_copy(update={"epochs": 1}), manifest, out=tmp_path, listener=Listener(on_epoch=again))
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def away(why: str) -> StorageInternalError:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
-    monkeypatch.setattr(patient_storage, "PAUSE_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr(patient_storage, "RETRY_PAUSE_SECONDS", (0.001, 0.002))
 
 
 @pytest.mark.parametrize(

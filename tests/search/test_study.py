@@ -5,7 +5,7 @@ import pytest
 
 from nas.errors import NasError
 from nas.run.folder import open_folder
-from nas.run.front import front
+from nas.run.front import front_records
 from nas.run.record import Reasons
 from nas.run.settings import SAMPLERS
 from nas.run.storage import read_records
@@ -120,7 +120,7 @@ def test_a_stopped_trial_keeps_its_curve_and_is_never_on_the_front(opened, tiny)
     finish_next(study)
     stopped = study.records[number]
     assert (stopped.state, stopped.accuracy, stopped.curve[0].accuracy) == ("stopped", None, 0.99)
-    assert number not in [r.number for r in front(study.records, search)]
+    assert number not in [r.number for r in front_records(study.records, search)]
 
 
 def test_a_rung_stops_what_lags_behind_cheaper_networks(opened, tiny):

@@ -28,14 +28,14 @@ def test_a_damaged_file_is_refused_by_name(path):
 
 def test_another_training_finds_nothing(path):
     Keeper(path, {"seed": 1}, must={1}).keep({"epoch": 1}, epoch=1)
-    assert Keeper(path, {"seed": 1}, must={}).found()["epoch"] == 1
-    assert Keeper(path, {"seed": 2}, must={}).found() is None
+    assert Keeper(path, {"seed": 1}, must={}).checkpointed()["epoch"] == 1
+    assert Keeper(path, {"seed": 2}, must={}).checkpointed() is None
 
 
 def test_a_damaged_checkpoint_means_a_new_start_that_says_why(path):
     path.write_bytes(b"not a checkpoint")
     keeper = Keeper(path, {}, must={})
-    assert keeper.found() is None and "must be a checkpoint" in keeper.trouble
+    assert keeper.checkpointed() is None and "must be a checkpoint" in keeper.trouble
 
 
 def test_a_disk_that_is_full_does_not_end_a_training(path, monkeypatch):
@@ -67,4 +67,4 @@ def test_epochs_that_must_be_are_kept_and_others_as_far_as_they_cost_little(path
 def test_without_a_path_nothing_is_kept_or_found():
     keeper = Keeper(None, {}, must={1})
     keeper.keep({}, epoch=1)
-    assert keeper.found() is None
+    assert keeper.checkpointed() is None

@@ -16,12 +16,12 @@ from nas.models.metaformer import build
 from nas.models.reparam import merge
 from nas.recipes.full import FullRecipe
 from nas.recipes.recipe import Distillation, Recipe
-from nas.retraining.train import retrain
+from nas.retraining.train import retrain_network
 from nas.space.architecture import Architecture, Stage
-from nas.training.distill import Renormalised, as_tokens, hard_loss, imitation_loss, loss_of, soft_loss, watched
+from nas.training.distill import Renormalised, as_tokens, hard_loss, imitation_loss, loss_of, soft_loss, watched_mixers
 from nas.training.loop import fit
 from nas.training.loss import Batch, label_loss
-from nas.training.proxy import save_weights, score
+from nas.training.proxy import save_weights, train_proxy
 from nas.training.trained import Network, load_network
 
 CPU = torch.device("cpu")
@@ -102,7 +102,7 @@ def test_the_loss_is_the_weighted_sum_of_labels_logits_and_imitation(teacher):
 
 def test_what_is_imitated_is_what_the_token_mixers_give():
     model, x = network("pool").eval(), torch.randn(2, 3, 16, 16)
-    with watched(model) as outputs:
+    with watched_mixers(model) as outputs:
         model(x)
     model(x)  # nobody watches any more
     first = model.stages[0].blocks[0]
@@ -178,9 +178,9 @@ def test_a_teacher_that_is_no_metaformer_cannot_be_imitated(tmp_path):
 def test_a_student_that_cannot_follow_is_an_outcome_of_a_search_and_not_its_end(teacher):
     recipe = Recipe(epochs=2, image_size=16, images_per_class=4, distillation=Distillation(**teacher, logits=0, imitation=1))
     manifest = make_manifest(recipe, seed=0)
-    cause = score(architecture("affine", depths=(1, 1)), recipe, manifest, seed=0).cause
+    cause = train_proxy(architecture("affine", depths=(1, 1)), recipe, manifest, seed=0).cause
     assert "infeasible: distillation.imitation" in cause
-    assert score(architecture("affine"), recipe, manifest, seed=0).accuracy is not None
+    assert train_proxy(architecture("affine"), recipe, manifest, seed=0).accuracy is not None
 
 
 def test_logits_of_other_classes_are_refused(teacher):
@@ -191,12 +191,12 @@ def test_logits_of_other_classes_are_refused(teacher):
 def test_a_folder_of_a_retraining_is_a_teacher_with_the_stem_that_it_was_trained_with(tmp_path):
     recipe = FullRecipe(epochs=1, warmup_epochs=0.5, images_per_class=8, image_size=16, stem_stride=2)
     manifest = make_manifest(recipe, seed=0)
-    retrain(architecture("pool"), recipe, manifest, out=tmp_path / "teacher")
+    retrain_network(architecture("pool"), recipe, manifest, out=tmp_path / "teacher")
     found = load_network(str(tmp_path / "teacher"), weights=None, image_size=16, num_classes=10)
     assert found.model(torch.zeros(1, 3, 16, 16)).shape == (1, 10)
     assert found.model.forward_features(torch.zeros(1, 3, 16, 16)).shape == (1, 16, 4, 4)
     student = recipe.model_copy(update={"distillation": Distillation(teacher=str(tmp_path / "teacher"), imitation=1)})
-    result = retrain(architecture("affine"), student, manifest, out=tmp_path / "student")
+    result = retrain_network(architecture("affine"), student, manifest, out=tmp_path / "student")
     assert result.setup["recipe"]["distillation"]["teacher"] == str(tmp_path / "teacher")
 
 

@@ -14,7 +14,7 @@ from nas.data.manifest import make_manifest
 from nas.errors import ConfigError, NasError
 from nas.models.metaformer import build
 from nas.recipes.full import FullRecipe
-from nas.retraining.train import retrain
+from nas.retraining.train import retrain_network
 from nas.space.architecture import Architecture, Stage
 from nas.training.trained import Network
 from nas.winners import gradcam as gradcam_module
@@ -24,11 +24,11 @@ from nas.winners.gradcam import (
     PANEL_INCHES,
     as_map,
     caption,
-    gradcam,
     heat,
-    load,
+    load_checkpoint,
     split_targets,
     target_layer,
+    write_maps,
 )
 
 pytest.importorskip("pytorch_grad_cam")
@@ -61,7 +61,7 @@ def folders(tmp_path_factory):
         recipe = FullRecipe(epochs=1, warmup_epochs=0.5, images_per_class=4, stem_stride=2)
         manifest = make_manifest(recipe, seed=0)
         for name, architecture in {"pooling": POOLING, "hybrid": HYBRID}.items():
-            retrain(architecture, recipe, manifest, out=root / name)
+            retrain_network(architecture, recipe, manifest, out=root / name)
     return [str(root / "pooling"), str(root / "hybrid")]
 
 
@@ -84,7 +84,7 @@ def test_each_image_becomes_one_row_of_panels(folders, tmp_path, monkeypatch, ca
 def test_two_images_of_one_name_become_two_files(folders, tmp_path):
     (tmp_path / "a").mkdir()
     images = [picture(tmp_path / "cat.png"), picture(tmp_path / "a" / "cat.png")]
-    files = gradcam(folders[:1], images, tmp_path / "maps")
+    files = write_maps(folders[:1], images, tmp_path / "maps")
     assert [file.name for file in files] == ["cat.png", "cat-2.png"]
 
 
@@ -143,7 +143,7 @@ def test_images_and_checkpoints_are_told_apart_by_their_endings():
 
 def test_a_timm_model_without_weights_is_drawn_alike_each_time_and_said_to_be_random(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gradcam_module, "cached_weights", lambda name: None)
-    one, two = (load("timm/resnet10t").model.state_dict() for _ in range(2))
+    one, two = (load_checkpoint("timm/resnet10t").model.state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     image = picture(tmp_path / "cat.png")
     out = ("--out", tmp_path / "maps", "--image-size", 64)
@@ -185,4 +185,4 @@ def test_a_model_that_does_not_say_where_its_maps_are_is_refused():
 
 def test_an_argument_of_no_kind_is_refused():
     with pytest.raises(ConfigError, match="but got exported/none"):
-        load("exported/none")
+        load_checkpoint("exported/none")

@@ -28,7 +28,7 @@ class Domain:
     def __init__(self, space: dict[str, BaseDistribution], cost: CostFunction, *, active: Callable[[Params], Params]):
         self.axes = Axes(space)
         self.active = active
-        self._given = cost
+        self._cost_function = cost
         self._remembered = lru_cache(REMEMBERED)(lambda values: self._worked_out(dict(zip(self.axes, values, strict=True))))
 
     def costs(self, params: Params) -> Costs | None:
@@ -37,7 +37,7 @@ class Domain:
 
     def _worked_out(self, params: Params) -> Costs | None:
         try:
-            cost = self._given(params)
+            cost = self._cost_function(params)
         except Exception as error:
             raise NasError(f"the cost function must give a number or None, but raised {error!r} for {params}.") from error
         if cost is None:

@@ -10,11 +10,11 @@ from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.registry import SamplerMaker
 
 ELITE = 20  # points that have children, and random points before the first child
-MOST_CHANGES = 2
+CHILD_CHANGES = 2
 CHILDREN = 20  # looked at for one that is affordable and untried
 
 
-def make(search: Search) -> SamplerMaker:
+def make_evolution(search: Search) -> SamplerMaker:
     """Its seed is the search's own: what it proposes hangs on the number of points besides."""
     history = history_of(search)
     return lambda seed: EvolutionSampler(history, seed=search.search.seed)
@@ -34,7 +34,7 @@ class EvolutionSampler(PointSampler):
         return [*(c for c in children if self._domain.costs(c.params) is not None), drawn]
 
     def _child(self, parent: Observation, rng: np.random.Generator) -> Candidate:
-        mutant = self._domain.axes.mutant(parent.params, rng, most=MOST_CHANGES)
+        mutant = self._domain.axes.mutant(parent.params, rng, most=CHILD_CHANGES)
         return Candidate(mutant, {"by": "mutant", "parents": [parent.number]})
 
 

@@ -9,7 +9,7 @@ from scipy.stats.qmc import Halton
 from nas.search.samplers.gaussian_process import GaussianProcess, one_thread
 from nas.search.samplers.history import Early, Observation
 
-FEW = 4  # finished trainings below which a rung is all that there is to compare
+FEW_FINISHED = 4  # finished trainings below which a rung is all that there is to compare
 GUESSES = 16  # equally likely values by which what may come of a point is told
 
 
@@ -39,20 +39,20 @@ class Foresight:
     from what failed, as from the worst.
     """
 
-    def __init__(self, known: list[Observation], *, seed: int):
+    def __init__(self, observations: list[Observation], *, seed: int):
         rng = np.random.default_rng(seed)
-        shown = [k for k in known if k.value is not None or k.early]
+        shown = [k for k in observations if k.value is not None or k.early]
         seen = self._learn_rungs(shown, rng)  # (shown, columns)
-        ended = np.array([k.value is not None for k in shown])
+        finished = np.array([k.value is not None for k in shown])
         values = np.array([k.value for k in shown if k.value is not None])
         self._levels = Levels(values)
-        failed = _failed(known)
+        failed = _failed(observations)
         usual = np.zeros(len(self._rungs))  # deviations
         bad = self._seen(np.stack([k.features for k in failed]), [()] * len(failed), usual) if failed else seen[:0]
         targets = self._levels.of(np.append(values, np.full(len(bad), values.min())))[:, None]
         trends = seen.shape[1] - shown[0].features.size
-        told = GaussianProcess(np.vstack([seen[ended], bad]), targets, trends=trends, rng=rng)
-        self._last = told.believing(seen[~ended], rng)  # else it would stay curious about what is stopped each time
+        measured = GaussianProcess(np.vstack([seen[finished], bad]), targets, trends=trends, rng=rng)
+        self._last = measured.believing(seen[~finished], rng)  # else it would stay curious about what is stopped each time
 
     def _learn_rungs(self, shown: list[Observation], rng: np.random.Generator) -> np.ndarray:
         """Learns each rung from the point and the rungs before it; gives features and rungs, the gaps filled."""
@@ -75,8 +75,8 @@ class Foresight:
         for points in filter(np.any, (whole, ~whole)):
             own = [curve for curve, chosen in zip(curves, points, strict=True) if chosen]
             different = steps if points is not whole else steps[:1]  # nothing is left open before the end
-            told = [self._last.predict(self._seen(features[points], own, row[:-1])) for row in different]
-            mean, deviation = (np.column_stack(columns) for columns in zip(*told, strict=True))
+            predictions = [self._last.predict(self._seen(features[points], own, row[:-1])) for row in different]
+            mean, deviation = (np.column_stack(columns) for columns in zip(*predictions, strict=True))
             likely[points] = self._levels.values(mean + steps[:, -1] * deviation)
         return likely
 
@@ -86,9 +86,9 @@ class Foresight:
             features = np.column_stack([features, process.draw(features, rng)])
         return self._levels.values(self._last.draw(features, rng))
 
-    def of(self, known: list[Observation]) -> np.ndarray:
+    def of(self, observations: list[Observation]) -> np.ndarray:
         """The same of known points: (points, GUESSES)."""
-        return self.guesses(np.stack([k.features for k in known]), [k.early for k in known])
+        return self.guesses(np.stack([k.features for k in observations]), [k.early for k in observations])
 
     def _seen(self, features: np.ndarray, curves: Sequence[Early], steps: np.ndarray) -> np.ndarray:
         """Features and rungs side by side; a rung not reached lies so many deviations above its mean."""
@@ -122,24 +122,24 @@ class _Signals:
         return rungs
 
 
-def foreseen(known: list[Observation], *, rung: int, seed: int) -> dict[int, float]:
+def foreseen(observations: list[Observation], *, rung: int, seed: int) -> dict[int, float]:
     """Final value of each point that reached a rung (0 is the first), by trial: as measured, else as foreseen; while hardly
     anything has finished, what each showed there first of all."""
-    there = [k for k in known if len(k.early) > rung]
-    if sum(k.value is not None for k in known) < FEW:
+    there = [k for k in observations if len(k.early) > rung]
+    if sum(k.value is not None for k in observations) < FEW_FINISHED:
         return {k.number: k.early[rung][0] for k in there}
-    told, open_ = {k.number: k.value for k in there if k.value is not None}, [k for k in there if k.value is None]
+    values, open_ = {k.number: k.value for k in there if k.value is not None}, [k for k in there if k.value is None]
     if not open_:
-        return told
+        return values
     with one_thread():
-        expected = np.median(Foresight(known, seed=seed).of(open_), axis=1)
-    return told | dict(zip((k.number for k in open_), map(float, expected), strict=True))
+        expected = np.median(Foresight(observations, seed=seed).of(open_), axis=1)
+    return values | dict(zip((k.number for k in open_), map(float, expected), strict=True))
 
 
-def _failed(known: list[Observation]) -> list[Observation]:
+def _failed(observations: list[Observation]) -> list[Observation]:
     """What came to nothing, unless an equal point finished or runs."""
-    settled = {k.key for k in known if k.value is not None or k.pending}
-    return [k for k in known if k.value is None and not k.early and k.key not in settled]
+    settled = {k.key for k in observations if k.value is not None or k.pending}
+    return [k for k in observations if k.value is None and not k.early and k.key not in settled]
 
 
 def _spread(dimensions: int) -> np.ndarray:

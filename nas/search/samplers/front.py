@@ -18,7 +18,7 @@ from nas.search.samplers.domain import Costs
 from nas.search.samplers.foresight import Foresight
 from nas.search.samplers.gain import expected_gain
 from nas.search.samplers.gaussian_process import one_thread
-from nas.search.samplers.history import History, Observation, described, log_costs
+from nas.search.samplers.history import History, Observation, log_costs, point_features
 from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.registry import SamplerMaker
 
@@ -30,7 +30,7 @@ MOST_CHANGES = 3  # of a mutant
 DRAWN_EVERY = 2  # so often a draw decides
 
 
-def make(search: Search) -> SamplerMaker:
+def make_front(search: Search) -> SamplerMaker:
     """Its seed is the search's own, since what it proposes hangs on the number of points besides; its start grows where the
     first rung is cheap."""
     history = history_of(search)
@@ -86,7 +86,7 @@ class FrontSampler(PointSampler):
     ) -> list[dict[str, float]]:
         """What is foreseen for each candidate: its value, the spread about it, its gain in hypervolume, and that in a draw."""
         costs = np.array([self._domain.costs(c.params) for c in candidates], dtype=float)
-        features = described(self._domain, [self._domain.active(c.params) for c in candidates], costs)
+        features = point_features(self._domain, [self._domain.active(c.params) for c in candidates], costs)
         guesses, points = foresight.guesses(features), _points(observations, foresight)
         columns = {"predicted": guesses.mean(axis=1), "spread": guesses.std(axis=1)}
         columns["expected_gain"] = expected_gain(costs, guesses, points)

@@ -8,17 +8,17 @@ REFERENCE = 1.1  # of the front's range, ideal 0 and nadir 1
 CELLS = 2_304  # cells that the costs are cut into at most: of two costs each has 48 steps
 
 
-def expected_gain(costs: np.ndarray, guesses: np.ndarray, known: np.ndarray) -> np.ndarray:
+def expected_gain(costs: np.ndarray, guesses: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """Gain in hypervolume to be expected of points at `costs` (points, costs), beyond the `known` rows (costs..., value).
 
     The `guesses` (points, guesses) of a point's value are equally likely.
     Values are scaled by the known front's range and costs by that of all known points, so that a dear point which beats none
     yet does not end the front; the reference point lies at 1.1.
     """
-    errors = np.column_stack([known[:, :-1], -known[:, -1]])
+    errors = np.column_stack([observed[:, :-1], -observed[:, -1]])
     front = np.unique(errors[pareto(errors)], axis=0)
     ideal = front.min(axis=0)
-    span = np.append(known[:, :-1].max(axis=0) - ideal[:-1], np.ptp(front[:, -1]))
+    span = np.append(observed[:, :-1].max(axis=0) - ideal[:-1], np.ptp(front[:, -1]))
     span[span == 0] = np.abs(ideal[span == 0]) + 1e-12
     heights, room = _room((costs - ideal[:-1]) / span[:-1], (front - ideal) / span)
     below = (-guesses - ideal[-1]) / span[-1]

@@ -52,14 +52,14 @@ class GaussianProcess:
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation, (points, outputs) each."""
         points, mean, explained = self._explained(features)
-        left = 1.0 + (self._trend(points) ** 2).sum(axis=1) - (explained**2).sum(axis=0)
-        return mean, self._scale * np.sqrt(np.maximum(left, 1e-9)[:, None] * self._variance)
+        unexplained = 1.0 + (self._trend(points) ** 2).sum(axis=1) - (explained**2).sum(axis=0)
+        return mean, self._scale * np.sqrt(np.maximum(unexplained, 1e-9)[:, None] * self._variance)
 
     def draw(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One course that the values might take, at all points together: (points, outputs)."""
         points, mean, explained = self._explained(features)
-        left = _noisy_root(self._kernel(points, points) - explained.T @ explained, JITTER)
-        normal = left @ rng.standard_normal(mean.shape)
+        root = _noisy_root(self._kernel(points, points) - explained.T @ explained, JITTER)
+        normal = root @ rng.standard_normal(mean.shape)
         return mean + self._scale * np.sqrt(self._variance) * normal
 
     def believing(self, features: np.ndarray, rng: np.random.Generator) -> "GaussianProcess":

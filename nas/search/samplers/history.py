@@ -75,7 +75,7 @@ class History:
     def _points(self, trials: list[FrozenTrial]) -> list[Observation | None]:
         points = [self._point(trial) for trial in trials]
         there = [point for point in points if point is not None]
-        rows = iter(described(self.domain, [p.params for p in there], [p.costs for p in there]) if there else ())
+        rows = iter(point_features(self.domain, [p.params for p in there], [p.costs for p in there]) if there else ())
         return [None if point is None else point._replace(features=next(rows)) for point in points]
 
     def _point(self, trial: FrozenTrial) -> Observation | None:
@@ -96,7 +96,7 @@ class History:
         return Observation(trial.number, params, frozenset(params.items()), costs, value, pending, self._early(trial), nothing)
 
 
-def described(domain: Domain, points: Sequence[Params], costs: Sequence[Costs]) -> np.ndarray:
+def point_features(domain: Domain, points: Sequence[Params], costs: Sequence[Costs]) -> np.ndarray:
     """What a prediction sees of points: their parameters and the logarithms of their costs, (points, columns)."""
     return np.column_stack([domain.axes.features(points), log_costs(costs)]).astype(np.float32)
 

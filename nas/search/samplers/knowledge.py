@@ -27,17 +27,17 @@ def history_of(search: Search) -> History:
         architecture = space.draw(lambda name, options: params[name])
         return space.cost(architecture), space.choices(architecture)
 
-    def known(params: Params) -> tuple[Cost, Params]:
+    def cost_and_choices(params: Params) -> tuple[Cost, Params]:
         return built(tuple(params[name] for name in space.axes))
 
     def costs(params: Params) -> tuple[float, ...] | None:
-        cost, _ = known(params)
+        cost, _ = cost_and_choices(params)
         return tuple(getattr(cost, name) for name in names) if search.constraints.allow(cost) else None
 
     return History(
         {name: distribution(options) for name, options in space.axes.items()},
         costs,
-        active=lambda params: known(params)[1],
+        active=lambda params: cost_and_choices(params)[1],
         early=partial(signals_at_rungs, rungs=search.proxy.rungs),
         void=is_void,
     )

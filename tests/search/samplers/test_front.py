@@ -8,7 +8,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from nas.errors import Infeasible, NasError
-from nas.pareto import hypervolume
+from nas.pareto import hypervolume_of
 from nas.search.samplers.front import START, FrontSampler, start_at
 from nas.search.samplers.history import History
 
@@ -218,11 +218,11 @@ def test_it_is_far_ahead_of_random_search():
     space = {f"x{i}": IntDistribution(0, 3) for i in range(10)}
     # the true front raises the axis that counts most from 0 to 2 first, then the next: 20 steps of cost 1
     steps = [weight for weight in range(10, 0, -1) for _ in range(2)]
-    best = hypervolume([(-sum(steps[:n]), 1.0 + n) for n in range(21)], (0, 32))
+    best = hypervolume_of([(-sum(steps[:n]), 1.0 + n) for n in range(21)], (0, 32))
 
     def missed(sampler):
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-        return 1 - hypervolume([(-value(p), total(p)) for p in run(study, 60, space)], (0, 32)) / best
+        return 1 - hypervolume_of([(-value(p), total(p)) for p in run(study, 60, space)], (0, 32)) / best
 
     front = [missed(FrontSampler(History(space, total), seed=s)) for s in range(3)]
     random = [missed(RandomSampler(seed=s)) for s in range(3)]
