@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from nas.errors import ConfigError, unknown
 from nas.shipped import Kind, yaml_path
@@ -149,7 +149,7 @@ def known_name(kind: str, table: Collection[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _line(problem: dict) -> str:
+def _line(problem: ErrorDetails) -> str:
     below = problem.get("ctx", {}).get("path")
     path = ".".join([*_parts(problem["loc"]), *([below] if below else [])])
     value, rule = problem["input"], problem["msg"].removeprefix("Value error, ").rstrip(".")
@@ -176,6 +176,22 @@ def _parts(location: tuple) -> list[str]:
     """The user's keys in pydantic's location: without the branches of unions and the place in a list of choices."""
     keys = [str(p) for p in location if isinstance(p, int) or not re.search(r"[\[\]()]|^(int|float|str|bool)$", p)]
     return keys[:-1] if len(keys) > 1 and isinstance(location[-1], int) and keys[-2] != "stages" else keys
+
+
+def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ by their dotted paths, in order, each as it was and as it is; None where one is not set."""
+    old, new = _leaves(before), _leaves(now)
+    return {path: (old.get(path), new.get(path)) for path in sorted(old | new) if old.get(path) != new.get(path)}
+
+
+def _leaves(data: Any, path: str = "") -> dict[str, Any]:
+    """Values by dotted path; a list is one value, unless it holds mappings, as the stages of an architecture are."""
+    if isinstance(data, (list, tuple)) and any(isinstance(value, dict) for value in data):
+        data = dict(enumerate(data))
+    if not isinstance(data, dict):
+        return {path: data}
+    below = [_leaves(value, f"{path}.{key}" if path else str(key)) for key, value in data.items()]
+    return {name: leaf for part in below for name, leaf in part.items()}
 
 
 def dump_yaml(data: Any) -> str:

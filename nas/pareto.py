@@ -1,11 +1,10 @@
 """Non-domination and hypervolume, every objective minimised."""
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def pareto(points: Sequence[Sequence[float]]) -> list[int]:
+def pareto(points: ArrayLike) -> list[int]:
     """Indices of the points that no other point dominates, in the order given; equal points stand or fall together."""
     values = np.asarray(points, dtype=float)
     # what dominates a point sorts before it
@@ -19,10 +18,11 @@ def pareto(points: Sequence[Sequence[float]]) -> list[int]:
     return sorted(front)
 
 
-def hypervolume_of(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
+def hypervolume_of(points: ArrayLike, reference: ArrayLike) -> float:
     """Volume between `points` and `reference` that at least one point dominates, by slicing along the last objective."""
     corner = np.asarray(reference, dtype=float)
-    values = np.asarray([p for p in points if np.all(np.asarray(p) < corner)], dtype=float)
+    values = np.asarray(points, dtype=float).reshape(-1, len(corner))
+    values = values[(values < corner).all(axis=1)]
     if len(values) == 0:
         return 0.0
     if len(corner) == 1:

@@ -61,7 +61,7 @@ def references() -> list[str]:
     """What `search.start: references` puts first in the space of digits.yaml, as rows of its table."""
     search = read_search(Path(__file__).with_name("digits.yaml"), settings=["search.start=references"])
     archs = []
-    for name in search.search.start_designs:
+    for name in search.start_designs:
         near = repair(search.space.nearest(design(name)), search.space, search.constraints, rng=random.Random(0))
         chosen = search.space.choices(near)
         archs.append("".join(str(options.index(chosen[axis])) for axis, options in search.space.axes.items()))

@@ -9,6 +9,7 @@ from nas.calibration.ranking import (
     FAILED,
     FEWEST_RANKED,
     Estimate,
+    Pairs,
     agreement,
     estimate,
     kendall,
@@ -71,23 +72,13 @@ def analyse(
         _reference(tables.get(against), against) if truth is None else (truth.reindex(costs.index).dropna(), [])
     )
     names = list(reference.index)
-    if len(names) < FEWEST_RANKED:
-        raise NasError(
-            f"calibration: must have at least {FEWEST_RANKED} architectures ranked by {against}, but has {len(names)} yet. "
-            "Continue it, or see the causes of failure in trainings.csv."
-        )
+    _check_enough(names, against)
     tables = {name: table.loc[names] for name, table in tables.items()}
-    level = reference if truth is not None else reference.mean(axis=1)
-    trains = (level > max(2 * chance, BROKEN_BELOW * level.median())).to_numpy()
-    remarks = []
-    if trains.sum() < FEWEST_RANKED:
-        remarks = [f"Only {trains.sum()} of {len(names)} architectures train at all in {against}: every statistic is over all."]
-        trains = np.ones(len(names), bool)
+    trains, remarks = _that_train(reference, against, chance=chance)
     weights, keep = resamples(len(names)), _groups(trains)
     draws = {name: _agreements(pairs_of(table, reference), weights, keep) for name, table in tables.items()}
-    seeds = sorted({seed for table in tables.values() for seed in table.columns})
-    bare = {c: [(costs.loc[names, c].to_numpy(float), y) for y in truths(reference, seeds).values()] for c in FLOORS}
-    floor_draws = {c: _agreements(pairs, weights, keep) for c, pairs in bare.items()}
+    floor_pairs = _floor_pairs(costs.loc[names], reference, tables)
+    floor_draws = {cost: _agreements(pairs, weights, keep) for cost, pairs in floor_pairs.items()}
     rows = _fidelity_rows(tables, draws, trainings, against if truth is None else None)
     return Analysis(
         against,
@@ -99,6 +90,31 @@ def analyse(
         {c: {key: estimate(values) for key, values in statistics.items()} for c, statistics in floor_draws.items()},
         remarks + _verdict(rows, draws, floor_draws, wanted_tau=wanted_tau),
     )
+
+
+def _check_enough(names: list[str], against: str) -> None:
+    if len(names) < FEWEST_RANKED:
+        raise NasError(
+            f"calibration: must have at least {FEWEST_RANKED} architectures ranked by {against}, but has {len(names)} yet. "
+            "Continue it, or see the causes of failure in trainings.csv."
+        )
+
+
+def _that_train(reference: pd.DataFrame | pd.Series, against: str, *, chance: float) -> tuple[np.ndarray, list[str]]:
+    """Which architectures train at all in the reference; all of them, and a remark, where too few do."""
+    level = reference.mean(axis=1) if isinstance(reference, pd.DataFrame) else reference
+    trains = (level > max(2 * chance, BROKEN_BELOW * level.median())).to_numpy()
+    if trains.sum() >= FEWEST_RANKED:
+        return trains, []
+    remark = f"Only {trains.sum()} of {len(level)} architectures train at all in {against}: every statistic is over all."
+    return np.ones(len(level), bool), [remark]
+
+
+def _floor_pairs(costs: pd.DataFrame, reference: pd.DataFrame | pd.Series, tables: dict[str, pd.DataFrame]) -> dict[str, Pairs]:
+    """For each cost that ranks without any training, its values beside the truth that each seed is compared with."""
+    seeds = sorted({seed for table in tables.values() for seed in table.columns})
+    truth_by_seed = truths(reference, seeds).values()
+    return {cost: [(costs[cost].to_numpy(float), values) for values in truth_by_seed] for cost in FLOORS}
 
 
 def _accuracies(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import io
 import math
 import random
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nas.calibration.ranking import FEWEST_RANKED
 from nas.calibration.record import Training
@@ -104,16 +104,16 @@ def fidelities_of(search: Search, *, where: str) -> dict[str, Proxy]:
     return dict(sorted(fidelities.items(), key=lambda pair: _cost_of(pair[1])))
 
 
-def default_changes(proxy: Proxy) -> dict[str, dict]:
+def default_changes(proxy: Proxy) -> dict[str, dict[str, Any]]:
     """A quarter, half and four times the proxy's epochs, the proxy itself, and it with larger images; twins are left out."""
-    wanted = {
+    wanted: dict[str, dict[str, Any]] = {
         "proxy": {},
         "half": {"epochs": max(1, proxy.epochs // 2)},
         "quarter": {"epochs": max(1, proxy.epochs // 4)},
         "long": {"epochs": 4 * proxy.epochs},
         "large": {"image_size": 8 * round(1.5 * proxy.full_size / 8)},
     }
-    kept = {}
+    kept: dict[str, dict[str, Any]] = {}
     for name, change in wanted.items():
         if {**proxy.model_dump(include=set(change)), **change} not in [
             {**proxy.model_dump(include=set(change)), **other} for other in kept.values()
@@ -146,7 +146,9 @@ def _cost_of(recipe: Proxy) -> float:
 
 def architectures_of(search: Search) -> tuple[dict[str, Architecture], list[str]]:
     """What is trained, by name, and what was left out because it equals another."""
-    settings, architectures, notes = search.calibration, {}, []
+    settings = search.calibration
+    architectures: dict[str, Architecture] = {}
+    notes: list[str] = []
     names = search.baselines or DIFFERENT_MIXERS if settings.designs is None else settings.designs
     named = [(name, design(name)) for name in names]
     spread = random_spread(search, settings.random)
@@ -168,7 +170,7 @@ def random_spread(search: Search, number: int) -> list[Architecture]:
     if number == 0:
         return []
     check_reachable(search.space, search.constraints)
-    rng = random.Random(search.search.seed)
+    rng = random.Random(search.seed)
     drawn = [random_architecture(search.space, rng) for _ in range(SPREAD_DRAWS)]
     able = [a for a in drawn if search.constraints.allow(search.space.cost(a))]
     for other in drawn:

@@ -15,7 +15,7 @@ from nas.units import duration, percent
 class Pace:
     """How long trainings take: an architecture's measured seconds for each unit of work, else the mean of all."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self.work: dict[str, float] = defaultdict(float)
 
@@ -72,6 +72,7 @@ class CalibrationBar(AbstractContextManager):
     def _eta(self) -> str:
         """What is left over what the trainings so far took of each second that went by."""
         expected = [self.pace.expected(name, work=work) for name, work in self.waiting.values()]
-        if None in expected or not self.spent:
+        measured = [seconds for seconds in expected if seconds is not None]
+        if len(measured) < len(expected) or not self.spent:
             return "ETA unknown"
-        return f"ETA {duration(sum(expected) * (time.monotonic() - self.began) / self.spent)}"
+        return f"ETA {duration(sum(measured) * (time.monotonic() - self.began) / self.spent)}"

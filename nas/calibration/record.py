@@ -13,6 +13,7 @@ from nas.errors import ConfigError
 from nas.files import patiently, write_whole
 from nas.recipes.recipe import Proxy, Recipe
 from nas.space.architecture import Architecture
+from nas.training.curve import Outcome
 
 TRAINING_COLUMNS = (
     "fidelity", "name", "seed", "accuracy", "seconds", "cause", "machine", "device", "setup", "manifest", "outcome",
@@ -75,14 +76,14 @@ class Trainings:
         row = self.row(training)
         return row is not None and not row["machine"]
 
-    def add(self, training: Training, *, outcome: dict[str, Any], machine: bool, device: str) -> None:
-        """Put a training down; `outcome` holds at least accuracy, seconds and cause."""
+    def add(self, training: Training, *, outcome: Outcome, machine: bool, device: str) -> None:
+        """Put a training down."""
         row = {
             **{name: getattr(training, name) for name in ("fidelity", "name", "seed", "setup", "manifest")},
-            **{name: outcome[name] for name in ("accuracy", "seconds", "cause")},
+            **{name: getattr(outcome, name) for name in ("accuracy", "seconds", "cause")},
             "machine": "yes" if machine else None,
             "device": device,
-            "outcome": json.dumps(outcome),
+            "outcome": json.dumps(outcome.model_dump(mode="json")),
             "architecture": json.dumps(training.architecture.to_dict()),
             "recipe": training.recipe.model_dump_json(),
         }

@@ -174,7 +174,7 @@ def _fidelity_table(analysis: Analysis) -> Table:
         cells = [f"{row.seconds:.1f}", f"{row.cost_ratio:.2f}", *_scores(partial(of, row), others)]
         table.add_row(name, *cells, _points(row.noise, row.noise_shared_seed))
     for c, label in FLOORS.items():
-        table.add_row(label, "0", "0", *_scores(analysis.floors[c].get, others), "", style="dim")
+        table.add_row(label, "0", "0", *_scores(analysis.floors[c].__getitem__, others), "", style="dim")
     return table
 
 

@@ -57,7 +57,7 @@ def with_data(plan: Plan, folder: RunFolder, console: Console) -> Plan:
     search, manifests = plan.search, {}
     for name, recipe in plan.fidelities.items():
         with shown_decoding(console, image_size=recipe.full_size) as on_decoded:
-            manifests[name] = _manifest(recipe, folder, seed=search.search.seed, on_decoded=on_decoded)
+            manifests[name] = _manifest(recipe, folder, seed=search.seed, on_decoded=on_decoded)
             prepare_images(manifests[name], image_size=recipe.full_size, root=data_root(recipe.data), on_decoded=on_decoded)
     trainings = tuple(
         Training(
@@ -66,7 +66,7 @@ def with_data(plan: Plan, folder: RunFolder, console: Console) -> Plan:
             architecture=architecture,
             recipe=recipe,
             manifest=manifests[fidelity].hash,
-            seed=search.search.seed + seed,
+            seed=search.seed + seed,
         )
         for seed in range(search.calibration.seeds)
         for fidelity, recipe in plan.fidelities.items()
@@ -102,9 +102,9 @@ def _train(plan: Plan, done: Trainings, console: Console) -> None:
     with CalibrationBar(console, total=len(plan.trainings), waiting=weights, pace=_pace(plan, done)) as bar:
 
         def on_end(training: Training, outcome: Outcome | None, cause: str | None) -> None:
-            found = {"accuracy": None, "seconds": 0.0, "cause": cause} if outcome is None else outcome.model_dump(mode="json")
-            done.add(training, outcome=found, machine=outcome is None, device=device)
-            bar.end(training, **{name: found[name] for name in ("accuracy", "seconds", "cause")})
+            kept = outcome or Outcome(accuracy=None, seconds=0.0, cause=cause)
+            done.add(training, outcome=kept, machine=outcome is None, device=device)
+            bar.end(training, accuracy=kept.accuracy, seconds=kept.seconds, cause=kept.cause)
 
         run_jobs(waiting, work=work, resources=plan.search.resources, on_end=on_end)
 

@@ -4,9 +4,9 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -59,17 +59,17 @@ def _frame(
 
 
 def console(*, full_width: bool = False) -> "Console":
-    """Where people read. With `full_width` a table that is written into a file or a pipe has room."""
+    """Where people read. With `full_width` a table that is written into a file or a pipe is not cut."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() or not full_width else WIDE)
 
 
-def output_of(*, as_json: bool, as_csv: bool, default: str) -> str:
-    """What a verb writes: "json", "csv" or its default; ConfigError for two at once."""
+def output_of(*, as_json: bool, as_csv: bool) -> Literal["table", "json", "csv"]:
+    """What a verb writes; ConfigError for two things at once."""
     if as_json and as_csv:
         raise ConfigError("--json and --csv: one output at a time, but got both; leave one out.")
-    return "json" if as_json else "csv" if as_csv else default
+    return "json" if as_json else "csv" if as_csv else "table"
 
 
 def again() -> str:
@@ -92,7 +92,7 @@ def stoppable() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def as_settings(flags: dict[str, object]) -> list[str]:
+def as_settings(flags: Mapping[str, object]) -> list[str]:
     """Flags that were given, as settings of the YAML by their dotted paths."""
     return [f"{path}={json.dumps(value)}" for path, value in flags.items() if value is not None]
 

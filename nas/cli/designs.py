@@ -8,30 +8,30 @@ import typer
 
 from nas.cli.app import CsvOption, JsonOption, app, console, output_of
 
-ImageSize = Annotated[
+_ImageSize = Annotated[
     int | None, typer.Option(help="Side of the square input image in pixels.", min=1, show_default="224, or a run's own")
 ]
-Classes = Annotated[int | None, typer.Option(help="Classes of the head.", min=1, show_default="1000, or a run's own")]
-Names = Annotated[
+_Classes = Annotated[int | None, typer.Option(help="Classes of the head.", min=1, show_default="1000, or a run's own")]
+_Names = Annotated[
     list[str], typer.Argument(help="Designs, architecture .json files, RUN:TRIAL, timm:NAME; or one run's folder.")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
-Batch = Annotated[int, typer.Option(help="Images at once.", min=1)]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
-ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="NHWC memory instead of NCHW.")]
-Compiled = Annotated[bool, typer.Option("--compile", help="With torch.compile instead of eager.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1, show_default="torch's choice")]
-WarmUp = Annotated[int, typer.Option(help="Passes of each network before the first that counts.", min=0)]
-Repeats = Annotated[int, typer.Option(help="Rounds; in each, every network runs once.", min=2)]
-Most = Annotated[int | None, typer.Option(help="Of a run: networks at most, those nearest to the front first.", min=1)]
-Targets = Annotated[
+_Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+_Batch = Annotated[int, typer.Option(help="Images at once.", min=1)]
+_Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+_ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="NHWC memory instead of NCHW.")]
+_Compiled = Annotated[bool, typer.Option("--compile", help="With torch.compile instead of eager.")]
+_Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1, show_default="torch's choice")]
+_WarmUp = Annotated[int, typer.Option(help="Passes of each network before the first that counts.", min=0)]
+_Repeats = Annotated[int, typer.Option(help="Rounds; in each, every network runs once.", min=2)]
+_Most = Annotated[int | None, typer.Option(help="Of a run: networks at most, those nearest to the front first.", min=1)]
+_Targets = Annotated[
     list[str],
     typer.Argument(
         metavar="CHECKPOINT... IMAGE",  # typer adds the last dots
         help="Image files by their ending; folders of nas export or nas retrain, RUN:TRIAL, timm names.",
     ),
 ]
-InputSize = Annotated[
+_InputSize = Annotated[
     int | None, typer.Option(help="Side that images are brought to.", show_default="each network's own", min=1)
 ]
 
@@ -39,8 +39,8 @@ InputSize = Annotated[
 @app.command()
 def cost(
     target: Annotated[str, typer.Argument(help="A design's name, an architecture .json, or RUN:TRIAL.")],
-    image_size: ImageSize = None,
-    num_classes: Classes = None,
+    image_size: _ImageSize = None,
+    num_classes: _Classes = None,
     as_json: JsonOption = False,
 ) -> None:
     """Params, MACs and activation memory of an architecture, in closed form.
@@ -67,7 +67,7 @@ def tables(as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
 
     Example: `nas tables --csv > tables.csv`
     """
-    output = output_of(as_json=as_json, as_csv=as_csv, default="text")
+    output = output_of(as_json=as_json, as_csv=as_csv)
 
     from nas.papers.tables import show_tables
 
@@ -77,17 +77,17 @@ def tables(as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
 
 @app.command()
 def latency(
-    names: Names,
-    device: Device = "cpu",
-    batch: Batch = 16,
-    dtype: Dtype = "float32",
-    image_size: ImageSize = None,
-    channels_last: ChannelsLast = False,
-    compiled: Compiled = False,
-    threads: Threads = None,
-    warm_up: WarmUp = 3,
-    repeats: Repeats = 20,
-    most: Most = None,
+    names: _Names,
+    device: _Device = "cpu",
+    batch: _Batch = 16,
+    dtype: _Dtype = "float32",
+    image_size: _ImageSize = None,
+    channels_last: _ChannelsLast = False,
+    compiled: _Compiled = False,
+    threads: _Threads = None,
+    warm_up: _WarmUp = 3,
+    repeats: _Repeats = 20,
+    most: _Most = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure forward passes on this machine, several networks in turns, with each one's speed over the first.
@@ -121,9 +121,9 @@ def _measure(names: list[str], asked: dict[str, object], *, most: int | None, as
 
 @app.command()
 def gradcam(
-    targets: Targets,
+    targets: _Targets,
     out: Annotated[Path, typer.Option(help="The folder to write into, one PNG an image.")] = Path("gradcam"),
-    image_size: InputSize = None,
+    image_size: _InputSize = None,
 ) -> None:
     """Show where networks look: for each image, one Grad-CAM heat map a network, side by side.
 

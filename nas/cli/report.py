@@ -7,25 +7,25 @@ import typer
 
 from nas.cli.app import CsvOption, JsonOption, Run, app, console, output_of
 
-Runs = Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/hybrid; several share one front.")]
-OtherCost = Annotated[
+_Runs = Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/hybrid; several share one front.")]
+_OtherCost = Annotated[
     str | None, typer.Option("--x", help="Another cost: macs, params, activation_bytes, latency_ms, seconds.")
 ]
-MaxMacs = Annotated[str | None, typer.Option(help="Leave out what costs more, such as 1.5G.")]
-Latency = Annotated[
+_MaxMacs = Annotated[str | None, typer.Option(help="Leave out what costs more, such as 1.5G.")]
+_Latency = Annotated[
     str | None, typer.Option(help="Which recorded latency: words of its device or conditions.", show_default="the last")
 ]
-Ties = Annotated[bool, typer.Option("--ties", help="List everything that the noise leaves a place on the front.")]
-Against = Annotated[list[Path], typer.Option(help="Another run beside its hypervolume, say a random search.")]
+_Ties = Annotated[bool, typer.Option("--ties", help="List everything that the noise leaves a place on the front.")]
+_Against = Annotated[list[Path], typer.Option(help="Another run beside its hypervolume, say a random search.")]
 
 
 @app.command()
 def front(
-    runs: Runs,
-    x: OtherCost = None,
-    max_macs: MaxMacs = None,
-    latency: Latency = None,
-    ties: Ties = False,
+    runs: _Runs,
+    x: _OtherCost = None,
+    max_macs: _MaxMacs = None,
+    latency: _Latency = None,
+    ties: _Ties = False,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
@@ -33,7 +33,7 @@ def front(
 
     Example: `nas front runs/hybrid --x params --max-macs 1.5G`
     """
-    output = output_of(as_json=as_json, as_csv=as_csv, default="table")
+    output = output_of(as_json=as_json, as_csv=as_csv)
 
     from nas.report.terminal import most_macs, show_front
 
@@ -51,7 +51,7 @@ def front(
 @app.command()
 def report(
     run: Run,
-    against: Against = [],  # noqa: B006
+    against: _Against = [],  # noqa: B006
 ) -> None:
     """Write a run's report: one HTML page that needs no network, and its pictures.
 

@@ -20,27 +20,27 @@ from nas.cli.app import (
     stoppable,
 )
 
-Trials = Annotated[int | None, typer.Option(help="Architectures to train (search.trials).")]
-Seed = Annotated[int | None, typer.Option(help="Seed of proposals, data split and trainings (search.seed).")]
-Workers = Annotated[int | None, typer.Option(help="Trainings at once (resources.workers).", show_default="one a core")]
-Storage = Annotated[str | None, typer.Option(help="Optuna storage URL instead of study.db in the run's folder.")]
-Show = Annotated[bool, typer.Option("--show", help="Print what the trainings so far say; train nothing.")]
-Replicates = Annotated[
+_Trials = Annotated[int | None, typer.Option(help="Architectures to train (search.trials).")]
+_Seed = Annotated[int | None, typer.Option(help="Seed of proposals, data split and trainings (search.seed).")]
+_Workers = Annotated[int | None, typer.Option(help="Trainings at once (resources.workers).", show_default="one a core")]
+_Storage = Annotated[str | None, typer.Option(help="Optuna storage URL instead of study.db in the run's folder.")]
+_Show = Annotated[bool, typer.Option("--show", help="Print what the trainings so far say; train nothing.")]
+_Replicates = Annotated[
     int | None, typer.Option(help="Other seeds for each network.", min=1, show_default="search.replicates, or 3")
 ]
-Most = Annotated[int | None, typer.Option(help="Networks at once, those nearest to the front first.", min=1)]
+_Most = Annotated[int | None, typer.Option(help="Networks at once, those nearest to the front first.", min=1)]
 
 
 @app.command()
 def search(
     file: SpaceFile,
-    trials: Trials = None,
+    trials: _Trials = None,
     data: DataOption = None,
     out: OutOption = None,
-    seed: Seed = None,
-    workers: Workers = None,
+    seed: _Seed = None,
+    workers: _Workers = None,
     address: AddressOption = None,
-    storage: Storage = None,
+    storage: _Storage = None,
     set_: Set = [],  # noqa: B006 (typer copies it)
 ) -> None:
     """Search a space; the same command again continues where it was stopped or killed.
@@ -90,9 +90,9 @@ def calibrate(
     file: SpaceFile,
     data: DataOption = None,
     out: OutOption = None,
-    workers: Workers = None,
+    workers: _Workers = None,
     address: AddressOption = None,
-    show: Show = False,
+    show: _Show = False,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Measure how far the proxy's ranking can be trusted: train some architectures at several fidelities and seeds.
@@ -125,10 +125,10 @@ def calibrate(
 @app.command()
 def replicate(
     run: Run,
-    replicates: Replicates = None,
-    most: Most = None,
+    replicates: _Replicates = None,
+    most: _Most = None,
     data: DataOption = None,
-    workers: Workers = None,
+    workers: _Workers = None,
     address: AddressOption = None,
     set_: Set = [],  # noqa: B006
 ) -> None:

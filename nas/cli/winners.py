@@ -7,49 +7,49 @@ import typer
 
 from nas.cli.app import AddressOption, DataOption, Set, TrialOption, absolute, app, as_settings, console
 
-Networks = Annotated[str, typer.Argument(help="A run's folder (with --trial, --knee or --front), a design's name, or a .json.")]
-RecipeOption = Annotated[
+_Networks = Annotated[str, typer.Argument(help="A run's folder (with --trial, --knee or --front), a design's name, a .json.")]
+_RecipeOption = Annotated[
     str, typer.Option("--recipe", help="How to train: a shipped name, such as caformer_300 or digits_quick, or a YAML.")
 ]
-TrainingFolder = Annotated[Path, typer.Option("--out", help="The folder to write; the same command again continues there.")]
-Knee = Annotated[bool, typer.Option("--knee", help="The front's knee.")]
-Front = Annotated[bool, typer.Option("--front", help="All on the front or tied with it within the noise; baselines.")]
-Weights = Annotated[str | None, typer.Option(help="What to start from: the folder of a retraining, or safetensors.")]
-Seed = Annotated[int, typer.Option(help="Seed of weights and batches.", min=0, max=2**32 - 1)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Workers = Annotated[int, typer.Option(help="Processes that train one network together, a GPU each.", min=1)]
-Parallel = Annotated[int, typer.Option(help="With --front: networks trained at once.", min=1)]
-TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events as well.")]
-Trained = Annotated[Path, typer.Argument(help="A run's folder (with --trial), or the folder of a finished retraining.")]
-ExportFolder = Annotated[Path, typer.Option("--out", help="The directory to write; it must be new.")]
-Formats = Annotated[
+_TrainingFolder = Annotated[Path, typer.Option("--out", help="The folder to write; the same command again continues there.")]
+_Knee = Annotated[bool, typer.Option("--knee", help="The front's knee.")]
+_Front = Annotated[bool, typer.Option("--front", help="All on the front or tied with it within the noise; baselines.")]
+_Weights = Annotated[str | None, typer.Option(help="What to start from: the folder of a retraining, or safetensors.")]
+_Seed = Annotated[int, typer.Option(help="Seed of weights and batches.", min=0, max=2**32 - 1)]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+_Workers = Annotated[int, typer.Option(help="Processes that train one network together, a GPU each.", min=1)]
+_Parallel = Annotated[int, typer.Option(help="With --front: networks trained at once.", min=1)]
+_TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events as well.")]
+_Trained = Annotated[Path, typer.Argument(help="A run's folder (with --trial), or the folder of a finished retraining.")]
+_ExportFolder = Annotated[Path, typer.Option("--out", help="The directory to write; it must be new.")]
+_Formats = Annotated[
     list[str], typer.Option("--format", help="timm, onnx, torch-export; may repeat. timm's files are always there.")
 ]
-ImageSize = Annotated[
+_ImageSize = Annotated[
     int | None, typer.Option(help="Pixels a side that the network is meant for, if not those it was trained at.", min=4)
 ]
-License = Annotated[str, typer.Option("--license", help="Identifier for the model card, such as apache-2.0.")]
-Push = Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Upload it to the Hugging Face hub as well.")]
-Private = Annotated[bool, typer.Option("--private", help="With --push: a repository that only you can see.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an earlier export.")]
+_License = Annotated[str, typer.Option("--license", help="Identifier for the model card, such as apache-2.0.")]
+_Push = Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Upload it to the Hugging Face hub as well.")]
+_Private = Annotated[bool, typer.Option("--private", help="With --push: a repository that only you can see.")]
+_Force = Annotated[bool, typer.Option("--force", help="Replace an earlier export.")]
 
 
 @app.command()
 def retrain(
-    run: Networks,
-    recipe: RecipeOption,
-    out: TrainingFolder,
+    run: _Networks,
+    recipe: _RecipeOption,
+    out: _TrainingFolder,
     trial: TrialOption = None,
-    knee: Knee = False,
-    front: Front = False,
+    knee: _Knee = False,
+    front: _Front = False,
     data: DataOption = None,
-    weights: Weights = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    workers: Workers = 1,
-    parallel: Parallel = 1,
+    weights: _Weights = None,
+    seed: _Seed = 0,
+    device: _Device = "auto",
+    workers: _Workers = 1,
+    parallel: _Parallel = 1,
     address: AddressOption = None,
-    tensorboard: TensorBoard = False,
+    tensorboard: _TensorBoard = False,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Train found architectures on the full training split and evaluate each once on the test split.
@@ -75,15 +75,15 @@ def retrain(
 
 @app.command()
 def export(
-    run: Trained,
-    out: ExportFolder,
+    run: _Trained,
+    out: _ExportFolder,
     trial: TrialOption = None,
-    format_: Formats = ["timm"],  # noqa: B006
-    image_size: ImageSize = None,
-    license_: License = "unknown",
-    push: Push = None,
-    private: Private = False,
-    force: Force = False,
+    format_: _Formats = ["timm"],  # noqa: B006
+    image_size: _ImageSize = None,
+    license_: _License = "unknown",
+    push: _Push = None,
+    private: _Private = False,
+    force: _Force = False,
 ) -> None:
     """Write a trained network as a directory that timm loads, after proving in a fresh process that it does.
 

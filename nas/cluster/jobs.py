@@ -41,18 +41,21 @@ def run_jobs(
     resources: "Resources",
     on_end: Callable[[_Job, _Result | None, str | None], None],
 ) -> None:
-    """Do independent jobs in their order, as many at once as there is room for; `on_end(job, result, cause)` hears of each.
+    """Do independent jobs in their order, as many at once as the resources allow; `on_end(job, result, cause)` hears of each.
 
     A job whose worker dies is tried RETRIES more times; then there is a cause instead of a result. A NasError in a worker, such
     as images that are gone, ends them all.
     """
-    waiting, running = deque((job, RETRIES) for job in jobs), {}
+    waiting = deque((job, RETRIES) for job in jobs)
+    running: dict[ray.ObjectRef, tuple[_Job, int]] = {}
     with started_ray(resources):
-        room, shared = num_workers(resources), ray.put(work)
-        options = {"num_cpus": resources.cpu, "num_gpus": resources.gpu, "max_retries": 0}
-        start = partial(ray.remote(**options)(do_one).remote, work=shared, share=WorkerShare(resources.cpu, resources.gpu))
+        at_once, shared = num_workers(resources), ray.put(work)
+        share = WorkerShare(resources.cpu, resources.gpu)
+        as_task: Any = ray.remote  # its own annotations know no keywords
+        task = as_task(do_one).options(num_cpus=share.cpu, num_gpus=share.gpu, max_retries=0)
+        start = partial(task.remote, work=shared, share=share)
         while waiting or running:
-            while waiting and len(running) < room:
+            while waiting and len(running) < at_once:
                 job, tries = waiting.popleft()
                 running[start(job)] = job, tries
             (finished,), _ = ray.wait(list(running), num_returns=1)
@@ -73,7 +76,7 @@ def do_one(job: _Job, *, work: Callable[[_Job], _Result], share: WorkerShare) ->
 def _result_or_cause(reference: "ray.ObjectRef") -> tuple[Any, str | None]:
     try:
         return ray.get(reference), None
-    except ray.exceptions.Ray_JobError as error:
+    except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, NasError):
             raise error.cause from None
         why = f"{type(error.cause).__name__}: {error.cause}"

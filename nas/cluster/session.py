@@ -1,6 +1,7 @@
 """Ray, started quietly on this machine or joined as a cluster; with tune.py the only file here that imports it."""
 
 import contextlib
+import logging
 import math
 import os
 import socket
@@ -21,7 +22,7 @@ QUIET = {
 for _name, _value in QUIET.items():  # ray reads them when it is imported
     os.environ.setdefault(_name, _value)
 
-import ray  # noqa: E402
+import ray as ray  # noqa: E402 (others take it from here, after these variables)
 
 import nas  # noqa: E402 (the code that a cluster's nodes are sent)
 from nas.cluster.stopping import own_signals  # noqa: E402
@@ -33,32 +34,32 @@ if TYPE_CHECKING:  # workers import this file, and need no Optuna
 
 OBJECT_STORE_BYTES = 200_000_000
 ADDRESS_TIMEOUT_SECONDS = 5
-ROOM_ROUNDING = 1e-9
+FLOAT_ERROR = 1e-9
 NODES_LOOK_SECONDS = 120  # for the nodes to unpack the code and look
 SENT = ("NAS_CACHE",)  # variables that hold on a cluster's nodes as they do here
 
 
 def num_workers(resources: "Resources") -> int:
-    """Trials at once: as asked for, else as many as the started Ray has room for; NasError if it has room for none."""
+    """Trials at once: as asked for, else as many as the started Ray can run; NasError if it can run none."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(_room(node, resources) for node in nodes)
-    if room < 1 and not (resources.address and resources.workers):  # a cluster that grows may begin with none
+    possible = sum(_slots(node, resources) for node in nodes)
+    if possible < 1 and not (resources.address and resources.workers):  # a cluster that grows may begin with none
         raise NasError(
             f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but no node of Ray's has both: "
             f"{'; '.join(sorted({_described(node) for node in nodes}))}. "
             "Lower resources.cpu or resources.gpu, or give the --address of a larger cluster; for one that grows when it is "
             "asked for more, say with --workers how many trials may run at once."
         )
-    return resources.workers or room
+    return resources.workers or possible
 
 
-def _room(node: dict[str, float], resources: "Resources") -> int:
-    """Trials that a node has room for at once; one that asks for a part of a card gets it on one card."""
-    room = node.get("CPU", 0) / resources.cpu
+def _slots(node: dict[str, float], resources: "Resources") -> int:
+    """Trials that a node can run at once; one that asks for a part of a card gets it on one card."""
+    slots = node.get("CPU", 0) / resources.cpu
     if resources.gpu:
         cards, share = node.get("GPU", 0), resources.gpu
-        room = min(room, cards / share if share >= 1 else cards * math.floor(1 / share + ROOM_ROUNDING))
-    return math.floor(room + ROOM_ROUNDING)
+        slots = min(slots, cards / share if share >= 1 else cards * math.floor(1 / share + FLOAT_ERROR))
+    return math.floor(slots + FLOAT_ERROR)
 
 
 def _described(node: dict[str, float]) -> str:
@@ -106,7 +107,7 @@ def check_folder_is_shared(path: Path) -> None:
 
 def _looks(node: dict[str, Any], path: Path) -> "ray.ObjectRef":
     there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
-    return ray.remote(num_cpus=0, scheduling_strategy=there)(os.path.exists).remote(str(path.resolve()))
+    return ray.remote(os.path.exists).options(num_cpus=0, scheduling_strategy=there).remote(str(path.resolve()))
 
 
 def _listen(*, here_only: bool) -> None:
@@ -122,14 +123,13 @@ def _unprinted(*_: Any, **__: Any) -> None:
 @contextlib.contextmanager
 def started_ray(resources: "Resources") -> Iterator[None]:
     """Ray, quiet and closed to the network, or the cluster at the address asked for."""
+    where: dict[str, Any] = {"runtime_env": _sent()}
     if resources.address is None:
         where = {
             "num_cpus": _local_cpus(resources),
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }
-    else:
-        where = {"runtime_env": _sent()}
     # log_to_driver=False leaves the raylet's messages, and there is no setting for those
     ray._private.worker.print_to_stdstream = _unprinted
     _listen(here_only=resources.address is None)
@@ -138,7 +138,7 @@ def started_ray(resources: "Resources") -> Iterator[None]:
             ray.init(
                 address=resources.address or "local",
                 log_to_driver=False,
-                logging_level="CRITICAL",  # a lost worker is told in the record and the display, not as a traceback
+                logging_level=logging.CRITICAL,  # a lost worker is told in the record and the display, not as a traceback
                 **where,
             )
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 130  # exit code of a program that Ctrl-C ended
@@ -26,11 +27,11 @@ class Stopping:
     """Within its `with` block the first signal raises KeyboardInterrupt, though never inside `held`; a second one ends the
     process where it stands, which loses nothing either, but leaves what it started to find out."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.asked = self._holding = False
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Stopping":
-        self._before = {}
         if threading.current_thread() is threading.main_thread():
             self._before = {name: signal.signal(name, self._ask) for name in SIGNALS}
         return self

@@ -11,7 +11,8 @@ import lzma
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -19,7 +20,9 @@ from nas.data.cache import READ_BYTES, cache_folder, check_room, made
 from nas.data.decoding import OnDecoded
 from nas.errors import ConfigError
 
-UNPACK = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}  # by the first bytes, whatever the name says
+Unpack = Callable[[IO[bytes]], BufferedIOBase]
+UNPACK: dict[bytes, Unpack] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+"""By the first bytes, whatever the name says."""
 ZSTD = b"\x28\xb5\x2f\xfd"
 DAMAGED = (OSError, EOFError, ValueError, OverflowError, RecursionError, tarfile.TarError, zlib.error, lzma.LZMAError)
 """What reading a file that isn't the tar it should be can raise."""
@@ -59,7 +62,8 @@ def open_archive(path: Path, on_decoded: OnDecoded) -> Archive:
 
 
 def _indexed(plain: Path) -> Archive:
-    entries, ignored = {}, []
+    entries: dict[str, Span | None] = {}
+    ignored: list[tuple[str, str]] = []
     with plain.open("rb") as file:
         for name, member in _members(file, os.fstat(file.fileno()).st_size):
             if member.isdir():
@@ -75,7 +79,7 @@ def _members(file: IO[bytes], end: int, folder: str = "") -> Iterator[tuple[str,
     """Members, with their names, of the tar from the file's position to byte `end`; those of a tar inside it too."""
     tar = tarfile.TarFile(fileobj=file, encoding="utf-8")
     while member := tar.next():
-        tar.members.clear()  # or it keeps the headers of a million images
+        tar.members.clear()  # type: ignore[attr-defined]  # not in typeshed; or it keeps the headers of a million images
         if not member.offset < tar.offset <= end:
             raise tarfile.ReadError(f"it ends in the middle of {member.name!r}")
         name = folder + "/".join(part for part in member.name.split("/") if part not in ("", "."))
@@ -113,7 +117,7 @@ def _plain(path: Path, on_decoded: OnDecoded) -> Path:
     return plain
 
 
-def _unpacked(path: Path, unpack, on_decoded: OnDecoded) -> Iterator[bytes]:
+def _unpacked(path: Path, unpack: Unpack, on_decoded: OnDecoded) -> Iterator[bytes]:
     total = path.stat().st_size
     check_room(total, work=f"unpacking {path}", way_out="or unpack it elsewhere and name its folder")
     on_decoded(0, total, "bytes")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -21,19 +22,28 @@ def open_class_folders(path: Path) -> Source:
     return _arranged(path, partial(_files, path), partial(read_file, path))
 
 
-def _arranged(where: Path, files: Callable[[str], Files | None], read: Read, ignored: Ignored = (), place=str) -> Source:
+def _arranged(
+    where: Path,
+    files: Callable[[str], Files | None],
+    read: Read,
+    ignored: Ignored = (),
+    place: Callable[[str], Any] = str,
+) -> Source:
     """Class folders at the top, or below train/ and val/; `files` lists those below a folder, None for one that isn't there."""
     train = files("train/")
     test_folder, test = next(((name, listed) for name in TEST_FOLDERS if (listed := files(f"{name}/")) is not None), ("", None))
     if test is not None and train is None:
         raise ConfigError(f"{where}: {test_folder}/ needs a train/ beside it. Add it, or name the folder of classes itself.")
-    train, ignored_train = _images(files("") if train is None else train, where if train is None else where / "train")
-    test, ignored_test = (None, ()) if test is None else _images(test, where / test_folder)
-    ignored = ((name.encode("utf-8", "backslashreplace").decode(), why) for name, why in ignored + ignored_train + ignored_test)
-    return Source(train, test, read, tuple(ignored), place)
+    train_pool, odd = _images(files("") if train is None else train, where if train is None else where / "train")
+    test_pool = None
+    if test is not None:
+        test_pool, odd_in_test = _images(test, where / test_folder)
+        odd += odd_in_test
+    ignored = tuple((name.encode("utf-8", "backslashreplace").decode(), why) for name, why in ignored + odd)
+    return Source(train_pool, test_pool, read, ignored, place)
 
 
-def _images(files: Files, where: Path) -> tuple[Pool, Ignored]:
+def _images(files: Files | None, where: Path) -> tuple[Pool, Ignored]:
     """What are images by their names, by class; and what are not, with the reason."""
     if not files:
         raise ConfigError(f"{where}: must hold one folder for each class. Put each class's images into a folder.")
@@ -79,7 +89,7 @@ def open_tar(path: Path, on_decoded: OnDecoded) -> Source:
     )
 
 
-def _span(entries: Mapping[str, Span], top: str, name: str) -> Span | None:
+def _span(entries: Mapping[str, Span | None], top: str, name: str) -> Span | None:
     return entries.get(top + name)
 
 

@@ -5,7 +5,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
@@ -86,7 +86,8 @@ def _decoded(places: Sequence[Any], read: Read, size: int) -> Iterator[Decoded]:
 
 def _on_all_cores(places: Sequence[Any], read: Read, size: int) -> Iterator[Decoded]:
     with _executor(read) as workers:
-        running, ahead = deque(), AHEAD * num_cores()
+        running: deque[Future[list[Decoded]]] = deque()
+        ahead = AHEAD * num_cores()
         try:
             for start in range(0, len(places), CHUNK):
                 running.append(workers.submit(_chunk, places[start : start + CHUNK], read, size))

@@ -26,7 +26,10 @@ class Inspector:
         while asked := asked + [i for ids in rest.values() for i in self._next(ids, number)]:
             self._try(asked)
             asked = []
-        return tuple({name: self._good(ids) for name, ids in pool.items()} for pool in (rest, test))
+        return self._readable(rest), self._readable(test)
+
+    def _readable(self, pool: Pool) -> Pool:
+        return {name: self._good(ids) for name, ids in pool.items()}
 
     def _good(self, ids: list[str]) -> list[str]:
         return [i for i in ids if i in self.checksums]

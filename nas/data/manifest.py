@@ -144,7 +144,7 @@ def _chosen_classes(source: Source, recipe: Recipe) -> tuple[str, ...]:
     splits = {"training": set(source.train), "test": set(source.train if source.test is None else source.test)}
     names = sorted(set.union(*splits.values()))
     if isinstance(recipe.classes, tuple):
-        names = _listed_classes(names, recipe)
+        names = _listed_classes(names, recipe.classes, recipe.data)
     gone = {split: sorted({*names} - folders) for split, folders in splits.items()}
     missing = [f"{_few(absent)} from the {split} split" for split, absent in gone.items() if absent]
     if missing:
@@ -161,13 +161,13 @@ def _chosen_classes(source: Source, recipe: Recipe) -> tuple[str, ...]:
     return tuple(names[i] for i in places)
 
 
-def _listed_classes(names: list[str], recipe: Recipe) -> list[str]:
+def _listed_classes(names: list[str], listed: tuple[str, ...], data: str) -> list[str]:
     """The names that a recipe lists, sorted; ConfigError where one of them is not in `names`."""
-    odd = [name for name in recipe.classes if name not in names]
+    odd = [name for name in listed if name not in names]
     if odd:
         first, others = unknown("class", odd[0], names), f"; unknown are {_few(odd[1:])} as well" if odd[1:] else ""
-        raise ConfigError(f"{recipe.data}: classes must be names of its class folders, but {first}{others}")
-    return sorted(recipe.classes)
+        raise ConfigError(f"{data}: classes must be names of its class folders, but {first}{others}")
+    return sorted(listed)
 
 
 def _set_aside(source: Source, names: tuple[str, ...]) -> tuple[Pool, Pool]:

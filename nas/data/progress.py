@@ -32,7 +32,8 @@ class _Decoding:
     def __init__(self, console: Console, image_size: int):
         self.console, self.image_size = console, image_size
         self.began = self.ticked = 0.0
-        self.judged, self.shown, self.bar = False, False, None
+        self.judged, self.shown = False, False
+        self.bar: Progress | None = None
 
     def take_note(self, done: int, total: int, unit: str) -> None:
         """Takes note that `done` of `total` images are decoded, or bytes unpacked."""
@@ -47,7 +48,7 @@ class _Decoding:
         if self.shown and done == total:
             self._end(total, unit)
         elif self.bar and now - self.ticked > TICK:
-            self._tick(done, total, unit)
+            self._tick(self.bar, done, total, unit)
 
     def stop(self) -> None:
         """Takes the bar away."""
@@ -68,13 +69,13 @@ class _Decoding:
             self.bar.add_task("", total=total, state="")
             self.bar.start()
 
-    def _tick(self, done: int, total: int, unit: str) -> None:
+    def _tick(self, bar: Progress, done: int, total: int, unit: str) -> None:
         self.ticked = time.monotonic()
         rate = done / (self.ticked - self.began)
         state = (
             f"{_amount(done, unit)} of {_amount(total, unit)} · {_amount(rate, unit)}/s · ETA {duration((total - done) / rate)}"
         )
-        self.bar.update(self.bar.task_ids[0], completed=done, state=state)
+        bar.update(bar.task_ids[0], completed=done, state=state)
 
     def _end(self, total: int, unit: str) -> None:
         self.stop()

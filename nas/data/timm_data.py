@@ -71,9 +71,8 @@ def _offline() -> Iterator[None]:
 
 def _numbered(train: Any, test: Any) -> Source:
     """Ids such as train:17."""
-    splits = {"train": train, "test": test}
-
-    return Source(*(_by_class(dataset, split) for split, dataset in splits.items()), partial(_read_numbered, splits))
+    read = partial(_read_numbered, {"train": train, "test": test})
+    return Source(_by_class(train, "train"), _by_class(test, "test"), read)
 
 
 def _read_numbered(splits: dict[str, Any], name: str) -> tuple[Image.Image, int]:
@@ -117,26 +116,28 @@ class Sample(NamedTuple):
 
 def _shards(train: Any, test: Any, root: Path, on_decoded: OnDecoded) -> Source:
     """Images in tars, each beside its label. timm's readers say in which; they would read them from start to end only."""
-    splits = [list(_samples(reader, root, on_decoded)) for reader in (train, test)]
-    samples = [sample for split in splits for sample in split]
+    train_samples, test_samples = (list(_samples(reader, root, on_decoded)) for reader in (train, test))
+    samples = train_samples + test_samples
     places = {sample.name: (sample.tar, sample.span) for sample in samples}
     ignored = tuple((sample.name, sample.why) for sample in samples if sample.label is None)
-    return Source(*map(_by_label, splits), partial(read_placed, root), ignored, places.get)
+    return Source(_by_label(train_samples), _by_label(test_samples), partial(read_placed, root), ignored, places.get)
 
 
 def _by_label(samples: list[Sample]) -> Pool:
-    pool = {str(label): [] for label in sorted({sample.label for sample in samples} - {None})}
+    labels = sorted({sample.label for sample in samples if sample.label is not None})
+    pool: dict[str, list[str]] = {str(label): [] for label in labels}
     for sample in samples:
         if sample.label is not None:
             pool[str(sample.label)].append(sample.name)
     return pool
 
 
-def read_placed(root: Path, place: tuple[Path, Span] | None) -> tuple[Image.Image, int]:
+def read_placed(root: Path, place: tuple[Path, Span | None] | None) -> tuple[Image.Image, int]:
     """The image at a place in a shard, not decoded yet, and a checksum of its bytes."""
     if place is None:
         raise FileNotFoundError(f"no such image in the shards under {root}")
-    return read_member(*place)
+    tar, span = place
+    return read_member(tar, span)
 
 
 def _samples(reader: Any, root: Path, on_decoded: OnDecoded) -> Iterator[Sample]:
@@ -145,7 +146,7 @@ def _samples(reader: Any, root: Path, on_decoded: OnDecoded) -> Iterator[Sample]
         with archive.plain.open("rb") as file:
             for key, parts in _parts(archive.entries).items():
                 ending = next((ending for ending in reader.input_key.split(";") if ending in parts), None)
-                name, span = f"{shard}/{key}.{ending or '*'}", parts.get(ending)
+                name, span = f"{shard}/{key}.{ending or '*'}", None if ending is None else parts[ending]
                 label, why = _label(parts, file, reader.split_info.alt_label) if span else (None, "no image beside its label")
                 yield Sample(name, archive.plain, span, label, why)
 

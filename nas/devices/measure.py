@@ -3,7 +3,7 @@
 import platform
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -17,6 +17,9 @@ from nas.errors import NasError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TELLING_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "asimd", "sve")
+
+_Network = Callable[[Tensor], Tensor]
+"""A network, as it is or compiled."""
 
 
 class Conditions(Value):
@@ -77,16 +80,16 @@ def measure(networks: dict[str, nn.Module], conditions: Conditions) -> list[Late
     return [_latency(name, seconds, first, conditions.batch) for name, seconds in times.items()]
 
 
-def _rounds(networks: dict[str, nn.Module], images: Tensor, repeats: int) -> dict[str, list[float]]:
+def _rounds(networks: dict[str, _Network], images: Tensor, repeats: int) -> dict[str, list[float]]:
     """Seconds of each network's forward passes, A B C A B C ...: what slows the machine down for a while slows them all."""
-    times = {name: [] for name in networks}
+    times: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(repeats):
         for name, network in networks.items():
             times[name].append(seconds_of(network, images))
     return times
 
 
-def seconds_of(network: nn.Module, images: Tensor) -> float:
+def seconds_of(network: _Network, images: Tensor) -> float:
     """Wall time of one forward pass, to the end of the device's work."""
     _finish(images.device)
     start = time.perf_counter()
@@ -111,7 +114,7 @@ def spread(values: list[float]) -> Spread:
     return Spread(median, low, high)
 
 
-def _ready(network: nn.Module, conditions: Conditions) -> nn.Module:
+def _ready(network: nn.Module, conditions: Conditions) -> _Network:
     network = _placed(network.eval(), conditions)
     return torch.compile(network) if conditions.compile else network
 

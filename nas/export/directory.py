@@ -107,14 +107,13 @@ def drafted(
     logits_before = proof_logits(model, image_size=image_size)
     model, merged = merge(model, architecture)
     level = level_of(merged)
-    if level.letter != "C":
-        model = _in_timms_classes(model, merged)
-    logits = proof_logits(model, image_size=image_size)
+    exported = model if level.letter == "C" else _in_timms_classes(model, merged)
+    logits = proof_logits(exported, image_size=image_size)
     config = _config(merged, level, description, image_size=image_size, num_classes=num_classes)
     texts = {"config.json": _json(config), "README.md": card(merged, level, config, [WRITERS[name].file for name in formats])}
     if level.letter != "A":
         texts["model.py"] = stub(merged, level)
-    return Prepared(level, texts, model, logits, rounding(logits_before, logits))
+    return Prepared(level, texts, exported, logits, rounding(logits_before, logits))
 
 
 def _in_timms_classes(model: MetaFormer, architecture: Architecture) -> nn.Module:

@@ -11,7 +11,13 @@ import importlib
 import json
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ALLOWED = {"torch", "timm", *sys.stdlib_module_names}
 
@@ -19,12 +25,12 @@ ALLOWED = {"torch", "timm", *sys.stdlib_module_names}
 class NoNas:
     """Hides this package, also where it is installed."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
         if name.split(".")[0] == "nas":
             raise ImportError("the exported model must not need the package nas")
 
 
-def logits_of(directory):
+def logits_of(directory: Path) -> "Tensor":
     """The logits of two images `(2, 3, S, S)` that depend on S alone."""
     import timm
     import torch
@@ -39,10 +45,10 @@ def logits_of(directory):
         return network(images)
 
 
-def register(directory):
+def register(directory: Path) -> None:
     """Imports model.py as its card says; ImportError if it names anything but torch, timm and the standard library."""
     nodes = ast.walk(ast.parse((directory / "model.py").read_text(encoding="utf-8")))
-    named = [[node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+    named = [[node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
              for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]  # fmt: skip
     foreign = {name.split(".")[0] for names in named for name in names} - ALLOWED
     if foreign:
@@ -56,13 +62,15 @@ def register(directory):
         sys.path.remove(str(directory))
 
 
-def answer(jobs, answers):
+def answer(jobs: str, answers: str) -> None:
     sys.meta_path.insert(0, NoNas())
     sys.dont_write_bytecode = True
     import torch
     from safetensors.torch import save_file
 
-    asked, logits, errors = json.loads(Path(jobs).read_text(encoding="utf-8")), {}, {}
+    asked = json.loads(Path(jobs).read_text(encoding="utf-8"))
+    logits: dict[str, Tensor] = {}
+    errors: dict[str, str] = {}
     torch.set_num_threads(asked["threads"])
     for place, directory in enumerate(asked["directories"]):
         try:
@@ -74,4 +82,5 @@ def answer(jobs, answers):
 
 
 if __name__ == "__main__":
-    answer(*sys.argv[1:])
+    _, jobs_file, answers_file = sys.argv
+    answer(jobs_file, answers_file)

@@ -8,7 +8,8 @@ from types import ModuleType
 import timm
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not marked as exported
+from torch import nn
 
 from nas.errors import ConfigError, NasError, in_one_line
 from nas.export.card import EXTRA_FILES
@@ -61,7 +62,7 @@ def push_directory(directory: Path, repository: str, *, private: bool) -> str:
     return f"https://huggingface.co/{repository}"
 
 
-def _loaded(directory: Path):
+def _loaded(directory: Path) -> nn.Module:
     """The network as timm makes it from the directory, in which nothing is left behind."""
     source = directory / "model.py"
     if source.is_file():

@@ -67,7 +67,7 @@ def _arguments(architecture: Architecture, timms: Architecture, open_: set[str])
 def _network_arguments(architecture: Architecture, timms: Architecture, open_: set[str]) -> dict[str, Any] | None:
     fields = [field for field in Architecture.model_fields if field != "stages"]
     differing = {field for field in fields if getattr(architecture, field) != getattr(timms, field)}
-    arguments = {}
+    arguments: dict[str, Any] = {}
     if "head" in differing & open_:
         arguments["use_mlp_head"] = architecture.head == "mlp"
     if {"stem_norm", "downsample_norm"} <= differing and "stem_norm" in open_:

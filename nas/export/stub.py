@@ -1,8 +1,8 @@
 """The source of model.py, which registers a network with timm at levels B and C: our modules' own source in one file."""
 
 import ast
+import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from nas.export.level import Level
@@ -87,7 +87,7 @@ NETWORKS = {"B": (TIMMS_NETWORK, "network"), "C": (OUR_NETWORK, "partial(network
 
 def stub(architecture: Architecture, level: Level) -> str:
     """The source of model.py, one file that imports only torch, timm and the standard library."""
-    sources = [Path(module.__file__).read_text(encoding="utf-8") for module in SOURCES[level.letter]]
+    sources = [inspect.getsource(module) for module in SOURCES[level.letter]]
     network, maker = NETWORKS[level.letter]
     return STUB.format(
         name=level.entrypoint,
@@ -103,12 +103,12 @@ def stub(architecture: Architecture, level: Level) -> str:
 def _tables(architecture: Architecture) -> str:
     """The rows of the tables of mixers, norms and activations that the network's modules ask, as source."""
     stages = architecture.stages
-    names = {
-        "MIXERS": (MIXERS, {stage.mixer for stage in stages}),
-        "NORMS": (NORMS, {"layer", *(stage.norm for stage in stages)}),  # the stem and the head have a layer norm
-        "ACTIVATIONS": (ACTIVATIONS, {stage.activation for stage in stages}),
+    tables = {
+        "MIXERS": _rows(MIXERS, {stage.mixer for stage in stages}),
+        "NORMS": _rows(NORMS, {"layer", *(stage.norm for stage in stages)}),  # the stem and the head have a layer norm
+        "ACTIVATIONS": _rows(ACTIVATIONS, {stage.activation for stage in stages}),
     }
-    return "\n".join(f"{name} = {{{_rows(table, used)}}}" for name, (table, used) in names.items())
+    return "\n".join(f"{name} = {{{rows}}}" for name, rows in tables.items())
 
 
 def _rows(table: Mapping[str, NamedTuple], used: set[str]) -> str:
@@ -120,17 +120,20 @@ def _body(source: str) -> str:
     """What follows a module's docstring, imports and type-checking block."""
     tree = ast.parse(source)
     header = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom | ast.If) or node is tree.body[0]]
-    dropped = {line for node in header for line in range(node.lineno, node.end_lineno + 1)}
+    dropped = {line for node in header for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
     return "\n".join(line for i, line in enumerate(source.splitlines(), start=1) if i not in dropped).strip()
 
 
 def _imports(sources: list[str]) -> str:
     """The imports of all `sources`, each once; those for type checking and from this package are left out."""
-    plain, names = set(), {}
+    plain: set[str] = set()
+    names: dict[str, set[str]] = {}
     for node in (node for source in sources for node in ast.parse(source).body):
         if isinstance(node, ast.Import):
             plain.add(ast.unparse(node))
-        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] not in ("nas", "typing"):
-            names.setdefault(node.module, set()).update(map(ast.unparse, node.names))
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None, "this package has no relative imports"
+            if node.module.split(".")[0] not in ("nas", "typing"):
+                names.setdefault(node.module, set()).update(map(ast.unparse, node.names))
     chosen = [f"from {module} import {', '.join(sorted(names[module]))}" for module in sorted(names)]
     return "\n".join([*sorted(plain), *chosen])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class StarReLU(nn.Module):
     """`s * relu(x)^2 + b` with learned s and b, which start at 1 and 0. arXiv:2210.13452, StarReLU."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(1))
         self.bias = nn.Parameter(torch.zeros(1))
@@ -119,11 +119,9 @@ class MetaFormerBlock(nn.Module):
         activation, tokens = activation_class(stage.activation), MIXERS[stage.mixer].needs_tokens
         hidden = channels(stage.mlp_ratio, stage.width)
         self.residual, self.has_mlp = stage.residual, hidden > 0
-        for half in (1, 2) if self.has_mlp else (1,):
-            self.add_module(f"norm{half}", norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=tokens))
-            self.add_module(f"drop_path{half}", DropPath(drop_path) if drop_path else nn.Identity())
-            self.add_module(f"layer_scale{half}", _scale(stage.layer_scale, stage.width, tokens=tokens))
-            self.add_module(f"res_scale{half}", _scale(1.0 if stage.res_scale else None, stage.width, tokens=tokens))
+        self.norm1, self.drop_path1, self.layer_scale1, self.res_scale1 = _around(stage, tokens=tokens, drop_path=drop_path)
+        if self.has_mlp:
+            self.norm2, self.drop_path2, self.layer_scale2, self.res_scale2 = _around(stage, tokens=tokens, drop_path=drop_path)
         self.token_mixer = mixer_class(stage.mixer)(stage, side=side, activation=activation)
         if self.has_mlp:
             self.mlp = ChannelMLP(stage.width, hidden, activation=activation, bias=stage.mlp_bias, tokens=tokens)
@@ -135,6 +133,16 @@ class MetaFormerBlock(nn.Module):
             return x
         mixed = self.layer_scale2(self.drop_path2(self.mlp(self.norm2(x))))
         return self.res_scale2(x) + mixed if self.residual else mixed
+
+
+def _around(stage: "Stage", *, tokens: bool, drop_path: float) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
+    """What stands around one of a block's two mixings: norm, drop path, LayerScale, ResScale."""
+    return (
+        norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=tokens),
+        DropPath(drop_path) if drop_path else nn.Identity(),
+        _scale(stage.layer_scale, stage.width, tokens=tokens),
+        _scale(1.0 if stage.res_scale else None, stage.width, tokens=tokens),
+    )
 
 
 def _scale(value: float | None, width: int, *, tokens: bool) -> nn.Module:

@@ -107,7 +107,8 @@ class MetaFormer(nn.Module):
         )
         self.stages = nn.Sequential(*_stages(architecture, image_size=image_size, drop_path=drop_path))
         pool_first, mlp = architecture.head_norm == "pool_norm", architecture.head == "mlp"
-        self.head = Head(stages[-1], pool_first=pool_first, mlp=mlp, num_classes=num_classes, dropout=head_dropout)
+        head = Head(stages[-1], pool_first=pool_first, mlp=mlp, num_classes=num_classes, dropout=head_dropout)
+        self.head: Head | nn.Identity = head
         self.apply(initialise)
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -154,12 +155,14 @@ class MetaFormer(nn.Module):
         return taken
 
     def get_classifier(self) -> nn.Module:
+        assert isinstance(self.head, Head), "its head was pruned"
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replaces the classifier by a fresh one on the same device."""
         if global_pool not in (None, "avg"):
             raise ValueError(f"the head takes the mean over positions, global_pool must be 'avg', but got {global_pool!r}")
+        assert isinstance(self.head, Head), "its head was pruned"
         self.num_classes = num_classes
         self.head.fc = self.head.classifier(num_classes).apply(initialise).to(self.stem.conv.weight).train(self.training)
 

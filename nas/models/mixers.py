@@ -24,6 +24,7 @@ class Pooling(nn.Module):
 
     def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
         super().__init__()
+        assert stage.pool_size is not None, "an option of this mixer"
         self.size = stage.pool_size
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,6 +59,7 @@ class DepthwiseConv(nn.Module):
 
     def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
         super().__init__()
+        assert stage.kernel_size is not None, "an option of this mixer"
         self.conv = Depthwise(stage.width, kernel_size=stage.kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,6 +71,7 @@ class SepConv(nn.Module):
 
     def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
         super().__init__()
+        assert stage.expansion is not None and stage.kernel_size is not None, "options of this mixer"
         hidden = channels(stage.expansion, stage.width)
         self.pwconv1 = Pointwise(stage.width, hidden, bias=False)
         self.act1 = activation()
@@ -85,6 +88,7 @@ class Attention(nn.Module):
 
     def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
         super().__init__()
+        assert stage.head_dim is not None and stage.proj_bias is not None, "options of this mixer"
         self.head_dim = stage.head_dim
         self.qkv = nn.Linear(stage.width, 3 * stage.width, bias=False)
         self.proj = nn.Linear(stage.width, stage.width, bias=stage.proj_bias)

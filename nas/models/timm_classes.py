@@ -42,17 +42,18 @@ class Block(MetaFormerBlock):
             layer_scale_init_value=stage.layer_scale,
             res_scale_init_value=1.0 if stage.res_scale else None,
         )
-        self.residual, hidden = stage.residual, channels(stage.mlp_ratio, stage.width)
-        norms = (norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=mixer.needs_tokens) for _ in range(2))
-        self.norm1, self.norm2 = norms
+        hidden = channels(stage.mlp_ratio, stage.width)
+        self.residual, self.has_mlp = stage.residual, hidden > 0
+        self.norm1 = norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=mixer.needs_tokens)
+        self.norm2 = norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=mixer.needs_tokens)
         self.mlp = Mlp(stage.width, hidden, act_layer=activation, bias=stage.mlp_bias, use_conv=not mixer.needs_tokens)
-        if not hidden:
-            self.norm2 = self.mlp = self.layer_scale2 = self.res_scale2 = None
+        if not self.has_mlp:  # what stands there must have no weights
+            self.norm2 = self.mlp = self.layer_scale2 = self.res_scale2 = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         mixed = self.layer_scale1(self.drop_path1(self.token_mixer(self.norm1(x))))
         x = self.res_scale1(x) + mixed if self.residual else mixed
-        if self.mlp is None:
+        if not self.has_mlp:
             return x
         mixed = self.layer_scale2(self.drop_path2(self.mlp(self.norm2(x))))
         return self.res_scale2(x) + mixed if self.residual else mixed
@@ -60,7 +61,9 @@ class Block(MetaFormerBlock):
 
 def mixer_options(stage: "Stage") -> dict[str, object]:
     """A stage's mixer options, and its activation where the mixer has one, under timm's names."""
-    options = {theirs: getattr(stage, ours) for ours, theirs in MIXERS[stage.mixer].timm_options.items()}
+    names = MIXERS[stage.mixer].timm_options
+    assert names is not None, "this file is for timm's own mixers"
+    options = {theirs: getattr(stage, ours) for ours, theirs in names.items()}
     for name in [theirs for theirs, value in options.items() if value in ACTIVATIONS]:
         options[name] = timm_class(ACTIVATIONS[options[name]].module)
     if "kernel_size" in options:

@@ -9,6 +9,7 @@ PoolFormer with its paper's head as poolformer_*_paper (timm's poolformer_* have
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, register_model
@@ -72,7 +73,7 @@ def _config(architecture: Architecture) -> dict:
 def _entrypoint(name: str, architecture: Architecture) -> Callable[..., MetaFormer]:
     """What timm calls to make `name`."""
 
-    def entrypoint(pretrained: bool = False, **kwargs) -> MetaFormer:
+    def entrypoint(pretrained: bool = False, **kwargs: Any) -> MetaFormer:
         asked = resolve_pretrained_cfg(name, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
         if pretrained and not (asked.has_weights or asked.state_dict):
             raise NasError(

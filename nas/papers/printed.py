@@ -4,7 +4,7 @@ Rows of MetaFormers name the design here that stands for them and must come out 
 the public timm model of that paper, if there is one; they were copied from other papers and come out nearly.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Row(NamedTuple):
@@ -32,7 +32,7 @@ class PrintedTable(NamedTuple):
     rows: tuple[Row, ...]
 
 
-def _other(name: str, model: str | None, params: str, macs: str, accuracy: str, **more) -> Row:
+def _other(name: str, model: str | None, params: str, macs: str, accuracy: str, **more: Any) -> Row:
     return Row(name, model, params, macs, accuracy, family="other", **more)
 
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -43,6 +43,7 @@ Counted = list[tuple[PrintedTable, list[Line]]]
 
 def our_counts(row: Row) -> Counts:
     """What a design of ours comes to, in both papers' ways of counting."""
+    assert row.model is not None, f"{row.name} is a MetaFormer, so a design of ours stands for it"
     architecture, at = design(row.model), {"image_size": row.image_size, "num_classes": IMAGENET_CLASSES}
     counted = cost(architecture, **at)
     return {
@@ -122,10 +123,11 @@ def counted_tables(progress: Callable[[str], None]) -> Counted:
 
 
 def show_tables(console: Console, *, output: str) -> bool:
-    """Prints all tables as "text", "json" or "csv"; whether every MetaFormer's row is exact."""
+    """Prints all tables as "table", "json" or "csv"; whether every MetaFormer's row is exact."""
     with Console(stderr=True).status("") as status:
         counted = counted_tables(lambda title: status.update(f"counting {title}"))
-    {"text": partial(_print_text, console), "json": _print_json, "csv": _print_csv}[output](counted)
+    writers: dict[str, Callable[[Counted], None]] = {"json": _print_json, "csv": _print_csv}
+    writers.get(output, partial(_print_text, console))(counted)
     summary = _summary(counted)
     return summary["metaformer_rows_exact"] == summary["metaformer_rows"]
 
@@ -206,7 +208,7 @@ def _rendered(table: PrintedTable, lines: list[Line], *, wide: bool) -> Table:
     model = ("model",) if wide else ()
     for column in ("row", *model, "top-1", "params M", "all", "no scale", "MACs G", "core", "fvcore", "verdict"):
         bold = "bold" if column in (used[table.params], used[table.macs]) else ""
-        side = "left" if column in ("row", "model", "verdict") else "right"
+        side: Literal["left", "right"] = "left" if column in ("row", "model", "verdict") else "right"
         rendered.add_column(column, justify=side, style=bold, header_style=bold, no_wrap=column != "verdict")
     for line in lines:
         name, *cells = _cells(line)

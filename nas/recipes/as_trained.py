@@ -26,7 +26,7 @@ def check_sizes(recipe: Proxy, architectures: Mapping[str, Architecture], *, whe
         if grows and architecture.needs_fixed_resolution:
             raise ConfigError(
                 f"{where}.image_size: must be one size for weights that belong to positions, as {name} has them, but got "
-                f"{list(recipe.image_size)}. Give one size, or leave {name} out."
+                f"{[recipe.size_at(1), recipe.full_size]}. Give one size, or leave {name} out."
             )
         try:
             feature_sides(as_trained(architecture, recipe), image_size=recipe.size_at(1))

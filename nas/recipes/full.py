@@ -1,23 +1,22 @@
 """How to train at full scale, as a value: a recipe with what a proxy never needs. It imports without torch."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from nas.config import Value, broken, read_yaml, validated, with_settings
-from nas.recipes.recipe import Count, NotNegative, Recipe, Share
+from nas.recipes.recipe import Count, NotNegative, Recipe
 from nas.shipped import yaml_path
 
-ELSEWHERE = {"data": True, "device_batch": True, "compile": True, "loader": {"workers": True}}
+ELSEWHERE: dict[str, bool | dict[str, bool]] = {
+    "data": True,
+    "device_batch": True,
+    "compile": True,
+    "loader": {"workers": True},
+}
 """Where and with which memory a training runs: what may change before it goes on."""
-
-DropPath = Annotated[
-    Annotated[Share, Tag("(one)")] | Annotated[dict[Annotated[int, Field(ge=1)], Share], Field(min_length=1), Tag("(several)")],
-    Discriminator(lambda value: "(several)" if isinstance(value, dict) else "(one)"),
-]
 
 
 class Loader(Value):
@@ -54,11 +53,6 @@ class FullRecipe(Recipe):
     """A full training that diverges is an error."""
     cooldown_epochs: Annotated[int, Field(strict=True, ge=0)] = 0
     """The last of `epochs`, which train at the smallest rate."""
-    drop_path: DropPath = 0.0
-    """Of the last block, falling linearly to 0 at the first; or such rates by numbers of blocks, {12: 0.1, 36: 0.3}, between
-    which a network's own number of blocks lies on a line."""
-    precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"
-    """"auto" takes bf16 where the device computes in it, float32 elsewhere; fp16 scales the loss."""
     device_batch: Count | None = None
     """Most images that one device takes at once: the gradients of several such parts are added up to those of a batch. None
     takes a device's whole share of batch_size."""
@@ -81,9 +75,7 @@ class FullRecipe(Recipe):
 
     def of_depth(self, num_blocks: int) -> "FullRecipe":
         """The recipe with the one drop path rate that it has for so many blocks."""
-        if not isinstance(self.drop_path, dict):
-            return self
-        return self.model_copy(update={"drop_path": round(_on_line(sorted(self.drop_path.items()), num_blocks), 4)})
+        return self.model_copy(update={"drop_path": self.drop_path_at(num_blocks)})
 
     @model_validator(mode="after")
     def _full_scale_agrees(self) -> "FullRecipe":
@@ -93,14 +85,6 @@ class FullRecipe(Recipe):
         if self.keep == "best" and not self.validation_share:
             raise broken("keep", "must be last where validation_share is 0, but got 'best'; hold some images out, say 0.02")
         return self
-
-
-def _on_line(points: list[tuple[int, float]], x: int) -> float:
-    """The value at `x` of the line through `points`, level before the first and after the last."""
-    for (x0, y0), (x1, y1) in pairwise(points):
-        if x0 <= x <= x1:
-            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-    return points[0][1] if x < points[0][0] else points[-1][1]
 
 
 def read_full_recipe(name: str | Path, *, settings: Sequence[str] = ()) -> FullRecipe:

@@ -1,14 +1,16 @@
 """How to train, as a value: a proxy and a full training are two recipes. It imports without torch."""
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from nas.config import Value, broken, read_text
+from nas.config import Value, broken, known_name, read_text
 from nas.space.architecture import MixerName
 
 SIZE_STEP = 8  # pixels between the resolutions of a training that grows them
+OPTIMIZERS = ("adamw", "lamb", "lion", "sgd", "muon")  # of timm's, those that suit a short training
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Pixels = Annotated[int, Field(strict=True, ge=4)]
@@ -16,6 +18,18 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Area = Annotated[float, Field(gt=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+One = TypeVar("One")
+Several = TypeVar("Several")
+OneOrSeveral = Annotated[
+    Annotated[One, Tag("(one)")] | Annotated[Several, Tag("(several)")],
+    Discriminator(lambda value: "(several)" if isinstance(value, list | tuple) else "(one)"),
+]
+"""Either type, told apart by whether a list is given, so that a wrong value breaks the rules of one of them only."""
+DropPath = Annotated[
+    Annotated[Share, Tag("(one)")] | Annotated[dict[Annotated[int, Field(ge=1)], Share], Field(min_length=1), Tag("(several)")],
+    Discriminator(lambda value: "(several)" if isinstance(value, dict) else "(one)"),
+]
 
 
 class Distillation(Value):
@@ -49,12 +63,6 @@ class Distillation(Value):
         return self
 
 
-def _one_or_several(one: Any, several: Any) -> Any:
-    """Either type, told apart by whether a list is given, so that a wrong value breaks the rules of one of them only."""
-    branches = Annotated[one, Tag("(one)")] | Annotated[several, Tag("(several)")]
-    return Annotated[branches, Discriminator(lambda value: "(several)" if isinstance(value, list | tuple) else "(one)")]
-
-
 def _listed(classes: Any) -> Any:
     """The names in a file, one at the start of each line, where a path is given: the run then holds them itself."""
     if not isinstance(classes, str):
@@ -75,7 +83,7 @@ class Recipe(Value):
     """ "digits" (embedded in scikit-learn), a directory of class folders or a tar of one, or timm's name of a data set:
     torch/…, hfds/…, wds/…."""
     classes: Annotated[
-        _one_or_several(Annotated[int, Field(strict=True, ge=2)] | None, Annotated[tuple[str, ...], Field(min_length=2)]),
+        OneOrSeveral[Annotated[int, Field(strict=True, ge=2)] | None, Annotated[tuple[str, ...], Field(min_length=2)]],
         BeforeValidator(_listed),
     ] = None
     """How many classes, spread evenly over the sorted names; or their names, as a list or as a text file with one at the start
@@ -86,13 +94,13 @@ class Recipe(Value):
     """Share of the drawn training images that is never trained on during a search."""
     unreadable_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Data is refused when a larger share of the images that were tried can't be decoded."""
-    image_size: _one_or_several(Pixels, tuple[Pixels, Pixels]) = 32
+    image_size: OneOrSeveral[Pixels, tuple[Pixels, Pixels]] = 32
     """Side in pixels; of two, the first epoch trains at the first, the last one and every validation at the second."""
 
     epochs: Count = 6
     batch_size: Annotated[int, Field(strict=True, ge=2)] = 64
     """Largest batch; an epoch is cut into batches of nearly equal size, so that no image is left out."""
-    optimizer: Literal["adamw", "lamb", "lion", "sgd", "muon"] = "adamw"
+    optimizer: Annotated[str, known_name("optimizer", OPTIMIZERS)] = "adamw"
     """timm's name of it (create_optimizer_v2)."""
     lr: AboveZero = 1e-3
     mixer_lr: dict[MixerName, AboveZero] = {}  # noqa: RUF012 (frozen)
@@ -108,7 +116,9 @@ class Recipe(Value):
     clip_grad: AboveZero | None = 1.0
     """Largest norm of the gradient; None doesn't clip."""
     label_smoothing: Share = 0.1
-    drop_path: Share = 0.0
+    drop_path: DropPath = 0.0
+    """Of the last block, falling linearly to 0 at the first; or such rates by numbers of blocks, {12: 0.1, 36: 0.3}, between
+    which a network's own number of blocks lies on a line."""
     head_dropout: Share = 0.0
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an average of the weights, which is then what is validated and kept; None keeps the last weights."""
@@ -130,8 +140,8 @@ class Recipe(Value):
     distillation: Distillation | None = None
     """A teacher; None learns from the labels alone."""
 
-    precision: Literal["auto", "bf16", "float32"] = "auto"
-    """"auto" takes bf16 where the device computes in it, float32 elsewhere."""
+    precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"
+    """"auto" takes bf16 where the device computes in it, float32 elsewhere; fp16 scales the loss."""
     channels_last: bool = True
     compile: bool = False
     """torch.compile: a minute and more before the first step, and no gain measured on a CPU (experiments/proxy)."""
@@ -163,6 +173,12 @@ class Recipe(Value):
         grown = (large - small) * (epoch - 1) / (self.epochs - 1)
         return small + round(grown / SIZE_STEP) * SIZE_STEP
 
+    def drop_path_at(self, num_blocks: int) -> float:
+        """The one drop path rate of a network of so many blocks."""
+        if not isinstance(self.drop_path, dict):
+            return self.drop_path
+        return round(_on_line(sorted(self.drop_path.items()), num_blocks), 4)
+
     @property
     def num_classes(self) -> int | None:
         """How many classes are chosen; None where the data decides."""
@@ -191,9 +207,20 @@ def _twice(names: tuple[str, ...]) -> str:
     return next(name for i, name in enumerate(names) if name in names[:i])
 
 
+def _on_line(points: list[tuple[int, float]], x: int) -> float:
+    """The value at `x` of the line through `points`, level before the first and after the last."""
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if x0 <= x <= x1:
+            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+    return points[0][1] if x < points[0][0] else points[-1][1]
+
+
 class Proxy(Recipe):
     """A short training that stands for a long one, and the epochs after which a trial may be stopped."""
 
+    drop_path: Share = 0.0
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """"auto" takes bf16 where the device computes in it, float32 elsewhere."""
     rungs: tuple[Count, ...] = ()
 
     @model_validator(mode="after")

@@ -76,7 +76,7 @@ def _budget(course: pd.DataFrame, search: Search) -> Iterator[Advice]:
         gain = course["hypervolume"].iloc[-1] / half - 1 if half > 0 else 0.0
         yield Advice(
             "go on",
-            f"The front still moves: set search.trials above {search.search.trials} and give the same command again.",
+            f"The front still moves: set search.trials above {search.trials} and give the same command again.",
             f"the second half of the trainings raised the hypervolume by {percent(gain)}, the last time {flat} trainings ago.",
         )
 

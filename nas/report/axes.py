@@ -26,7 +26,8 @@ def front_axes(done: pd.DataFrame, best: pd.DataFrame, cost: str) -> FrontAxes:
     logarithmic = bool(len(costs)) and costs.min() > 0 and costs.max() / costs.min() >= LOGARITHMIC_FROM
     x = _span(np.log10(costs)) if logarithmic else _span(costs)
     accuracies = pd.concat([done["accuracy"], best["accuracy_low"], best["accuracy_high"]])
-    return FrontAxes(tuple(10**v for v in x) if logarithmic else x, _span(100 * accuracies), logarithmic)
+    ends = (10 ** x[0], 10 ** x[1]) if logarithmic else x
+    return FrontAxes(ends, _span(100 * accuracies), logarithmic)
 
 
 def _span(values: pd.Series) -> tuple[float, float]:

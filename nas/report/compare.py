@@ -39,9 +39,9 @@ class Compared(NamedTuple):
 
 def compared(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Compared], dict[str, tuple[Any, Any]]]:
     """Both runs with the hypervolume of their fronts, its 95 % bootstrap interval, and the differences to keep in mind."""
-    readings = [read(root) for root in roots]
-    differences = differences_that_matter(*readings)
-    refuse(*readings, differences)
+    readings = one, other = read(roots[0]), read(roots[1])
+    differences = differences_that_matter(one, other)
+    refuse(one, other, differences)
     tables = [_as_searched(joined([r])) for r in readings]
     for trials, root in zip(tables, roots, strict=True):
         require_finished(trials, (root,))
@@ -143,6 +143,7 @@ def _verdict(standings: list[Compared]) -> list[str]:
     ]
     for s in (lower, upper):
         row = reached(s.course, lower.volume)
+        assert row is not None, "both reached the lower of their volumes"
         lines.append(f"{lower.volume:.4f} was reached by {s.name} after {_trainings(row)}, {duration(row['seconds'])}.")
     cost, fronts = standings[0].costs[0], [_front(s.trials, s.costs) for s in standings]
     limit = min(best[cost].max() for best in fronts)

@@ -76,7 +76,7 @@ def remarks(trials: pd.DataFrame) -> list[str]:
 
 def _next(ranked: Standing, reading: Reading) -> list[str]:
     """Where everything lies, and the command that takes a network: the cheapest of those that may be the most accurate."""
-    root, storage = reading.folder.root, reading.search.search.storage
+    root, storage = reading.folder.root, reading.search.storage
     record = "study.db" if storage is None else without_password(storage)
     lines = [f"The record lies in {root}: {record}, trials.csv, front.csv, front.png, search.yaml"]
     top, equals = highest(ranked.trials, ranked.best)

@@ -9,7 +9,7 @@ from nas.report.axes import baseline_places, front_axes
 from nas.results.columns import axis_label
 from nas.results.points import complete, labels, searched
 from nas.results.standing import Standing
-from nas.results.trials import curves
+from nas.results.trials import curves, stage_columns
 from nas.run.settings import Search
 from nas.space.mixers import MIXERS, in_short
 from nas.units import count, duration, percent
@@ -186,13 +186,14 @@ def _cell(cells: pd.DataFrame, mixer: str, stage: int) -> str:
 
 def pattern_figure(best: pd.DataFrame) -> Figure:
     """Which mixer each network of the front has in each stage, cheapest first; a letter beside the colour."""
-    columns = sorted(c for c in best.columns if c.startswith("stage") and c.endswith("_mixer") and best[c].notna().any())
-    mixers = [m for m in MIXERS if (best[columns] == m).any().any()]
-    z = [[mixers.index(m) if m in mixers else None for m in best[c]] for c in columns]
-    text = [[in_short(m, d) for m, d in zip(best[c], best[c[:-5] + "depth"], strict=True)] for c in columns]
+    depths = stage_columns(best, "depth")
+    columns = {stage: c for stage, c in sorted(stage_columns(best, "mixer").items()) if best[c].notna().any()}
+    mixers = [m for m in MIXERS if (best[list(columns.values())] == m).any().any()]
+    z = [[mixers.index(m) if m in mixers else None for m in best[c]] for c in columns.values()]
+    text = [[in_short(m, d) for m, d in zip(best[c], best[depths[stage]], strict=True)] for stage, c in columns.items()]
     steps = [[(i + e) / max(len(mixers), 1), f"--mixer-{m}"] for i, m in enumerate(mixers) for e in (0, 1)]
     names = [f"{name} · {count(macs)}" for name, macs in zip(labels(best), best["macs"], strict=True)]
-    data = {"type": "heatmap", "x": names, "y": [f"stage {c[5:-6]}" for c in columns], "z": z, "text": text, "zmin": -0.5,
+    data = {"type": "heatmap", "x": names, "y": [f"stage {stage}" for stage in columns], "z": z, "text": text, "zmin": -0.5,
             "zmax": len(mixers) - 0.5, "colorscale": steps, "texttemplate": "%{text}" if len(best) <= 40 else "",
             "textfont": {"color": "--cell"},
             "xgap": 2, "ygap": 2, "hovertemplate": "%{x}<br>%{y}: %{text}<extra></extra>",

@@ -64,7 +64,7 @@ def work_out(root: Path, *, against: tuple[Path, ...] = ()) -> Findings:
     for other in against:
         beside = read(other)
         refuse(reading, beside, differences_that_matter(reading, beside))
-        name = f"{other.resolve().name} ({beside.search.search.sampler})"
+        name = f"{other.resolve().name} ({beside.search.sampler})"
         courses[str(other) if name in courses else name] = volumes(joined([beside]), costs, reference)
     mixers = by_stage_and_mixer(trials)
     return Findings(reading, standing(trials, costs), courses, importances(trials, search), effects(trials, search), mixers)

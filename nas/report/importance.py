@@ -12,6 +12,7 @@ from optuna.trial import TrialState, create_trial
 
 from nas.results.noise import Z
 from nas.results.points import searched
+from nas.results.trials import stage_columns
 from nas.run.settings import Search
 
 FEWEST_TRAININGS = 20  # finished trainings below which no importance is given
@@ -106,9 +107,9 @@ def by_stage_and_mixer(trials: pd.DataFrame) -> pd.DataFrame:
     """A row for each mixer of each stage: `stage`, `mixer`, `trials`, `effect` at equal MACs and its 95 % `margin`."""
     better = at_equal_macs(trials)
     rows, table = trials.loc[better.index], []
-    for column in [c for c in trials.columns if c.startswith("stage") and c.endswith("_mixer")]:
+    for stage, column in stage_columns(trials, "mixer").items():
         for mixer, index in rows.groupby(column).groups.items():
             values = better[index]
             margin = Z * values.std() / np.sqrt(len(values)) if len(values) > 1 else np.nan
-            table.append((int(column[5:-6]), mixer, len(values), values.mean(), margin))
+            table.append((stage, mixer, len(values), values.mean(), margin))
     return pd.DataFrame(table, columns=["stage", "mixer", "trials", "effect", "margin"])

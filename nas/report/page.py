@@ -4,6 +4,7 @@ import json
 import shlex
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from jinja2 import Environment
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
+from nas.colours import CELLS
 from nas.files import write_whole
 from nas.report import figures, pictures, words
 from nas.report.findings import Findings, work_out
 from nas.results.front import write_tables
+from nas.space.mixers import MIXERS
 
 SECTIONS = [
     ("found", "What was found"), ("course", "What it cost"), ("choices", "Which choices matter"), ("space", "What was refused"),
@@ -59,11 +62,17 @@ def render(findings: Findings) -> str:
         figures=shown,
         data=_embedded({"root": shlex.quote(str(findings.reading.folder.root)), "figures": shown, "kept": _kept(findings)}),
         plotly=get_plotlyjs(),
-        style=(here / "page.css").read_text(encoding="utf-8"),
+        style=page_style(),
         script=(here / "page.js").read_text(encoding="utf-8"),
         root=findings.reading.folder.root,
         written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
     )
+
+
+def page_style() -> str:
+    """The style sheet, in which every mixer has a colour."""
+    colours = "; ".join(f"--mixer-{name}: {colour}" for name, colour in zip(MIXERS, cycle(CELLS), strict=False))
+    return f":root {{ {colours} }}\n" + (files("nas.report") / "page.css").read_text(encoding="utf-8")
 
 
 def _embedded(data: dict[str, Any]) -> str:

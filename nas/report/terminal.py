@@ -43,20 +43,9 @@ def show_front(
     `x` takes another cost than the search's own, `max_macs` leaves out what costs more, `latency` names the conditions that
     latency_ms is of, `with_ties` adds everything that the noise leaves a place on the front.
     """
-    readings = [read(Path(root)) for root in roots]
-    twice = len({Path(root).resolve() for root in roots}) < len(roots)
-    if twice:
-        raise NasError(f"{names_of(roots)}: a run was named twice, and would be its own rival. Name each once.")
-    for other in readings[1:]:
-        refuse(readings[0], other, differences_that_matter(readings[0], other))
+    readings = _that_can_be_joined(roots)
     if x == LATENCY_COLUMN or latency:
-        measured = {setup.which for reading in readings if (setup := chosen_setup(reading, latency))}
-        if len(measured) > 1:
-            raise NasError(
-                f"{names_of(roots)}: latencies are of different machines or conditions. Name shared ones with --latency."
-            )
-        if latency and not measured:
-            raise NasError(f"{names_of(roots)}: no latency was recorded. {COSTS[LATENCY_COLUMN].way_out}")
+        _check_latencies(readings, latency)
     trials = joined(readings, latency=latency)
     require_finished(trials, roots)
     if x is not None and x not in COSTS:
@@ -74,6 +63,26 @@ def show_front(
         console.file.write(with_choices(shown).drop(columns=["curve", "architecture"]).to_csv(index=False))
     else:
         show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
+
+
+def _that_can_be_joined(roots: tuple[Path, ...]) -> list[Reading]:
+    """The runs; NasError where one was named twice or their numbers mean different things."""
+    readings = [read(root) for root in roots]
+    if len({root.resolve() for root in roots}) < len(roots):
+        raise NasError(f"{names_of(roots)}: a run was named twice, and would be its own rival. Name each once.")
+    for other in readings[1:]:
+        refuse(readings[0], other, differences_that_matter(readings[0], other))
+    return readings
+
+
+def _check_latencies(readings: list[Reading], words: str | None) -> None:
+    """NasError unless the latencies that the words name were measured on one machine under one set of conditions."""
+    roots = names_of(tuple(reading.folder.root for reading in readings))
+    measured = {setup.which for reading in readings if (setup := chosen_setup(reading, words))}
+    if len(measured) > 1:
+        raise NasError(f"{roots}: latencies are of different machines or conditions. Name shared ones with --latency.")
+    if words and not measured:
+        raise NasError(f"{roots}: no latency was recorded. {COSTS[LATENCY_COLUMN].way_out}")
 
 
 def _print_json(best: pd.DataFrame, console: Console) -> None:

@@ -55,7 +55,7 @@ def _head(findings: Findings) -> dict[str, Any]:
         row = best.loc[findings.standing.knee]
         bend = f" The knee, trial {row['trial']}, has {percent(row['accuracy'])} at {count(row['macs'])} MACs."
     lead = (
-        f"{whole:,} of {search.search.trials + len(search.baselines):,} architectures were trained in full; "
+        f"{whole:,} of {search.trials + len(search.baselines):,} architectures were trained in full; "
         f"{len(best)} of them form the front between {count(best['macs'].min())} and {count(best['macs'].max())} MACs. "
         f"{_top(top, equals)}{bend}"
     )
@@ -170,9 +170,9 @@ def _trust(findings: Findings) -> dict[str, Any]:
     facts = {
         "manifest": ", ".join(hashes) or "none",
         "judged by": f"{noise_of(findings.reading).images or 0:,} images",
-        "seed": findings.search.search.seed,
+        "seed": findings.search.seed,
     }
-    facts |= {"sampler": findings.search.search.sampler, "started": head.get("started", "unknown"), **head.get("versions", {})}
+    facts |= {"sampler": findings.search.sampler, "started": head.get("started", "unknown"), **head.get("versions", {})}
     return {
         "quote": f"The {quote(folder.root)}.".replace("The proxy: ", "The proxy’s ranking: "),
         "recipe": [

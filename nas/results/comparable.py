@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nas.config import changed_settings
 from nas.errors import NasError
 from nas.run.reading import Reading
 
@@ -24,12 +25,12 @@ def _meaning(reading: Reading) -> dict[str, Any]:
         "image_size": f"counted at {search.space.image_size} px, trained at {search.proxy.full_size} px",
         "num_classes": search.space.num_classes,
         "data": ", ".join(manifests) or "none yet",
-        "recipe": ", ".join(f"{k} {v}" for k, v in recipe.items()),
+        "recipe": recipe,
     }
 
 
 def refuse(one: Reading, other: Reading, differences: dict[str, tuple[Any, Any]]) -> None:
-    """NasError if one of `found` makes the two runs' numbers incomparable."""
+    """NasError if one of the differences makes the two runs' numbers incomparable."""
     wrong = [name for name in MEANS_SOMETHING_ELSE if name in differences]
     if not wrong:
         return
@@ -44,7 +45,6 @@ def marks(differences: dict[str, tuple[Any, Any]]) -> list[str]:
     """What to keep in mind where two runs can be compared but not blindly."""
     if "recipe" not in differences:
         return []
-    pairs = [set(side.split(", ")) for side in differences["recipe"]]
-    return [
-        f"mind: the recipes differ ({'; '.join(sorted(pairs[0] - pairs[1]))} against {'; '.join(sorted(pairs[1] - pairs[0]))})."
-    ]
+    changed = changed_settings(*differences["recipe"])
+    one, other = ("; ".join(f"{name} {pair[side]}" for name, pair in changed.items()) for side in (0, 1))
+    return [f"mind: the recipes differ ({one} against {other})."]

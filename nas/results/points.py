@@ -109,7 +109,8 @@ def dominated_by(trials: pd.DataFrame, x: str = "macs", y: str = "accuracy", z: 
 def dominators(trials: pd.DataFrame, best: pd.DataFrame, *objectives: str | None) -> pd.Series:
     """The same for a front that was worked out before."""
     above, points = minimised(best, *objectives), minimised(trials, *objectives)
-    beaten = (above[:, None] <= points).all(axis=2) & (above[:, None] < points).any(axis=2)  # (front, N)
+    no_worse, better = above[:, None] <= points, above[:, None] < points  # (front, N, objectives)
+    beaten = np.logical_and(no_worse.all(axis=2), better.any(axis=2))  # (front, N)
     names = labels(best).to_numpy()
     return pd.Series([tuple(names[column]) for column in beaten.T], index=trials.index, dtype=object)
 

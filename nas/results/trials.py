@@ -1,6 +1,7 @@
 """A run's trials as one pandas table: what became of each, what it costs, how sure its accuracy is, what it is made of."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,12 @@ def _described(architecture: dict[str, Any]) -> dict[str, Any]:
     network = {name: value for name, value in architecture.items() if name != "stages"}
     staged = {f"stage{i}_{f}": s[f] for i, s in enumerate(stages, start=1) for f in STAGED if s.get(f) is not None}
     return {"line": line, **network, **staged}
+
+
+def stage_columns(trials: pd.DataFrame, field: str) -> dict[int, str]:
+    """The table's column of a choice for each stage that has it, by the stage's number."""
+    matches = (re.fullmatch(rf"stage(\d+)_{field}", column) for column in trials.columns)
+    return {int(match[1]): match[0] for match in matches if match}
 
 
 def _affordable(trials: pd.DataFrame, search: Search) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rich.console import Console
 
@@ -23,6 +23,8 @@ from nas.run.settings import Resources
 from nas.training import processes
 from nas.units import duration, percent
 from nas.winners.selection import Chosen
+
+News = TypeVar("News")
 
 
 class Machines(NamedTuple):
@@ -204,9 +206,9 @@ def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _all(callbacks: list[Callable]) -> Callable:
-    def call(what) -> None:
+def _all(callbacks: Sequence[Callable[[News], object]]) -> Callable[[News], None]:
+    def call(news: News) -> None:
         for callback in callbacks:
-            callback(what)
+            callback(news)
 
     return call

@@ -3,6 +3,7 @@
 Which images are trained on, held out and tested is a manifest here as well; of a stream it lists the classes alone.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,12 +39,14 @@ def data_of(manifest: Manifest, recipe: FullRecipe, *, unreadable: Path, root: P
     if recipe.data.startswith(STREAM):
         return FullData(Streamed(recipe, manifest, root), None, StreamedJudged(recipe, manifest, root))
     if recipe.loader is None:
-        train, validation, test = (
-            load_split(manifest, split, image_size=recipe.full_size, root=root) for split in ("train", "validation", "test")
-        )
-        held_out = InMemoryJudged(validation, recipe) if len(validation.labels) else None
-        return FullData(InMemory(train, recipe), held_out, InMemoryJudged(test, recipe))
-    source, broken = open_source(manifest.data, root=root), Unreadable(unreadable)
-    train, validation, test = (Listed(source, items, broken) for items in (manifest.train, manifest.validation, manifest.test))
-    held_out = LoadedJudged(validation, recipe) if manifest.validation else None
-    return FullData(Loaded(train, recipe), held_out, LoadedJudged(test, recipe))
+        return _in_memory(manifest, recipe, root)
+    listed = partial(Listed, open_source(manifest.data, root=root), broken=Unreadable(unreadable))
+    held_out = LoadedJudged(listed(manifest.validation), recipe) if manifest.validation else None
+    return FullData(Loaded(listed(manifest.train), recipe), held_out, LoadedJudged(listed(manifest.test), recipe))
+
+
+def _in_memory(manifest: Manifest, recipe: FullRecipe, root: Path | None) -> FullData:
+    load = partial(load_split, manifest, image_size=recipe.full_size, root=root)
+    validation = load("validation")
+    held_out = InMemoryJudged(validation, recipe) if len(validation.labels) else None
+    return FullData(InMemory(load("train"), recipe), held_out, InMemoryJudged(load("test"), recipe))

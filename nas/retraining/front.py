@@ -45,7 +45,7 @@ def retrained_table(members: list[Chosen], outcomes: dict[str, Result | str]) ->
     networks = networks.sort_values(["macs", "proxy_accuracy"], kind="stable", ignore_index=True)
     for column, accuracy in (("proxy_front", "proxy_accuracy"), ("front", "accuracy")):
         measured = networks[networks[accuracy].notna()]
-        points = np.array([[*costs[name], -value] for name, value in zip(measured["name"], measured[accuracy], strict=True)])
+        points = [[*costs[name], -value] for name, value in zip(measured["name"], measured[accuracy], strict=True)]
         best = measured.index[pareto(points)] if len(measured) else measured.index
         networks[column] = networks.index.isin(best)
     return networks[RETRAINED_COLUMNS]
@@ -70,10 +70,10 @@ def proxy_agreement(networks: pd.DataFrame) -> Agreement:
     """Kendall's tau and Spearman's rho of the two accuracies; NaN below FEWEST networks."""
     both = networks.dropna(subset=["proxy_accuracy", "accuracy"])
     if len(both) < FEWEST_RANKED:
-        nothing = Estimate(*3 * [float("nan")])
+        nothing = Estimate(np.nan, np.nan, np.nan)
         return Agreement(nothing, nothing, len(both))
     x, y, weights = both["proxy_accuracy"].to_numpy(), both["accuracy"].to_numpy(), resamples(len(both))
-    return Agreement(*(estimate(measure(x, y, weights)) for measure in (kendall, spearman)), len(both))
+    return Agreement(estimate(kendall(x, y, weights)), estimate(spearman(x, y, weights)), len(both))
 
 
 def write_retrained(networks: pd.DataFrame, out: Path) -> None:

@@ -1,9 +1,10 @@
 """Images read batch by batch by timm's loader and augmented by timm, each process its part."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from nas.data.decoding import as_rgb
 from nas.data.manifest import MEAN, STD, Item
 from nas.data.source import Source
 from nas.errors import ConfigError, NasError, in_one_line
-from nas.recipes.full import FullRecipe
+from nas.recipes.full import FullRecipe, Loader
 from nas.training import processes
 from nas.training.augment import mixed
 from nas.training.batches import EVALUATION_BATCH, UpdateShare, mixed_seed, own_seed
@@ -53,16 +54,16 @@ class Unreadable:
 class Listed(Dataset):
     """Listed images, decoded when they are asked for; one that can't be has the label -1. timm's loader sets `transform`."""
 
-    transform = None
-
     def __init__(self, source: Source, items: tuple[Item, ...], broken: Unreadable):
         self.source, self.items, self.broken = source, items, broken
+        self.transform: Callable[[Image.Image], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
         name, label = self.items[number]
+        assert self.transform is not None, "only timm's loader reads these"
         try:
             image, _ = self.source.read(self.source.place(name))
             return self.transform(as_rgb(image)), label
@@ -92,6 +93,7 @@ class Loaded:
     def __init__(self, images: Listed, recipe: FullRecipe):
         parts_of(recipe)  # or its error
         self.images, self.recipe = Readable(images.source, images.items, images.broken), recipe
+        self.loader = loader_of(recipe)
         self.steps = len(images) // recipe.batch_size
         self.num_images = self.steps * recipe.batch_size
         if not self.steps:
@@ -104,7 +106,7 @@ class Loaded:
         order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(mixed_seed(seed, number)))
         shares = order[: self.num_images].view(self.steps, processes.world(), -1)  # (steps, processes, images)
         own = self.images.of(shares[:, processes.rank()].flatten().tolist())
-        yield from shares_of(own, self.recipe, number=number, seed=seed, device=device, steps=self.steps)
+        yield from shares_of(own, self.recipe, self.loader, number=number, seed=seed, device=device, steps=self.steps)
         self.images.broken.refuse_above(self.recipe.unreadable_share, of=len(self.images))
 
 
@@ -113,14 +115,21 @@ class LoadedJudged:
 
     def __init__(self, images: Listed, recipe: FullRecipe):
         self.images, self.recipe, self.num_images = images, recipe, len(images)
+        self.loader = loader_of(recipe)
 
     def chunks(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """In the order of the list."""
         own = self.images.of(list(range(processes.rank(), len(self.images), processes.world())))
-        for images, labels in judging_loader(own, self.recipe, device):
+        for images, labels in judging_loader(own, self.recipe, self.loader, device):
             read = labels >= 0
             yield (images, labels) if read.all() else (images[read], labels[read])
         self.images.broken.refuse_above(self.recipe.unreadable_share, of=len(self.images))
+
+
+def loader_of(recipe: FullRecipe) -> Loader:
+    """How timm's loader reads for a recipe that has one."""
+    assert recipe.loader is not None, "without a loader the images lie in memory"
+    return recipe.loader
 
 
 def parts_of(recipe: FullRecipe) -> int:
@@ -136,7 +145,7 @@ def parts_of(recipe: FullRecipe) -> int:
 
 
 def shares_of(
-    images: Dataset, recipe: FullRecipe, *, number: int, seed: int, device: torch.device, steps: int
+    images: Dataset, recipe: FullRecipe, loader: Loader, *, number: int, seed: int, device: torch.device, steps: int
 ) -> Iterator[UpdateShare]:
     """This process's shares of an epoch, mixed part by part."""
     drawn, parts = own_seed(mixed_seed(seed, number)), parts_of(recipe)
@@ -144,7 +153,7 @@ def shares_of(
     np.random.seed(drawn % 2**32)
     generator = torch.Generator(device).manual_seed(drawn)
     size = recipe.batch_size // processes.world() // parts
-    batches = iter(_training_loader(images, recipe, size=recipe.size_at(number), batch_size=size, device=device))
+    batches = iter(_training_loader(images, recipe, loader, size=recipe.size_at(number), batch_size=size, device=device))
     for _ in range(steps):
         mixed_batches = [
             Batch(*mixed(_laid_out(part, recipe), recipe, generator=generator), labels, partners=labels.flip(0))
@@ -153,9 +162,10 @@ def shares_of(
         yield UpdateShare(mixed_batches, recipe.batch_size)
 
 
-def _training_loader(images: Dataset, recipe: FullRecipe, *, size: int, batch_size: int, device: torch.device):
+def _training_loader(
+    images: Dataset, recipe: FullRecipe, loader: Loader, *, size: int, batch_size: int, device: torch.device
+) -> Iterable[tuple[Tensor, Tensor]]:
     """timm's loader; its processes end with the epoch, so that an epoch's draws never hang on the one before."""
-    settings = recipe.loader
     return create_loader(
         images,
         input_size=(3, size, size),
@@ -163,29 +173,31 @@ def _training_loader(images: Dataset, recipe: FullRecipe, *, size: int, batch_si
         is_training=True,
         scale=recipe.crop_scale,
         hflip=0.5 if recipe.flip else 0.0,
-        auto_augment=settings.auto_augment,
-        color_jitter=settings.color_jitter,
-        interpolation=settings.interpolation,
+        auto_augment=loader.auto_augment,
+        color_jitter=loader.color_jitter,
+        interpolation=loader.interpolation,
         re_prob=recipe.random_erasing,
-        re_mode=settings.erasing,
-        **_shared(recipe, device),
+        re_mode=loader.erasing,
+        **_shared(loader, device),
     )
 
 
-def judging_loader(images: Dataset, recipe: FullRecipe, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    size, batch_size = recipe.full_size, min(EVALUATION_BATCH, recipe.device_batch or EVALUATION_BATCH)
-    crop = recipe.loader.test_crop
-    shape = (3, size, size)
-    options = _shared(recipe, device)
-    loader = create_loader(images, shape, batch_size, interpolation="bicubic", crop_pct=crop, **options)
-    return ((_laid_out(part, recipe), labels) for part, labels in loader)
+def judging_loader(
+    images: Dataset, recipe: FullRecipe, loader: Loader, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of images as they are, scaled and cut from the middle, and their labels."""
+    shape, batch_size = (3, recipe.full_size, recipe.full_size), min(EVALUATION_BATCH, recipe.device_batch or EVALUATION_BATCH)
+    batches = create_loader(
+        images, shape, batch_size, interpolation="bicubic", crop_pct=loader.test_crop, **_shared(loader, device)
+    )
+    return ((_laid_out(part, recipe), labels) for part, labels in batches)
 
 
-def _shared(recipe: FullRecipe, device: torch.device) -> dict:
+def _shared(loader: Loader, device: torch.device) -> dict[str, Any]:
     return {
         "mean": MEAN,
         "std": STD,
-        "num_workers": recipe.loader.workers,
+        "num_workers": loader.workers,
         "pin_memory": device.type == "cuda",
         "device": device,
         "persistent_workers": False,

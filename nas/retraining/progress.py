@@ -86,5 +86,5 @@ class RetrainingBar(AbstractContextManager):
         self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _both(top1: float, top5: float) -> str:
+def _both(top1: float, top5: float | None) -> str:
     return f"top-1 {percent(top1)}, top-5 {percent(top5)}"

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from timm.data import create_dataset
+from timm.data import IterableImageDataset, create_dataset
 from torch import Tensor
-from torch.utils.data import IterableDataset
 
 from nas.data.manifest import LISTED, Manifest
 from nas.data.registry import data_home
 from nas.errors import ConfigError, in_one_line
 from nas.recipes.full import FullRecipe
-from nas.retraining.loader import judging_loader, parts_of, shares_of
+from nas.retraining.loader import judging_loader, loader_of, parts_of, shares_of
 from nas.training import processes
 from nas.training.batches import UpdateShare, mixed_seed
 
@@ -30,6 +29,7 @@ def stream_manifest(recipe: FullRecipe, seed: int) -> Manifest:
     for name, (kept, rule) in rules.items():
         if not kept:
             raise ConfigError(f"{name}: {rule} ({recipe.data}), but got {getattr(recipe, name)}. Change it.")
+    assert recipe.classes is not None, "one of the rules"
     names = recipe.classes if isinstance(recipe.classes, tuple) else tuple(map(str, range(recipe.classes)))
     return Manifest(data=recipe.data, class_names=names, train=(), validation=(), test=(), content=LISTED, seed=seed)
 
@@ -39,6 +39,7 @@ class Streamed:
 
     def __init__(self, recipe: FullRecipe, manifest: Manifest, root: Path | None):
         self.recipe, self.root, self.num_classes = recipe, root, len(manifest.class_names)
+        self.loader = loader_of(recipe)
         reader = _stream(recipe, root, "train", seed=0).reader
         self.steps, shards = reader.num_samples // recipe.batch_size, len(reader.split_info.filenames)
         self.num_images = self.steps * recipe.batch_size
@@ -47,16 +48,17 @@ class Streamed:
                 f"batch_size: must be at most the {reader.num_samples} images of {recipe.data}, but got {recipe.batch_size}. "
                 "Lower it."
             )
-        if shards < processes.world() * max(1, recipe.loader.workers):
+        if shards < processes.world() * max(1, self.loader.workers):
             raise ConfigError(
                 f"loader.workers: each of them, in each of the {processes.world()} processes, needs a shard of its own, but "
-                f"{recipe.data} has {shards} for {recipe.loader.workers}. Lower it, or cut the data into more shards."
+                f"{recipe.data} has {shards} for {self.loader.workers}. Lower it, or cut the data into more shards."
             )
 
     def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[UpdateShare]:
         """As many batches as the stream says it has images for."""
         images = _stream(self.recipe, self.root, "train", seed=mixed_seed(seed, number))
-        for share in shares_of(images, self.recipe, number=number, seed=seed, device=device, steps=self.steps):
+        shares = shares_of(images, self.recipe, self.loader, number=number, seed=seed, device=device, steps=self.steps)
+        for share in shares:
             for batch in share.batches if number == 1 else ():  # each look waits for a GPU, and one epoch has them all
                 _check_labels(batch.labels, self.num_classes, self.recipe)
             yield share
@@ -67,6 +69,7 @@ class StreamedJudged:
 
     def __init__(self, recipe: FullRecipe, manifest: Manifest, root: Path | None):
         self.recipe, self.root, self.num_classes = recipe, root, len(manifest.class_names)
+        self.loader = loader_of(recipe)
         self.num_images = _stream(recipe, root, "validation", seed=0).reader.num_samples
 
     def chunks(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -75,12 +78,12 @@ class StreamedJudged:
             return
         images = _stream(self.recipe, self.root, "validation", seed=0)
         images.reader.dist_num_replicas = 1
-        for chunk, labels in judging_loader(images, self.recipe, device):
+        for chunk, labels in judging_loader(images, self.recipe, self.loader, device):
             _check_labels(labels, self.num_classes, self.recipe)
             yield chunk, labels
 
 
-def _stream(recipe: FullRecipe, root: Path | None, split: str, *, seed: int) -> IterableDataset:
+def _stream(recipe: FullRecipe, root: Path | None, split: str, *, seed: int) -> IterableImageDataset:
     home, is_training = data_home(root), split == "train"
     size = recipe.batch_size // processes.world() // parts_of(recipe)
     try:

@@ -1,8 +1,8 @@
 """A chosen architecture trained in full, resumable, in one process or in many, and evaluated once on the test split."""
 
 import json
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -179,9 +179,26 @@ def _train(
             folder.write_curve(curve)
         listener.on_epoch(epoch)
 
-    options = {"seed": folder.setup["seed"], "device": device, "state": state, "save": save}
+    with _explained(folder, recipe):
+        return fit(
+            model,
+            data.train,
+            data.validation,
+            recipe,
+            seed=folder.setup["seed"],
+            device=device,
+            on_epoch=kept,
+            on_step=listener.on_step,
+            state=state,
+            save=save,
+        )
+
+
+@contextmanager
+def _explained(folder: RetrainingFolder, recipe: FullRecipe) -> Iterator[None]:
+    """Turns what can end a training into a NasError that names its folder and the way out."""
     try:
-        return fit(model, data.train, data.validation, recipe, **options, on_epoch=kept, on_step=listener.on_step)
+        yield
     except Diverged as error:
         way_out = f"Lower lr={recipe.lr}, or set clip_grad."
         raise Unstable(f"{folder.root}: the training diverged: {error}. {way_out}") from None
@@ -194,8 +211,8 @@ def _train(
 
 def best_epoch(curve: list[Epoch]) -> int | None:
     """The first epoch with the highest accuracy on the held-out images; None where none are held out."""
-    judged = [epoch for epoch in curve if epoch.accuracy is not None]
-    return max(judged, key=lambda epoch: epoch.accuracy).epoch if judged else None
+    accuracies = {epoch.epoch: epoch.accuracy for epoch in curve if epoch.accuracy is not None}
+    return max(accuracies, key=accuracies.__getitem__, default=None)
 
 
 def _finish(
@@ -209,6 +226,7 @@ def _finish(
 ) -> Result:
     """Writes the weights that are kept, and looks at the test images."""
     kept = best_epoch(curve) if recipe.keep == "best" else len(curve)
+    assert kept is not None, "a recipe that keeps the best holds images out"
     if kept < len(curve):
         model.load_state_dict(processes.of_first(partial(read_weights, folder.best)))
     if processes.rank() == 0:

@@ -81,7 +81,7 @@ class Driver:
         if _is_gone(other.user_attrs):
             return True
         beat, until = other.user_attrs.get("beat"), time.monotonic() + DEAD_SECONDS
-        speak_at = time.monotonic() + 2 * BEAT_SECONDS
+        speak_at: float | None = time.monotonic() + 2 * BEAT_SECONDS
         while time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
             seen = self._storage.get_trial(other._trial_id)

@@ -29,9 +29,10 @@ def show_cost(name: str, architecture: Architecture, *, image_size: int, counted
     table.add_row("design", name)
     table.add_row("stages", architecture.describe())
     table.add_row("counted at", f"{image_size} px")
-    table.add_row("MACs", f"{count(counted.macs)}  ({counted.macs:,})")
-    table.add_row("params", f"{count(counted.params)}  ({counted.params:,}) trainable, {counted.frozen_params:,} frozen")
-    table.add_row("activations", f"{count(counted.activation_bytes)}B at the widest moment, one image, float32")
+    for name in COUNTED:
+        value = getattr(counted, name)
+        table.add_row(COSTS[name].label, f"{COSTS[name].write(value)}  ({value:,})")
+    table.add_row("frozen parameters", f"{count(counted.frozen_params)}  ({counted.frozen_params:,})")
     console.print(table, highlight=False)
 
 
@@ -110,10 +111,10 @@ def _estimate(search: Search, drawn: list[Architecture]) -> str:
     costs = [cost(a, image_size=recipe.full_size, num_classes=num_classes) for a in drawn[:PROXY_DRAWS]]
     macs = float(np.mean([c.macs for c in costs]))
     own = [cost(design(name), image_size=recipe.full_size, num_classes=num_classes).macs for name in search.baselines]
-    total = (search.search.trials * macs + sum(own)) * recipe.epochs * (TRAINING_PASSES * trained + judged)
+    total = (search.trials * macs + sum(own)) * recipe.epochs * (TRAINING_PASSES * trained + judged)
     beside = f" and {len(own)} baselines" if own else ""
     text = (
-        f"estimated cost: {search.search.trials} trainings{beside} of {recipe.epochs} epochs on {trained:,} images, judged by "
+        f"estimated cost: {search.trials} trainings{beside} of {recipe.epochs} epochs on {trained:,} images, judged by "
         f"{judged:,}, {count(macs)} MACs an image at {recipe.full_size} px: {count(total)} MACs"
     )
     cores = search.resources.workers or num_cores()

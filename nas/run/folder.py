@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from nas import __version__
-from nas.config import dump_yaml, parse_yaml, read_text, validated
+from nas.config import changed_settings, dump_yaml, parse_yaml, read_text, validated
 from nas.errors import ConfigError, NasError
 from nas.files import write_whole
 from nas.run.settings import Search
@@ -147,28 +147,21 @@ def without_password(url: str) -> str:
     return SECRET.sub(r"\1***", shown)
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """One line for each setting that makes two searches different, empty if they are one."""
-    old, new = _flat(before), _flat(now)
-    changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k) and not k.startswith(MAY_CHANGE)]
-    return "\n".join(f"  {k}: {old.get(k, 'not set')} in the run, now {new.get(k, 'not set')}" for k in changed)
-
-
 def check_same(before: dict[str, Any], now: dict[str, Any], *, where: str) -> None:
     """ConfigError, with the difference, if the record at `where` belongs to another search."""
-    lines = differences(before, now)
-    if lines:
-        raise ConfigError(
-            f"{where}: holds another search:\n{lines}\n"
-            f"Choose another --out for the new one, or give the old settings to continue; "
-            f"only {', '.join(MAY_CHANGE)} may change."
-        )
+    changed = {path: pair for path, pair in changed_settings(before, now).items() if not path.startswith(MAY_CHANGE)}
+    if not changed:
+        return
+    lines = "\n".join(f"  {path}: {_shown(there)} in the run, now {_shown(here)}" for path, (there, here) in changed.items())
+    raise ConfigError(
+        f"{where}: holds another search:\n{lines}\n"
+        f"Choose another --out for the new one, or give the old settings to continue; "
+        f"only {', '.join(MAY_CHANGE)} may change."
+    )
 
 
-def _flat(data: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(data, dict):
-        return {path: data}
-    return {k: v for key, below in data.items() for k, v in _flat(below, f"{path}.{key}" if path else str(key)).items()}
+def _shown(setting: Any) -> Any:
+    return "not set" if setting is None else setting
 
 
 def _check_writable(root: Path) -> None:
@@ -177,7 +170,7 @@ def _check_writable(root: Path) -> None:
         with tempfile.NamedTemporaryFile(dir=root, prefix=".probe") as probe:
             probe.write(b"0" * 4096)
     except OSError as error:
-        raise NasError(f"{root}: cannot be written: {error.strerror}. Choose another --out, or make room there.") from None
+        raise NasError(f"{root}: cannot be written: {error.strerror}. Choose another --out, or free space there.") from None
 
 
 @contextmanager

@@ -28,10 +28,11 @@ class WholeLines(JournalFileBackend):
     """A journal in which a line that a kill or a full disk cut short is taken back before the next one is written."""
 
     def __init__(self, path: str):
-        super().__init__(path, lock_obj=KernelLock(path))
+        # what Optuna's annotation asks for is a class of its own that it does not export; it calls these two methods
+        super().__init__(path, lock_obj=KernelLock(path))  # type: ignore[arg-type]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write `logs` behind the last whole line; OSError, and nothing is changed, where there is no room."""
+        """Write `logs` behind the last whole line; OSError, and nothing is changed, where the disk is full."""
         self._lock.acquire()
         try:
             _drop_half_line(Path(self._file_path))

@@ -68,4 +68,4 @@ def _passed_on(name: str) -> Callable:
 
 for _name in (name for name in dir(BaseStorage) if not name.startswith("_") and callable(getattr(BaseStorage, name))):
     setattr(PatientStorage, _name, _passed_on(_name))
-abc.update_abstractmethods(PatientStorage)
+abc.update_abstractmethods(PatientStorage)  # type: ignore[type-abstract]  # from here on it is no longer abstract

@@ -42,7 +42,7 @@ class Reading(NamedTuple):
 
     def record(self, number: int) -> Record:
         """The trial of that number."""
-        return next(record for record in self.records if record.number == number)
+        return next(r for r in self.records if r.number == number)
 
 
 def read(root: Path, search: Search | None = None) -> Reading:
@@ -52,7 +52,7 @@ def read(root: Path, search: Search | None = None) -> Reading:
     """
     folder, written = read_run(root)
     search = search or written
-    read_trials = _file if search.search.storage is None else _storage
+    read_trials = _file if search.storage is None else _storage
     try:
         records, notes = read_trials(search, folder)
     except NotWritten as error:

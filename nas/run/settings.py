@@ -121,6 +121,46 @@ class Search(Value):
     resources: Resources = Resources()
     calibration: Calibration = Calibration()
 
+    @property
+    def trials(self) -> int:
+        """Architectures to train besides the baselines."""
+        return self.search.trials
+
+    @property
+    def seed(self) -> int:
+        """Of the proposals, the split of the data and every training."""
+        return self.search.seed
+
+    @property
+    def sampler(self) -> str:
+        """Who proposes architectures."""
+        return self.search.sampler
+
+    @property
+    def replicates(self) -> int:
+        """Trainings with other seeds at the end, of each network on or near the front."""
+        return self.search.replicates
+
+    @property
+    def storage(self) -> str | None:
+        """Where the record is kept; None for study.db in the run's folder."""
+        return self.search.storage
+
+    @property
+    def log(self) -> tuple[str, ...]:
+        """Where learning curves are shown live besides."""
+        return self.search.log
+
+    @property
+    def start(self) -> tuple[str, ...]:
+        """Designs to begin near, as they were named."""
+        return self.search.start
+
+    @property
+    def start_designs(self) -> tuple[str, ...]:
+        """Designs to begin near, one by one."""
+        return self.search.start_designs
+
     @model_validator(mode="after")
     def _consistent(self) -> "Search":
         if self.search.max_gpu_hours is not None and not self.resources.gpu:
@@ -130,7 +170,8 @@ class Search(Value):
         if self.objectives[:1] != ("accuracy",) or len(costs) not in (1, 2) or len(set(costs)) != len(costs):
             raise broken("objectives", f"must be accuracy, then one or two different costs, but got {list(self.objectives)}")
         if self.proxy.size_at(1) != self.proxy.full_size and self.space.needs_fixed_resolution:
-            rule = f"must be one size where stages may mix by random or spatial_fc, but got {list(self.proxy.image_size)}"
+            sizes = [self.proxy.size_at(1), self.proxy.full_size]
+            rule = f"must be one size where stages may mix by random or spatial_fc, but got {sizes}"
             raise broken("proxy.image_size", f"{rule}; give one size, or take these mixers and position_embedding out")
         named = (
             ("baselines", "baseline", self.baselines),
@@ -149,7 +190,7 @@ class Search(Value):
 def check_possible(search: Search) -> None:
     """NasError unless some architecture meets the constraints, and the proxy's images suit the baselines and those drawn."""
     check_reachable(search.space, search.constraints)
-    rng = random.Random(search.search.seed)
+    rng = random.Random(search.seed)
     drawn = [random_architecture(search.space, rng) for _ in range(MAP_PROBES)]
     named = {name: design(name) for name in search.baselines}
     check_sizes(search.proxy, {**named, **{a.describe(): a for a in drawn}}, where="proxy")

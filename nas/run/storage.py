@@ -55,7 +55,7 @@ def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStora
         url = _url(search, folder)
         if url.startswith(JOURNAL):
             return JournalStorage(WholeLines(_journal_path(url, create=create)))
-        if search.search.storage is None:
+        if search.storage is None:
             _check_sqlite(folder, create=create)
         storage = RDBStorage(url, engine_kwargs=_engine_arguments(url), skip_table_creation=not create)
         if storage.engine.dialect.name == "sqlite" and create:
@@ -66,12 +66,12 @@ def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStora
 
 def patient(storage: BaseStorage, *, on_wait: Callable[[str], None]) -> PatientStorage:
     """The storage as a search's driver uses it: it outlasts a full disk and a server that is away; `on_wait` hears of it."""
-    return PatientStorage(get_storage(storage), on_wait=on_wait)
+    return PatientStorage(get_storage(storage), on_wait=on_wait)  # type: ignore[abstract]  # its methods are set in a loop
 
 
 def _url(search: Search, folder: RunFolder) -> str:
     """Where the record lies; a password that was not written into the run's folder comes from the environment."""
-    url = search.search.storage or f"sqlite:///{folder.study_db}"
+    url = search.storage or f"sqlite:///{folder.study_db}"
     if "***" not in url:
         return url
     if URL_VARIABLE not in os.environ:
@@ -155,7 +155,7 @@ def uncollected() -> Iterator[None]:
 @contextlib.contextmanager
 def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
     """What goes wrong in the storage as a NasError."""
-    where = folder.study_db if search.search.storage is None else without_password(search.search.storage)
+    where = folder.study_db if search.storage is None else without_password(search.storage)
     try:
         yield
     except ImportError as error:
@@ -168,7 +168,7 @@ def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
             raise
         raise NasError(f"{where}: was written by another version of Optuna: {error}") from None
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:
-        if isinstance(error, OSError) and not (search.search.storage or "").startswith(JOURNAL):
+        if isinstance(error, OSError) and not (search.storage or "").startswith(JOURNAL):
             raise
         why = database_message(error)
         raise NasError(

@@ -50,7 +50,7 @@ class TrialRecords:
         excess = excess_of(cost, self._search, baseline=trial.user_attrs.get("baseline"))
         for name in self._search.constraints.model_fields_set:
             trial.set_constraint(name, excess.get(name, -1.0))
-        facts = {"seed": self._search.search.seed, "manifest": manifest, "versions": versions()}
+        facts = {"seed": self._search.seed, "manifest": manifest, "versions": versions()}
         made = {"design": architecture.describe(), "architecture": architecture.to_dict()}  # the first for optuna-dashboard
         self._set(trial.number, {"key": architecture.key, **cost._asdict(), **facts, **made})
         self._reread(trial.number)
@@ -66,18 +66,14 @@ class TrialRecords:
     ) -> None:
         """Put down something of a trial that goes on; None is nothing."""
         self._check()
-        facts = {
-            "attempts": None if attempts is None else [attempt.to_dict() for attempt in attempts],
-            "repeated": repeated,
-            "curve": None if curve is None else [epoch.model_dump(mode="json") for epoch in curve],
-            "passed": passed,
-        }
-        self._set(number, facts)
+        epochs = None if curve is None else [epoch.model_dump(mode="json") for epoch in curve]
+        tries = None if attempts is None else [attempt.to_dict() for attempt in attempts]
+        self._set(number, {"attempts": tries, "repeated": repeated, "curve": epochs, "passed": passed})
         record = self._records[number]
         self._records[number] = replace(
             record,
             attempts=record.attempts if attempts is None else tuple(attempts),
-            curve_data=record.curve_data if curve is None else tuple(facts["curve"] or ()),
+            curve_data=record.curve_data if epochs is None else tuple(epochs),
             repeated=record.repeated if repeated is None else repeated,
             passed=record.passed if passed is None else passed,
         )

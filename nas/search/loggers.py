@@ -37,7 +37,7 @@ def check_packages(names: tuple[str, ...]) -> None:
 def loggers(search: Search, folder: RunFolder) -> list[LoggerCallback]:
     """The callbacks that search.log asks for."""
     makers = {"tensorboard": _tensorboard, "mlflow": _mlflow}
-    return [Logger(name, makers[name](search, folder), search, folder) for name in search.search.log]
+    return [Logger(name, makers[name](search, folder), search, folder) for name in search.log]
 
 
 def _tensorboard(search: Search, folder: RunFolder) -> LoggerCallback:

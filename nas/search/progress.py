@@ -26,7 +26,8 @@ class SearchProgress(AbstractContextManager):
         self.search, self.console = search, console
         self.references = reference_costs(search)
         self.study: Study | None = None
-        self._began, self._seen, self._done_before = time.monotonic(), {}, 0
+        self._began, self._done_before = time.monotonic(), 0
+        self._seen: dict[int, TrialState] = {}
         self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if console.is_terminal else None
 
     def watch(self, study: Study) -> None:
@@ -45,7 +46,7 @@ class SearchProgress(AbstractContextManager):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live:
             self._live.stop()
-        if error is not None or self.study is None or self.study.num_started >= self.search.search.trials:
+        if error is not None or self.study is None or self.study.num_started >= self.search.trials:
             return
         if self.study.exhausted:
             self.console.print("every affordable architecture that was found has been tried: the search ends before its budget")
@@ -56,17 +57,21 @@ class SearchProgress(AbstractContextManager):
         """Take note that the record changed."""
         if self._live:
             return
-        for record in self.study.records:
+        for record in self._records:
             if self._seen.get(record.number) != record.state:
                 self._seen[record.number] = record.state
                 if record.state not in (TrialState.RUNNING, TrialState.REJECTED):
                     self.console.print(self._line(record), highlight=False, soft_wrap=True)
 
+    @property
+    def _records(self) -> list[Record]:
+        return [] if self.study is None else self.study.records
+
     def _trained(self) -> int:
-        return sum(r.had_its_chance for r in self.study.records)
+        return sum(record.had_its_chance for record in self._records)
 
     def _total(self) -> int:
-        return self.search.search.trials + len(self.search.baselines)
+        return self.search.trials + len(self.search.baselines)
 
     def _eta(self) -> str:
         done = self._trained() - self._done_before
@@ -79,7 +84,7 @@ class SearchProgress(AbstractContextManager):
         network = f"{count(record.cost.macs)} MACs, {record.architecture.describe()}"
         return (
             f"[{self._trained()}/{self._total()}] {what} {record.state.words}: {_outcome(record)}, {network} · "
-            f"hypervolume {self._volume(front_records(self.study.records, self.search)):.4f} · {self._eta()}"
+            f"hypervolume {self._volume(front_records(self._records, self.search)):.4f} · {self._eta()}"
         )
 
     def _volume(self, best: list[Record]) -> float:

@@ -25,6 +25,7 @@ from collections.abc import Callable
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
 
 from nas.config import validated
@@ -56,10 +57,10 @@ def open_study(search: Search, folder: RunFolder, storage: BaseStorage, *, manif
 
 
 def _study(search: Search, storage: BaseStorage) -> optuna.Study:
-    directions = ["maximize", *("minimize" for _ in search.objectives[1:])]
+    directions = [StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in search.objectives[1:])]
     study = optuna.create_study(study_name=search.name, storage=storage, directions=directions, load_if_exists=True)
     is_new = all(t.state == OptunaState.WAITING for t in study.get_trials(deepcopy=False))
-    if not (is_new or "search" in study.user_attrs) or [d.name.lower() for d in study.directions] != directions:
+    if not (is_new or "search" in study.user_attrs) or study.directions != directions:
         raise NasError(
             f"search.storage: the study {search.name!r} that it holds is not of this search, and was left as it is. "
             "Give another --storage, or name the search otherwise."
@@ -86,13 +87,14 @@ def _begin(study: optuna.Study, search: Search, folder: RunFolder, now: dict) ->
 
 def start_points(search: Search) -> dict[str, Architecture]:
     """By design of search.start, what is nearest to it among the affordable architectures; each architecture once."""
-    space, points = search.space, {}
-    for name in search.search.start_designs:
-        rng = random.Random(search.search.seed)
+    space = search.space
+    points: dict[str, tuple[str, Architecture]] = {}
+    for name in search.start_designs:
+        rng = random.Random(search.seed)
         near = repair(space.nearest(design(name)), space, search.constraints, rng=rng)
         if near is not None:
             points.setdefault(near.key, (name, near))
-        elif name in search.search.start:
+        elif name in search.start:
             raise ConfigError(f"search.start: nothing affordable lies near {name}. Leave it out, or loosen the constraints.")
     return dict(points.values())
 

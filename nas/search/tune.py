@@ -48,7 +48,7 @@ class StudySearcher(Searcher):
             self.trouble = error
             raise
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:  # Ray also takes its sign for the end, which its own annotation forgets
         """The next architecture as a Tune configuration, or the sign that the search is over; None while what runs decides."""
         with self.writing():
             proposal = self.study.propose()
@@ -173,7 +173,7 @@ def _tuner(searcher: StudySearcher, *, work: Callable, resources: "Resources", s
             storage_path=str(scratch),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=loggers(searcher.study.search, searcher.folder),
+            callbacks=list(loggers(searcher.study.search, searcher.folder)),
         ),
     )
 

@@ -1,6 +1,8 @@
 """The papers' designs by name, each a few lines of data; every one is an Architecture like any that a search finds."""
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any, Literal
 
 from nas.errors import ConfigError, unknown
 from nas.space.architecture import Architecture, Stage
@@ -26,7 +28,7 @@ CONVFORMER_SIZES = {
 }
 
 
-def poolformer(size: str = "s12", *, mixers: tuple[str, ...] = ("pool",) * 4, **changes) -> Architecture:
+def poolformer(size: str = "s12", *, mixers: tuple[str, ...] = ("pool",) * 4, **changes: Any) -> Architecture:
     """PoolFormer, arXiv:2111.11418; `changes` are stage fields that an ablation or RIFormer sets otherwise in all stages."""
     depths, widths, layer_scale = POOLFORMER_SIZES[size]
     block = {"norm": "group", "norm_bias": True, "mlp_bias": True, "activation": "gelu", "layer_scale": layer_scale, **changes}
@@ -34,7 +36,9 @@ def poolformer(size: str = "s12", *, mixers: tuple[str, ...] = ("pool",) * 4, **
     return Architecture(stages=stages, stem_norm=False, downsample_norm=False, head_norm="norm_pool")
 
 
-def baseline(depths, widths, *, mixers: tuple[str, ...], norm: str, head: str) -> Architecture:
+def baseline(
+    depths: Sequence[int], widths: Sequence[int], *, mixers: tuple[str, ...], norm: str, head: Literal["linear", "mlp"]
+) -> Architecture:
     """A model of MetaFormer Baselines, arXiv:2210.13452: no biases, StarReLU, ResScale in stages 3 and 4."""
     stages = tuple(
         Stage(mixer=mixer, depth=depth, width=width, norm=norm, res_scale=i >= 2)
@@ -55,25 +59,25 @@ def pool_attention(num_attention: int) -> Architecture:
 
 
 def _families() -> dict[str, Architecture]:
-    designs = {}
+    architectures = {}
     for size, (depths, widths, _) in POOLFORMER_SIZES.items():
-        designs[f"poolformer_{size}"] = poolformer(size)
+        architectures[f"poolformer_{size}"] = poolformer(size)
         # timm takes the mean first and then the norm: equal features, other logits; its weights need its order
-        designs[f"poolformer_{size}_timm"] = poolformer(size).model_copy(update={"head_norm": "pool_norm"})
+        architectures[f"poolformer_{size}_timm"] = poolformer(size).model_copy(update={"head_norm": "pool_norm"})
         for family, mixers in {
             "poolformerv2": ("pool",) * 4,
             "identityformer": ("identity",) * 4,
             "randformer": ("identity", "identity", "random", "random"),
         }.items():
-            designs[f"{family}_{size}"] = baseline(depths, widths, mixers=mixers, norm="group", head="linear")
+            architectures[f"{family}_{size}"] = baseline(depths, widths, mixers=mixers, norm="group", head="linear")
         # RIFormer, arXiv:2304.05659: an affine mixer in training, folded into the norm for inference
-        designs[f"riformer_{size}"] = poolformer(size, mixers=("identity",) * 4)
-        designs[f"riformer_{size}_train"] = poolformer(size, mixers=("affine",) * 4)
+        architectures[f"riformer_{size}"] = poolformer(size, mixers=("identity",) * 4)
+        architectures[f"riformer_{size}_train"] = poolformer(size, mixers=("affine",) * 4)
     for size, (depths, widths) in CONVFORMER_SIZES.items():
         hybrid = ("conv", "conv", "attention", "attention")
-        designs[f"convformer_{size}"] = baseline(depths, widths, mixers=("conv",) * 4, norm="layer", head="mlp")
-        designs[f"caformer_{size}"] = baseline(depths, widths, mixers=hybrid, norm="layer", head="mlp")
-    return designs
+        architectures[f"convformer_{size}"] = baseline(depths, widths, mixers=("conv",) * 4, norm="layer", head="mlp")
+        architectures[f"caformer_{size}"] = baseline(depths, widths, mixers=hybrid, norm="layer", head="mlp")
+    return architectures
 
 
 def _ablations() -> dict[str, Architecture]:
@@ -93,7 +97,7 @@ def _ablations() -> dict[str, Architecture]:
         "pppf": poolformer(mixers=("pool", "pool", "pool", "spatial_fc")),
         "ppff": poolformer(mixers=("pool", "pool", "spatial_fc", "spatial_fc")),
     }
-    return {f"ablation_{row}": design for row, design in rows.items()}
+    return {f"ablation_{row}": architecture for row, architecture in rows.items()}
 
 
 @cache

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Annotated, Any, get_type_hints
+from types import GenericAlias
+from typing import Annotated, Any, Optional, get_type_hints
 
 from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 
@@ -45,14 +46,18 @@ def _integers(written: dict) -> list[int]:
 def _choices_of(model: type[Value], fields: list[str]) -> dict[str, Any]:
     """For each field of `model` one that holds a tuple of choices of the same type, or None where the user says nothing."""
     kinds = get_type_hints(model, include_extras=True)
-    return {name: (Annotated[tuple[kinds[name], ...], BeforeValidator(_expanded)] | None, None) for name in fields}
+    several = {name: GenericAlias(tuple, (kinds[name], ...)) for name in fields}
+    return {name: (Optional[Annotated[kind, BeforeValidator(_expanded)]], None) for name, kind in several.items()}  # noqa: UP045
 
 
-StageChoices = create_model("StageChoices", __base__=Value, **_choices_of(Stage, list(Stage.model_fields)))
+StageChoices: type[Value] = create_model("StageChoices", __base__=Value, **_choices_of(Stage, list(Stage.model_fields)))
 NETWORK_FIELDS = [name for name in Architecture.model_fields if name != "stages"]
 
 
-class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(Architecture, NETWORK_FIELDS))):
+NetworkChoices: type[Value] = create_model("NetworkChoices", __base__=Value, **_choices_of(Architecture, NETWORK_FIELDS))
+
+
+class SearchSpace(NetworkChoices):
     """All architectures that a search may propose, and the resolution and number of classes at which they are counted.
 
     `stages` maps 1, 2, ... to each stage's choices; `all_stages` holds those that every stage shares unless it says otherwise.
@@ -92,7 +97,7 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
 
     def _check_resolution(self) -> None:
         for stride in self._network_axes.get("stem_stride", (4,)):
-            narrow = self.draw(lambda name, options, s=stride: s if name == "stem_stride" else options[0])
+            narrow = self.draw(_first_but({"stem_stride": stride}))
             try:
                 feature_sides(narrow, image_size=self.image_size)
             except Infeasible as error:
@@ -111,7 +116,7 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
     @cached_property
     def axes(self) -> dict[str, tuple]:
         """Every open choice by name (`head`, `stage2.mixer`): what a sampler has to decide."""
-        staged = {f"stage{n}.{f}": o for n, axes in self._stage_axes.items() for f, o in axes.items()}
+        staged = {f"stage{n}.{f}": o for n, fields in self._stage_axes.items() for f, o in fields.items()}
         return {name: options for name, options in {**self._network_axes, **staged}.items() if len(options) > 1}
 
     @property
@@ -170,8 +175,7 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
         for axis, value in chosen.items():
             for other in self.axes[axis]:
                 if other != value:
-                    changed = {**chosen, axis: other}
-                    yield self.draw(lambda name, options, changed=changed: changed.get(name, options[0]))
+                    yield self.draw(_first_but({**chosen, axis: other}))
 
     @cached_property
     def size(self) -> int:
@@ -186,6 +190,11 @@ class SearchSpace(create_model("NetworkChoices", __base__=Value, **_choices_of(A
     def cost(self, architecture: Architecture) -> Cost:
         """What `architecture` costs at the space's resolution and number of classes."""
         return cost(architecture, image_size=self.image_size, num_classes=self.num_classes)
+
+
+def _first_but(chosen: dict[str, Any]) -> Choose:
+    """Chooses what is given by name, else the first option."""
+    return lambda name, options: chosen.get(name, options[0])
 
 
 def _closest(options: tuple, wanted: Any) -> Any:

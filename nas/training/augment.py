@@ -36,7 +36,7 @@ def augment(pixels: Tensor, recipe: Recipe, *, image_size: int, generator: torch
         pixels = moved(pixels, padding=recipe.crop_padding, flip=recipe.flip, generator=generator)
         images = resized(normalised(pixels, channels_last=recipe.channels_last), image_size)
     else:
-        images = cropped(pixels, recipe, image_size=image_size, generator=generator)
+        images = cropped(pixels, recipe, area=recipe.crop_scale, image_size=image_size, generator=generator)
     if recipe.random_erasing:
         images = erased(images, probability=recipe.random_erasing, generator=generator)
     return mixed(images, recipe, generator=generator)
@@ -73,18 +73,20 @@ def moved(pixels: Tensor, *, padding: int, flip: bool, generator: torch.Generato
     return pixels
 
 
-def cropped(pixels: Tensor, recipe: Recipe, *, image_size: int, generator: torch.Generator) -> Tensor:
+def cropped(
+    pixels: Tensor, recipe: Recipe, *, area: tuple[float, float], image_size: int, generator: torch.Generator
+) -> Tensor:
     """A random part of each image, brought to side `image_size` and normalised: `(B, 3, image_size, image_size)`.
 
-    Its area and shape follow `crop_scale`; it may reach `crop_padding` pixels out of the image, where all is black.
+    `area` bounds its share of the image, CROP_ASPECT its shape; it may reach `crop_padding` pixels out of the image, where all
+    is black.
     """
-    chance, area, aspect, down, right = _uniform(5, len(pixels), like=pixels, generator=generator)  # each (B,)
-    area = torch.lerp(*map(area.new_tensor, recipe.crop_scale), area)
-    aspect = torch.lerp(*(area.new_tensor(bound).log() for bound in CROP_ASPECT), aspect).exp()
+    chance, drawn_area, drawn_aspect, down, right = _uniform(5, len(pixels), like=pixels, generator=generator)  # each (B,)
+    areas, aspects = _between(area, drawn_area), _log_between(CROP_ASPECT, drawn_aspect)
     padding = 4 * [recipe.crop_padding]
     images = functional.pad(pixels.permute(0, 3, 1, 2).float(), padding)  # (B, 3, H + 2 padding, W + 2 padding)
     inner = pixels.shape[1] / images.shape[2]
-    tall, wide = ((x.sqrt().clamp(max=1) * inner) for x in (area / aspect, area * aspect))  # shares of the padded sides
+    tall, wide = ((x.sqrt().clamp(max=1) * inner) for x in (areas / aspects, areas * aspects))  # shares of the padded sides
     mirror = torch.where(chance < 0.5, -1.0, 1.0) if recipe.flip else torch.ones_like(chance)
     zero = torch.zeros_like(chance)
     rows = [mirror * wide, zero, (2 * right - 1) * (1 - wide), zero, tall, (2 * down - 1) * (1 - tall)]
@@ -97,13 +99,24 @@ def cropped(pixels: Tensor, recipe: Recipe, *, image_size: int, generator: torch
 def erased(images: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
     """A random rectangle of some images set to the mean colour, 0 after normalising; `(B, 3, H, W)` is kept."""
     number, _, height, width = images.shape
-    chance, area, aspect, top, left = _uniform(5, number, like=images, generator=generator)  # each (B,)
-    area = torch.lerp(*map(area.new_tensor, ERASED_AREA), area)
-    aspect = torch.lerp(*(area.new_tensor(bound).log() for bound in ERASED_ASPECT), aspect).exp()
-    tall, wide = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)  # shares of height and width
+    chance, drawn_area, drawn_aspect, top, left = _uniform(5, number, like=images, generator=generator)  # each (B,)
+    areas, aspects = _between(ERASED_AREA, drawn_area), _log_between(ERASED_ASPECT, drawn_aspect)
+    tall, wide = (areas * aspects).sqrt().clamp(max=1), (areas / aspects).sqrt().clamp(max=1)  # shares of height and width
     rows = _span(top * (1 - tall), tall, height)[:, None, :, None]
     columns = _span(left * (1 - wide), wide, width)[:, None, None, :]
     return images.masked_fill((chance < probability)[:, None, None, None] & rows & columns, 0.0)
+
+
+def _between(bounds: tuple[float, float], share: Tensor) -> Tensor:
+    """What lies a share, from 0 to 1, of the way from the first bound to the second."""
+    low, high = bounds
+    return torch.lerp(share.new_tensor(low), share.new_tensor(high), share)
+
+
+def _log_between(bounds: tuple[float, float], share: Tensor) -> Tensor:
+    """The same on a logarithmic scale."""
+    low, high = bounds
+    return torch.lerp(share.new_tensor(low).log(), share.new_tensor(high).log(), share).exp()
 
 
 def _span(start: Tensor, length: Tensor, side: int) -> Tensor:

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from nas.data.manifest import MEAN, STD
 from nas.errors import ConfigError, Infeasible, in_one_line
-from nas.recipes.recipe import Recipe
-from nas.training.loss import Batch, Loss, label_loss, labels_only
+from nas.recipes.recipe import Distillation, Recipe
+from nas.training.loss import Batch, Forward, Loss, label_loss, labels_only
 from nas.training.trained import Network, load_network
 
 
@@ -48,11 +48,6 @@ def watched_mixers(model: nn.Module) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def no_mixers(model: nn.Module) -> AbstractContextManager[list[Tensor]]:
-    """No outputs: what nobody compares need not stay in memory."""
-    return nullcontext([])
-
-
 def as_tokens(x: Tensor) -> Tensor:
     """`(B, N, C)` from either layout."""
     return x if x.dim() == 3 else x.flatten(2).transpose(1, 2)  # (B, N, C)
@@ -61,14 +56,13 @@ def as_tokens(x: Tensor) -> Tensor:
 class Distilled:
     """The loss of a student beside its teacher, which sees the same augmented batch in eval mode and without gradients."""
 
-    def __init__(self, recipe: Recipe, teacher: nn.Module):
-        self.recipe, self.settings, self.teacher = recipe, recipe.distillation, teacher
+    def __init__(self, recipe: Recipe, settings: Distillation, teacher: nn.Module):
+        self.recipe, self.settings, self.teacher = recipe, settings, teacher
 
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        watching = watched_mixers if self.settings.imitation else no_mixers
-        with watching(model) as mixed:
+    def __call__(self, model: Forward, batch: Batch) -> Tensor:
+        with self._watched(model) as mixed:
             logits = model(batch.images)
-        with torch.no_grad(), watching(self.teacher) as wanted:
+        with torch.no_grad(), self._watched(self.teacher) as wanted:
             target = self.teacher(batch.images)
         loss = self.settings.labels * label_loss(logits, batch, self.recipe)
         if self.settings.logits:
@@ -79,10 +73,18 @@ class Distilled:
             loss = loss + self.settings.imitation * imitation_loss(mixed, wanted)
         return loss
 
+    def _watched(self, model: Forward) -> AbstractContextManager[list[Tensor]]:
+        """The outputs of the token mixers; none where nobody compares them, so that they need not stay in memory."""
+        if not self.settings.imitation:
+            return nullcontext([])
+        assert isinstance(model, nn.Module), "a recipe that imitates compiles nothing"
+        return watched_mixers(model)
+
 
 def loss_of(recipe: Recipe, student: nn.Module, *, device: torch.device) -> Loss:
     """What the recipe minimises; ConfigError where there is no such teacher, Infeasible where the student can't follow it."""
-    if recipe.distillation is None:
+    settings = recipe.distillation
+    if settings is None:
         return labels_only(recipe)
     sizes = sorted({recipe.size_at(1), recipe.full_size})
     images = [torch.zeros(1, 3, size, size, device=device) for size in sizes]
@@ -91,13 +93,14 @@ def loss_of(recipe: Recipe, student: nn.Module, *, device: torch.device) -> Loss
     if recipe.channels_last:
         teacher = teacher.to(memory_format=torch.channels_last)
     for answer, image in zip(ours, images, strict=True):
-        _check(answer, _teachers_answer(teacher, image, recipe), recipe)
-    return Distilled(recipe, teacher)
+        _check(answer, _teachers_answer(teacher, image, settings), settings)
+    return Distilled(recipe, settings, teacher)
 
 
 def teacher_of(recipe: Recipe, *, num_classes: int) -> nn.Module:
     """The teacher in eval mode, for images normalised as ours; ConfigError where there is none."""
     settings = recipe.distillation
+    assert settings is not None, "only a recipe with distillation has a teacher"
     try:
         with torch.random.fork_rng(devices=[]):  # a network draws weights before it is given its own
             network = load_network(
@@ -110,6 +113,9 @@ def teacher_of(recipe: Recipe, *, num_classes: int) -> nn.Module:
 
 class Renormalised(nn.Module):
     """A network for images that are normalised with our mean and deviation instead of its own."""
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, network: Network):
         super().__init__()
@@ -138,18 +144,17 @@ def _answer(model: nn.Module, image: Tensor) -> _Answer:
     return _Answer(tuple(logits.shape), [tuple(x.shape) for x in mixed])
 
 
-def _teachers_answer(teacher: nn.Module, image: Tensor, recipe: Recipe) -> _Answer:
+def _teachers_answer(teacher: nn.Module, image: Tensor, settings: Distillation) -> _Answer:
     try:
         return _answer(teacher, image)
     except (RuntimeError, ValueError, AssertionError) as error:  # a size that it was not made for; timm raises all three
         raise ConfigError(
-            f"distillation.teacher: {recipe.distillation.teacher} must take images of {image.shape[-1]} px, but: "
+            f"distillation.teacher: {settings.teacher} must take images of {image.shape[-1]} px, but: "
             f"{in_one_line(error).rstrip('.')}. Choose another teacher, or image_size."
         ) from None
 
 
-def _check(student: _Answer, teacher: _Answer, recipe: Recipe) -> None:
-    settings = recipe.distillation
+def _check(student: _Answer, teacher: _Answer, settings: Distillation) -> None:
     if settings.logits and student.logits != teacher.logits:
         raise ConfigError(
             f"distillation.logits: the teacher {settings.teacher} must have the {student.logits[1]} classes of the training, "

@@ -21,7 +21,7 @@ from nas.training.batches import Batches, InMemory, Judged, UpdateShare, mixed_s
 from nas.training.curve import Epoch, OnEpoch, OnStep, StepProgress
 from nas.training.distill import loss_of
 from nas.training.evaluation import Score, autocast, evaluate, is_out_of_memory
-from nas.training.loss import Batch
+from nas.training.loss import Batch, Forward
 from nas.training.optimizer import lr_share, optimizer
 
 CHECK_EVERY = 16  # steps between two looks at the loss: each one waits for a GPU
@@ -95,13 +95,13 @@ class _Training:
     def __init__(self, model: nn.Module, recipe: Recipe, *, device: torch.device, on_step: OnStep):
         self.recipe, self.device, self.on_step = recipe, device, on_step
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.model = model.to(device=device, memory_format=layout)
+        self.model = model.to(device).to(memory_format=layout)
         self.optimizer = optimizer(self.model, recipe)
         self.ema = ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         self.loss = loss_of(recipe, self.model, device=device)
         self.parallel = _in_parallel(self.model, device) if processes.world() > 1 else None
         trained = self.parallel or self.model
-        self.trained = torch.compile(trained) if recipe.compile else trained
+        self.trained: Forward = torch.compile(trained) if recipe.compile else trained
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.pieces = 1
 
@@ -121,11 +121,11 @@ class _Training:
             raise Diverged(score.loss, number, steps)
         return Epoch(
             epoch=number,
-            accuracy=score and score.accuracy,
-            loss=score and score.loss,
-            top5=score and score.top5,
-            raw_accuracy=raw and raw.accuracy,
-            raw_top5=raw and raw.top5,
+            accuracy=None if score is None else score.accuracy,
+            loss=None if score is None else score.loss,
+            top5=None if score is None else score.top5,
+            raw_accuracy=None if raw is None else raw.accuracy,
+            raw_top5=None if raw is None else raw.top5,
             train_loss=train_loss,
             lr=self._lr(number * steps, steps),
             seconds=round(time.perf_counter() - started, 3),
@@ -137,9 +137,10 @@ class _Training:
         """The score of what is kept, and that of the weights as they are if the recipe asks for it beside."""
         if validation is None:
             return None, None
-        raw = self.model if self.ema and self.recipe.validates_raw else None
-        measured = (model and evaluate(model, validation, self.recipe, device=self.device) for model in (self.measured, raw))
-        return tuple(measured)
+        score = evaluate(self.measured, validation, self.recipe, device=self.device)
+        if self.ema is None or not self.recipe.validates_raw:
+            return score, None
+        return score, evaluate(self.model, validation, self.recipe, device=self.device)
 
     def _lr(self, position: int, steps: int) -> float:
         return self.recipe.lr * lr_share(position, steps, self.recipe)
@@ -147,7 +148,9 @@ class _Training:
     def _train(self, number: int, train: Batches, *, seed: int) -> float:
         """One pass over the training images; the mean loss."""
         self.model.train()
-        fresh, checked, images, steps = [], [], 0, train.steps
+        fresh: list[Tensor] = []
+        checked: list[Tensor] = []
+        images, steps = 0, train.steps
         for step, share in enumerate(train.epoch(number, seed=seed, device=self.device), start=1):
             position = (number - 1) * steps + step
             for group in self.optimizer.param_groups:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from nas.recipes.recipe import Recipe
@@ -27,7 +27,9 @@ class Batch(NamedTuple):
         return [Batch(images, self.share, labels, partners) for images, labels, partners in parts]
 
 
-Loss = Callable[[nn.Module, Batch], Tensor]
+Forward = Callable[[Tensor], Tensor]
+"""A network, as it is or compiled: logits of images."""
+Loss = Callable[[Forward, Batch], Tensor]
 """Runs the network on the batch; called inside autocast, so it takes logits to float32 before it reduces them."""
 
 

@@ -46,5 +46,5 @@ def _by_factor(group: dict[str, Any], factors: dict[Tensor, float]) -> list[dict
 def _lr_factors(model: nn.Module, recipe: Recipe) -> dict[Tensor, float]:
     """By weight of a block whose token mixer the recipe names, the factor on its learning rate."""
     kinds = {mixer_class(name): factor for name, factor in recipe.mixer_lr.items()}
-    blocks = [block for block in model.modules() if type(getattr(block, "token_mixer", None)) in kinds]
-    return {weight: kinds[type(block.token_mixer)] for block in blocks for weight in block.parameters()}
+    blocks = [(block, type(getattr(block, "token_mixer", None))) for block in model.modules()]
+    return {weight: kinds[kind] for block, kind in blocks if kind in kinds for weight in block.parameters()}

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -96,10 +96,11 @@ def align(model: nn.Module) -> None:
 
 def of_first(call: Callable[[], T]) -> T:
     """What the first process's call gives, in every process; the others need not see its disk."""
-    box = [call() if rank() == 0 else None]
+    box: list[Any] = [call() if rank() == 0 else None]  # torch sends it pickled, which has no type
     if world() > 1:
         dist.broadcast_object_list(box)
-    return box[0]
+    answer: T = box[0]
+    return answer
 
 
 def keep_freed_memory() -> None:

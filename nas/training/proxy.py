@@ -1,10 +1,10 @@
 """An architecture's proxy training: a learning curve, or the reason why there is none."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save
@@ -16,7 +16,7 @@ from nas.errors import Infeasible, in_one_line
 from nas.files import patiently, replacing
 from nas.models.metaformer import build
 from nas.recipes.as_trained import as_trained
-from nas.recipes.recipe import Recipe
+from nas.recipes.recipe import Proxy, Recipe
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
 from nas.training.checkpoints import Keeper
@@ -49,32 +49,44 @@ def train_proxy(
     size) comes back as the outcome's cause; what is wrong with data or disk raises NasError. A training that diverges is
     begun again once with the recipe's `retry_lr`, and each epoch of the second attempt says why.
     """
-    images = [load_split(manifest, split, image_size=recipe.full_size, root=root) for split in ("train", "validation")]
-    keeper = Keeper(
-        checkpoint, _setup(architecture, recipe, manifest, seed), must={*getattr(recipe, "rungs", ()), recipe.epochs}
-    )
-    checkpointed = keeper.checkpointed() or {}
-    curve = tuple(Epoch(**epoch) for epoch in checkpointed.get("curve", ()))
+    load = partial(load_split, manifest, image_size=recipe.full_size, root=root)
+    images = _Images(load("train"), load("validation"))
+    rungs = recipe.rungs if isinstance(recipe, Proxy) else ()
+    keeper = Keeper(checkpoint, _setup(architecture, recipe, manifest, seed), must={*rungs, recipe.epochs})
+    before = keeper.checkpointed() or {}
+    curve = tuple(Epoch(**epoch) for epoch in before.get("curve", ()))
     if on_start(curve) is False:
-        return Outcome(curve=curve, accuracy=None, seconds=checkpointed["seconds"])
-    train = partial(
-        _attempt,
-        architecture,
-        images=images,
-        num_classes=len(manifest.class_names),
-        seed=seed,
-        device=device,
-        on_epoch=on_epoch,
-        weights=weights,
-        keeper=keeper,
-    )
-    retried = checkpointed.get("retried")
+        return Outcome(curve=curve, accuracy=None, seconds=before["seconds"])
+    candidate = _Candidate(architecture, num_classes=len(manifest.class_names), seed=seed)
+    train = partial(_attempt, candidate, images, device=device, on_epoch=on_epoch, weights=weights, keeper=keeper)
+    return _with_retry(train, recipe, before)
+
+
+class _Images(NamedTuple):
+    """The decoded images of a proxy training."""
+
+    train: Images
+    validation: Images
+
+
+class _Candidate(NamedTuple):
+    """What is built for a training, its weights drawn from the seed."""
+
+    architecture: Architecture
+    num_classes: int
+    seed: int
+
+
+def _with_retry(train: Callable[..., Outcome], recipe: Recipe, before: dict[str, Any]) -> Outcome:
+    """An attempt, and where that diverges one more at a lower rate; `before` is what a checkpoint holds of either."""
+    retried = before.get("retried")
     if retried is None:
-        first = train(recipe, checkpointed=checkpointed)
-        if recipe.retry_lr is None or not (first.cause or "").startswith(DIVERGED):
+        first = train(recipe, before=before, retried=None)
+        if recipe.retry_lr is None or first.cause is None or not first.cause.startswith(DIVERGED):
             return first
-        retried, checkpointed = first.cause, {"seconds": first.seconds}
-    second = train(recipe.model_copy(update={"lr": recipe.lr * recipe.retry_lr}), checkpointed=checkpointed, retried=retried)
+        retried, before = first.cause, {"seconds": first.seconds}
+    assert recipe.retry_lr is not None
+    second = train(recipe.model_copy(update={"lr": recipe.lr * recipe.retry_lr}), before=before, retried=retried)
     cause = second.cause and f"{retried}; at {recipe.retry_lr:g} of the rate {second.cause}"
     return second.model_copy(update={"cause": cause})
 
@@ -86,22 +98,20 @@ def _setup(architecture: Architecture, recipe: Recipe, manifest: Manifest, seed:
 
 
 def _attempt(
-    architecture: Architecture,
+    candidate: _Candidate,
+    images: _Images,
     recipe: Recipe,
     *,
-    images: list[Images],
-    num_classes: int,
-    seed: int,
     device: str | torch.device,
     on_epoch: OnEpoch,
     weights: Path | None,
     keeper: Keeper,
-    checkpointed: dict[str, Any],
-    retried: str | None = None,
+    before: dict[str, Any],
+    retried: str | None,
 ) -> Outcome:
     """One attempt from the beginning or from what a checkpoint holds of it; its seconds are those of all before it as well."""
-    started = time.perf_counter() - checkpointed.get("seconds", 0.0)
-    curve = [Epoch(**epoch) for epoch in checkpointed.get("curve", ())]
+    started = time.perf_counter() - before.get("seconds", 0.0)
+    curve = [Epoch(**epoch) for epoch in before.get("curve", ())]
 
     def recorded(epoch: Epoch) -> bool | None:
         curve.append(epoch.model_copy(update={"retried": retried, "unsaved": keeper.trouble}))
@@ -112,10 +122,11 @@ def _attempt(
         content = {"curve": epochs, "state": state, "retried": retried, "seconds": _since(started)}
         keeper.keep(content, epoch=len(epochs))
 
+    state, seed = before.get("state"), candidate.seed
     try:
-        model = fresh_network(architecture, recipe, num_classes=num_classes, seed=seed)
-        state = checkpointed.get("state")
-        fit(model, *images, recipe, seed=seed, device=device, on_epoch=recorded, state=state, save=kept)
+        model = fresh_network(candidate.architecture, recipe, num_classes=candidate.num_classes, seed=seed)
+        train, validation = images
+        fit(model, train, validation, recipe, seed=seed, device=device, on_epoch=recorded, state=state, save=kept)
     except (Diverged, Infeasible, MemoryError, RuntimeError) as error:
         return Outcome(curve=tuple(curve), accuracy=None, seconds=_since(started), cause=cause_of(error))
     finished = len(curve) == recipe.epochs
@@ -130,8 +141,8 @@ def fresh_network(architecture: Architecture, recipe: Recipe, *, num_classes: in
     architecture = as_trained(architecture, recipe)
     if recipe.size_at(1) != recipe.full_size and architecture.needs_fixed_resolution:
         raise Infeasible(
-            f"image_size must be one size for weights that belong to positions, but got {list(recipe.image_size)}; "
-            "give one size, or leave random, spatial_fc and position_embedding out"
+            "image_size must be one size for weights that belong to positions, but got "
+            f"{[recipe.size_at(1), recipe.full_size]}; give one size, or leave random, spatial_fc and position_embedding out"
         )
     feature_sides(architecture, image_size=recipe.size_at(1))
     with torch.random.fork_rng(devices=[]):
@@ -140,7 +151,7 @@ def fresh_network(architecture: Architecture, recipe: Recipe, *, num_classes: in
             architecture,
             image_size=recipe.full_size,
             num_classes=num_classes,
-            drop_path=recipe.drop_path,
+            drop_path=recipe.drop_path_at(sum(stage.depth for stage in architecture.stages)),
             head_dropout=recipe.head_dropout,
         )
 

@@ -176,7 +176,7 @@ def timm_network(name: str, *, weights: str | None = None, num_classes: int | No
 
 def as_described_by_timm(model: nn.Module) -> Network:
     """A timm model with what it says itself about its images and classes."""
-    images = model.pretrained_cfg
+    images = timm.data.resolve_data_config(model=model)
     names = None
     if model.num_classes == 1000:
         described_names = timm.data.ImageNetInfo()

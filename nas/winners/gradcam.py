@@ -1,9 +1,10 @@
 """Where a network looks: Grad-CAM overlays of one or several networks side by side. arXiv:1610.02391."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import wrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import timm
@@ -54,7 +55,7 @@ def write_maps(checkpoints: list[str], images: list[Path], out: Path, *, image_s
     pictures = [read_image(path) for path in images]
     networks = {name: load_checkpoint(name) for name in checkpoints}
     out.mkdir(parents=True, exist_ok=True)
-    files = []
+    files: list[Path] = []
     for path, picture in zip(images, pictures, strict=True):
         heats = {name: heat(network, picture, name=name, image_size=image_size) for name, network in networks.items()}
         files.append(_free_name(out / f"{path.stem}.png", files))
@@ -181,7 +182,7 @@ def _maps(model: nn.Module, name: str) -> list[str]:
 def _input(network: Network, picture: Image.Image, size: int) -> Tensor:
     """`(1, 3, size, size)`, normalised as the network was trained."""
     pixels = np.float32(decode(picture, size)) / 255
-    normal = (pixels - np.float32(network.mean)) / np.float32(network.std)  # (size, size, 3)
+    normal = (pixels - np.asarray(network.mean, np.float32)) / np.asarray(network.std, np.float32)  # (size, size, 3)
     return torch.from_numpy(normal).permute(2, 0, 1)[None]  # (1, 3, size, size)
 
 
@@ -193,7 +194,7 @@ def as_map(x: Tensor, model: nn.Module) -> Tensor:
     return x.permute(0, 3, 1, 2) if getattr(model, "output_fmt", "NCHW") == "NHWC" else x  # (B, C, H, W)
 
 
-def _library():
+def _library() -> Callable[..., Any]:
     try:
         from pytorch_grad_cam import GradCAM
     except ImportError as error:
@@ -213,7 +214,7 @@ def figure(picture: Image.Image, heats: dict[str, Heat], *, title: str) -> Figur
         panel.imshow(shown)
         panel.set_title(text, fontsize=TITLE_POINTS)
         panel.set_axis_off()
-        panel.set_anchor("S")  # all the room that is left is the titles'
+        panel.set_anchor("S")  # what is left above belongs to the titles
     return drawing
 
 

@@ -51,7 +51,7 @@ def replicate_front(
     none is given; `most` limits a round to the networks nearest to the front.
     """
     folder, _ = read_run(root)
-    number = number or search.search.replicates or DEFAULT
+    number = number or search.replicates or DEFAULT
     check_address(search.resources.address)
     reading = read(root, search)
     require_finished(joined([reading]), (root,))
@@ -92,7 +92,7 @@ def next_round(reading: Reading, *, number: int, most: int | None = None) -> lis
     counts = near["baseline"].notna() | near.index.isin(ranked.best.index) | near.index.isin(ranked.open.index)
     near = near[counts].head(most)
     few = near[[len(done.get(trial, ())) < number for trial in near["trial"]]]
-    first = reading.search.search.seed
+    first = reading.search.seed
     return [
         Replicate(trial, reading.record(trial).architecture, _unused(first, done.get(trial, set())), seconds)
         for trial, seconds in few[["trial", "seconds"]].itertuples(index=False)
@@ -131,14 +131,15 @@ def train_again(
     with adding(search, folder, on_wait=tell) as add, _bar(jobs, wanted, console) as bar:
 
         def on_end(training: Training, outcome: Outcome | None, cause: str | None) -> None:
-            each, facts_kept = whose[training.setup], {"accuracy": None, "seconds": 0.0, "cause": cause}
+            each = whose[training.setup]
             if outcome is None:
                 lost.append(each)
-            else:
-                facts_kept = outcome.model_dump(mode="json", include=set(facts_kept))
-                facts = {**facts_kept, "seed": each.seed, "manifest": manifest.hash, "device": device}
-                add(Addition(REPLICATE, each.trial, f"seed {each.seed}", facts))
-            bar.end(training, **facts_kept)
+                bar.end(training, accuracy=None, seconds=0.0, cause=cause)
+                return
+            result = outcome.model_dump(mode="json", include={"accuracy", "seconds", "cause"})
+            facts = {**result, "seed": each.seed, "manifest": manifest.hash, "device": device}
+            add(Addition(REPLICATE, each.trial, f"seed {each.seed}", facts))
+            bar.end(training, accuracy=outcome.accuracy, seconds=outcome.seconds, cause=outcome.cause)
 
         run_jobs(jobs, work=work, resources=search.resources, on_end=on_end)
     return lost

@@ -24,6 +24,8 @@ from nas.errors import ConfigError, NasError
 from nas.recipes.recipe import Proxy
 from nas.run.settings import Calibration, Resources, read_search
 from nas.space.reference import design
+from nas.training.curve import Outcome
+from tests.studies import epoch
 
 ROOT = Path(__file__).parents[2]
 HYBRID = ROOT / "search_spaces" / "hybrid.yaml"
@@ -194,18 +196,18 @@ def test_a_training_is_known_by_what_is_trained_and_not_by_its_names():
 
 def test_what_was_put_down_is_there_for_the_next_process(tmp_path):
     path = tmp_path / "trainings.csv"
-    outcome = {"accuracy": 0.123456789012345, "seconds": 1.5, "cause": None, "curve": [{"loss": 1.0}]}
+    outcome = Outcome(accuracy=0.123456789012345, seconds=1.5, curve=(epoch(1, 0.1),))
     Trainings(path).add(training(), outcome=outcome, machine=False, device="cpu")
     again = Trainings(path)
     assert again.is_done(training()) and not again.is_done(training(seed=1))
     row = again.row(training(fidelity="renamed"))
     assert float(row["accuracy"]) == 0.123456789012345
-    assert json.loads(row["outcome"])["curve"] == [{"loss": 1.0}]
+    assert json.loads(row["outcome"])["curve"] == [epoch(1, 0.1).model_dump()]
 
 
 def test_a_failure_of_the_machine_is_tried_again_by_the_next_start_and_one_of_the_architecture_is_not(tmp_path):
     record = Trainings(tmp_path / "trainings.csv")
-    failed = {"accuracy": None, "seconds": 0.0, "cause": "because"}
+    failed = Outcome(accuracy=None, seconds=0.0, cause="because")
     record.add(training(seed=1), outcome=failed, machine=True, device="cpu")
     record.add(training(seed=2), outcome=failed, machine=False, device="cpu")
     assert [record.is_done(training(seed=s)) for s in (1, 2)] == [False, True]
@@ -213,7 +215,7 @@ def test_a_failure_of_the_machine_is_tried_again_by_the_next_start_and_one_of_th
 
 def test_a_setting_that_is_newer_than_the_record_does_not_cost_its_trainings(tmp_path):
     path = tmp_path / "trainings.csv"
-    Trainings(path).add(training(), outcome={"accuracy": 0.5, "seconds": 1.0, "cause": None}, machine=False, device="cpu")
+    Trainings(path).add(training(), outcome=Outcome(accuracy=0.5, seconds=1.0), machine=False, device="cpu")
     rows = list(csv.DictReader(path.open()))
 
     def rewritten(change) -> Trainings:

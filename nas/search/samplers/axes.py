@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 LETTERS = 16  # more options than these are told apart by their order only
 STEPS = 16  # values of a stretch without steps that are looked at for an untried one
@@ -15,33 +15,36 @@ Params = dict[str, Any]
 
 
 class Axis(NamedTuple):
-    """The values of an axis: `options` in their order, or None for the stretch of numbers that `distribution` spans."""
+    """An axis of `options`, in their order."""
 
-    distribution: BaseDistribution
-    options: Sequence | None
+    options: Sequence[Any]
 
     @property
     def is_open(self) -> bool:
         """Whether there is more than one value."""
-        return not self.distribution.single()
+        return len(self.options) > 1
+
+    @property
+    def grid(self) -> Iterable[Any]:
+        """All values."""
+        return self.options
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the options are numbers."""
+        return all(type(o) in (int, float) for o in self.options[:LETTERS])
 
     def holds(self, value: Any) -> bool:
         """Whether `value` lies on the axis."""
-        if self.options is not None:
-            return value in self.options
-        return type(value) in (int, float) and self.distribution.low <= value <= self.distribution.high
+        return value in self.options
 
     def draw(self, rng: np.random.Generator) -> Any:
-        """A value at random, uniform where the distribution is: on the logarithm of a logarithmic one."""
-        if self.options is not None:
-            return self.options[int(rng.integers(len(self.options)))]
-        return self.at(rng.random())
+        """A value at random, uniform."""
+        return self.options[int(rng.integers(len(self.options)))]
 
     def other(self, value: Any, rng: np.random.Generator) -> Any:
-        """Another value: an adjacent number half of the time, else any."""
+        """Another value: of numbers an adjacent one half of the time, else any."""
         near = rng.random() < 0.5
-        if self.options is None:
-            return self.at(self.position(value) + 0.1 * rng.standard_normal()) if near else self.draw(rng)
         here, last = self.options.index(value), len(self.options) - 1
         if near and self.is_ordered:
             there = here + (1 if rng.random() < 0.5 else -1)
@@ -49,13 +52,47 @@ class Axis(NamedTuple):
         there = int(rng.integers(last))
         return self.options[there + (there >= here)]
 
-    @property
-    def is_ordered(self) -> bool:
-        """Whether the options are numbers."""
-        return all(type(o) in (int, float) for o in self.options[:LETTERS])
+    def features(self, values: Sequence[Any | None]) -> np.ndarray:
+        """Order and, of few options, one column each; None, where the axis does not count, is -1 and no column."""
+        code = {option: i for i, option in enumerate(self.options)} if len(self.options) <= LETTERS else None
+        index = code.__getitem__ if code else self.options.index
+        order = np.array([-1 if v is None else index(v) for v in values])
+        columns = np.arange(len(self.options) if code and len(self.options) > 2 else 0)
+        return np.column_stack([order, order[:, None] == columns])  # (values, 1 + columns)
 
-    def at(self, position: float) -> float | int:
-        """The value at a position between 0 and 1 of the stretch."""
+
+class Stretch(NamedTuple):
+    """An axis of the numbers that a `distribution` spans, too many to be listed."""
+
+    distribution: IntDistribution | FloatDistribution
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is more than one value."""
+        return not self.distribution.single()
+
+    @property
+    def grid(self) -> Iterable[float]:
+        """Evenly spaced values."""
+        low, high, step = self.distribution.low, self.distribution.high, self.distribution.step
+        steps = round((high - low) / step) if step else STEPS
+        return dict.fromkeys(self.at(i / max(steps, 1)) for i in range(steps + 1))
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` lies on the axis."""
+        return type(value) in (int, float) and self.distribution.low <= value <= self.distribution.high
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """A value at random, uniform where the distribution is: on the logarithm of a logarithmic one."""
+        return self.at(rng.random())
+
+    def other(self, value: float, rng: np.random.Generator) -> float:
+        """Another value: one nearby half of the time, else any."""
+        near = rng.random() < 0.5
+        return self.at(self.position(value) + 0.1 * rng.standard_normal()) if near else self.draw(rng)
+
+    def at(self, position: float) -> float:
+        """The value at a position between 0 and 1 of the stretch; an integer where the distribution is one of integers."""
         low, high, step = self.distribution.low, self.distribution.high, self.distribution.step
         position = min(max(position, 0.0), 1.0)
         value = low * (high / low) ** position if self.distribution.log else low + (high - low) * position
@@ -70,36 +107,22 @@ class Axis(NamedTuple):
             return 0.0
         return math.log(value / low) / math.log(high / low) if self.distribution.log else (value - low) / (high - low)
 
-    @property
-    def grid(self) -> Iterable[Any]:
-        """All values, or evenly spaced ones of a stretch."""
-        if self.options is not None:
-            return self.options
-        low, high, step = self.distribution.low, self.distribution.high, self.distribution.step
-        steps = round((high - low) / step) if step else STEPS
-        return dict.fromkeys(self.at(i / max(steps, 1)) for i in range(steps + 1))
-
-    def features(self, values: Sequence[Any | None]) -> np.ndarray:
-        """Order and, of few options, one column each; None, where the axis does not count, is -1 and no column."""
-        if self.options is None:
-            return np.array([[-1.0 if v is None else self.position(v)] for v in values])
-        code = {option: i for i, option in enumerate(self.options)} if len(self.options) <= LETTERS else None
-        index = code.get if code else self.options.index
-        order = np.array([-1 if v is None else index(v) for v in values])
-        columns = np.arange(len(self.options) if code and len(self.options) > 2 else 0)
-        return np.column_stack([order, order[:, None] == columns])  # (values, 1 + columns)
+    def features(self, values: Sequence[float | None]) -> np.ndarray:
+        """One column of positions; None, where the axis does not count, is -1."""
+        return np.array([[-1.0 if v is None else self.position(v)] for v in values])
 
 
-def axis_of(distribution: BaseDistribution) -> Axis:
+def axis_of(distribution: BaseDistribution) -> Axis | Stretch:
     """The axis that Optuna's `distribution` describes."""
     if isinstance(distribution, CategoricalDistribution):
-        return Axis(distribution, distribution.choices)
+        return Axis(distribution.choices)
     if isinstance(distribution, IntDistribution) and not distribution.log:
-        return Axis(distribution, range(distribution.low, distribution.high + 1, distribution.step))
-    return Axis(distribution, None)
+        return Axis(range(distribution.low, distribution.high + 1, distribution.step))
+    assert isinstance(distribution, IntDistribution | FloatDistribution), distribution  # Optuna has no others
+    return Stretch(distribution)
 
 
-class Axes(dict[str, Axis]):
+class Axes(dict[str, Axis | Stretch]):
     """A space as axes by name: points drawn, changed, crossed and listed. A point may lack axes that do not count for it."""
 
     def __init__(self, space: dict[str, BaseDistribution]):
@@ -116,7 +139,8 @@ class Axes(dict[str, Axis]):
     def mutant(self, parent: Params, rng: np.random.Generator, *, most: int) -> Params:
         """A point that differs from `parent` on one to `most` of its axes."""
         names = [name for name in parent if self[name].is_open]
-        chosen = rng.choice(names, min(rng.integers(1, most + 1), len(names)), replace=False) if names else ()
+        number = min(int(rng.integers(1, most + 1)), len(names))
+        chosen = rng.choice(names, number, replace=False) if names else ()
         return self.whole({**parent, **{str(n): self[n].other(parent[n], rng) for n in chosen}}, rng)
 
     def crossing(self, one: Params, other: Params, rng: np.random.Generator) -> Params:

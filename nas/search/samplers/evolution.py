@@ -17,7 +17,7 @@ CHILDREN = 20  # looked at for one that is affordable and untried
 def make_evolution(search: Search) -> SamplerMaker:
     """Its seed is the search's own: what it proposes hangs on the number of points besides."""
     history = history_of(search)
-    return lambda seed: EvolutionSampler(history, seed=search.search.seed)
+    return lambda seed: EvolutionSampler(history, seed=search.seed)
 
 
 class EvolutionSampler(PointSampler):

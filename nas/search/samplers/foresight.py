@@ -118,7 +118,7 @@ class _Signals:
         rungs = []
         for rung, scales in enumerate(self._scales):
             shown = np.array([c[rung][: self._width] if len(c) > rung else [np.nan] * self._width for c in curves])
-            rungs.append(np.column_stack([levels.of(sign * s) for (sign, levels), s in zip(scales, shown.T, strict=True)]))
+            rungs.append(np.column_stack([scale.of(sign * s) for (sign, scale), s in zip(scales, shown.T, strict=True)]))
         return rungs
 
 

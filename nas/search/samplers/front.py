@@ -35,8 +35,8 @@ def make_front(search: Search) -> SamplerMaker:
     first rung is cheap."""
     history = history_of(search)
     share = search.proxy.rungs[0] / search.proxy.epochs if search.proxy.rungs else 1.0
-    start = start_at(share, trials=search.search.trials)
-    return lambda seed: FrontSampler(history, seed=search.search.seed, start=start)
+    start = start_at(share, trials=search.trials)
+    return lambda seed: FrontSampler(history, seed=search.seed, start=start)
 
 
 class FrontSampler(PointSampler):
@@ -54,7 +54,7 @@ class FrontSampler(PointSampler):
         finished = [point for point in observations if point.value is not None]
         if len(observations) < self._start or len(finished) < 2:
             candidates = [Candidate(self._domain.draw(rng), {"by": "start"}) for _ in range(CANDIDATES)]
-            costs = [self._domain.costs(c.params) for c in candidates]
+            costs = [self._costs(candidate) for candidate in candidates]
             return [candidates[i] for i in _by_distance(costs, [point.costs for point in observations])]
         with one_thread():
             foresight = Foresight(observations, seed=int(rng.integers(2**31)))
@@ -71,6 +71,11 @@ class FrontSampler(PointSampler):
                 children[tuple(child.params.values())] = child
         return list(children.values()) or [Candidate(self._domain.draw(rng), {"by": "random"})]
 
+    def _costs(self, candidate: Candidate) -> Costs:
+        costs = self._domain.costs(candidate.params)
+        assert costs is not None, "what costs nothing known is no candidate"
+        return costs
+
     def _child(self, front: list[Observation], rng: np.random.Generator) -> Candidate:
         kind, axes = rng.random(), self._domain.axes
         parent, other = (front[rng.integers(len(front))] for _ in range(2))
@@ -85,8 +90,9 @@ class FrontSampler(PointSampler):
         self, candidates: list[Candidate], observations: list[Observation], foresight: Foresight, rng: np.random.Generator
     ) -> list[dict[str, float]]:
         """What is foreseen for each candidate: its value, the spread about it, its gain in hypervolume, and that in a draw."""
-        costs = np.array([self._domain.costs(c.params) for c in candidates], dtype=float)
-        features = point_features(self._domain, [self._domain.active(c.params) for c in candidates], costs)
+        known_costs = [self._costs(candidate) for candidate in candidates]
+        features = point_features(self._domain, [self._domain.active(c.params) for c in candidates], known_costs)
+        costs = np.array(known_costs, dtype=float)
         guesses, points = foresight.guesses(features), _points(observations, foresight)
         columns = {"predicted": guesses.mean(axis=1), "spread": guesses.std(axis=1)}
         columns["expected_gain"] = expected_gain(costs, guesses, points)

@@ -1,34 +1,34 @@
-"""What a point is expected to add to a front when its costs are known and its value is guessed."""
+"""Expected hypervolume improvement: what a point, its costs known and its value guessed, adds to a front on average."""
 
 import numpy as np
 
 from nas.pareto import pareto
 
 REFERENCE = 1.1  # of the front's range, ideal 0 and nadir 1
-CELLS = 2_304  # cells that the costs are cut into at most: of two costs each has 48 steps
+MOST_CELLS = 2_304  # that the costs are cut into: of two costs each has 48 steps
 
 
 def expected_gain(costs: np.ndarray, guesses: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Gain in hypervolume to be expected of points at `costs` (points, costs), beyond the `known` rows (costs..., value).
+    """Expected hypervolume improvement (points,) at `costs` (points, costs) over the `observed` rows (costs..., value).
 
-    The `guesses` (points, guesses) of a point's value are equally likely.
-    Values are scaled by the known front's range and costs by that of all known points, so that a dear point which beats none
-    yet does not end the front; the reference point lies at 1.1.
+    The `guesses` (points, guesses) of a point's value are equally likely: the expectation is their mean.
+    Values are scaled by the range of the observed front and costs by that of all observed points, so that a costly point which
+    beats none yet does not end the front; the reference point lies at 1.1.
     """
     errors = np.column_stack([observed[:, :-1], -observed[:, -1]])
     front = np.unique(errors[pareto(errors)], axis=0)
     ideal = front.min(axis=0)
     span = np.append(observed[:, :-1].max(axis=0) - ideal[:-1], np.ptp(front[:, -1]))
     span[span == 0] = np.abs(ideal[span == 0]) + 1e-12
-    heights, room = _room((costs - ideal[:-1]) / span[:-1], (front - ideal) / span)
+    heights, areas = _areas_under_steps((costs - ideal[:-1]) / span[:-1], (front - ideal) / span)
     below = (-guesses - ideal[-1]) / span[-1]
     falls = np.maximum(heights - below[:, :, None], 0.0)  # (points, guesses, heights)
-    return np.einsum("pgh,ph->p", falls, room) / guesses.shape[1]  # (points,)
+    return np.einsum("pgh,ph->p", falls, areas) / guesses.shape[1]  # (points,)
 
 
-def _room(costs: np.ndarray, front: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _areas_under_steps(costs: np.ndarray, front: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The heights of the front's steps, and how much of the costs above each point lies under each: (points, heights)."""
-    most = int(CELLS ** (1 / costs.shape[1]))
+    most = int(MOST_CELLS ** (1 / costs.shape[1]))
     edges = [_edges(own, steps, most=most) for own, steps in zip(costs.T, front.T[:-1], strict=True)]
     surface = np.full([len(e) - 1 for e in edges], REFERENCE)
     for *point, error in front:

@@ -22,7 +22,7 @@ SamplerMaker = Callable[[int], BaseSampler]
 
 def sampler_maker(search: Search) -> SamplerMaker:
     """What makes the samplers of a search, as its settings name them."""
-    module, _, function = SAMPLERS[search.search.sampler].partition(":")
+    module, _, function = SAMPLERS[search.sampler].partition(":")
     return getattr(import_module(module), function)(search)
 
 
