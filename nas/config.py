@@ -94,11 +94,9 @@ def read_yaml(path: Path, kind: Kind, *, _below: tuple[Path, ...] = ()) -> dict[
         return data
     parent = data.pop("extends")
     if not isinstance(parent, str):
-        raise ConfigError(f"{path}: extends: must be the path of one YAML file, but got {parent!r}.")
+        raise ConfigError(f"{path}: extends: must be one name or path of a YAML file, but got {parent!r}.")
     chain = (*_below, path.resolve())
-    beside = path.parent / parent
-    target = beside if beside.is_file() else yaml_path(parent, kind, where=f"{path}: extends")
-    target = target if target.is_absolute() else path.parent / parent
+    target = yaml_path(parent, kind, folder=path.parent, where=f"{path}: extends")
     if target.resolve() in chain:
         names = " -> ".join(p.name for p in (*chain, target))
         raise ConfigError(f"{path}: extends: goes round in a circle: {names}. Remove one of these lines.")

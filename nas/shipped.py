@@ -22,15 +22,20 @@ def shipped_files(kind: Kind) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def yaml_path(name: str | Path, kind: Kind, *, where: str) -> Path:
+def yaml_path(name: str | Path, kind: Kind, *, folder: Path | None = None, where: str | None = None) -> Path:
     """The file that a path, or the bare name of a shipped one, means; ConfigError with the nearest names for another name.
 
-    A path with a suffix or a folder in it is taken as it is, so that a file that is missing is told as missing.
+    A path starts in `folder`. With a suffix or a folder in it, it is taken as it is, so that a file that is missing is told as
+    missing; only where it would be a shipped one's, the message says so. `where` names it, if not the command line itself.
     """
-    path = Path(name)
-    if path.suffix or path.is_file() or len(path.parts) > 1:
+    path, files = (folder or Path()) / name, shipped_files(kind)
+    before = f"{where}: " if where else ""
+    if path.is_file():
         return path
-    files = shipped_files(kind)
+    if path.suffix or len(Path(name).parts) > 1:
+        if not path.exists() and path.stem in files:
+            raise ConfigError(f"{before}{path}: there is no such file. The {kind} that is shipped is called {path.stem}.")
+        return path
     if str(name) not in files:
-        raise ConfigError(f"{where}: {unknown(kind, name, files)} The path of a YAML file will do as well.")
+        raise ConfigError(f"{before}{unknown(kind, name, files)}. The path of a YAML file will do as well.")
     return files[str(name)]

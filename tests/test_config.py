@@ -79,7 +79,7 @@ def test_extends_in_a_circle_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "rule"), [(None, "cannot be read"), ("- 1", "must be a mapping"), ("extends: [a]", "must be the path of one")]
+    ("content", "rule"), [(None, "cannot be read"), ("- 1", "must be a mapping"), ("extends: [a]", "must be one name or path")]
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, content, rule):
     path = tmp_path / "a.yaml"

@@ -198,6 +198,6 @@ def check_possible(search: Search) -> None:
 
 def read_search(name: str | Path, *, settings: Sequence[str] = ()) -> Search:
     """The search in a YAML file, or in a shipped one of that name, with each "a.b=value" of `settings` laid over it."""
-    path = yaml_path(name, "search space", where=str(name))
+    path = yaml_path(name, "search space")
     where = f"{path} (with --set)" if settings else str(path)
     return validated(Search, with_settings(read_yaml(path, "search space"), settings), where=where)

@@ -59,7 +59,7 @@ def _downsampling(architecture: Architecture, c_in: int, n_in: int, c: int, n: i
 
 def _stage(stage: Stage, n: int) -> Cost:
     """`depth` equal blocks on `n` positions, and the position embedding before them."""
-    c, hidden = stage.width, stage.hidden
+    c, hidden, depth = stage.width, stage.hidden, stage.depth
     mixer = MIXERS[stage.mixer].cost(stage, n)
     half = _norm_params(stage) + (c if stage.layer_scale is not None else 0) + (c if stage.res_scale else 0)
     params, macs, live = mixer.params + half, mixer.macs, max(3 * c * n, mixer.activation_bytes)
@@ -71,7 +71,7 @@ def _stage(stage: Stage, n: int) -> Cost:
     if not stage.residual:
         live -= c * n  # nothing waits beside the branch
     embedding = c * n if stage.position_embedding else 0
-    return Cost(stage.depth * params + embedding, stage.depth * mixer.frozen_params, stage.depth * macs, _bytes(live))
+    return Cost(depth * params + embedding, depth * mixer.frozen_params, depth * macs, _bytes(live))
 
 
 def _head(architecture: Architecture, n: int, num_classes: int) -> Cost:

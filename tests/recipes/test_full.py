@@ -4,7 +4,7 @@ import pytest
 
 from nas.errors import ConfigError
 from nas.recipes.full import FullRecipe, read_full_recipe
-from nas.shipped import shipped_files, yaml_path
+from nas.shipped import shipped_files
 
 # arXiv:2111.11418, section 4.1, and arXiv:2210.13452, appendix: batch, optimiser, peak and last rate, warm-up
 PAPERS = {
@@ -48,17 +48,6 @@ def test_between_two_depths_the_drop_path_lies_on_a_line_and_beyond_them_it_is_l
 def test_every_shipped_recipe_can_be_read_and_written_back(path):
     recipe = read_full_recipe(path.stem)
     assert FullRecipe.model_validate(recipe.model_dump(mode="json")) == recipe
-
-
-def test_a_recipe_that_is_not_shipped_is_refused_with_the_nearest_names():
-    with pytest.raises(ConfigError, match=r"unknown recipe 'caformer_30'; did you mean caformer_300"):
-        yaml_path("caformer_30", "recipe", where="--recipe")
-
-
-def test_a_folder_of_a_recipes_name_does_not_hide_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "digits_quick").mkdir()
-    assert yaml_path("digits_quick", "recipe", where="--recipe").is_file()
 
 
 @pytest.mark.parametrize(
