@@ -137,7 +137,7 @@ def broken(path: str, rule: str) -> PydanticCustomError:
 
 
 def known_name(kind: str, table: Collection[str]) -> AfterValidator:
-    """The check of a field that holds a name of `table`; what it refuses is told with the nearest names."""
+    """The check of a field that holds a name of `table`; the message names the nearest ones."""
 
     def check(name: str) -> str:
         if name not in table:

@@ -11,8 +11,9 @@ from optuna.trial import TrialState as OptunaState
 
 from nas.run.folder import read_run
 from nas.run.front import front_hypervolume, front_records, reference_costs
+from nas.run.reading import read
 from nas.run.record import TRAINED, Record, TrialState
-from nas.run.storage import close_storage, open_storage, read_records
+from nas.run.storage import close_storage, open_storage
 
 MARK = "CHAOS_RUN"  # a variable that everything a search starts inherits
 FINISHED = (*TRAINED, TrialState.ANSWERED)
@@ -34,8 +35,7 @@ def broken(run: Path, *, unkilled: Path | None = None, exactly: bool = False) ->
 
 def records_of(run: Path) -> list[Record]:
     """The record of a run."""
-    folder, search = read_run(run)
-    return read_records(search, folder)
+    return read(run).trials
 
 
 def hypervolume(run: Path) -> float:

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from nas.run.folder import read_run
 from nas.run.front import front_hypervolume, front_records, reference_costs
+from nas.run.reading import read
 from nas.run.record import Record
 from nas.run.settings import Search, read_search
-from nas.run.storage import read_records
 from nas.search.run import run_search
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
@@ -42,7 +42,7 @@ def main(
                 read_search(SPACE, settings=changes), root=out / f"{sampler}-{seed}", console=Console(file=sys.stderr)
             )
             _, settings = read_run(folder.root)
-            records = read_records(settings, folder)
+            records = read(folder.root).trials
             for trainings in (12, 24, settings.search.trials):
                 rows.append((sampler, seed, trainings, volume_after(records, settings, trainings)))
     table = pd.DataFrame(rows, columns=["sampler", "seed", "trainings", "hypervolume"])

@@ -23,13 +23,14 @@ from nas.calibration.ranking import (
 from nas.calibration.record import plain_recipe
 from nas.errors import NasError
 from nas.recipes.recipe import Proxy
+from nas.space.costs import COSTS
 from nas.space.mixers import MIXERS
 from nas.units import duration
 
 BROKEN_BELOW = 2 / 3  # of the median accuracy in the reference: the papers' broken ablations, and nothing that merely is worse
 MEASURES = {"tau": kendall, "rho": spearman}
 GROUPS = {"trained": "train at all", "all": "all", "top": "top"}
-FLOORS = {"macs": "MACs alone", "params": "params alone"}
+FLOORS = {name: f"{COSTS[name].heading} alone" for name in ("macs", "params")}  # rankings that need no training
 MOVERS = 3
 IN_PIXELS = ("image_size", "crop_padding")
 

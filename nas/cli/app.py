@@ -12,6 +12,7 @@ import typer
 
 from nas import __version__
 from nas.errors import ConfigError, NasError
+from nas.shipped import shipped_files
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +28,10 @@ app = typer.Typer(
 )
 
 SpaceFile = Annotated[
-    Path, typer.Argument(help="A search space: a YAML file, or the name of a shipped one (hybrid, pooling, tiny, imagenet).")
+    Path,
+    typer.Argument(
+        help=f"A search space: a YAML file, or the name of a shipped one ({', '.join(shipped_files('search space'))})."
+    ),
 ]
 Set = Annotated[
     list[str], typer.Option("--set", metavar="A.B=VALUE", help="Any other setting of the YAML, checked like the file.")

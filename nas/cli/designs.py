@@ -108,10 +108,11 @@ def _measure(names: list[str], asked: dict[str, object], *, most: int | None, as
     from nas.devices.measure import conditions_of
     from nas.report.terminal import show_front
     from nas.run.folder import read_run
+    from nas.space.reference import IMAGENET_PIXELS
     from nas.winners.latency import record_latencies, show_latency, the_run_among
 
     run = the_run_among(names, as_json=as_json, most=most)
-    own = 224 if run is None else read_run(run)[1].space.image_size
+    own = IMAGENET_PIXELS if run is None else read_run(run)[1].space.image_size
     conditions = conditions_of({**asked, "image_size": asked["image_size"] or own})
     if run is None:
         return show_latency(names, conditions, console(), as_json=as_json)

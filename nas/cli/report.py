@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from nas.cli.app import CsvOption, JsonOption, Run, app, console, output_of
+from nas.space.costs import COSTS
 
 _Runs = Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/hybrid; several share one front.")]
-_OtherCost = Annotated[
-    str | None, typer.Option("--x", help="Another cost: macs, params, activation_bytes, latency_ms, seconds.")
-]
+_OtherCost = Annotated[str | None, typer.Option("--x", help=f"Another cost: {', '.join(COSTS)}.")]
 _MaxMacs = Annotated[str | None, typer.Option(help="Leave out what costs more, such as 1.5G.")]
 _Latency = Annotated[
     str | None, typer.Option(help="Which recorded latency: words of its device or conditions.", show_default="the last")

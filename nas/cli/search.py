@@ -57,11 +57,11 @@ def search(
     from nas.search.run import run_search
     from nas.winners.replication import replicate_front
 
-    check_packages(settings.search.log)
+    check_packages(settings.log)
     root, shown = out or Path("runs") / settings.name, console()
     with stoppable():
         run_search(settings, root=root, console=shown)
-        if settings.search.replicates:
+        if settings.replicates:
             replicate_front(settings, root=root, console=shown)
     show_result(settings, root=root, console=shown)
 

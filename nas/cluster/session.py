@@ -1,4 +1,4 @@
-"""Ray, started quietly on this machine or joined as a cluster; with tune.py the only file here that imports it."""
+"""Ray, started quietly on this machine or joined as a cluster."""
 
 import contextlib
 import logging

@@ -183,7 +183,7 @@ def _set_aside(source: Source, names: tuple[str, ...]) -> tuple[Pool, Pool]:
 
 
 def _shuffled(ids: list[str], name: str, seed: int) -> list[str]:
-    """`ids` in an order that hangs on the class and the seed alone, so that other classes never change it."""
+    """`ids` in an order that depends on the class and the seed alone, so that other classes never change it."""
     order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(ids))
     return [ids[i] for i in order]
 

@@ -49,7 +49,7 @@ def level_of(architecture: Architecture) -> Level:
 
 
 def _arguments(architecture: Architecture, timms: Architecture, open_: set[str]) -> dict[str, Any] | None:
-    """What makes timm's `known` the same network as `architecture`; None if no JSON arguments do."""
+    """What makes timm's network `timms` the same network as `architecture`; None if no JSON arguments do."""
     arguments = _network_arguments(architecture, timms, open_)
     for field in Stage.model_fields:
         ours, theirs = (tuple(getattr(stage, field) for stage in a.stages) for a in (architecture, timms))

@@ -94,7 +94,7 @@ class MetaFormer(nn.Module):
         stages = architecture.stages
         self.image_size, self.num_classes = image_size, num_classes
         self.num_features = self.head_hidden_size = stages[-1].width
-        self.fixed_resolution = any(MIXERS[s.mixer].holds_positions or s.position_embedding for s in stages)
+        self.fixed_resolution = any(MIXERS[s.mixer].position_weights or s.position_embedding for s in stages)
         self.feature_info = [
             {"num_chs": s.width, "reduction": architecture.stem_stride * 2**i, "module": f"stages.{i}"}
             for i, s in enumerate(stages)

@@ -64,7 +64,11 @@ def _head(findings: Findings) -> dict[str, Any]:
         ("on the front", str(len(best)), f"{len(findings.standing.open):,} more could be on it"),
         ("hypervolume", f"{findings.course['hypervolume'].iloc[-1]:.4f}", "share of the box"),
         ("machine time", duration(time_by_fate(trials)["seconds"].sum()), f"{trained:,} trainings"),
-        ("failed", f"{states.get(TrialState.FAILED, 0):,}", f"{states.get(TrialState.STOPPED, 0):,} stopped early"),
+        (
+            "failed",
+            f"{states.get(TrialState.FAILED, 0):,}",
+            f"{states.get(TrialState.STOPPED, 0):,} {TrialState.STOPPED.words}",
+        ),
     ]
     return {"name": search.name, "lead": lead, "tiles": tiles}
 

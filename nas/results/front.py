@@ -19,16 +19,17 @@ def load(*roots: Path, latency: str | None = None) -> pd.DataFrame:
     """One row a trial of the runs in `roots`, in the order of their numbers; also while they run.
 
     The columns of trials.csv come first, then `run`, `line` (the architecture for a reader), `affordable`, `accuracy_low` and
-    `accuracy_high` (what the noise leaves open), `accuracy_first`, `began`, `ended`, and every stage's choices as
-    `stage1_mixer`, ... The accuracy of a trial that was trained again with other seeds is their mean, `accuracy_sd` their
-    spread and `accuracy_first` what the search itself saw. `latency_ms` is what was measured last, or what was measured under
-    conditions in which the words of `latency` stand, such as "cuda".
+    `accuracy_high` (what the noise leaves open), `accuracy_first`, `began`, `ended`, and what the architecture is made of: the
+    network's choices (`head`, `stem_kernel`, ...) and every stage's as `stage1_mixer`, ... The accuracy of a trial that was
+    trained again with other seeds is their mean, `accuracy_sd` their spread and `accuracy_first` what the search itself saw.
+    `latency_ms` is what was measured last, or what was measured under conditions in which the words of `latency` stand, such
+    as "cuda".
     """
     return with_choices(joined([read(Path(root)) for root in roots], latency=latency))
 
 
 def joined(readings: list[Reading], *, latency: str | None = None) -> pd.DataFrame:
-    """The same of runs that were read already, without what `described` adds, which takes half the time."""
+    """The same of runs that were read already, without what `with_choices` adds, which takes half the time."""
     tables = [trial_table(reading, COLUMNS, latency=latency) for reading in readings]
     if len({t["run"].iloc[0] for t in tables if len(t)}) < len(tables):
         tables = [t.assign(run=str(r.folder.root)) for t, r in zip(tables, readings, strict=True)]

@@ -59,7 +59,7 @@ def chosen_setup(reading: Reading, words: str | None) -> Setup | None:
 
 
 def latencies(reading: Reading, words: str | None) -> dict[int, float]:
-    """Median milliseconds a batch by trial, under the conditions that `chosen` picks."""
+    """Median milliseconds a batch by trial, under the conditions that `chosen_setup` picks."""
     setup = chosen_setup(reading, words)
     return {} if setup is None else dict(_of(reading, setup))
 

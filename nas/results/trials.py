@@ -11,18 +11,16 @@ from nas.errors import NasError
 from nas.results.latencies import latencies
 from nas.results.noise import interval, noise_of, replicates
 from nas.run.reading import Reading, parsed
-from nas.run.record import Reasons, Record, TrialState
+from nas.run.record import Reasons, Record, damaged
 from nas.run.settings import Search
+from nas.space.architecture import Stage
 from nas.space.costs import Cost
-from nas.space.mixers import OPTIONS, in_short
+from nas.space.mixers import in_short
 
 AS_RECORDED = (
-    *("baseline", "accuracy", "seconds", "repeated", "cause", "start", "answered_from", "key", "seed", "manifest"),
-)  # columns that are fields of a record
-STAGED = (
-    *("mixer", "depth", "width", "norm", "activation", "mlp_ratio", *OPTIONS),
-    *("norm_bias", "mlp_bias", "residual", "res_scale", "layer_scale", "position_embedding"),
-)  # settings of a stage that have a column
+    "baseline", "accuracy", "seconds", "repeated", "cause", "start", "answered_from", "key", "seed", "manifest",
+)  # fmt: skip
+"""Columns that are fields of a record."""
 
 
 def trial_table(reading: Reading, columns: list[str], *, latency: str | None = None) -> pd.DataFrame:
@@ -31,8 +29,8 @@ def trial_table(reading: Reading, columns: list[str], *, latency: str | None = N
     Rejected proposals are left out. A trial that is being written has the state running until its last fact is there.
     `latency` names the recorded conditions that latency_ms is of.
     """
-    records = [r for r in reading.records if r.state != TrialState.REJECTED and r.is_drawn]
-    rows = [_row(record) for record in records]
+    epochs = _num_epochs(reading)
+    rows = [{**_row(record), "epochs": epochs[record.number]} for record in reading.trials]
     trials = _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in (*columns, "began", "ended")}))
     trials["run"] = reading.folder.root.resolve().name
     trials["affordable"] = _affordable(trials, reading.search)
@@ -78,7 +76,7 @@ def _row(record: Record) -> dict[str, Any]:
         "state": record.state.value,
         "why": why.by,
         "architecture": _text(record.architecture_data),
-        "curve": _text(record.curve_data) or "[]",
+        "curve": _text(record.curve_data),
     }
 
 
@@ -86,11 +84,21 @@ def _text(data: Any) -> str:
     return data if isinstance(data, str) else json.dumps(data)
 
 
+def _num_epochs(reading: Reading) -> dict[int, int]:
+    """By trial how far its training got; NasError where a curve is none."""
+    trials, numbers = reading.trials, {}
+    for record, curve in zip(trials, parsed([_text(r.curve_data) for r in trials]), strict=True):
+        try:
+            numbers[record.number] = max((int(epoch["epoch"]) for epoch in curve), default=0)
+        except (ValueError, TypeError, KeyError) as error:
+            raise NasError(f"{reading.folder.root}: {damaged(record.number, 'curve', repr(error), curve)}") from None
+    return numbers
+
+
 def _typed(trials: pd.DataFrame) -> pd.DataFrame:
     for name in ("began", "ended"):
         trials[name] = pd.to_datetime(trials[name])
     trials["accuracy"] = trials["accuracy"].astype(float)
-    trials["epochs"] = [max((e["epoch"] for e in curve), default=0) for curve in parsed(trials["curve"].tolist())]
     for name in Cost._fields:
         trials[name] = trials[name].astype("int64")
     return trials
@@ -115,7 +123,7 @@ def _described(architecture: dict[str, Any]) -> dict[str, Any]:
     stages = architecture["stages"]
     line = " ".join(in_short(s["mixer"], s["depth"], s["width"]) for s in stages)
     network = {name: value for name, value in architecture.items() if name != "stages"}
-    staged = {f"stage{i}_{f}": s[f] for i, s in enumerate(stages, start=1) for f in STAGED if s.get(f) is not None}
+    staged = {f"stage{i}_{f}": s[f] for i, s in enumerate(stages, start=1) for f in Stage.model_fields if s.get(f) is not None}
     return {"line": line, **network, **staged}
 
 

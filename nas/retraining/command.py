@@ -80,7 +80,7 @@ def show_front_retraining(
     """Trains every member, each in a folder of its own name, and redraws the front from what comes out.
 
     What is done stays done: the same command again goes on. A network whose training diverges, or that the images don't suit,
-    is told and left.
+    is reported and skipped.
     """
     if machines.parallel > 1 and machines.workers > 1:
         raise ConfigError(

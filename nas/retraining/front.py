@@ -39,7 +39,7 @@ class Agreement(NamedTuple):
 
 
 def retrained_table(members: list[Chosen], outcomes: dict[str, Result | str]) -> pd.DataFrame:
-    """A row for each member, cheapest first; `ended` holds the result by name, or why there is none."""
+    """A row for each member, cheapest first; `outcomes` holds the result by name, or why there is none."""
     costs = {member.name: member.costs for member in members}
     networks = pd.DataFrame([_row(member, outcomes.get(member.name)) for member in members])
     networks = networks.sort_values(["macs", "proxy_accuracy"], kind="stable", ignore_index=True)
@@ -67,7 +67,7 @@ def _row(member: Chosen, outcome: Result | str | None) -> dict:
 
 
 def proxy_agreement(networks: pd.DataFrame) -> Agreement:
-    """Kendall's tau and Spearman's rho of the two accuracies; NaN below FEWEST networks."""
+    """Kendall's tau and Spearman's rho of the two accuracies; NaN below FEWEST_RANKED networks."""
     both = networks.dropna(subset=["proxy_accuracy", "accuracy"])
     if len(both) < FEWEST_RANKED:
         nothing = Estimate(np.nan, np.nan, np.nan)

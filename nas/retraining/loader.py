@@ -165,7 +165,7 @@ def shares_of(
 def _training_loader(
     images: Dataset, recipe: FullRecipe, loader: Loader, *, size: int, batch_size: int, device: torch.device
 ) -> Iterable[tuple[Tensor, Tensor]]:
-    """timm's loader; its processes end with the epoch, so that an epoch's draws never hang on the one before."""
+    """timm's loader; its processes end with the epoch, so that an epoch's draws never depend on the one before."""
     return create_loader(
         images,
         input_size=(3, size, size),

@@ -52,7 +52,7 @@ class Driver:
             self._beat()
         if self._replaced:
             raise NasError(
-                f"this driver stood still for too long, and another took over: {self._successor()}. What was told is safe; "
+                f"this driver stood still for too long, and another took over: {self._successor()}. What was recorded is safe; "
                 "this one stops."
             )
 

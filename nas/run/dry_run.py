@@ -29,10 +29,10 @@ def show_cost(name: str, architecture: Architecture, *, image_size: int, counted
     table.add_row("design", name)
     table.add_row("stages", architecture.describe())
     table.add_row("counted at", f"{image_size} px")
-    for name in COUNTED:
-        value = getattr(counted, name)
-        table.add_row(COSTS[name].label, f"{COSTS[name].write(value)}  ({value:,})")
-    table.add_row("frozen parameters", f"{count(counted.frozen_params)}  ({counted.frozen_params:,})")
+    for column in COUNTED:
+        kind, value = COSTS[column], getattr(counted, column)
+        table.add_row(kind.heading, f"{kind.write(value)}  ({value:,}) {kind.remark}".rstrip())
+    table.add_row("frozen params", f"{count(counted.frozen_params)}  ({counted.frozen_params:,}) never trained")
     console.print(table, highlight=False)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from nas.errors import NasError
 from nas.run.additions import Addition, additions
 from nas.run.folder import RunFolder, read_run
-from nas.run.record import NotWritten, Record, read_record, record_of
+from nas.run.record import NotWritten, Record, TrialState, read_record, record_of
 from nas.run.settings import Search
 
 STUDY = "SELECT study_id FROM studies WHERE study_name = :name"
@@ -20,7 +20,7 @@ TRIALS = (
 )
 FACTS = (
     "SELECT facts.trial_id, facts.key, facts.value_json FROM trial_user_attributes AS facts JOIN trials USING (trial_id) "
-    "WHERE study_id = :study AND state <> 'WAITING' AND facts.key <> 'versions'"
+    "WHERE study_id = :study AND state <> 'WAITING'"
 )
 NOTES = "SELECT key, value_json FROM study_user_attributes WHERE study_id = :study"
 AS_TEXT = ("architecture", "curve")  # left as JSON: parsing ten thousand of them is for those who look inside
@@ -39,6 +39,11 @@ class Reading(NamedTuple):
     """Every trial in the order of their numbers."""
     additions: list[Addition]
     """What was learnt of trials after they ended."""
+
+    @property
+    def trials(self) -> list[Record]:
+        """Those that were not turned down, baselines included."""
+        return [r for r in self.records if r.state != TrialState.REJECTED and r.is_drawn]
 
     def record(self, number: int) -> Record:
         """The trial of that number."""

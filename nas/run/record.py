@@ -1,4 +1,7 @@
-"""What the record of a run knows of one trial, as a typed value: the only reader of the facts that a study holds."""
+"""What the record of a run knows of one trial, as a typed value: here the facts that a study holds are read.
+
+Only what Optuna's trial is before it is a record is looked up in its attributes elsewhere: why it was put into the queue.
+"""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +15,7 @@ from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from nas.config import validated
-from nas.errors import NasError
+from nas.errors import NasError, in_one_line
 from nas.space.architecture import Architecture
 from nas.space.costs import Cost
 from nas.training.curve import Epoch
@@ -93,8 +96,6 @@ class Reasons:
     """Standard deviation of the prediction."""
     expected_gain: float | None = None
     """Expected hypervolume improvement."""
-    drawn_gain: float | None = None
-    """The same in one draw from the posterior (Thompson sampling); None where the expectation decided."""
 
 
 @dataclass(frozen=True, config=_LOOSE)
@@ -151,9 +152,12 @@ class Record:
 
     @cached_property
     def curve(self) -> tuple[Epoch, ...]:
-        """The epochs that were trained so far; ConfigError where this version cannot read them."""
-        where = f"trial {self.number}: curve"
-        return tuple(validated(Epoch, epoch, where=where) for epoch in _loaded(self.curve_data) or ())
+        """The epochs that were trained so far; NotWritten where they are damaged."""
+        try:
+            epochs = [{name: epoch[name] for name in Epoch.model_fields if name in epoch} for epoch in _loaded(self.curve_data)]
+            return tuple(map(Epoch.model_validate, epochs))
+        except (ValueError, TypeError) as error:
+            raise damaged(self.number, "curve", in_one_line(error), self.curve_data) from None
 
     @property
     def trained_seconds(self) -> float:
@@ -183,11 +187,15 @@ def record_of(number: int, facts: Mapping[str, Any], *, began_at: Any = None, en
         )
     except ValidationError as error:
         problem = error.errors()[0]
-        where, value = ".".join(map(str, problem["loc"])), f"{problem['input']!r}"[:100]
-        raise NotWritten(
-            f"trial {number}: {where}: the record must hold what a search writes, but: {problem['msg']}, and got {value}. "
-            "Nothing was changed. Restore the record from a backup."
-        ) from None
+        raise damaged(number, ".".join(map(str, problem["loc"])), problem["msg"], problem["input"]) from None
+
+
+def damaged(number: int, where: str, problem: str, value: Any) -> NotWritten:
+    """What is said of a trial's fact that no search wrote."""
+    return NotWritten(
+        f"trial {number}: {where}: the record must hold what a search writes, but: {problem.rstrip('.')}, and got "
+        f"{value!r:.100}. Nothing was changed. Restore the record from a backup."
+    )
 
 
 def read_record(trial: "FrozenTrial") -> Record:

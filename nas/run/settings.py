@@ -14,6 +14,7 @@ from nas.recipes.recipe import Proxy
 from nas.shipped import yaml_path
 from nas.space.constraints import Constraints, check_reachable, random_architecture
 from nas.space.costs import COUNTED
+from nas.space.mixers import POSITIONAL
 from nas.space.reference import design, designs, timm_names
 from nas.space.search_space import SearchSpace
 
@@ -171,7 +172,7 @@ class Search(Value):
             raise broken("objectives", f"must be accuracy, then one or two different costs, but got {list(self.objectives)}")
         if self.proxy.size_at(1) != self.proxy.full_size and self.space.needs_fixed_resolution:
             sizes = [self.proxy.size_at(1), self.proxy.full_size]
-            rule = f"must be one size where stages may mix by random or spatial_fc, but got {sizes}"
+            rule = f"must be one size where stages may mix by {' or '.join(POSITIONAL)}, but got {sizes}"
             raise broken("proxy.image_size", f"{rule}; give one size, or take these mixers and position_embedding out")
         named = (
             ("baselines", "baseline", self.baselines),

@@ -12,7 +12,6 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
-from optuna.trial import TrialState as OptunaState
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -21,7 +20,6 @@ from nas.errors import ConfigError, NasError
 from nas.run.folder import RunFolder, without_password
 from nas.run.journal import WholeLines
 from nas.run.patient_storage import PatientStorage, database_message
-from nas.run.record import Record, TrialState, read_record
 from nas.run.settings import Search
 
 URL_VARIABLE = "NAS_STORAGE"
@@ -29,22 +27,6 @@ JOURNAL = "journal:///"
 CONNECT_SECONDS = 5  # for a database server to answer
 DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # packages by the name of their module, where it is another
 CONNECT_ARGUMENTS = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "mariadb": "connect_timeout"}
-
-
-def read_records(search: Search, folder: RunFolder) -> list[Record]:
-    """Every trial in a run's record, rejected and waiting ones left out; also while the search runs."""
-    storage = open_storage(search, folder, create=False)
-    with storage_errors(search, folder):
-        try:
-            study = optuna.load_study(study_name=search.name, storage=storage)
-        except KeyError:
-            raise NasError(
-                f"{folder.root}: its storage holds no study named {search.name!r}. Start the search first."
-            ) from None
-        with uncollected():
-            records = [read_record(t) for t in study.get_trials(deepcopy=False) if t.state != OptunaState.WAITING]
-        close_storage(storage)
-    return [r for r in records if r.state != TrialState.REJECTED and r.is_drawn]
 
 
 def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStorage | JournalStorage:

@@ -1,4 +1,4 @@
-"""The trials of a study as records, and the only one who writes them."""
+"""The trials of a study as records, and what writes them; a sampler alone adds, before, why it proposes one (`why`)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

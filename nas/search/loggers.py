@@ -1,4 +1,4 @@
-"""TensorBoard and MLflow beside a search: Ray Tune's own callbacks, told of trials as the record knows them.
+"""TensorBoard and MLflow beside a search: Ray Tune's own callbacks, which hear of trials as the record has them.
 
 They watch; the record stays the truth. A logger that breaks is left out from then on, and the search goes on.
 """

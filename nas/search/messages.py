@@ -23,7 +23,7 @@ KINDS: dict[str, type[Begin] | type[Epoch] | type[Outcome]] = {"begin": Begin, "
 
 
 def packed(message: Begin | Epoch | Outcome) -> dict[str, str]:
-    """A message as Ray Tune carries it. An outcome goes without its curve, whose epochs were told one by one."""
+    """A message as Ray Tune carries it. An outcome goes without its curve, whose epochs were sent one by one."""
     kind = next(kind for kind, value in KINDS.items() if isinstance(message, value))
     content = message.model_dump(mode="json", exclude={"curve"} if isinstance(message, Outcome) else None)
     return {kind: json.dumps(content)}

@@ -1,4 +1,4 @@
-"""The record of a search in Optuna's storage: what is asked, told and answered from memory. How it goes on: `resume.py`."""
+"""A search as a study in Optuna's storage: what is proposed, reported and answered from the record. Resuming: `resume.py`."""
 
 import random
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ SEEDS = 2**32  # Optuna's samplers know no larger ones
 
 
 class Proposal(NamedTuple):
-    """An architecture to train, and the number under which its results are told."""
+    """An architecture to train, and the number under which its results are reported."""
 
     number: int
     architecture: Architecture
@@ -94,7 +94,7 @@ class Study:
         return self.search.space.draw(lambda name, options: suggest(trial, name, options))
 
     def _is_taken(self, number: int) -> bool:
-        """Whether a described trial is to be trained; else it is told what speaks against it: a limit, or an equal trial."""
+        """Whether a described trial is to be trained; else what speaks against it is put down: a limit, or an equal trial."""
         record = self._records[number]
         excess = excess_of(record.cost, self.search, baseline=record.baseline)
         equal = self._equal(record.key, before=number)

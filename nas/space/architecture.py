@@ -74,7 +74,7 @@ class Stage(Value):
     @property
     def holds_positions(self) -> bool:
         """Whether some weights have one entry a position, so that they fit one resolution only."""
-        return MIXERS[self.mixer].holds_positions or self.position_embedding
+        return bool(MIXERS[self.mixer].position_weights) or self.position_embedding
 
     @property
     def hidden(self) -> int:

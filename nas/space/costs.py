@@ -35,6 +35,8 @@ class CostKind(NamedTuple):
     """Known before any training, so that a search can weigh it and constraints can limit it."""
     way_out: str | None = None
     """What to do where no trial has it yet."""
+    remark: str = ""
+    """What exactly is counted, where one network is shown."""
 
 
 def _short(value: float) -> str:
@@ -43,8 +45,10 @@ def _short(value: float) -> str:
 
 COSTS = {
     "macs": CostKind("MACs", "MACs"),
-    "params": CostKind("parameters", "params"),
-    "activation_bytes": CostKind("activation memory (bytes)", "activations"),
+    "params": CostKind("parameters", "params", remark="trainable"),
+    "activation_bytes": CostKind(
+        "activation memory (bytes)", "activations", remark="bytes at the widest moment, one image, float32"
+    ),
     "latency_ms": CostKind(
         "latency (ms a batch)",
         "ms a batch",

@@ -30,13 +30,13 @@ class Mixer(NamedTuple):
     cost: "Callable[[Stage, int], Cost]"
     """Of one block on n positions; `activation_bytes` counts floats here, the waiting residual included."""
     options: Mapping[str, Any]
-    """What it can be told besides depth and width, with the papers' own values."""
+    """The settings of a stage that it has besides depth and width, with the papers' own values."""
     check: "Callable[[Stage], Refusal | None]"
     """Why a stage of such options can't be built; None where it can."""
     needs_tokens: bool = False
     """Whether it takes `(B, N, C)`; else it takes maps `(B, C, H, W)`."""
-    holds_positions: bool = False
-    """Whether some of its weights have one entry a position, so that they fit one resolution only."""
+    position_weights: tuple[str, ...] = ()
+    """Its weights that have one entry a position, so that they fit one resolution only."""
     uses_activation: bool = False
     timm_options: Mapping[str, str] | None = None
     """What timm's class of the same name calls its options, and its activation; None where timm has no such class."""
@@ -113,7 +113,7 @@ def _attention(stage: "Stage", n: int) -> Cost:
 MIXERS = {
     "pool": Mixer("P", "Pooling", _pool, {"pool_size": 3}, _odd("pool_size"), timm_options={"pool_size": "pool_size"}),
     "identity": Mixer("I", "Identity", _identity, {}, _fits, timm_options={}),
-    "random": Mixer("R", "RandomMixing", _random, {}, _fits, holds_positions=True),
+    "random": Mixer("R", "RandomMixing", _random, {}, _fits, position_weights=("random_matrix",)),
     "conv": Mixer(
         "C",
         "SepConv",
@@ -133,11 +133,13 @@ MIXERS = {
         needs_tokens=True,
         timm_options={"head_dim": "head_dim", "proj_bias": "proj_bias"},
     ),
-    "spatial_fc": Mixer("F", "SpatialFC", _spatial_fc, {}, _fits, holds_positions=True),
+    "spatial_fc": Mixer("F", "SpatialFC", _spatial_fc, {}, _fits, position_weights=("fc.weight",)),
     "affine": Mixer("S", "Affine", _affine, {}, _fits, merges_into="identity"),
 }
 OPTIONS = tuple(dict.fromkeys(name for mixer in MIXERS.values() for name in mixer.options))
 """The names of all mixers' options."""
+POSITIONAL = tuple(name for name, mixer in MIXERS.items() if mixer.position_weights)
+"""Mixers that fit one resolution only."""
 
 
 def in_short(mixer: str, depth: float, width: int | None = None) -> str:

@@ -124,7 +124,7 @@ class SearchSpace(NetworkChoices):
         """Whether some of its architectures have weights that belong to positions."""
         stages = self._stage_axes.values()
         return any(
-            any(MIXERS[mixer].holds_positions for mixer in axes["mixer"]) or True in axes.get("position_embedding", ())
+            any(MIXERS[mixer].position_weights for mixer in axes["mixer"]) or True in axes.get("position_embedding", ())
             for axes in stages
         )
 

@@ -1,4 +1,4 @@
-"""Where a training's batches come from: decoded images in memory here, timm's loader in `full_data.py`."""
+"""Where a training's batches come from: decoded images in memory here, timm's loader in `nas/retraining/loader.py`."""
 
 import math
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class Batches(Protocol):
     """In an epoch, over all processes."""
 
     def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[UpdateShare]:
-        """This process's shares of an epoch, counted from 1; what is drawn hangs on these values and the process alone."""
+        """This process's shares of an epoch, counted from 1; what is drawn depends on these values and the process alone."""
 
 
 class Judged(Protocol):

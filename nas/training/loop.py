@@ -52,9 +52,9 @@ def fit(
     """Trains `model` in place and returns its curve; `on_epoch` ends it early by returning False. Raises Diverged.
 
     `save` is given everything that a later call needs as `state` to go on from that epoch: tensors and plain values.
-    All draws of an epoch hang on (seed, epoch) and the process alone, so that a resumed training equals one that ran through.
-    Of several processes (`processes.joined`) each calls this alike and holds the same weights; `save` and the callbacks are
-    called in all of them.
+    All draws of an epoch depend on (seed, epoch) and the process alone, so that a resumed training equals one that ran through.
+    Of several processes (`processes.process_group`) each calls this alike and holds the same weights; `save` and the callbacks
+    are called in all of them.
     With an EMA in the recipe, the averaged weights are validated and are what `model` holds at the end.
     """
     if torch.device(device).type == "cpu":

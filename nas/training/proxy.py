@@ -19,6 +19,7 @@ from nas.recipes.as_trained import as_trained
 from nas.recipes.recipe import Proxy, Recipe
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
+from nas.space.mixers import POSITIONAL
 from nas.training.checkpoints import Keeper
 from nas.training.curve import Epoch, OnEpoch, OnStart, Outcome
 from nas.training.evaluation import is_out_of_memory
@@ -142,7 +143,8 @@ def fresh_network(architecture: Architecture, recipe: Recipe, *, num_classes: in
     if recipe.size_at(1) != recipe.full_size and architecture.needs_fixed_resolution:
         raise Infeasible(
             "image_size must be one size for weights that belong to positions, but got "
-            f"{[recipe.size_at(1), recipe.full_size]}; give one size, or leave random, spatial_fc and position_embedding out"
+            f"{[recipe.size_at(1), recipe.full_size]}; give one size, or "
+            f"leave {', '.join(POSITIONAL)} and position_embedding out"
         )
     feature_sides(architecture, image_size=recipe.size_at(1))
     with torch.random.fork_rng(devices=[]):

@@ -18,6 +18,7 @@ from nas.errors import ConfigError, in_one_line, unknown
 from nas.models.metaformer import build
 from nas.recipes.full import read_full_recipe
 from nas.space.architecture import Architecture, read_architecture
+from nas.space.mixers import POSITIONAL
 from nas.space.reference import designs
 
 TIMM_PREFIX = "timm/"
@@ -128,8 +129,8 @@ def load_initial(model: nn.Module, name: str) -> None:
     odd = [key for key in own.keys() | tensors.keys() if key not in anew and _shape(own, key) != _shape(tensors, key)]
     if odd and getattr(model, "fixed_resolution", False):
         raise ConfigError(
-            f"weights: {path} must be of the same image size, because random, spatial_fc and position_embedding hold a weight "
-            f"for each position, but {min(odd)} is {_shape(tensors, min(odd))} there and {_shape(own, min(odd))} at "
+            f"weights: {path} must be of the same image size, because {', '.join(POSITIONAL)} and position_embedding hold a "
+            f"weight for each position, but {min(odd)} is {_shape(tensors, min(odd))} there and {_shape(own, min(odd))} at "
             f"{model.image_size} px. Train at the size of these weights, or choose a design without such mixers."
         )
     if odd:

@@ -119,7 +119,7 @@ def random_network(name: str) -> Network:
 
 
 def is_random(checkpoint: str) -> bool:
-    """Whether `load` finds no weights for this name and draws them."""
+    """Whether `load_checkpoint` finds no weights for this name and draws them."""
     name = checkpoint.removeprefix(TIMM_PREFIX)
     return not Path(checkpoint).is_dir() and timm.is_model(name) and cached_weights(name) is None
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from nas.errors import ConfigError, NasError, unknown
 from nas.recipes.recipe import Recipe
 from nas.run.folder import read_run
+from nas.run.reading import read
 from nas.run.record import Record
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.reference import IMAGENET_CLASSES, IMAGENET_PIXELS, design, designs
@@ -46,17 +47,15 @@ def counted_at(target: str) -> tuple[int, int]:
 
 def trial_of(run: Path, number: int) -> Record:
     """A trial that was trained; NasError if there is none of that number."""
-    from nas.run.storage import read_records  # Optuna takes a second: names and files go without
-
-    folder, search = read_run(run)
-    trials = {r.number: r for r in read_records(search, folder)}
+    reading = read(run)
+    trials = {record.number: record for record in reading.trials}
     if number not in trials:
         numbers = ", ".join(str(n) for n in sorted(trials)[-12:])
         raise NasError(
             f"{run}: has no trial {number}. The last ones are {numbers or 'none yet'}; see trials.csv or `nas front {run}`."
         )
     source = trials[number].answered_from
-    return trials[number] if source is None else trials[source]
+    return trials[number] if source is None else reading.record(source)
 
 
 def trained_trial(run: Path, number: int) -> Trained:

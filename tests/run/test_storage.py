@@ -7,8 +7,8 @@ import optuna
 import pytest
 
 from nas.errors import ConfigError, NasError
-from nas.run.folder import RunFolder, open_folder, read_run
-from nas.run.storage import read_records
+from nas.run.folder import open_folder
+from nas.run.reading import read
 from nas.search.study import Study
 from tests.studies import finish_all
 
@@ -42,13 +42,13 @@ def test_a_damaged_record_is_refused_and_left_as_it_is(opened, tiny, tmp_path, d
 
 def test_a_run_without_a_record_says_so(tiny, tmp_path):
     with pytest.raises(NasError, match=r"holds no study\.db"):
-        read_records(tiny(), open_folder(tmp_path, tiny()))
+        read(open_folder(tmp_path, tiny()).root)
 
 
 def test_a_password_that_was_not_written_down_is_asked_for_by_name(tiny, tmp_path):
     folder = open_folder(tmp_path, tiny("search.storage=postgresql://me:secret@host/db"))
     with pytest.raises(NasError, match="Set NAS_STORAGE to the whole URL"):
-        read_records(read_run(tmp_path)[1], folder)
+        read(folder.root)
 
 
 def test_a_storage_out_of_reach_is_one_message(tiny, tmp_path):
@@ -64,13 +64,13 @@ def test_every_storage_holds_the_same_search(tiny, tmp_path, kind):
     folder = open_folder(tmp_path / "run", search)
     finish_all(Study(search, folder, manifest_hash="feed"))
     again = Study(search, folder, manifest_hash="feed")
-    assert not again.has_work and len(read_records(search, folder)) == 6
+    assert not again.has_work and len(read(folder.root).trials) == 6
 
 
 def test_a_journal_that_is_not_there_is_no_run(tiny, tmp_path):
     search = tiny(f"search.storage=journal://{tmp_path}/none.journal")
     with pytest.raises(NasError, match=r"none\.journal: there is no such journal"):
-        read_records(search, open_folder(tmp_path / "run", search))
+        read(open_folder(tmp_path / "run", search).root)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,6 @@ def test_who_only_reads_makes_no_tables(opened, tiny, tmp_path):
     opened(tiny()).close()
     database = tmp_path / "run" / "study.db"
     database.write_bytes(b"")
-    with pytest.raises(NasError, match=r"study\.db: cannot be used: no such table"):
-        read_records(tiny(), RunFolder(tmp_path / "run"))
+    with pytest.raises(NasError, match=r"study\.db: cannot be read: no such table"):
+        read(tmp_path / "run")
     assert database.read_bytes() == b""

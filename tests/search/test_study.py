@@ -4,11 +4,10 @@ import optuna
 import pytest
 
 from nas.errors import NasError
-from nas.run.folder import open_folder
 from nas.run.front import front_records
+from nas.run.reading import read
 from nas.run.record import Reasons
 from nas.run.settings import SAMPLERS
-from nas.run.storage import read_records
 from nas.space.reference import design
 from nas.space.search_space import SearchSpace
 from tests.studies import epoch, finish_all, finish_next
@@ -34,7 +33,7 @@ def test_what_is_told_can_be_read_by_another_process_while_the_search_runs(opene
     study = opened(tiny())
     finish_next(study)
     running = study.propose()
-    records = read_records(tiny(), open_folder(tmp_path / "run", tiny()))
+    records = read(tmp_path / "run").trials
     assert [r.state for r in records] == ["complete", "running"]
     assert records[1].architecture == running.architecture
     assert records[0].manifest == "feed"

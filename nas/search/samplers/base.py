@@ -29,8 +29,10 @@ class Candidate(NamedTuple):
 class PointSampler(BaseSampler):
     """Proposes points of `history.space` for a study that maximises an expensive value and minimises costs known beforehand.
 
-    A child must define `ranked`, and need define nothing else. It must not keep anything from one question to the next: what
-    it proposes follows from the study and the seed. It may override `__init__` to take settings of its own.
+    A child must define `ranked`, and may override `__init__` to take settings of its own. The three methods that Optuna calls
+    (`infer_relative_search_space`, `sample_relative`, `sample_independent`) must stay as they are: they see to it that no
+    point is proposed twice and that a point which the user has queued comes first. A child must not keep anything from one
+    question to the next: what it proposes follows from the study and the seed.
     """
 
     def __init__(self, history: History, *, seed: int):

@@ -10,7 +10,7 @@ from nas.search.samplers.gaussian_process import GaussianProcess, one_thread
 from nas.search.samplers.history import Early, Observation
 
 FEW_FINISHED = 4  # finished trainings below which a rung is all that there is to compare
-GUESSES = 16  # equally likely values by which what may come of a point is told
+GUESSES = 16  # equally likely values that stand for what may come of a point
 
 
 class Levels:

@@ -31,7 +31,7 @@ DRAWN_EVERY = 2  # so often a draw decides
 
 
 def make_front(search: Search) -> SamplerMaker:
-    """Its seed is the search's own, since what it proposes hangs on the number of points besides; its start grows where the
+    """Its seed is the search's own, since what it proposes depends on the number of points besides; its start grows where the
     first rung is cheap."""
     history = history_of(search)
     share = search.proxy.rungs[0] / search.proxy.epochs if search.proxy.rungs else 1.0
@@ -73,7 +73,7 @@ class FrontSampler(PointSampler):
 
     def _costs(self, candidate: Candidate) -> Costs:
         costs = self._domain.costs(candidate.params)
-        assert costs is not None, "what costs nothing known is no candidate"
+        assert costs is not None, "the costs of a candidate are known"
         return costs
 
     def _child(self, front: list[Observation], rng: np.random.Generator) -> Candidate:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 
 from nas.search.samplers.axes import Params
 from nas.search.samplers.domain import CostFunction, Costs, Domain
@@ -80,11 +81,11 @@ class History:
 
     def _point(self, trial: FrozenTrial) -> Observation | None:
         params = trial.params
-        if trial.state != TrialState.COMPLETE:  # may have ended before all its parameters were suggested
+        if trial.state != OptunaState.COMPLETE:  # may have ended before all its parameters were suggested
             params = {**trial.system_attrs.get(PLAN, {}), **trial.system_attrs.get("fixed_params", {}), **params}
         if not params or not self.domain.axes.holds(params) or self._void(trial):
             return None
-        if trial.state == TrialState.COMPLETE:
+        if trial.state == OptunaState.COMPLETE:
             value = trial.values[0] if math.isfinite(trial.values[0]) else None
             return self._observation(trial, params, tuple(trial.values[1:]), value)
         whole = self.domain.axes.first(params)

@@ -61,4 +61,4 @@ def _signals(epoch: Epoch) -> tuple[float, ...]:
 def is_void(trial: FrozenTrial) -> bool:
     """Whether a trial says nothing of its architecture because it was never trained. One whose worker died each time counts as
     failed: asked for again and again it would end the search."""
-    return trial.user_attrs.get("state") == TrialState.REJECTED
+    return read_record(trial).state == TrialState.REJECTED
