@@ -17,11 +17,14 @@ def average(x: Tensor, size: int) -> Tensor:
     """Mean of each `size` x `size` neighbourhood without what lies outside; `(B, C, H, W)` is kept.
 
     A CPU filters each channel with ones and divides by the number of positions in the window: 3 to 10 times as fast in NCHW,
-    up to twice in channels_last, where torch's own pooling wins for small windows and small maps.
+    up to twice in channels_last, where torch's own pooling wins for small windows and small maps. On a GPU a training pools a
+    contiguous map: torch's gradient in channels_last was wrong there in 2.11, without a word (pytorch#188344).
     """
     small = size < LARGE_KERNEL or x.shape[-1] < LARGE_MAP
-    if x.device.type != "cpu" or (_is_channels_last(x) and x.dtype == torch.float32 and small):
-        return F.avg_pool2d(x, size, stride=1, padding=size // 2, count_include_pad=False)
+    on_cpu = x.device.type == "cpu"
+    if not on_cpu or (_is_channels_last(x) and x.dtype == torch.float32 and small):
+        pooled = x if on_cpu or not x.requires_grad else x.contiguous()
+        return F.avg_pool2d(pooled, size, stride=1, padding=size // 2, count_include_pad=False)
     with torch.autocast("cpu", enabled=False):
         sums = F.conv2d(x, x.new_ones(x.shape[1], 1, size, size), padding=size // 2, groups=x.shape[1])
     return sums / _window_counts(x, size)

@@ -16,7 +16,7 @@ from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.course import scaled, trainings_ended, volumes
 from nas.results.front import front, joined
 from nas.results.points import require_finished
-from nas.results.standing import standing
+from nas.results.standing import Standing, standing
 from nas.run.front import reference_costs
 from nas.run.reading import read
 from nas.run.settings import Search
@@ -29,8 +29,7 @@ class Compared(NamedTuple):
     """One of the compared runs."""
 
     name: str
-    trials: pd.DataFrame
-    costs: tuple[str, ...]
+    ranked: Standing
     course: pd.DataFrame
     volume: float
     low: float
@@ -50,8 +49,8 @@ def compared(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Compared]
     names = [root.resolve().name for root in roots]
     if names[0] == names[1]:
         names = [str(root) for root in roots]
-    standings = [_standing(n, t, search, reference, seed) for n, t in zip(names, tables, strict=True)]
-    return standings, differences
+    runs = [_compared(n, t, search, reference, seed) for n, t in zip(names, tables, strict=True)]
+    return runs, differences
 
 
 def _as_searched(trials: pd.DataFrame) -> pd.DataFrame:
@@ -59,15 +58,12 @@ def _as_searched(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.assign(accuracy=trials["accuracy_first"])
 
 
-def _front(trials: pd.DataFrame, costs: tuple[str, ...]) -> pd.DataFrame:
-    return front(trials, costs[0], "accuracy", *costs[1:])
-
-
-def _standing(name: str, trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> Compared:
-    course = volumes(trials, search.objectives[1:], reference)
+def _compared(name: str, trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> Compared:
+    costs = search.objectives[1:]
+    course = volumes(trials, costs, reference)
     low, high = np.quantile(_resampled(trials, search, reference, seed), (0.025, 0.975))
     volume = float(course["hypervolume"].iloc[-1])
-    return Compared(name, trials, search.objectives[1:], course, volume, float(low), max(float(high), volume))
+    return Compared(name, standing(trials, costs), course, volume, float(low), max(float(high), volume))
 
 
 def _resampled(trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> list[float]:
@@ -96,26 +92,28 @@ def show_comparison(roots: tuple[Path, Path], console: Console, *, picture: Path
 
     `picture` is a PNG file to draw both fronts into.
     """
-    standings, differences = compared(roots)
+    runs, differences = compared(roots)
     if picture is not None and picture.suffix != ".png":
         raise NasError(f"{picture}: must end in .png, but ends in {picture.suffix!r}. Give a name such as fronts.png.")
-    console.print(_table(standings))
-    for line in [*_verdict(standings), *marks(differences)]:
+    console.print(_table(runs))
+    for line in [*_verdict(runs), *marks(differences)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if picture is not None:
-        draw_fronts({s.name: standing(s.trials, s.costs) for s in standings}, picture)
+        draw_fronts({run.name: run.ranked for run in runs}, picture)
         console.print(f"both fronts are drawn in {picture}", highlight=False, soft_wrap=True)
 
 
-def _table(standings: list[Compared]) -> Table:
+def _table(runs: list[Compared]) -> Table:
     """A column a run, so that names stay whole in a narrow terminal."""
     output = Table(box=None, pad_edge=False, header_style="bold")
     output.add_column("", no_wrap=True)
-    joint = _front(pd.concat([s.trials.assign(run=i) for i, s in enumerate(standings)], ignore_index=True), standings[0].costs)
+    costs = runs[0].ranked.costs
+    together = pd.concat([run.ranked.trials.assign(run=i) for i, run in enumerate(runs)], ignore_index=True)
+    joint = front(together, costs[0], "accuracy", *costs[1:])
     cells = []
-    for i, s in enumerate(standings):
+    for i, s in enumerate(runs):
         output.add_column(s.name, justify="right", overflow="fold")
-        best = _front(s.trials, s.costs)
+        best = s.ranked.best
         cells.append(
             {
                 "trainings": str(len(s.course)),
@@ -132,8 +130,8 @@ def _table(standings: list[Compared]) -> Table:
     return output
 
 
-def _verdict(standings: list[Compared]) -> list[str]:
-    lower, upper = sorted(standings, key=lambda s: s.volume)
+def _verdict(runs: list[Compared]) -> list[str]:
+    lower, upper = sorted(runs, key=lambda s: s.volume)
     overlap = upper.low <= lower.high
     word = "the intervals overlap, so call it a tie" if overlap else "the intervals do not overlap"
     lines = [
@@ -145,11 +143,11 @@ def _verdict(standings: list[Compared]) -> list[str]:
         row = reached(s.course, lower.volume)
         assert row is not None, "both reached the lower of their volumes"
         lines.append(f"{lower.volume:.4f} was reached by {s.name} after {_trainings(row)}, {duration(row['seconds'])}.")
-    cost, fronts = standings[0].costs[0], [_front(s.trials, s.costs) for s in standings]
+    cost, fronts = runs[0].ranked.costs[0], [run.ranked.best for run in runs]
     limit = min(best[cost].max() for best in fronts)
-    shown = [f"{s.name} {percent(b[b[cost] <= limit]['accuracy'].max())}" for s, b in zip(standings, fronts, strict=True)]
+    shown = [f"{s.name} {percent(b[b[cost] <= limit]['accuracy'].max())}" for s, b in zip(runs, fronts, strict=True)]
     lines.append(f"best accuracy up to {count(limit)} {axis_label(cost)}: {', '.join(shown)}.")
-    if any(s.trials["replicates"].any() for s in standings):
+    if any(run.ranked.trials["replicates"].any() for run in runs):
         lines.append("each network counts by the accuracy that its search saw; `nas front` shows the means over further seeds.")
     return lines
 

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
 
-from nas.config import Value, dump_yaml, read_json, validated
+from nas.config import Value, changed_settings, dump_yaml, read_json, validated
 from nas.data.manifest import Manifest, read_manifest
 from nas.errors import NasError
 from nas.files import replacing, writable, write_whole
@@ -140,13 +140,10 @@ class RetrainingFolder:
             raise NasError(f"{self.root}: must be new or hold a training, but holds {min(there)}. Choose another --out.")
 
     def _refuse_other(self, there: dict[str, Any]) -> None:
-        there, here = _flat(there), _flat(self.setup)
-        keys = [key for key in sorted(there | here) if there.get(key) != here.get(key)]
-        changes = [f"{key}: {there.get(key)} there, {here.get(key)} here" for key in keys]
-        if changes:
-            raise NasError(
-                f"{self.root}: holds another training: {'; '.join(changes)}. Choose another --out, or delete that folder."
-            )
+        changed = changed_settings(there, self.setup)
+        if changed:
+            lines = "; ".join(f"{path}: {other} there, {own} here" for path, (other, own) in changed.items())
+            raise NasError(f"{self.root}: holds another training: {lines}. Choose another --out, or delete that folder.")
 
 
 def setup_of(architecture: Architecture, recipe: FullRecipe, manifest: Manifest, seed: int) -> dict[str, Any]:
@@ -177,12 +174,3 @@ def trained_folder(root: Path) -> Trained:
         manifest.class_names,
         provenance,
     )
-
-
-def _flat(data: Any, path: str = "") -> dict[str, Any]:
-    """Leaves by dotted path."""
-    if isinstance(data, (dict, list, tuple)) and data:
-        pairs = data.items() if isinstance(data, dict) else enumerate(data)
-        parts = [_flat(value, f"{path}.{key}" if path else str(key)) for key, value in pairs]
-        return {name: leaf for part in parts for name, leaf in part.items()}
-    return {path: data}

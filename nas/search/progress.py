@@ -53,15 +53,15 @@ class SearchProgress(AbstractContextManager):
         elif self.study.limit is not None:
             self.console.print(f"the search ends before its budget: {self.study.limit}; raise it to continue")
 
-    def changed(self) -> None:
-        """Take note that the record changed."""
+    def changed(self, best: list[Record]) -> None:
+        """Take note that the record changed; `best` is its front now."""
         if self._live:
             return
         for record in self._records:
             if self._seen.get(record.number) != record.state:
                 self._seen[record.number] = record.state
                 if record.state not in (TrialState.RUNNING, TrialState.REJECTED):
-                    self.console.print(self._line(record), highlight=False, soft_wrap=True)
+                    self.console.print(self._line(record, best), highlight=False, soft_wrap=True)
 
     @property
     def _records(self) -> list[Record]:
@@ -79,12 +79,12 @@ class SearchProgress(AbstractContextManager):
             return "ETA: after two trainings"
         return f"ETA {duration((time.monotonic() - self._began) / done * max(0, self._total() - self._trained()))}"
 
-    def _line(self, record: Record) -> str:
+    def _line(self, record: Record, best: list[Record]) -> str:
         what = f"trial {record.number}" + (f" ({record.baseline})" if record.baseline else "")
         network = f"{count(record.cost.macs)} MACs, {record.architecture.describe()}"
         return (
             f"[{self._trained()}/{self._total()}] {what} {record.state.words}: {_outcome(record)}, {network} · "
-            f"hypervolume {self._volume(front_records(self._records, self.search)):.4f} · {self._eta()}"
+            f"hypervolume {self._volume(best):.4f} · {self._eta()}"
         )
 
     def _volume(self, best: list[Record]) -> float:

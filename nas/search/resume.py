@@ -4,10 +4,11 @@ Nothing that a resume needs lives in a process, in Ray or in a pickle. All of it
 the checkpoints of running trials, in the order in which it is written:
 
 1. A new study gets its queue, the baselines and then the start points, and last of all the attribute "search": the settings
-   and the hash of the manifest. A study without that attribute has not begun, and is begun again. One with other settings, or
-   of another program, is refused and left as it is.
+   and the hash of the manifest. A study without that attribute has not begun, and is begun again: what is then queued twice is
+   trained once, since an equal trial answers the second. One with other settings, or of another program, is refused and left
+   as it is.
 2. A proposal is a trial of Optuna's (`RUNNING` there) that first gets its parameters, then its architecture and costs.
-   Killed before it has an architecture, it is turned down; if it came out of the queue, its place there is filled again.
+   Killed before it has an architecture, it is turned down; if it came out of the queue, it is put at the queue's end.
 3. When a worker takes it up, an attempt is added to it, and after each epoch its curve. Killed then, its last attempt gets the
    cause, and it is proposed again under its old number: its worker goes on from the checkpoint, and epochs that the checkpoint
    lacks are counted as repeated. A proposal that no worker had taken up is first compared with the record again, because
@@ -16,8 +17,10 @@ the checkpoints of running trials, in the order in which it is written:
 5. When a trial ends, what it came to is put down, its state last, and then told to Optuna. Killed between the two, Optuna is
    told now.
 
-Samplers are made anew for every question, from the search's seed and the number of questions before: a search that was killed
-asks next what an unkilled one would have asked. So proposals, rungs and results are what they would have been.
+Samplers are made anew for every question, from the search's seed and what the study holds by then: a search that was killed
+asks next what an unkilled one would have asked. So proposals, rungs and results are what they would have been, but for two
+details: a queued proposal that was being asked for comes at the queue's end, and the proposals turned down in a row, after
+some of which an untried architecture is queued, are counted from none.
 """
 
 import random

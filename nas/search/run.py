@@ -14,7 +14,7 @@ from nas.data.registry import data_root
 from nas.run.driver import Driver, driving
 from nas.run.folder import RunFolder, open_folder, update_folder
 from nas.run.front import front_records
-from nas.run.record import TrialState
+from nas.run.record import Record, TrialState
 from nas.run.settings import Search, check_possible
 from nas.run.storage import close_storage, open_storage, patient, storage_errors
 from nas.search.progress import SearchProgress
@@ -103,18 +103,19 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchPr
     )
 
     def on_change() -> None:
-        _drop_files(study, folder)
-        progress.changed()
+        best = front_records(study.records, settings)
+        _drop_files(study, folder, best)
+        progress.changed(best)
 
     if study.has_work:
         run_trials(study, folder, work=work, resources=settings.resources, stopping=stopping, on_change=on_change)
 
 
-def _drop_files(study: Study, folder: RunFolder) -> None:
+def _drop_files(study: Study, folder: RunFolder, best: list[Record]) -> None:
     """Remove the checkpoint of every ended trial, and its weights where it is neither on the front nor a baseline."""
     records = study.records
     running = {r.number for r in records if r.state == TrialState.RUNNING}
-    kept = running | {r.number for r in records if r.baseline} | {r.number for r in front_records(records, study.search)}
+    kept = running | {r.number for r in records if r.baseline} | {r.number for r in best}
     weights, checkpoints = folder.weights(0).parent.glob("*.safetensors"), folder.checkpoint(0).parent.glob("*.pt")
     old = [p for p in weights if p.stem.isdigit() and int(p.stem) not in kept]
     old += [p for p in checkpoints if int(p.stem) not in running]

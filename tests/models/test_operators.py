@@ -38,8 +38,24 @@ def test_other_devices_take_torchs_own():
     assert alike(torch.ones(2), x.bfloat16()).dtype == torch.float32
 
 
-@pytest.mark.parametrize("tokens", [1, 16, 49, 100])
+@pytest.mark.parametrize("device", ["meta", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_a_gradient_on_another_device_is_that_of_a_contiguous_map(device):
+    """In channels_last torch's own is wrong on CUDA: pytorch#188344."""
+    last = torch.randn(2, 4, 6, 6).to(memory_format=torch.channels_last)
+    x = last.to(device).requires_grad_()
+    y = average(x, 3)
+    assert y.is_contiguous()
+    assert average(x.detach(), 3).is_contiguous(memory_format=torch.channels_last)
+    if device == "cuda":
+        reference = last.double().requires_grad_()
+        grown = torch.randn(2, 4, 6, 6)
+        F.avg_pool2d(reference, 3, stride=1, padding=1, count_include_pad=False).backward(grown.double())
+        y.backward(grown.to(device))
+        torch.testing.assert_close(x.grad.cpu(), reference.grad.float())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tokens", [1, 16, 49, 100])
 def test_attention_is_torchs_fused_one(tokens, dtype):
     q, k, v = torch.randn(3, 2, 4, tokens, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
     tolerance = 1e-5 if dtype == torch.float32 else 0.05  # bf16 holds three decimal digits

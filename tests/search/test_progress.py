@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from nas.run.folder import open_folder
+from nas.run.front import front_records
 from nas.search.progress import SearchProgress
 from nas.search.study import Study
 from tests.studies import epoch
@@ -32,7 +33,7 @@ def test_every_end_of_a_trial_is_a_line_with_what_it_reached(tiny, tmp_path):
             partial(study.fail, third, cause="the loss was nan", seconds=1.0),
         ):
             end()
-            progress.changed()
+            progress.changed(front_records(study.records, study.search))
     begins = [line.split(" MACs")[0].rsplit(",", 1)[0] for line in text.getvalue().splitlines()]
     assert begins == [
         f"[1/3] trial {first} stopped at a rung: 25.0 % after epoch 1",

@@ -30,8 +30,9 @@ def _libraries() -> ThreadpoolController:
 class GaussianProcess:
     """Learns `targets` (points, outputs) at `features` (points, columns), of which the last `trends` also act linearly.
 
-    The kernel is exp(-distance / length), the distance a sum over columns scaled to 0..1 (one-hot columns count choices that
-    differ); length and noise are those of the largest marginal likelihood (Rasmussen and Williams 2006, section 5.4.1).
+    The kernel is the Laplacian one, exp(-distance / length): in one column a Matérn kernel of smoothness 1/2, over several the
+    product of these. The distance is a sum over columns scaled to 0..1 (one-hot columns count choices that differ). Length and
+    noise are those of the largest marginal likelihood (Rasmussen and Williams 2006, section 5.4.1).
     """
 
     def __init__(self, features: np.ndarray, targets: np.ndarray, *, trends: int = 0, rng: np.random.Generator):
@@ -56,14 +57,17 @@ class GaussianProcess:
         return mean, self._scale * np.sqrt(np.maximum(unexplained, 1e-9)[:, None] * self._variance)
 
     def draw(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One course that the values might take, at all points together: (points, outputs)."""
+        """One sample of the posterior at all points together, (points, outputs), as Thompson sampling needs it."""
         points, mean, explained = self._explained(features)
         root = _noisy_root(self._kernel(points, points) - explained.T @ explained, JITTER)
         normal = root @ rng.standard_normal(mean.shape)
         return mean + self._scale * np.sqrt(self._variance) * normal
 
     def believing(self, features: np.ndarray, rng: np.random.Generator) -> "GaussianProcess":
-        """The same after what it foresees at `features` has come true: surer near them, every mean unchanged."""
+        """The kriging believer: the same after what it predicts at `features` has come true (Ginsbourger et al. 2010).
+
+        It is surer near these points, and every mean is unchanged.
+        """
         believed = features[_chosen(len(features), LEARNT - len(self._points), rng)]
         other = copy(self)
         other._points = np.vstack([self._points, (believed - self._low) / self._span])
