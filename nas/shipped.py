@@ -11,8 +11,8 @@ from nas.errors import ConfigError, unknown
 Kind = Literal["search space", "recipe"]
 PACKAGE = Path(__file__).parent
 FOLDERS: dict[Kind, tuple[Path, Path]] = {
-    "search space": (PACKAGE / "shipped" / "search_spaces", PACKAGE.parent / "search_spaces"),
-    "recipe": (PACKAGE / "shipped" / "recipes", PACKAGE.parent / "experiments" / "recipes"),
+    "search space": (PACKAGE / "shipped_files" / "search_spaces", PACKAGE.parent / "search_spaces"),
+    "recipe": (PACKAGE / "shipped_files" / "recipes", PACKAGE.parent / "experiments" / "recipes"),
 }
 
 

@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from nas.cli.app import CsvOption, JsonOption, Run, app, console, output_of
-from nas.space.costs import COSTS
 
 _Runs = Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/hybrid; several share one front.")]
-_OtherCost = Annotated[str | None, typer.Option("--x", help=f"Another cost: {', '.join(COSTS)}.")]
+_OtherCost = Annotated[
+    str | None, typer.Option("--x", help="Another cost, such as params or latency_ms; a wrong name lists them all.")
+]
 _MaxMacs = Annotated[str | None, typer.Option(help="Leave out what costs more, such as 1.5G.")]
 _Latency = Annotated[
     str | None, typer.Option(help="Which recorded latency: words of its device or conditions.", show_default="the last")

@@ -13,7 +13,7 @@ from PIL import Image
 from nas.cli.app import again
 from nas.cli.main import app, run_reporting
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = str(ROOT / "search_spaces" / "tiny.yaml")
 RETRAIN = ["retrain", "poolformer_s12", "--recipe", "digits_quick", "--out", "x"]
 VERBS = [command.callback.__name__.rstrip("_").replace("_", "-") for command in app.registered_commands]
