@@ -1,6 +1,6 @@
 """What can go wrong that a user can fix: the command line prints it as one message and exits with code 2."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 MANY_KNOWN = 20
@@ -29,5 +29,11 @@ def unknown(kind: str, name: object, names: Iterable[object]) -> str:
     listed = [str(n) for n in names]
     near = get_close_matches(str(name), listed, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else "."
-    few = ", ".join(listed[:MANY_KNOWN]) + (f" and {len(listed) - MANY_KNOWN:,} more" if len(listed) > MANY_KNOWN else "")
-    return f"unknown {kind} {str(name)!r}{hint}" + ("" if near and len(listed) > MANY_KNOWN else f" Known: {few}")
+    known_names = "" if near and len(listed) > MANY_KNOWN else f" Known: {few(listed, most=MANY_KNOWN)}"
+    return f"unknown {kind} {str(name)!r}{hint}{known_names}"
+
+
+def few(names: Sequence[str], *, most: int, between: str = ", ") -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return between.join(names[:most]) + more

@@ -17,6 +17,7 @@ from nas.calibration.plan import PUBLISHED, Plan, epochs_at_full_size
 from nas.calibration.ranking import FAILED, Estimate
 from nas.calibration.record import Training, Trainings, plain_recipe
 from nas.data.decoding import num_cores
+from nas.errors import few
 from nas.files import write_whole
 from nas.run.dry_run import MACS_PER_CORE_SECOND, TRAINING_PASSES
 from nas.run.folder import RunFolder, versions
@@ -203,14 +204,12 @@ def _remarks(analysis: Analysis) -> list[str]:
     elif analysis.seeds == 1:
         lines.append("One seed only: trainings share it with the truth, which flatters them, and there is no ceiling to see.")
     if analysis.broken:
-        lines.append(f"{len(analysis.broken)} of {len(analysis.ranked)} hardly train in the truth: {_few(analysis.broken)}.")
+        lines.append(
+            f"{len(analysis.broken)} of {len(analysis.ranked)} hardly train in the truth: {few(analysis.broken, most=MANY_NAMES)}."
+        )
     if analysis.dropped:
-        lines.append(f"Left out, because their training failed in the truth: {_few(analysis.dropped)}.")
+        lines.append(f"Left out, because their training failed in the truth: {few(analysis.dropped, most=MANY_NAMES)}.")
     return lines
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:MANY_NAMES]) + (f" and {len(names) - MANY_NAMES} more" if len(names) > MANY_NAMES else "")
 
 
 def _resolution_table(check: Resolution) -> Table:

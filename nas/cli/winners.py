@@ -70,7 +70,7 @@ def retrain(
     if front:
         show_front_retraining(Path(run), networks, order, machines, console=console())
     else:
-        show_retraining(order.job(networks[0]), machines, tensorboard=tensorboard, console=console())
+        show_retraining(networks[0], order, machines, console=console())
 
 
 @app.command()

@@ -21,7 +21,7 @@ from nas.data.decoding import OnDecoded, decoded
 from nas.data.inspection import Inspector
 from nas.data.registry import is_folder, open_source
 from nas.data.source import Ignored, Pool, Source
-from nas.errors import ConfigError, NasError, unknown
+from nas.errors import ConfigError, NasError, few, unknown
 from nas.files import write_whole
 from nas.recipes.recipe import Recipe
 
@@ -146,7 +146,7 @@ def _chosen_classes(source: Source, recipe: Recipe) -> tuple[str, ...]:
     if isinstance(recipe.classes, tuple):
         names = _listed_classes(names, recipe.classes, recipe.data)
     gone = {split: sorted({*names} - folders) for split, folders in splits.items()}
-    missing = [f"{_few(absent)} from the {split} split" for split, absent in gone.items() if absent]
+    missing = [f"{_quoted(absent)} from the {split} split" for split, absent in gone.items() if absent]
     if missing:
         raise ConfigError(
             f"{recipe.data}: every class must stand in the training and the test split, but missing are "
@@ -165,7 +165,7 @@ def _listed_classes(names: list[str], listed: tuple[str, ...], data: str) -> lis
     """The names that a recipe lists, sorted; ConfigError where one of them is not in `names`."""
     odd = [name for name in listed if name not in names]
     if odd:
-        first, others = unknown("class", odd[0], names), f"; unknown are {_few(odd[1:])} as well" if odd[1:] else ""
+        first, others = unknown("class", odd[0], names), f"; unknown are {_quoted(odd[1:])} as well" if odd[1:] else ""
         raise ConfigError(f"{data}: classes must be names of its class folders, but {first}{others}")
     return sorted(listed)
 
@@ -199,16 +199,17 @@ def _check_counts(drawn: Pool, test: Pool, recipe: Recipe) -> None:
         )
     empty = [name for name, ids in test.items() if not ids]
     if empty:
-        raise ConfigError(f"{recipe.data}: every class must have a readable test image, but {_few(empty)} has none. Add some.")
+        raise ConfigError(
+            f"{recipe.data}: every class must have a readable test image, but {_quoted(empty)} has none. Add some."
+        )
 
 
 def _items(pool: Pool) -> tuple[Item, ...]:
     return tuple((i, label) for label, ids in enumerate(pool.values()) for i in ids)
 
 
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(repr(name) for name in names[:3]) + more
+def _quoted(names: list[str]) -> str:
+    return few([repr(name) for name in names], most=3)
 
 
 def load_split(

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nas.config import read_json
-from nas.errors import ConfigError, NasError
+from nas.errors import ConfigError, NasError, few
 from nas.export.card import UNSTATED, card, checked_license, without_paths
 from nas.export.formats import WRITERS, check_formats, write_formats
 from nas.export.level import Level, level_of
@@ -146,9 +146,8 @@ def _with_weights(model: MetaFormer, state: dict[str, Tensor], architecture: Arc
         *(f"{key} is {theirs[key]} instead of {ours[key]}" for key in differing),
     ]
     if wrong:
-        more = f" and {len(wrong) - KEYS_SHOWN} more" if len(wrong) > KEYS_SHOWN else ""
         raise NasError(
-            f"the weights must be those of this architecture, but {'; '.join(sorted(wrong)[:KEYS_SHOWN])}{more}. "
+            f"the weights must be those of this architecture, but {few(sorted(wrong), most=KEYS_SHOWN, between='; ')}. "
             "Give the architecture, image size and classes that they were trained with."
         )
     model.load_state_dict(state)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.calibration.quote import quote
-from nas.errors import ConfigError, NasError, unknown
+from nas.errors import ConfigError, NasError, few, unknown
 from nas.results.columns import COLUMNS, axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.front import joined
@@ -145,10 +145,10 @@ def _ties(ranked: Standing) -> list[str]:
     """Which other networks the noise leaves a place on the front."""
     if not len(ranked.open):
         return []
-    names = ", ".join(labels(ranked.open)[:TIES])
-    more = f" and {len(ranked.open) - TIES} more (--ties lists them)" if len(ranked.open) > TIES else ""
+    names = few(labels(ranked.open).tolist(), most=TIES)
+    hint = " (--ties lists them)" if len(ranked.open) > TIES else ""
     trials = "trial" if len(ranked.open) == 1 else "trials"
-    return [f"ties: {len(ranked.open)} more could be on the front within the noise: {trials} {names}{more}"]
+    return [f"ties: {len(ranked.open)} more could be on the front within the noise: {trials} {names}{hint}"]
 
 
 def _measured(reading: Reading, words: str | None) -> str:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from nas.errors import few
 from nas.results.noise import rivals, tied
 from nas.results.points import complete, dominators, front, is_whole, knee_of, labels
 from nas.results.trials import with_choices
@@ -71,9 +72,8 @@ def _listed(rows: pd.DataFrame, ranked: Standing) -> list[Entry]:
 def _remarks(i: int, row: pd.Series, ranked: Standing, beaten: tuple[str, ...], equal: str | None) -> list[str]:
     parts = ["knee"] if i == ranked.knee else []
     if isinstance(row["baseline"], str):
-        few = ", ".join(beaten[:NAMES_SHOWN]) + (f" and {len(beaten) - NAMES_SHOWN} more" if len(beaten) > NAMES_SHOWN else "")
         parts += [row["baseline"], *([] if row["affordable"] else ["outside the constraints"])]
-        parts.append(f"dominated by {few}" if beaten else "not dominated")
+        parts.append(f"dominated by {few(beaten, most=NAMES_SHOWN)}" if beaten else "not dominated")
     if isinstance(equal, str):
         parts.append(f"tied with {equal}")
     elif i in ranked.open.index:

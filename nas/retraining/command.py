@@ -59,15 +59,16 @@ class Order(NamedTuple):
         )
 
 
-def show_retraining(job: Job, machines: Machines, *, tensorboard: bool, console: Console) -> None:
-    """Trains with a line an epoch, then says the result on the test split; of several processes the first one speaks."""
+def show_retraining(network: Chosen, order: Order, machines: Machines, *, console: Console) -> None:
+    """Trains one network with a line an epoch, then says the result on the test split; of several processes the first speaks."""
     if machines.parallel > 1:
         raise ConfigError(f"--parallel {machines.parallel}: must stand with --front, because one network is asked for.")
+    job = order.job(network)
     if _is_silent():
         run(job)
         return
     _say(console, f"{job.architecture.describe()} into {job.out}")
-    result = run_watched(job, machines, tensorboard=tensorboard, console=console)
+    result = run_watched(job, machines, tensorboard=order.tensorboard, console=console)
     _say(
         console,
         f"{_result_line(result)}. Everything lies in {job.out}.\nNext: nas export {job.out} --out exported/{job.out.name}",

@@ -74,8 +74,8 @@ def test_without_the_package_for_tensorboard_a_message_says_what_to_install(tmp_
 def test_networks_at_once_need_a_front_and_one_process_each(tmp_path):
     order = Order(RECIPE, tmp_path, 0, "cpu")
     with pytest.raises(ConfigError, match="--parallel 2: must stand with --front"):
-        one = order.job(Chosen("poolformer_s12", design("poolformer_s12")))
-        show_retraining(one, Machines(parallel=2), tensorboard=False, console=console(terminal=False))
+        network = Chosen("poolformer_s12", design("poolformer_s12"))
+        show_retraining(network, order, Machines(parallel=2), console=console(terminal=False))
     with pytest.raises(ConfigError, match="--workers 2 and --parallel 2: networks can be trained at once, or each"):
         show_front_retraining(tmp_path, [], order, Machines(2, 2), console=console(terminal=False))
 
