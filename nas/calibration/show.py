@@ -204,9 +204,8 @@ def _remarks(analysis: Analysis) -> list[str]:
     elif analysis.seeds == 1:
         lines.append("One seed only: trainings share it with the truth, which flatters them, and there is no ceiling to see.")
     if analysis.broken:
-        lines.append(
-            f"{len(analysis.broken)} of {len(analysis.ranked)} hardly train in the truth: {few(analysis.broken, most=MANY_NAMES)}."
-        )
+        broken = few(analysis.broken, most=MANY_NAMES)
+        lines.append(f"{len(analysis.broken)} of {len(analysis.ranked)} hardly train in the truth: {broken}.")
     if analysis.dropped:
         lines.append(f"Left out, because their training failed in the truth: {few(analysis.dropped, most=MANY_NAMES)}.")
     return lines

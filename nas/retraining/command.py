@@ -60,7 +60,7 @@ class Order(NamedTuple):
 
 
 def show_retraining(network: Chosen, order: Order, machines: Machines, *, console: Console) -> None:
-    """Trains one network with a line an epoch, then says the result on the test split; of several processes the first speaks."""
+    """Trains one network with a line an epoch, then says the result on the test split; of several processes, the first."""
     if machines.parallel > 1:
         raise ConfigError(f"--parallel {machines.parallel}: must stand with --front, because one network is asked for.")
     job = order.job(network)
