@@ -5,7 +5,7 @@ const kept = new Set(report.kept);
 
 // what is said of a trial once it is marked stands in the hover text of its point
 const byTrial = new Map(report.figures.front.data.filter((trace) => trace.customdata).flatMap((trace) => trace.customdata.map(
-  (trial, i) => [trial, { x: trace.x[i], y: trace.y[i], told: (trace.hovertext ?? trace.text)[i].split("<br>") }])));
+  (trial, i) => [trial, { x: trace.x[i], y: trace.y[i], lines: (trace.hovertext ?? trace.text)[i].split("<br>") }])));
 
 function inColour(value) {
   if (typeof value === "string") return value.startsWith("--") ? colour(value) : value;
@@ -14,9 +14,9 @@ function inColour(value) {
   return value;
 }
 
-function layoutOf(given) {
+function layoutOf(plain) {
   const axis = { gridcolor: colour("--grid"), zeroline: false, linecolor: colour("--rule"), automargin: true };
-  const layout = inColour(given);
+  const layout = inColour(plain);
   return {
     margin: { l: 56, r: 16, t: 12, b: 48 }, hovermode: "closest", autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -57,7 +57,7 @@ function mark(trial) {
   const command = kept.has(trial) ? `nas export ${report.root} --trial ${trial} --out exported/${trial}`
     : `nas retrain ${report.root} --trial ${trial} --recipe RECIPE.yaml --out retrained/${trial}`;
   const head = element("p", "");
-  const [, line, accuracy, costs] = t.told;
+  const [, line, accuracy, costs] = t.lines;
   head.append(element("strong", `Trial ${trial}`), ` · ${accuracy} · ${costs}`);
   const row = element("div", "", { class: "command" });
   const copy = element("button", "copy", { type: "button", id: "copy" });
