@@ -141,7 +141,7 @@ def known_name(kind: str, table: Collection[str]) -> AfterValidator:
 
     def check(name: str) -> str:
         if name not in table:
-            raise broken("", unknown(kind, name, table).rstrip("."))
+            raise broken("", unknown(kind, name, table))
         return name
 
     return AfterValidator(check)
@@ -160,7 +160,7 @@ def _line(problem: ErrorDetails) -> str:
         text = "this key is required; add it"
     else:
         text = f"{_plain(rule)}, but got {value!r}"
-    stop = "" if text.endswith("?") else "."
+    stop = "" if text.endswith(("?", ".")) else "."
     return f"{path}: {text}{stop}" if path else f"{text}{stop}"
 
 

@@ -25,11 +25,11 @@ def in_one_line(error: object, *, most: int = CAUSE_LENGTH) -> str:
 
 
 def unknown(kind: str, name: object, names: Iterable[object]) -> str:
-    """The message for a name that does not exist: the nearest ones first, then all of them, or some where they are many."""
+    """A sentence for a name that does not exist: the nearest ones first, then all of them, or some where they are many."""
     listed = [str(n) for n in names]
     near = get_close_matches(str(name), listed, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else "."
-    known_names = "" if near and len(listed) > MANY_KNOWN else f" Known: {few(listed, most=MANY_KNOWN)}"
+    known_names = "" if near and len(listed) > MANY_KNOWN else f" Known: {few(listed, most=MANY_KNOWN)}."
     return f"unknown {kind} {str(name)!r}{hint}{known_names}"
 
 

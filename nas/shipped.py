@@ -37,5 +37,5 @@ def yaml_path(name: str | Path, kind: Kind, *, folder: Path | None = None, where
             raise ConfigError(f"{before}{path}: there is no such file. The {kind} that is shipped is called {path.stem}.")
         return path
     if str(name) not in files:
-        raise ConfigError(f"{before}{unknown(kind, name, files)}. The path of a YAML file will do as well.")
+        raise ConfigError(f"{before}{unknown(kind, name, files)} The path of a YAML file will do as well.")
     return files[str(name)]

@@ -102,8 +102,10 @@ def as_settings(flags: Mapping[str, object]) -> list[str]:
 
 
 def absolute(data: str | None) -> str | None:
-    """A folder's full path, which holds in a worker's process as well; names stay."""
-    return str(Path(data).resolve()) if data and Path(data).is_dir() else data
+    """A path in full, which holds in a worker's process as well; names stay, and so does what does not exist."""
+    from nas.data.registry import is_folder
+
+    return str(Path(data).resolve()) if data and is_folder(data) and Path(data).exists() else data
 
 
 def run_reporting(command: Callable[[], object]) -> NoReturn:

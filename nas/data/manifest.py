@@ -165,7 +165,7 @@ def _listed_classes(names: list[str], listed: tuple[str, ...], data: str) -> lis
     """The names that a recipe lists, sorted; ConfigError where one of them is not in `names`."""
     odd = [name for name in listed if name not in names]
     if odd:
-        first, others = unknown("class", odd[0], names), f"; unknown are {_quoted(odd[1:])} as well" if odd[1:] else ""
+        first, others = unknown("class", odd[0], names), f" Unknown as well: {_quoted(odd[1:])}." if odd[1:] else ""
         raise ConfigError(f"{data}: classes must be names of its class folders, but {first}{others}")
     return sorted(listed)
 

@@ -142,7 +142,7 @@ def _retrain(
 def checked(recipe: FullRecipe) -> FullRecipe:
     """The recipe, if timm has its optimiser and can read its augmentation."""
     if recipe.optimizer not in list_optimizers():
-        raise ConfigError(f"optimizer: {unknown('optimizer', recipe.optimizer, list_optimizers())}.")
+        raise ConfigError(f"optimizer: {unknown('optimizer', recipe.optimizer, list_optimizers())}")
     text = recipe.loader and recipe.loader.auto_augment
     try:
         create_transform(recipe.full_size, is_training=True, auto_augment=text)

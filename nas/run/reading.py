@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from nas.errors import NasError
 from nas.run.additions import Addition, additions
 from nas.run.folder import RunFolder, read_run
-from nas.run.record import NotWritten, Record, TrialState, read_record, record_of
+from nas.run.record import CostOf, NotWritten, Record, TrialState, read_record, record_of
 from nas.run.settings import Search
 
 STUDY = "SELECT study_id FROM studies WHERE study_name = :name"
@@ -77,7 +77,7 @@ def _file(search: Search, folder: RunFolder) -> tuple[list[Record], Facts]:
             if study is None:
                 raise NasError(NO_STUDY.format(root=folder.root, name=search.name))
             trials, facts, notes = (connection.execute(q, {"study": study[0]}).fetchall() for q in (TRIALS, FACTS, NOTES))
-        return _records(trials, facts), {name: json.loads(text) for name, text in notes}
+        return _records(trials, facts, search.space.cost), {name: json.loads(text) for name, text in notes}
     except (sqlite3.DatabaseError, ValueError) as error:
         raise NasError(
             f"{folder.study_db}: cannot be read: {error}. Nothing was changed. Check its folder's permissions and disk; where "
@@ -85,12 +85,15 @@ def _file(search: Search, folder: RunFolder) -> tuple[list[Record], Facts]:
         ) from None
 
 
-def _records(trials: list[tuple], facts: list[tuple[int, str, str]]) -> list[Record]:
+def _records(trials: list[tuple], facts: list[tuple[int, str, str]], count: CostOf) -> list[Record]:
     by_trial: dict[int, Facts] = {identity: {} for identity, *_ in trials}
     values = parsed([text for _, name, text in facts if name not in AS_TEXT])
     for trial, name, text in facts:
         by_trial[trial][name] = text if name in AS_TEXT else next(values)
-    return [record_of(number, by_trial[identity], began_at=start, ended_at=end) for identity, number, start, end in trials]
+    return [
+        record_of(number, by_trial[identity], count=count, began_at=start, ended_at=end)
+        for identity, number, start, end in trials
+    ]
 
 
 def parsed(texts: list[str]) -> Iterator[Any]:
@@ -111,4 +114,4 @@ def _storage(search: Search, folder: RunFolder) -> tuple[list[Record], Facts]:
         raise NasError(NO_STUDY.format(root=folder.root, name=search.name)) from None
     finally:
         close_storage(storage)
-    return [read_record(t) for t in trials if t.state.name != "WAITING"], notes
+    return [read_record(t, count=search.space.cost) for t in trials if t.state.name != "WAITING"], notes

@@ -4,7 +4,7 @@ Only what Optuna's trial is before it is a record is looked up in its attributes
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
@@ -59,6 +59,7 @@ _WORDS = {
 }
 TRAINED = (TrialState.COMPLETE, TrialState.STOPPED, TrialState.FAILED)
 """The states in which a training has ended."""
+CostOf = Callable[[Architecture], Cost]
 _LOOSE = ConfigDict(extra="ignore")  # what a later version puts down besides is no reason not to read the rest
 
 
@@ -173,12 +174,21 @@ APART = frozenset({"number", "cost", "began_at", "ended_at", "architecture_data"
 NAMED = frozenset(Record.__dataclass_fields__) - APART  # what a study holds under the names of these fields
 
 
-def record_of(number: int, facts: Mapping[str, Any], *, began_at: Any = None, ended_at: Any = None) -> Record:
-    """The record of a trial from the facts that a study holds of it; NotWritten where a search writes no such facts."""
+def record_of(
+    number: int, facts: Mapping[str, Any], *, count: CostOf | None = None, began_at: Any = None, ended_at: Any = None
+) -> Record:
+    """The record of a trial from the facts that a study holds of it; NotWritten where a search writes no such facts.
+
+    `count` gives the costs of an architecture: those that are newer than the record are counted now.
+    """
+    costs = {name: facts[name] for name in Cost._fields if name in facts}
+    if count is not None and "architecture" in facts and len(costs) < len(Cost._fields):
+        architecture = validated(Architecture, _loaded(facts["architecture"]), where=f"trial {number}")
+        costs = count(architecture)._asdict() | costs
     try:
         return Record(
             number=number,
-            cost=Cost(**{name: facts[name] for name in Cost._fields if name in facts}),
+            cost=Cost(**costs),
             began_at=began_at,
             ended_at=ended_at,
             architecture_data=facts.get("architecture"),
@@ -198,6 +208,8 @@ def damaged(number: int, where: str, problem: str, value: Any) -> NotWritten:
     )
 
 
-def read_record(trial: "FrozenTrial") -> Record:
+def read_record(trial: "FrozenTrial", *, count: CostOf | None = None) -> Record:
     """One of Optuna's trials as a record."""
-    return record_of(trial.number, trial.user_attrs, began_at=trial.datetime_start, ended_at=trial.datetime_complete)
+    return record_of(
+        trial.number, trial.user_attrs, count=count, began_at=trial.datetime_start, ended_at=trial.datetime_complete
+    )

@@ -182,7 +182,7 @@ class Search(Value):
         for path, kind, names in named:
             for name in names:
                 if name not in designs():
-                    raise broken(path, unknown(kind, name, designs()).rstrip("."))
+                    raise broken(path, unknown(kind, name, designs()))
         if len(set(self.baselines)) != len(self.baselines):
             raise broken("baselines", f"must be different designs, but got {list(self.baselines)}")
         return self

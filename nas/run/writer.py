@@ -24,7 +24,7 @@ class TrialRecords:
     def __init__(self, study: optuna.Study, storage: BaseStorage, search: Search, *, check: Callable[[], None]):
         self._study, self._storage, self._search, self._check = study, storage, search, check
         trials = [t for t in study.get_trials(deepcopy=False) if t.state != OptunaState.WAITING]
-        self._records = {t.number: read_record(t) for t in trials}
+        self._records = {t.number: read_record(t, count=search.space.cost) for t in trials}
         self._ids = {t.number: t._trial_id for t in trials}
         self.open: list[FrozenTrial] = [t for t in trials if t.state == OptunaState.RUNNING]
         """What a killed driver had not told Optuna the end of."""

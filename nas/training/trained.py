@@ -157,7 +157,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def timm_network(name: str, *, weights: str | None = None, num_classes: int | None = None) -> Network:
     """timm's model of that name with the weights in a file (for `num_classes`), or else those in the Hugging Face cache."""
     if not timm.is_model(name):
-        raise ConfigError(f"{unknown('timm model', name, timm.list_models())}.")
+        raise ConfigError(unknown("timm model", name, timm.list_models()))
     file = weights or cached_weights(name)
     if file is None or not Path(file).is_file():
         fetch = f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\""

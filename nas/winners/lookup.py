@@ -32,7 +32,7 @@ def architecture_of(target: str) -> Architecture:
     if target.endswith(".json") or Path(target).is_file():
         return read_architecture(Path(target))
     raise ConfigError(
-        f"{unknown('design', target, designs())}. A .json file or RUN:TRIAL, such as runs/hybrid:17, will do as well."
+        f"{unknown('design', target, designs())} A .json file or RUN:TRIAL, such as runs/hybrid:17, will do as well."
     )
 
 

@@ -181,7 +181,7 @@ def test_a_class_that_misses_from_one_split_is_no_matter_where_others_are_listed
 def test_listed_classes_that_do_not_exist_are_named_with_the_nearest(folder):
     text = refusal(folder, classes=("ant", "bees", "dog"))
     assert "unknown class 'bees'; did you mean bee?" in text
-    assert text.endswith("unknown are 'dog' as well")
+    assert text.endswith("Known: ant, bee, cat. Unknown as well: 'dog'.")
 
 
 def test_an_empty_class_in_the_test_split_is_named(split_folder):

@@ -38,6 +38,15 @@ def test_facts_are_fields_and_what_a_later_version_adds_is_left_out():
     assert record.curve == (epoch(1),)
 
 
+def test_a_cost_that_is_newer_than_the_record_is_counted_and_not_shown_as_zero(run):
+    folder, _ = run
+    before = read(folder).record(1).cost
+    with sqlite3.connect(folder / "study.db") as connection:
+        connection.execute("DELETE FROM trial_user_attributes WHERE key = 'params'")
+    assert before.params > 0 and read(folder).record(1).cost == before
+    assert (load(folder)["params"] > 0).all()
+
+
 @pytest.mark.parametrize(
     ("facts", "where"),
     [
