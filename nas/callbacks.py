@@ -1,5 +1,5 @@
-"""What hears how work goes, where nobody wants to hear it."""
+"""The default of callbacks: nothing is done with what they hear."""
 
 
 def ignore(*news: object) -> None:
-    """Hears of something and lets it go on: the default of every callback."""
+    """Do nothing, and let the work go on."""

@@ -109,7 +109,9 @@ def _rare(axis: str, options: pd.DataFrame, number: int) -> Iterator[Advice]:
     if len(rare) and number >= FEWEST_TRAININGS * 2:
         named = ", ".join(f"{o} ({n})" for o, n in zip(rare["option"], rare["trials"], strict=True))
         yield Advice(
-            "explore", f"{axis} was hardly tried everywhere: add start points or trainings.", f"finished trainings of {named}."
+            "explore",
+            f"some options of {axis} were hardly tried: add start points or trainings.",
+            f"finished trainings of {named}.",
         )
 
 

@@ -24,7 +24,7 @@ AS_RECORDED = (
 
 
 def trial_table(reading: Reading, columns: list[str], *, latency: str | None = None) -> pd.DataFrame:
-    """One row a trial: `columns`, then run, affordable, accuracy_low and _high, began, ended.
+    """One row a trial: `columns`, then began and ended, run, affordable, and accuracy's interval and seeds.
 
     Rejected proposals are left out. A trial that is being written has the state running until its last fact is there.
     `latency` names the recorded conditions that latency_ms is of.

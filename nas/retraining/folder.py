@@ -96,9 +96,9 @@ class RetrainingFolder:
         path = self.root / "result.json"
         if not path.exists():
             return None
-        result = validated(Result, read_json(path), where=str(path))
-        self._refuse_other(result.setup)
-        return result
+        written = validated(Result, read_json(path), where=str(path))
+        self._refuse_other(written.setup)
+        return written
 
     def write_result(self, result: Result) -> None:
         """Ends the training."""

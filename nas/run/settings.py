@@ -25,7 +25,7 @@ SAMPLERS = {
     "nsga2": "nas.search.samplers.optunas:make_nsga2",
     "random": "nas.search.samplers.optunas:make_random",
 }
-"""By name, the function that makes what makes a sampler for each question of a search (`nas.search.samplers.registry`)."""
+"""Where each is made, as module:function (see `nas.search.samplers.registry`), which reading a search does not import."""
 ObjectiveName = Annotated[str, known_name("objective", ("accuracy", *COUNTED))]
 SamplerName = Annotated[str, known_name("sampler", SAMPLERS)]
 MAP_PROBES = 50  # architectures whose maps are looked at before anything is trained

@@ -10,7 +10,7 @@ from nas.search.samplers.foresight import foreseen
 from nas.search.samplers.history import History
 
 COST_SLACK = 1.3  # a rival may cost so much more and still count; experiments/searchers says how both were chosen
-RATE = 0.5  # of a rung's share of the training: so many may be ahead
+RATE = 0.5  # times a rung's share of the training: the share of rivals that may be ahead of who goes on
 
 
 def is_promising(cost: float, accuracy: float, rivals: Sequence[tuple[float, float]], *, share: float) -> bool:
@@ -26,7 +26,7 @@ def is_promising(cost: float, accuracy: float, rivals: Sequence[tuple[float, flo
 
 
 def must_be_judged(record: Record, epoch: int, search: Search) -> bool:
-    """Whether a trial has to pass a rung after an epoch: a baseline never has, and what one has let pass stays passed."""
+    """Whether a trial has to pass a rung after an epoch: no baseline, and no rung twice."""
     return epoch in search.proxy.rungs and not record.baseline and epoch > record.passed
 
 

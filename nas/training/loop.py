@@ -192,15 +192,15 @@ class _Training:
             return None
 
     def _piece(self, piece: Batch, whole: float, *, is_last: bool) -> Tensor:
-        with self._apart(until=is_last):
+        with self._apart(is_last=is_last):
             with autocast(self.device, self.recipe):
                 loss = self.loss(self.trained, piece) * (len(piece.labels) / whole)
             self.scaler.scale(loss).backward()
         return loss.detach()
 
-    def _apart(self, *, until: bool) -> AbstractContextManager:
+    def _apart(self, *, is_last: bool) -> AbstractContextManager:
         """Keeps gradients in this process until the last piece of a batch, when those of all processes are averaged."""
-        return nullcontext() if until or self.parallel is None else self.parallel.no_sync()
+        return nullcontext() if is_last or self.parallel is None else self.parallel.no_sync()
 
     def state(self, curve: list[Epoch]) -> dict[str, Any]:
         """Tensors and plain values, so that it loads without pickle."""

@@ -28,7 +28,7 @@ from nas.space.mixers import MIXERS
 from nas.space.reference import IMAGENET_CLASSES
 from nas.winners.lookup import architecture_of
 
-IN_TURNS = 8  # networks that are measured together
+IN_TURNS = 8  # networks that are measured together, beside the one that all groups have in common
 TIMM = "timm:"
 
 

@@ -31,8 +31,10 @@ DRAWN_EVERY = 2  # so often a draw decides
 
 
 def make_front(search: Search) -> SamplerMaker:
-    """Its seed is the search's own, since what it proposes depends on the number of points besides; its start grows where the
-    first rung is cheap."""
+    """A FrontSampler of the search. It needs no question's seed: it draws by the search's seed and the number of points.
+
+    It starts with more random points where the first rung is cheap.
+    """
     history = history_of(search)
     share = search.proxy.rungs[0] / search.proxy.epochs if search.proxy.rungs else 1.0
     start = start_at(share, trials=search.trials)
