@@ -1,6 +1,7 @@
 """A trial's record as a typed value: what a search writes is read back, and damage is one message that names trial and fact."""
 
 import json
+import shutil
 import sqlite3
 
 import pytest
@@ -11,25 +12,36 @@ from nas.run.attempts import time_spent
 from nas.run.folder import open_folder
 from nas.run.reading import read
 from nas.run.record import NotWritten, record_of
+from nas.run.settings import read_search
 from nas.search.study import Study
 from tests.studies import epoch, finish_all
 
 WRITTEN = {"state": "complete", "accuracy": 0.5, "macs": 7, "params": 3, "activation_bytes": 5, "frozen_params": 0}
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished run of four trials."""
+    root = tmp_path_factory.mktemp("finished") / "run"
+    search = read_search("tiny", settings=["search.trials=4"])
+    study = Study(search, open_folder(root, search), manifest_hash="feed")
+    finish_all(study)
+    study.close()
+    return root
+
+
 @pytest.fixture
-def run(tiny, tmp_path):
-    """The folder of a finished run of four trials, and how a fact of its record is overwritten."""
-    search = tiny("search.trials=4")
-    finish_all(Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed"))
+def run(finished, tmp_path):
+    """A copy of that run, and how a fact of its record is overwritten."""
+    folder = shutil.copytree(finished, tmp_path / "run")
 
     def overwrite(fact: str, text: str) -> None:
-        with sqlite3.connect(tmp_path / "run" / "study.db") as connection:
+        with sqlite3.connect(folder / "study.db") as connection:
             where = "key = ? AND trial_id = (SELECT trial_id FROM trials WHERE number = 1)"
             done = connection.execute(f"UPDATE trial_user_attributes SET value_json = ? WHERE {where}", (text, fact))
             assert done.rowcount == 1
 
-    return tmp_path / "run", overwrite
+    return folder, overwrite
 
 
 def test_facts_are_fields_and_what_a_later_version_adds_is_left_out():
