@@ -4,9 +4,9 @@ import numpy as np
 
 from nas.pareto import pareto
 from nas.run.settings import Search
-from nas.search.samplers.base import Candidate, PointSampler
 from nas.search.samplers.history import Observation
 from nas.search.samplers.knowledge import history_of
+from nas.search.samplers.point_sampler import Candidate, PointSampler
 from nas.search.samplers.registry import SamplerMaker
 
 ELITE = 20  # points that have children, and random points before the first child

@@ -13,13 +13,13 @@ import numpy as np
 
 from nas.pareto import pareto
 from nas.run.settings import Search
-from nas.search.samplers.base import Candidate, PointSampler
 from nas.search.samplers.domain import Costs
 from nas.search.samplers.foresight import Foresight
 from nas.search.samplers.gain import expected_gain
 from nas.search.samplers.gaussian_process import one_thread
 from nas.search.samplers.history import History, Observation, log_costs, point_features
 from nas.search.samplers.knowledge import history_of
+from nas.search.samplers.point_sampler import Candidate, PointSampler
 from nas.search.samplers.registry import SamplerMaker
 
 START = 16  # points spread over the costs before the prediction takes over
