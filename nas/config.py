@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from nas.errors import ConfigError, unknown
@@ -136,15 +136,15 @@ def broken(path: str, rule: str) -> PydanticCustomError:
     return PydanticCustomError("broken", "{rule}", {"path": path, "rule": rule})
 
 
-def known_name(kind: str, table: Collection[str]) -> AfterValidator:
+def known_name(kind: str, table: Collection[str]) -> BeforeValidator:
     """The check of a field that holds a name of `table`; the message names the nearest ones."""
 
-    def check(name: str) -> str:
-        if name not in table:
+    def check(name: object) -> object:
+        if not isinstance(name, str) or name not in table:  # a number, or a bare `no`, is a wrong name as well
             raise broken("", unknown(kind, name, table))
         return name
 
-    return AfterValidator(check)
+    return BeforeValidator(check)
 
 
 def _line(problem: ErrorDetails) -> str:
