@@ -68,7 +68,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
 def read_text(path: Path) -> str:
     """The text of a user's file; ConfigError where it is missing or cannot be read."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {why}. Check the path and its permissions.") from None

@@ -46,5 +46,5 @@ def split_folder(tmp_path):
     """Three classes of ten training and four test images, in train/ and val/."""
     root = tmp_path / "images"
     class_folders(root / "train", images=10)
-    class_folders(root / "val", images=4)
+    class_folders(root / "val", images=4, first=500)
     return root

@@ -17,11 +17,11 @@ def picture(path, *, seed=0, size=(12, 10), **options):
     return path
 
 
-def class_folders(root, *, classes=("ant", "bee", "cat"), images=10):
-    """`images` PNGs in a folder for each class; every file differs."""
+def class_folders(root, *, classes=("ant", "bee", "cat"), images=10, first=0):
+    """`images` PNGs in a folder for each class; every file differs, also from those of another `first`."""
     for c, name in enumerate(classes):
         for i in range(images):
-            picture(root / name / f"{i:03}.png", seed=1000 * c + i)
+            picture(root / name / f"{i:03}.png", seed=1000 * c + i + first)
     return root
 
 

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import posixpath
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,7 +24,13 @@ from nas.errors import ConfigError
 Unpack = Callable[[IO[bytes]], BufferedIOBase]
 UNPACK: dict[bytes, Unpack] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 """By the first bytes, whatever the name says."""
-ZSTD = b"\x28\xb5\x2f\xfd"
+OTHERS = {
+    b"\x28\xb5\x2f\xfd": "it is packed by zstd",
+    b"PK\3\4": "it is a zip file",
+    b"Rar!": "it is a rar file",
+    b"7z\xbc\xaf": "it is a 7z file",
+}
+"""Archives of other kinds, by their first bytes."""
 DAMAGED = (OSError, EOFError, ValueError, OverflowError, RecursionError, tarfile.TarError, zlib.error, lzma.LZMAError)
 """What reading a file that isn't the tar it should be can raise."""
 
@@ -64,15 +71,41 @@ def open_archive(path: Path, on_decoded: OnDecoded) -> Archive:
 def _indexed(plain: Path) -> Archive:
     entries: dict[str, Span | None] = {}
     ignored: list[tuple[str, str]] = []
+    links: dict[str, str] = {}
     with plain.open("rb") as file:
         for name, member in _members(file, os.fstat(file.fileno()).st_size):
+            links.pop(name, None)
             if member.isdir():
                 entries[f"{name}/"] = None
+            elif member.issym() or member.islnk():
+                links[name] = _target(name, member)
             elif reason := _strange(member):
                 ignored.append((name, reason))
             else:
                 entries[name] = Span(member.offset_data, member.size)
+    for name in links:
+        span = entries.get(_end_of(name, links))
+        if span is None:
+            ignored.append((name, f"a link to {links[name] or 'nothing'}, which is no file of the tar"))
+        else:
+            entries[name] = span
     return Archive(plain, entries, tuple(ignored))
+
+
+def _target(name: str, member: tarfile.TarInfo) -> str:
+    """What a link names: a path from the tar's top, which a symbolic one counts from its own folder."""
+    start = posixpath.dirname(name) if member.issym() else name.removesuffix(_clean(member.name))
+    return posixpath.normpath(posixpath.join(start, member.linkname)).lstrip("/") if member.linkname else ""
+
+
+def _end_of(name: str, links: dict[str, str]) -> str:
+    """What is at the end of a chain of links; the name itself where they go round in a circle."""
+    passed = {name}
+    target = links[name]
+    while target in links and target not in passed:
+        passed.add(target)
+        target = links[target]
+    return target
 
 
 def _members(file: IO[bytes], end: int, folder: str = "") -> Iterator[tuple[str, tarfile.TarInfo]]:
@@ -82,7 +115,7 @@ def _members(file: IO[bytes], end: int, folder: str = "") -> Iterator[tuple[str,
         tar.members.clear()  # type: ignore[attr-defined]  # not in typeshed; or it keeps the headers of a million images
         if not member.offset < tar.offset <= end:
             raise tarfile.ReadError(f"it ends in the middle of {member.name!r}")
-        name = folder + "/".join(part for part in member.name.split("/") if part not in ("", "."))
+        name = folder + _clean(member.name)
         if name.endswith(".tar") and member.isreg() and not folder:
             file.seek(member.offset_data)
             yield from _members(file, member.offset_data + member.size, f"{name.removesuffix('.tar')}/")
@@ -93,10 +126,13 @@ def _members(file: IO[bytes], end: int, folder: str = "") -> Iterator[tuple[str,
         raise tarfile.ReadError(f"it is cut short or damaged at byte {tar.offset:,}")
 
 
+def _clean(name: str) -> str:
+    """A path without a slash at its ends, and without parts that lead nowhere."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
 def _strange(member: tarfile.TarInfo) -> str:
     """Why a member is not taken; empty for a file."""
-    if member.issym() or member.islnk():
-        return "a link; links in a tar are not followed"
     if not member.isreg() or member.issparse():
         return "not stored as a plain file"
     return "its name leads out of the tar" if ".." in member.name.split("/") else ""
@@ -106,8 +142,8 @@ def _plain(path: Path, on_decoded: OnDecoded) -> Path:
     """The tar itself, or what was unpacked of a packed one, checked to the last byte."""
     with path.open("rb") as file:
         head = file.read(6)
-    if head.startswith(ZSTD):
-        raise tarfile.CompressionError("it is packed by zstd")
+    if other := next((kind for magic, kind in OTHERS.items() if head.startswith(magic)), None):
+        raise tarfile.CompressionError(other)
     unpack = next((unpack for magic, unpack in UNPACK.items() if head.startswith(magic)), None)
     if unpack is None:
         return path

@@ -1,7 +1,6 @@
 """Which source of images a name or a path means: embedded digits, class folders, a tar of them, timm's data sets."""
 
 import os
-import zlib
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from PIL import Image
 from nas.callbacks import ignore
 from nas.data.class_folders import open_class_folders, open_tar
 from nas.data.decoding import OnDecoded
-from nas.data.source import Source
+from nas.data.source import Source, checksum_of
 from nas.data.timm_data import TIMM_PACKAGES, open_timm
 from nas.errors import ConfigError
 
@@ -63,4 +62,4 @@ def _digits() -> Source:
 
 def _read_digit(pixels: np.ndarray, number: str) -> tuple[Image.Image, int]:
     image = pixels[int(number)]
-    return Image.fromarray(image), zlib.crc32(image.tobytes())
+    return Image.fromarray(image), checksum_of(image.tobytes())

@@ -22,14 +22,23 @@ class Source(NamedTuple):
     read: Read
     """The image at a place, perhaps not decoded yet, and a checksum of what it is made from."""
     ignored: Ignored = ()
-    """Files that lie among the images without being one, each with the reason."""
+    """Files and folders that lie among the images without being one, each with the reason."""
     place: Callable[[str], Any] = str
     """Where `read` finds the image of an id: the id itself, or something as small that another process can be sent."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the data set was read."""
+    doubt: str = ""
+    """Why its classes may be none; whoever lists them by name knows better."""
+
+
+def checksum_of(content: bytes) -> int:
+    """64 bits by which files are told apart: CRC-32 in the lower half, by which manifests are hashed, Adler-32 above."""
+    return zlib.adler32(content) << 32 | zlib.crc32(content)
 
 
 def image_in(content: bytes) -> tuple[Image.Image, int]:
     """The image in a file's bytes, not decoded yet, and a checksum of them."""
     try:
-        return Image.open(io.BytesIO(content)), zlib.crc32(content)
+        return Image.open(io.BytesIO(content)), checksum_of(content)
     except UnidentifiedImageError:  # its own message names an address in memory
         raise ValueError(f"no kind of image that Pillow knows begins its {len(content):,} bytes") from None

@@ -1,7 +1,6 @@
 """timm's data sets by their names (torch/..., hfds/..., wds/...) as sources of images; nothing is downloaded."""
 
 import json
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -14,7 +13,7 @@ from PIL import Image
 from nas.data.archives import Span, open_archive
 from nas.data.class_folders import read_member
 from nas.data.decoding import OnDecoded
-from nas.data.source import Pool, Source, image_in
+from nas.data.source import Pool, Source, checksum_of, image_in
 from nas.errors import ConfigError, in_one_line
 
 TIMM_PACKAGES = {"torch/": "torchvision", "hfds/": "datasets", "wds/": "webdataset"}
@@ -79,7 +78,7 @@ def _read_numbered(splits: dict[str, Any], name: str) -> tuple[Image.Image, int]
     split, number = name.split(":")
     image = splits[split][int(number)][0]
     if isinstance(image, Image.Image):
-        return image, zlib.crc32(image.tobytes())
+        return image, checksum_of(image.tobytes())
     with image:  # a file, or bytes like one
         return image_in(image.read())
 

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from nas.config import Value, broken, known_name, read_text
 from nas.space.architecture import MixerName
+from nas.units import Quantity
 
 SIZE_STEP = 8  # pixels between the resolutions of a training that grows them
 OPTIMIZERS = ("adamw", "lamb", "lion", "sgd", "muon")  # of timm's, those that suit a short training
@@ -64,10 +65,12 @@ class Distillation(Value):
 
 
 def _listed(classes: Any) -> Any:
-    """The names in a file, one at the start of each line, where a path is given: the run then holds them itself."""
+    """The names in a file, one at the start of each line, where a path is given: the run then holds them itself. What follows
+    a tab is left out."""
     if not isinstance(classes, str):
         return classes
-    return [line.split()[0] for line in read_text(Path(classes)).splitlines() if line.strip() and line[0] != "#"]
+    lines = read_text(Path(classes)).splitlines()
+    return [line.partition("\t")[0].strip() for line in lines if line.strip() and line[0] != "#"]
 
 
 class Recipe(Value):
@@ -94,6 +97,12 @@ class Recipe(Value):
     """Share of the drawn training images that is never trained on during a search."""
     unreadable_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Data is refused when a larger share of the images that were tried can't be decoded."""
+    keep_copies: bool = False
+    """Whether files with equal contents may stand in several of the splits for training, validation and test."""
+    white: Count | None = None
+    """The value that is white in the images; None for the largest that their bits can hold, 255 or 65,535."""
+    max_pixels: Annotated[Quantity, Field(ge=1)] = 178_956_970
+    """Images with more pixels are taken for unreadable. The default is where Pillow stops: half a gigabyte decoded."""
     image_size: OneOrSeveral[Pixels, tuple[Pixels, Pixels]] = 32
     """Side in pixels; of two, the first epoch trains at the first, the last one and every validation at the second."""
 

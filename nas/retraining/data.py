@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from nas.callbacks import ignore
 from nas.data.decoding import OnDecoded
-from nas.data.manifest import Manifest, list_manifest, load_split, make_manifest
+from nas.data.manifest import Manifest, list_manifest, load_split, make_manifest, rendering_of
 from nas.data.registry import open_source
+from nas.errors import ConfigError
 from nas.recipes.full import FullRecipe
 from nas.retraining.loader import Listed, Loaded, LoadedJudged, Unreadable
 from nas.retraining.streams import STREAM, Streamed, StreamedJudged, stream_manifest
@@ -31,7 +32,13 @@ def manifest_of(recipe: FullRecipe, *, seed: int, root: Path | None = None, on_d
     if recipe.data.startswith(STREAM):
         return stream_manifest(recipe, seed)
     make = make_manifest if recipe.loader is None else list_manifest
-    return make(recipe, seed=seed, root=root, on_decoded=on_decoded)
+    manifest = make(recipe, seed=seed, root=root, on_decoded=on_decoded)
+    if not manifest.test:
+        raise ConfigError(
+            f"{recipe.data}: the test split must hold images that are not trained on, but all of them are copies of others. "
+            "Add new ones, or say keep_copies: true."
+        )
+    return manifest
 
 
 def data_of(manifest: Manifest, recipe: FullRecipe, *, unreadable: Path, root: Path | None = None) -> FullData:
@@ -40,7 +47,8 @@ def data_of(manifest: Manifest, recipe: FullRecipe, *, unreadable: Path, root: P
         return FullData(Streamed(recipe, manifest, root), None, StreamedJudged(recipe, manifest, root))
     if recipe.loader is None:
         return _in_memory(manifest, recipe, root)
-    listed = partial(Listed, open_source(manifest.data, root=root), broken=Unreadable(unreadable))
+    source, rendering = open_source(manifest.data, root=root), rendering_of(recipe)
+    listed = partial(Listed, source, broken=Unreadable(unreadable), rendering=rendering)
     held_out = LoadedJudged(listed(manifest.validation), recipe) if manifest.validation else None
     return FullData(Loaded(listed(manifest.train), recipe), held_out, LoadedJudged(listed(manifest.test), recipe))
 

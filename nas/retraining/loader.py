@@ -13,7 +13,7 @@ from timm.data import create_loader
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from nas.data.decoding import as_rgb
+from nas.data.decoding import Rendering, as_rgb
 from nas.data.manifest import MEAN, STD, Item
 from nas.data.source import Source
 from nas.errors import ConfigError, NasError, in_one_line
@@ -54,8 +54,8 @@ class Unreadable:
 class Listed(Dataset):
     """Listed images, decoded when they are asked for; one that can't be has the label -1. timm's loader sets `transform`."""
 
-    def __init__(self, source: Source, items: tuple[Item, ...], broken: Unreadable):
-        self.source, self.items, self.broken = source, items, broken
+    def __init__(self, source: Source, items: tuple[Item, ...], *, broken: Unreadable, rendering: Rendering):
+        self.source, self.items, self.broken, self.rendering = source, items, broken, rendering
         self.transform: Callable[[Image.Image], Tensor] | None = None
 
     def __len__(self) -> int:
@@ -66,14 +66,15 @@ class Listed(Dataset):
         assert self.transform is not None, "only timm's loader reads these"
         try:
             image, _ = self.source.read(self.source.place(name))
-            return self.transform(as_rgb(image)), label
+            return self.transform(as_rgb(image, self.rendering)), label
         except Exception as error:  # a broken file can make a decoder raise anything; it is noted and counted
             self.broken.note(name, error)
             return self.transform(Image.new("RGB", (1, 1))), -1
 
     def of(self, numbers: list[int]) -> "Listed":
         """Only these, in this order."""
-        return type(self)(self.source, tuple(self.items[i] for i in numbers), self.broken)
+        chosen = tuple(self.items[i] for i in numbers)
+        return type(self)(self.source, chosen, broken=self.broken, rendering=self.rendering)
 
 
 class Readable(Listed):
@@ -92,7 +93,8 @@ class Loaded:
 
     def __init__(self, images: Listed, recipe: FullRecipe):
         parts_of(recipe)  # or its error
-        self.images, self.recipe = Readable(images.source, images.items, images.broken), recipe
+        self.images = Readable(images.source, images.items, broken=images.broken, rendering=images.rendering)
+        self.recipe = recipe
         self.loader = loader_of(recipe)
         self.steps = len(images) // recipe.batch_size
         self.num_images = self.steps * recipe.batch_size

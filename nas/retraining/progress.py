@@ -40,6 +40,8 @@ class RetrainingBar(AbstractContextManager):
         self._print(
             f"{beginning.train_images:,} training images an epoch{held_out}, {beginning.test_images:,} test images{again}"
         )
+        for line in beginning.remarks:
+            self._print(line)
         if self.bar and not self.bar.task_ids:
             self.bar.add_task("", total=self.recipe.epochs, state="")
             self.bar.start()

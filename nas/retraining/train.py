@@ -46,6 +46,8 @@ class Beginning(NamedTuple):
     test_images: int
     epochs_done: int
     """Before an interruption."""
+    remarks: tuple[str, ...] = ()
+    """What there is to mind about the images, a line each."""
 
 
 OnBegin = Callable[[Beginning], None]
@@ -134,7 +136,8 @@ def _retrain(
     if processes.rank() == 0:
         folder.write_setup(architecture, recipe, manifest)
     held_out = 0 if data.validation is None else data.validation.num_images
-    listener.on_begin(Beginning(data.train.num_images, held_out, data.test.num_images, len(state["curve"]) if state else 0))
+    done, remarks = len(state["curve"]) if state else 0, tuple(manifest.remarks)
+    listener.on_begin(Beginning(data.train.num_images, held_out, data.test.num_images, done, remarks))
     curve = _train(model, data, recipe, folder=folder, state=state, device=device, listener=listener)
     return _finish(model, data, recipe, curve, folder=folder, device=torch.device(device))
 

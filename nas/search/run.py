@@ -11,6 +11,7 @@ from nas.cluster.stopping import Stopping
 from nas.data.manifest import Manifest, make_manifest, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
+from nas.errors import few
 from nas.run.driver import Driver, driving
 from nas.run.folder import RunFolder, open_folder, update_folder
 from nas.run.front import front_records
@@ -22,7 +23,7 @@ from nas.search.study import Study
 from nas.search.tune import run_trials
 from nas.training.remote import train_remotely
 
-FILES_SHOWN = 5  # skipped files named
+CLASSES_SHOWN = 5  # names
 
 
 def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
@@ -41,7 +42,7 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
         try:
             with driving(storage, settings.name, on_wait=console.print) as driver:
                 _prepare_data(manifest, settings, folder, console)
-                console.print(_about(manifest), highlight=False, soft_wrap=True)
+                console.print(_about(manifest, settings), highlight=False, soft_wrap=True)
                 waiting = partial(_wait, console=console, stopping=stopping, driver=driver)
                 with SearchProgress(settings, console) as progress:
                     study = Study(
@@ -79,16 +80,14 @@ def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder, conso
         path.parent.mkdir(exist_ok=True)
 
 
-def _about(manifest: Manifest) -> str:
-    """What is trained and judged on, and every file that was left out up to a handful."""
-    lines = [
-        f"data: {manifest.data}, {len(manifest.class_names)} classes, {len(manifest.train):,} images to train on, "
-        f"{len(manifest.validation):,} to judge by; the test split is not read (manifest {manifest.hash})"
-    ]
-    lines += [f"  skipped {name}: {why}" for name, why in manifest.skipped[:FILES_SHOWN]]
-    if len(manifest.skipped) > FILES_SHOWN:
-        lines.append(f"  and {len(manifest.skipped) - FILES_SHOWN:,} more, listed in manifest.json")
-    return "\n".join(lines)
+def _about(manifest: Manifest, settings: Search) -> str:
+    """What is trained and judged on, and what there is to mind about it."""
+    names = few(list(manifest.class_names), most=CLASSES_SHOWN)
+    head = (
+        f"data: {settings.proxy.data}, {len(manifest.class_names)} classes ({names}), {len(manifest.train):,} images to train "
+        f"on, {len(manifest.validation):,} to judge by; the test split is not read (manifest {manifest.hash})"
+    )
+    return "\n".join([head, *manifest.remarks])
 
 
 def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchProgress, *, stopping: Stopping) -> None:

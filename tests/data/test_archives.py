@@ -168,7 +168,7 @@ def test_links_and_other_strange_members_are_left_out_with_the_reason(folder, tm
             member = tarfile.TarInfo(f"images/{name}")
             member.type = kind
             tar.addfile(member)
-    link, plain = "a link; links in a tar are not followed", "not stored as a plain file"
+    link, plain = "a link to nothing, which is no file of the tar", "not stored as a plain file"
     assert dict(manifest_of(path).skipped) == {
         "ant/link.png": link,
         "ant/again.png": link,
@@ -178,11 +178,69 @@ def test_links_and_other_strange_members_are_left_out_with_the_reason(folder, tm
     }
 
 
-def test_a_name_that_is_not_utf8_is_left_out_with_the_reason(folder, tmp_path):
+def test_a_class_whose_name_is_not_utf8_is_read_under_a_name_that_can_be_written(folder, tmp_path):
+    path = tmp_path / "images.tar"
+    with tarfile.open(path, "w", encoding="latin-1", format=tarfile.GNU_FORMAT) as tar:
+        for name in ("ant", "bee"):
+            tar.add(folder / name, arcname=f"images/{name.replace('bee', 'ä')}")
+    manifest = manifest_of(path)
+    assert manifest.class_names == ("\\xe4", "ant")
+    assert any(name.startswith("\\xe4/0") for name, _ in manifest.train)
+    assert "names are not UTF-8" in manifest.notes[-1]
+
+
+def add_link(tar, name, target, *, kind):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    tar.addfile(member)
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [(tarfile.LNKTYPE, "all/ant{}.png"), (tarfile.SYMTYPE, "../../all/ant{}.png"), (tarfile.SYMTYPE, "hop{}")],
+)
+def test_links_to_files_of_the_tar_are_followed(folder, tmp_path, kind, target):
+    path = tmp_path / "images.tar"
+    with tarfile.open(path, "w") as tar:
+        for i in range(10):
+            tar.add(folder / "ant" / f"{i:03}.png", arcname=f"all/ant{i}.png")
+            add_link(tar, f"train/ant/{i:03}.png", target.format(i), kind=kind)
+            add_link(tar, f"train/ant/hop{i}", f"../../all/ant{i}.png", kind=tarfile.SYMTYPE)
+        tar.add(folder / "bee", arcname="train/bee")
+    source = open_source(str(path))
+    assert list(source.train) == ["ant", "bee"]
+    image, _ = source.read(source.place("train/ant/003.png"))
+    assert (decode(image, 8) == decode(decoding.Image.open(folder / "ant" / "003.png"), 8)).all()
+    assert ("all/", "passed over: not called like a split") in source.ignored
+
+
+def test_links_that_lead_nowhere_out_of_the_tar_or_in_a_circle_are_named(folder, tmp_path):
     path = tar_of(folder, tmp_path / "images.tar")
-    with tarfile.open(path, "a", encoding="latin-1", format=tarfile.GNU_FORMAT) as tar:
-        tar.addfile(tarfile.TarInfo("images/ant/ä.png"))
-    assert manifest_of(path).skipped == (("ant/\\udce4.png", "its name is not UTF-8"),)
+    with tarfile.open(path, "a") as tar:
+        for name, target in {
+            "gone": "nothing.png",
+            "out": "../../../etc/passwd",
+            "round": "back.png",
+            "back": "round.png",
+        }.items():
+            add_link(tar, f"images/ant/{name}.png", target, kind=tarfile.SYMTYPE)
+    ignored = dict(open_source(str(path)).ignored)
+    assert {name for name in ignored} == {f"ant/{name}.png" for name in ("gone", "out", "round", "back")}
+    assert ignored["ant/gone.png"] == "a link to images/ant/nothing.png, which is no file of the tar"
+
+
+@pytest.mark.parametrize("top", ["pets", "home/user/pets"])
+@pytest.mark.parametrize("beside", ["README.md", "__MACOSX/pets/cat/._00.png", "logo.png"])
+def test_what_lies_beside_the_folders_does_not_hide_them(split_folder, tmp_path, top, beside):
+    path = tar_of(split_folder, tmp_path / "images.tar", top=top)
+    with tarfile.open(path, "a") as tar:
+        tar.add(split_folder / "train" / "ant" / "000.png", arcname=beside)
+    assert manifest_of(path).hash == manifest_of(split_folder).hash
+
+
+def test_a_zip_is_called_a_zip(tmp_path):
+    (tmp_path / "images.tar").write_bytes(b"PK\3\4" + bytes(600))
+    assert "it is a zip file" in refusal(tmp_path / "images.tar")
 
 
 def test_a_tar_cut_short_anywhere_is_refused_by_name(tmp_path):

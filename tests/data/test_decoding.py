@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from timm.data import create_transform
 
 from nas.data import decoding
 from nas.data.class_folders import read_file
-from nas.data.decoding import decode, decoded
+from nas.data.decoding import Rendering, as_rgb, decode, decoded
 from nas.data.source import image_in
 from nas.errors import NasError
 
@@ -45,10 +46,10 @@ def stored(image, kind="PNG", **options):
     return buffer.getvalue()
 
 
-def only(content, *, size=8):
+def only(content, *, size=8, **rendering):
     """What becomes of one file's bytes."""
-    (found,) = decoded([""], lambda _: image_in(content), size=size)
-    return found
+    (image,) = decoded([""], lambda _: image_in(content), size=size, rendering=Rendering(**rendering))
+    return image
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,7 +77,7 @@ def test_an_image_of_any_mode_and_shape_becomes_a_square_of_the_size_asked_for(m
 def test_pixels_of_unknown_range_are_named_instead_of_clipped(image):
     found = only(stored(image, "TIFF"))
     assert found.pixels is None
-    assert f"8 or 16 bits, but their mode is {image.mode}" in found.reason
+    assert "nothing says which of its 32-bit values is white" in found.reason
 
 
 def test_a_rotation_that_exif_asks_for_is_not_applied_as_in_timm():
@@ -102,9 +103,62 @@ def test_an_image_that_is_cut_short_gives_a_reason_or_its_pixels_but_never_an_er
     assert found[len(found) // 2].reason
 
 
-def test_an_image_that_would_fill_the_memory_is_named(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert "decompression bomb" in only(stored(GREY)).reason
+def test_an_image_that_would_fill_the_memory_is_named():
+    number = GREY.width * GREY.height
+    assert f"{number:,} pixels, and max_pixels is {number - 1:,}" in only(stored(GREY), max_pixels=number - 1).reason
+    assert only(stored(GREY), max_pixels=number).pixels
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_size_is_warned_of_by_pillow_itself():
+    assert only(stored(Image.new("1", (10_000, 10_000)))).pixels
+
+
+@given(width=st.integers(5, 90), height=st.integers(5, 90), size=st.integers(3, 60), seed=st.integers(0, 9))
+@settings(deadline=None, max_examples=60)
+def test_pixels_are_to_the_bit_what_timms_own_transform_makes(width, height, size, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    theirs = create_transform(size, interpolation="bilinear", crop_pct=1.0, mean=(0, 0, 0), std=(1, 1, 1))
+    wanted = (theirs(Image.fromarray(pixels)).numpy() * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    assert (decode(Image.fromarray(pixels), size) == wanted).all()
+
+
+def test_a_large_jpeg_is_decoded_as_timm_decodes_it():
+    noise = Image.effect_noise((400, 300), 80).convert("RGB")
+    content = stored(noise, "JPEG", quality=60)
+    theirs = create_transform(16, interpolation="bilinear", crop_pct=1.0, mean=(0, 0, 0), std=(1, 1, 1))
+    wanted = (theirs(Image.open(io.BytesIO(content)).convert("RGB")).numpy() * 255).round().transpose(1, 2, 0)
+    assert (decode(Image.open(io.BytesIO(content)), 16) == wanted).all()
+
+
+# White that a user states
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "white", "wanted"),
+    [
+        (np.array([[0, 4095]], np.uint16), "I;16", 4095, [0, 255]),
+        (np.array([[0, 65535]], np.uint16), "I;16", None, [0, 255]),
+        (np.array([[0, 2**20]], np.int32), "I", 2**20, [0, 255]),
+        (np.array([[0, 2**21]], np.int32), "I", 2**20, [0, 255]),
+        (np.array([[0.0, 2.0]], np.float32), "F", 2, [0, 255]),
+        (np.array([[0, 16]], np.uint8), "L", 16, [0, 255]),
+        (np.array([[0, 255]], np.uint8), "L", 4095, [0, 255]),
+    ],
+)
+def test_white_is_what_the_recipe_says_and_what_lies_above_is_white(values, mode, white, wanted):
+    image = Image.fromarray(values)
+    assert image.mode == mode
+    assert [pixel[0] for pixel in np.asarray(as_rgb(image, Rendering(white=white)))[0]] == wanted
+
+
+def test_a_picture_that_stands_in_its_transparency_alone_is_noticed():
+    icon = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    icon.paste((0, 0, 0, 255), (2, 2, 6, 6))
+    assert only(stored(icon)).facts.in_alpha_only
+    assert only(stored(icon)).facts.is_plain
+    icon.paste((200, 0, 0, 255), (2, 2, 4, 4))
+    assert not only(stored(icon)).facts.in_alpha_only
 
 
 def test_the_centre_of_a_wide_image_is_kept():

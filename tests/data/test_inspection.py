@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import numpy as np
+import pytest
 from PIL import Image
 
 from nas.data.decoding import decode
@@ -46,3 +48,68 @@ def test_the_pixels_of_a_drawn_set_are_its_images_although_some_were_unreadable(
         assert images.labels.tolist() == [label for _, label in items]
         for pixels, (name, _) in zip(images.pixels, items, strict=True):
             assert (pixels == decode(Image.open(folder / name), 10)).all()
+
+
+# What is said of pixels
+
+
+def deep_folders(root, *, top, dtype=np.uint16, suffix="png"):
+    """Two classes of greyscale images that use values up to `top`."""
+    rng = np.random.default_rng(0)
+    for name in ("down", "right"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(10):
+            values = rng.integers(0, top + 1, (12, 12)).astype(dtype)
+            values[0, 0] = top
+            Image.fromarray(values).save(root / name / f"{i:02}.{suffix}")
+    return root
+
+
+def test_sixteen_bits_are_said_in_the_manifest(tmp_path):
+    manifest = manifest_of(deep_folders(tmp_path / "images", top=65_535))
+    assert manifest.bits == 16
+    (note,) = manifest.notes
+    assert note.startswith(
+        "20 images have 16 bits a channel: they are scaled so that 65,535 is white, where timm's own loaders"
+    )
+
+
+@pytest.mark.parametrize(
+    ("top", "dtype", "suffix", "nearest"),
+    [(4095, np.uint16, "png", 4095), (250, np.uint16, "png", 255), (200, np.int32, "tif", 255), (16, np.uint8, "png", 31)],
+)
+def test_values_that_come_out_dark_are_said_with_a_way_out(tmp_path, top, dtype, suffix, nearest):
+    folder = deep_folders(tmp_path / "images", top=top, dtype=dtype, suffix=suffix)
+    note = manifest_of(folder).notes[-1] if nearest != 255 else " ".join(manifest_of(folder).notes)
+    assert f"say white: {nearest} in the recipe" in note
+    bright = manifest_of(folder, white=top)
+    assert bright.white == top
+    assert load_split(bright, "train", image_size=12).pixels.max() == 255
+    assert not any("dark" in note for note in bright.notes)
+
+
+def test_another_white_makes_another_manifest_of_the_same_files(tmp_path):
+    folder = deep_folders(tmp_path / "images", top=4095)
+    assert len({manifest_of(folder).hash, manifest_of(folder, white=4095).hash, manifest_of(folder, white=255).hash}) == 3
+
+
+def test_values_above_white_are_counted(tmp_path):
+    notes = manifest_of(deep_folders(tmp_path / "images", top=4095), white=1023).notes
+    assert notes[1] == "20 of them hold values above white=1,023, up to 4,095, which are cut off"
+
+
+def test_icons_that_stand_in_their_transparency_alone_are_named(folder):
+    for i in range(10):
+        icon = Image.new("RGBA", (12, 12), (0, 0, 0, 0))
+        icon.paste((0, 0, 0, 255), (0, 0, i + 1, 12))
+        icon.save(folder / "ant" / f"{i:03}.png")
+    assert "10 images are drawn in their transparency alone" in manifest_of(folder).notes[-1]
+
+
+def test_images_of_one_colour_are_counted(folder):
+    Image.new("RGB", (12, 12), (0, 0, 0)).save(folder / "ant" / "000.png")
+    assert manifest_of(folder).notes == ("1 images have one colour throughout as they are read, such as ant/000.png",)
+
+
+def test_digits_and_photographs_need_no_remark(folder):
+    assert manifest_of(folder).notes == ()

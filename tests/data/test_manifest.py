@@ -222,7 +222,7 @@ def test_a_failed_build_leaves_nothing_behind(folder, own_cache):
     (folder / manifest.train[0][0]).unlink()
     with pytest.raises(NasError):
         load_split(manifest, "train", image_size=8)
-    assert {path.name for path in set(own_cache.iterdir()) - before} == {f".{manifest.hash}-train-8.npy.lock"}
+    assert {path.name for path in set(own_cache.iterdir()) - before} == {f".{manifest.hash}-train-8-middle.npy.lock"}
 
 
 def test_a_folder_may_have_moved_since_the_manifest_was_made(folder, tmp_path):
@@ -247,7 +247,7 @@ def test_a_cache_folder_that_moved_is_used_where_it_lies_now(folder, own_cache, 
 
 def test_a_search_finds_a_flipped_byte_before_its_trials_do(folder, own_cache):
     manifest = manifest_of(folder, image_size=8)
-    path = own_cache / f"{manifest.hash}-train-8.npy"
+    path = own_cache / f"{manifest.hash}-train-8-middle.npy"
     right = flip_last_byte(path)
     prepare_images(manifest, image_size=8)
     assert path.read_bytes() == right
@@ -255,7 +255,7 @@ def test_a_search_finds_a_flipped_byte_before_its_trials_do(folder, own_cache):
 
 def test_another_manifest_of_the_same_images_finds_a_flipped_byte_as_well(folder, own_cache):
     manifest = manifest_of(folder, image_size=8)
-    path = own_cache / f"{manifest.hash}-test-8.npy"
+    path = own_cache / f"{manifest.hash}-test-8-middle.npy"
     right = flip_last_byte(path)
     assert manifest_of(folder, image_size=8) == manifest
     assert path.read_bytes() == right
@@ -264,8 +264,8 @@ def test_another_manifest_of_the_same_images_finds_a_flipped_byte_as_well(folder
 def test_a_search_leaves_the_test_images_of_another_size_alone(folder, own_cache):
     manifest = manifest_of(folder, image_size=8)
     prepare_images(manifest, image_size=10)
-    assert {path.name for path in own_cache.glob("*-10.npy")} == {
-        f"{manifest.hash}-{s}-10.npy" for s in ("train", "validation")
+    assert {path.name for path in own_cache.glob("*-10-middle.npy")} == {
+        f"{manifest.hash}-{s}-10-middle.npy" for s in ("train", "validation")
     }
 
 
@@ -288,7 +288,7 @@ def test_a_disk_that_fills_while_a_split_is_written_leaves_the_others_whole(fold
     with pytest.raises(NasError, match="File too large"):
         load_split(manifest, "train", image_size=16)
     assert not list(own_cache.glob("[!.]*-16.*"))
-    assert not list(own_cache.glob(".*-16.npy.[0-9]*"))
+    assert not list(own_cache.glob(".*-16-middle.npy.[0-9]*"))
     with no_decoding():
         load_split(manifest, "train", image_size=8)
 
@@ -301,3 +301,35 @@ def test_progress_is_told_from_nothing_to_all_images(folder):
 
 def test_normalisation_is_what_timm_expects():
     assert (MEAN, STD) == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+
+
+# Images that changed under an old manifest
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_images_that_changed_are_refused_by_name_where_they_are_decoded_again(folder, own_cache, split):
+    manifest = manifest_of(folder, image_size=8)
+    name, _ = getattr(manifest, split)[0]
+    picture(folder / name, seed=9999)
+    load_split(manifest, split, image_size=8)  # as it was decoded then
+    shutil.rmtree(own_cache)
+    with pytest.raises(NasError, match=rf"{name} of .* has other contents than when manifest {manifest.hash} was made"):
+        load_split(manifest, split, image_size=8)
+
+
+def test_a_search_refuses_changed_images_before_any_trial(folder, own_cache, tmp_path):
+    manifest = manifest_of(folder, image_size=8)
+    manifest.write(tmp_path / "manifest.json")
+    shutil.rmtree(own_cache)
+    name, _ = manifest.validation[-1]
+    picture(folder / name, seed=9999)
+    with pytest.raises(NasError, match="has other contents"):
+        prepare_images(read_manifest(tmp_path / "manifest.json"), image_size=8)
+
+
+def test_a_manifest_of_before_checksums_is_read_and_decoded(folder, own_cache):
+    manifest = manifest_of(folder, image_size=8)
+    old = Manifest.model_validate({k: v for k, v in manifest.model_dump().items() if k not in ("checksums", "notes", "bits")})
+    assert old.hash == manifest.hash
+    shutil.rmtree(own_cache)
+    assert len(load_split(old, "train", image_size=8).pixels) == len(old.train)

@@ -127,7 +127,12 @@ def test_a_label_without_an_image_or_that_is_no_number_is_named(shards):
 
 
 def test_a_broken_image_in_a_shard_is_counted_and_named(shards):
-    shards(lambda split, number: {"png": b"broken" if (split, number) == ("train", 2) else encoded(number), "cls": number % 3})
+    shards(
+        lambda split, number: {
+            "png": b"broken" if (split, number) == ("train", 2) else plain_sample(split, number)["png"],
+            "cls": number % 3,
+        }
+    )
     assert "1 of 27 are: train-0.tar/0002.png: no kind of image" in refusal("wds/mine")
     assert [name for name, _ in manifest_of("wds/mine", unreadable_share=0.1).skipped] == ["train-0.tar/0002.png"]
 

@@ -40,7 +40,7 @@ class Numbered:
 
 def listed(number, tmp_path, broken=()):
     items = tuple((str(i), i % 3) for i in range(number))
-    return Listed(Numbered(broken), items, Unreadable(tmp_path / "unreadable.tsv"))
+    return Listed(Numbered(broken), items, broken=Unreadable(tmp_path / "unreadable.tsv"), rendering=AS_STORED)
 
 
 PLAIN = RECIPE.model_copy(
