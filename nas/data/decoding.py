@@ -48,7 +48,7 @@ class Rendering(NamedTuple):
 AS_STORED = Rendering()
 
 
-class Facts(NamedTuple):
+class PixelFacts(NamedTuple):
     """What the pixels of a file show of how they were made."""
 
     bits: int = 8
@@ -70,7 +70,7 @@ class Decoded(NamedTuple):
     """Of what the image is made from."""
     reason: str = ""
     """Why it can't be decoded."""
-    facts: Facts = Facts()
+    facts: PixelFacts = PixelFacts()
 
 
 def decode(image: Image.Image, size: int, rendering: Rendering = AS_STORED) -> np.ndarray:
@@ -102,7 +102,7 @@ def as_rgb(image: Image.Image, rendering: Rendering = AS_STORED) -> Image.Image:
     return _rendered(image, rendering)[0]
 
 
-def _rendered(image: Image.Image, rendering: Rendering) -> tuple[Image.Image, Facts]:
+def _rendered(image: Image.Image, rendering: Rendering) -> tuple[Image.Image, PixelFacts]:
     """The same, and what there is to know of the file; the largest value only of more than 8 bits."""
     number = image.width * image.height
     if rendering.max_pixels is not None and number > rendering.max_pixels:
@@ -112,7 +112,7 @@ def _rendered(image: Image.Image, rendering: Rendering) -> tuple[Image.Image, Fa
     if image.mode[0] in "IF":
         return _eight_bits(image, rendering.white)
     rgb = image.convert("RGB")
-    facts = Facts(in_alpha_only=image.mode in ("LA", "RGBA", "PA") and _is_in_alpha_only(image, rgb))
+    facts = PixelFacts(in_alpha_only=image.mode in ("LA", "RGBA", "PA") and _is_in_alpha_only(image, rgb))
     white = rendering.white
     if white is not None and white < EIGHT_BITS:
         rgb = rgb.point([min(EIGHT_BITS, round(value * EIGHT_BITS / white)) for value in range(EIGHT_BITS + 1)] * 3)
@@ -124,14 +124,14 @@ def _is_in_alpha_only(image: Image.Image, rgb: Image.Image) -> bool:
     return bool(alpha.min() < alpha.max() and (colours == colours[0, 0]).all())
 
 
-def _eight_bits(image: Image.Image, white: int | None) -> tuple[Image.Image, Facts]:
+def _eight_bits(image: Image.Image, white: int | None) -> tuple[Image.Image, PixelFacts]:
     """A greyscale image of 16 or 32 bits with 8; convert("RGB") would cut it off at 255 instead of scaling."""
     values: np.ndarray = np.asarray(image, dtype=np.float64)
     bits = 16 if image.mode.startswith("I;16") else 32
     if white is None and (image.mode == "F" or values.min() < 0 or values.max() > SIXTEEN_BITS):
         raise ValueError(f"nothing says which of its {bits}-bit values is white; set white to it")
     scaled = np.clip(values * EIGHT_BITS / (white or SIXTEEN_BITS), 0, EIGHT_BITS)
-    return Image.fromarray(scaled.astype(np.uint8)).convert("RGB"), Facts(bits=bits, top=int(values.max()))
+    return Image.fromarray(scaled.astype(np.uint8)).convert("RGB"), PixelFacts(bits=bits, top=int(values.max()))
 
 
 def decoded(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from nas.data.cache import Scratch, check_room
-from nas.data.decoding import EIGHT_BITS, SIXTEEN_BITS, Facts, OnDecoded, Rendering, decoded
+from nas.data.decoding import EIGHT_BITS, SIXTEEN_BITS, OnDecoded, PixelFacts, Rendering, decoded
 from nas.data.source import Pool, Source
 from nas.errors import ConfigError
 
@@ -17,7 +17,7 @@ class Inspector:
     def __init__(self, source: Source, scratch: Scratch, rendering: Rendering, on_decoded: OnDecoded):
         self.source, self.scratch, self.rendering, self.on_decoded = source, scratch, rendering, on_decoded
         self.checksums: dict[str, int] = {}
-        self.facts: dict[str, Facts] = {}
+        self.facts: dict[str, PixelFacts] = {}
         self.rows: dict[str, int] = {}
         """Where the pixels of an image lie in the scratch file."""
         self.reasons: dict[str, str] = {}
@@ -90,7 +90,7 @@ class Inspector:
         return tuple(notes)
 
 
-def _of_depth(deep: list[Facts], white: int | None) -> list[str]:
+def _of_depth(deep: list[PixelFacts], white: int | None) -> list[str]:
     """What is said of images with more than 8 bits."""
     if not deep:
         return []

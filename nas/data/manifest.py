@@ -265,7 +265,8 @@ def _set_aside_of(name: str, test: Pool) -> str:
 
 def _check_splits(splits: Splits, recipe: Recipe) -> None:
     """ConfigError where copies leave a class nothing to train on or to be judged by; what tests, asks for more itself."""
-    for split in ("train", *(["validation"] if recipe.validation_share else [])):
+    needed: tuple[Split, ...] = ("train", "validation") if recipe.validation_share else ("train",)
+    for split in needed:
         empty = [name for name, ids in splits[split].items() if not ids]
         if empty:
             raise ConfigError(

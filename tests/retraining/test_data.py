@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nas.data.decoding import AS_STORED
 from nas.data.manifest import LISTED
 from nas.errors import ConfigError, NasError
 from nas.recipes.full import FullRecipe
