@@ -1,6 +1,7 @@
 """YAML to frozen pydantic models and back: unknown keys are errors, every message names the file and the dotted path."""
 
 import json
+import os
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from nas.errors import ConfigError, unknown
+from nas.files import at_home
 from nas.shipped import Kind, yaml_path
 
 
@@ -31,9 +33,14 @@ class Value(BaseModel):
 
 V = TypeVar("V", bound=Value)
 
+PATH_SETTINGS = ("data", "classes", "weights", "teacher", "against")  # settings that may hold a path
+NAMES_NO_PATH = ("digits", "published")
+PREFIXES_NO_PATH = ("torch/", "hfds/", "wds/", "timm/")
+SQLITE = "sqlite:///"
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader; it refuses a key that stands twice and reads 1e-3 as the number it is."""
+    """A safe loader of YAML 1.2's numbers and words; it refuses a key that stands twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -46,9 +53,26 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(  # YAML 1.1 wants a dot before an exponent, people do not
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
+class _Dumper(yaml.SafeDumper):
+    """YAML's safe dumper; it puts quotes around what this loader, or one of YAML 1.1, would not read as the text it is."""
+
+
+# YAML 1.2's core schema: PyYAML's own, of YAML 1.1, reads 12:00 as 720, 010 as 8 and no as false
+_SCALARS = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "int": (r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+", "-+0123456789"),
+    "float": (
+        r"[-+]?((0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+|(0|[1-9][0-9]*)(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    "merge": (r"<<", "<"),
+}
+_Loader.yaml_implicit_resolvers = {}
+for _kind, (_pattern, _first) in _SCALARS.items():
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node), 0))
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
@@ -90,6 +114,7 @@ def read_yaml(path: Path, kind: Kind, *, _below: tuple[Path, ...] = ()) -> dict[
     data = parse_yaml(read_text(path), where=str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: must be a mapping of keys to values, but got {type(data).__name__}.")
+    data = rooted(data, path.parent)
     if "extends" not in data:
         return data
     parent = data.pop("extends")
@@ -101,6 +126,25 @@ def read_yaml(path: Path, kind: Kind, *, _below: tuple[Path, ...] = ()) -> dict[
         names = " -> ".join(p.name for p in (*chain, target))
         raise ConfigError(f"{path}: extends: goes round in a circle: {names}. Remove one of these lines.")
     return merged(read_yaml(target, kind, _below=chain), data)
+
+
+def rooted(data: Any, folder: Path) -> Any:
+    """The settings with paths in full: one that is not is looked for in the folder of the file that names it, then here."""
+    if not isinstance(data, dict):
+        return data
+    return {
+        key: _in_full(key, value, folder) if isinstance(value, str) else rooted(value, folder) for key, value in data.items()
+    }
+
+
+def _in_full(key: Any, value: str, folder: Path) -> str:
+    if key == "storage" and value.startswith(SQLITE) and not value.startswith(f"{SQLITE}/"):
+        return f"{SQLITE}{os.path.abspath(folder / at_home(value.removeprefix(SQLITE)))}"
+    if key not in PATH_SETTINGS or value in NAMES_NO_PATH or value.startswith(PREFIXES_NO_PATH):
+        return value
+    path = at_home(value)
+    existing = (os.path.abspath(place) for place in (folder / path, path) if value and os.path.exists(place))
+    return next(existing, path)
 
 
 def merged(below: dict, above: dict) -> dict:
@@ -115,10 +159,14 @@ def with_settings(data: dict[str, Any], settings: Sequence[str]) -> dict[str, An
         path, equals, text = setting.partition("=")
         if not equals or not path.strip():
             raise ConfigError(f"--set {setting}: must be a dotted path and a value, such as --set proxy.epochs=4.")
+        if not text.strip():
+            raise ConfigError(
+                f"--set {setting}: must have a value behind the equals sign. Write null to leave the setting out."
+            )
         value = parse_yaml(text, where=f"--set {setting}")
         for key in reversed(path.strip().split(".")):
             value = {int(key) if key.isdigit() else key: value}
-        data = merged(data, value)
+        data = merged(data, rooted(value, Path()))
     return data
 
 
@@ -194,4 +242,4 @@ def _leaves(data: Any, path: str = "") -> dict[str, Any]:
 
 def dump_yaml(data: Any) -> str:
     """Plain data as YAML, keys in the order given."""
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -12,6 +12,19 @@ PATIENCE_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
 
 
+def at_home(path: str) -> str:
+    """A path with the home folder in the place of its ~, which a shell leaves as it is behind an equals sign.
+
+    NasError for the home of a user that doesn't exist; a file that is really called so is meant where there is one.
+    """
+    if not path.startswith("~") or os.path.lexists(path):
+        return path
+    expanded = os.path.expanduser(path)
+    if expanded == path:
+        raise NasError(f"{path}: there is no home folder for {path.partition('/')[0]}. Write the path in full, or ./{path}.")
+    return expanded
+
+
 def patiently(write: Callable[[], None]) -> None:
     """Call `write`, and again for up to ten minutes while it says that the disk is full or out of reach."""
     until = time.monotonic() + PATIENCE_SECONDS

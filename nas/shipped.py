@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from nas.errors import ConfigError, unknown
+from nas.files import at_home
 
 Kind = Literal["search space", "recipe"]
 PACKAGE = Path(__file__).parent
@@ -28,7 +29,7 @@ def yaml_path(name: str | Path, kind: Kind, *, folder: Path | None = None, where
     A path starts in `folder`. With a suffix or a folder in it, it is taken as it is, so that a file that is missing is told as
     missing; only where it would be a shipped one's, the message says so. `where` names it, if not the command line itself.
     """
-    path, files = (folder or Path()) / name, shipped_files(kind)
+    path, files = (folder or Path()) / at_home(str(name)), shipped_files(kind)
     before = f"{where}: " if where else ""
     if path.is_file():
         return path

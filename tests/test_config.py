@@ -1,9 +1,12 @@
 from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nas.config import Value, merged, parse_yaml, read_yaml, validated, with_settings
-from nas.errors import ConfigError
+from nas.config import Value, dump_yaml, merged, parse_yaml, read_yaml, validated, with_settings
+from nas.errors import ConfigError, NasError
+from nas.files import at_home
 from nas.units import Quantity
 
 
@@ -114,3 +117,103 @@ def test_merging_leaves_both_sides_alone():
     below, above = {"a": {"x": 1}}, {"a": {"y": 2}}
     assert merged(below, above) == {"a": {"x": 1, "y": 2}}
     assert (below, above) == ({"a": {"x": 1}}, {"a": {"y": 2}})
+
+
+# Numbers and words as they are written (YAML 1.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12:00", "12:00"), ("1:30:00", "1:30:00"), ("1:30.5", "1:30.5"), ("0123", "0123"), ("010", "010"), ("-010", "-010"),
+        ("00", "00"), ("0b11", "0b11"), ("1_000", "1_000"), ("no", "no"), ("yes", "yes"), ("on", "on"), ("Off", "Off"),
+        ("2020-01-01", "2020-01-01"), ("0x1F", 31), ("0o17", 15), ("-2", -2), ("+3", 3), ("0", 0), ("1e-3", 0.001),
+        ("5E3", 5000.0), (".5", 0.5), ("1.", 1.0), ("true", True), ("FALSE", False), ("~", None), ("null", None), ("", None), ("'no'", "no"),
+        ("[010, no, 3, 7.50]", ["010", "no", 3, 7.5]), ("{on: 1, 010: 2}", {"on": 1, "010": 2}),
+    ],
+)  # fmt: skip
+def test_a_scalar_is_read_as_it_is_written(text, value):
+    parsed = parse_yaml(text, where="here")
+    assert parsed == value and type(parsed) is type(value)
+
+
+@given(
+    st.text() | st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none() | st.from_regex(r"[-+0-9:._exob]{1,8}")
+)
+def test_what_is_written_down_is_read_back_as_it_was(value):
+    assert parse_yaml(dump_yaml({"key": [value]}), where="here") == {"key": [value]}
+
+
+@pytest.mark.parametrize("setting", ["search.max_hours=12:00", "search.max_hours=1:30:00", "space.stages.1.width=[010,016]"])
+def test_numbers_of_yaml_11_are_refused_as_they_are_written(tiny, setting):
+    with pytest.raises(ConfigError) as caught:
+        tiny(setting)
+    assert setting.partition("=")[2].strip("[").split(",")[0] in str(caught.value)
+
+
+def test_names_of_classes_are_text_however_they_look(tiny):
+    assert tiny("proxy.classes=[3,7]", "proxy.images_per_class=20").proxy.classes == ("3", "7")
+    assert tiny("proxy.classes=[no,yes]").proxy.classes == ("no", "yes")
+    assert tiny("proxy.classes=[007,2020-01-01]").proxy.classes == ("007", "2020-01-01")
+    assert tiny("proxy.classes=7").proxy.classes == 7
+    with pytest.raises(ConfigError, match=r"must stand in quotes, but got 1\.5"):
+        tiny("proxy.classes=[1.50,2]")
+
+
+def test_a_setting_without_a_value_is_refused(tiny):
+    for setting in ("space.all_stages.norm=", "search.trials= "):
+        with pytest.raises(ConfigError, match="must have a value behind the equals sign"):
+            tiny(setting)
+
+
+# Paths
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_paths_in_a_file_are_looked_for_beside_it_then_here(tmp_path, monkeypatch):
+    for name in ("there/pets.tar", "there/classes.txt", "here/other.tar"):
+        write(tmp_path / name, "ant\nbee\n")
+    file = write(
+        tmp_path / "there" / "mine.yaml", "data: pets.tar\nclasses: classes.txt\nweights: other.tar\nnested: {teacher: x}\n"
+    )
+    monkeypatch.chdir(tmp_path / "here")
+    settings = read_yaml(file, "recipe")
+    assert settings["data"] == str(tmp_path / "there" / "pets.tar")
+    assert settings["classes"] == str(tmp_path / "there" / "classes.txt")
+    assert settings["weights"] == str(tmp_path / "here" / "other.tar")
+    assert settings["nested"] == {"teacher": "x"}
+    assert with_settings({}, ["proxy.data=other.tar"]) == {"proxy": {"data": str(tmp_path / "here" / "other.tar")}}
+
+
+def test_a_path_in_a_file_that_is_extended_is_its_own(tmp_path):
+    write(tmp_path / "base" / "pets.tar", "x")
+    write(tmp_path / "base" / "base.yaml", "data: pets.tar\n")
+    file = write(tmp_path / "mine" / "mine.yaml", "extends: ../base/base.yaml\nepochs: 3\n")
+    assert read_yaml(file, "recipe") == {"data": str(tmp_path / "base" / "pets.tar"), "epochs": 3}
+
+
+@pytest.mark.parametrize("name", ["digits", "torch/cifar10", "timm/resnet18", "published"])
+def test_a_name_that_holds_everywhere_is_no_path(tmp_path, monkeypatch, name):
+    (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert with_settings({}, [f"data={name}"]) == {"data": name}
+
+
+def test_the_home_folder_is_meant_by_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert with_settings({}, ["proxy.data=~/pets"]) == {"proxy": {"data": f"{tmp_path}/pets"}}
+    assert with_settings({}, ["search.storage=sqlite:///~/a.db"]) == {"search": {"storage": f"sqlite:///{tmp_path}/a.db"}}
+    assert at_home("~") == str(tmp_path) and at_home("a~b") == "a~b"
+    with pytest.raises(NasError, match="no home folder for ~nobody-of-that-name"):
+        at_home("~nobody-of-that-name/x")
+
+
+def test_a_database_beside_the_file_stays_there(tmp_path, monkeypatch):
+    file = write(tmp_path / "there" / "mine.yaml", "search: {storage: 'sqlite:///a.db'}\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_yaml(file, "search space") == {"search": {"storage": f"sqlite:///{tmp_path}/there/a.db"}}

@@ -37,7 +37,7 @@ class CalibrationBar(AbstractContextManager):
     def __init__(self, console: Console, *, total: int, waiting: dict[str, tuple[str, float]], pace: Pace):
         self.console, self.total, self.waiting, self.pace = console, total, dict(waiting), pace
         self.began, self.spent, self.failed = time.monotonic(), 0.0, 0
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"))
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}", markup=False))
         self.bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "CalibrationBar":
@@ -67,7 +67,7 @@ class CalibrationBar(AbstractContextManager):
             failed = f" · {self.failed} failed" if self.failed else ""
             self.bar.update(self.bar.task_ids[0], completed=done, state=f"{eta}{failed} · {line}")
         if not self.bar or loud:
-            self.console.print(f"[{done}/{self.total}] {line} · {eta}", highlight=False, soft_wrap=True, markup=False)
+            self.console.print(f"[{done}/{self.total}] {line} · {eta}", soft_wrap=True)
 
     def _eta(self) -> str:
         """What is left over what the trainings so far took of each second that went by."""

@@ -1,14 +1,13 @@
 """How far the ranking of a run's proxy can be trusted, in one line; it imports without torch."""
 
 import json
-import shlex
 from pathlib import Path
 
 from nas.calibration.ranking import Estimate
 from nas.calibration.record import calibrated_as
 from nas.data.manifest import read_manifest
 from nas.errors import NasError
-from nas.run.folder import RunFolder, read_run
+from nas.run.folder import RunFolder, calibrate_command, read_run
 from nas.run.settings import Search
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, NasError)
@@ -18,7 +17,7 @@ def quote(root: Path) -> str:
     """One line on how far the ranking of the run in `root` can be trusted, for its report; never an error."""
     folder, search = read_run(root)
     path = folder.calibration / "calibration.json"
-    how = f"nas calibrate YOUR_SEARCH.yaml --out {shlex.quote(str(root))}"
+    how = calibrate_command(root)
     if not path.exists():
         return f"proxy: never calibrated, so nobody knows how far its ranking can be trusted; measure it: {how}"
     try:

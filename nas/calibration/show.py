@@ -35,7 +35,7 @@ def show_estimate(plan: Plan, done: Trainings, console: Console) -> None:
     waiting = [t for t in plan.trainings if not done.is_done(t)]
     settings = plan.search.calibration
     lines = [
-        f"[bold]{plan.search.name}[/]: {len(plan.architectures)} architectures x {len(plan.fidelities)} fidelities "
+        f"{plan.search.name}: {len(plan.architectures)} architectures x {len(plan.fidelities)} fidelities "
         f"({', '.join(plan.fidelities)}) x {settings.seeds} seeds = {len(plan.trainings)} trainings; "
         f"the truth is {plan.against}"
     ]
@@ -45,7 +45,7 @@ def show_estimate(plan: Plan, done: Trainings, console: Console) -> None:
     if waiting:
         lines.append(_estimate(plan, waiting))
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _estimate(plan: Plan, waiting: list[Training]) -> str:
@@ -84,10 +84,9 @@ def show_calibration(plan: Plan, done: Trainings, *, root: Path, console: Consol
     _print_failures(causes, console)
     missing = len(plan.trainings) - len(trainings)
     if missing:
-        console.print(f"{missing} of {len(plan.trainings)} trainings have not ended yet.", highlight=False)
+        console.print(f"{missing} of {len(plan.trainings)} trainings have not ended yet.")
     console.print(
         f"Everything lies in {folder}: trainings.csv, fidelities.csv, calibration.json, calibration.png",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -152,16 +151,15 @@ def _plain(score: Estimate) -> list[float | None]:
 def _print(analysis: Analysis, checks: list[Resolution], console: Console) -> None:
     console.print(_fidelity_table(analysis))
     for line in [*_remarks(analysis), *analysis.verdict]:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     if not checks:
         console.print(
             "Resolution: not checked. Give two fidelities that differ in image_size only to see if it reorders the mixers.",
-            highlight=False,
             soft_wrap=True,
         )
     for check in checks:
         console.print(_resolution_table(check))
-        console.print(_resolution_line(check), highlight=False, soft_wrap=True)
+        console.print(_resolution_line(check), soft_wrap=True)
 
 
 def _fidelity_table(analysis: Analysis) -> Table:
@@ -235,9 +233,9 @@ def _resolution_line(check: Resolution) -> str:
 
 def _print_failures(causes: list[str], console: Console) -> None:
     for line in causes[:MANY_NAMES]:
-        console.print(f"failed: {line}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"failed: {line}", soft_wrap=True)
     if len(causes) > MANY_NAMES:
-        console.print(f"and {len(causes) - MANY_NAMES} more failures, see the column cause of trainings.csv", highlight=False)
+        console.print(f"and {len(causes) - MANY_NAMES} more failures, see the column cause of trainings.csv")
 
 
 def _title(analysis: Analysis, plan: Plan) -> str:

@@ -3,19 +3,20 @@
 import contextlib
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from nas import __version__
 from nas.errors import ConfigError, NasError
+from nas.files import at_home
 from nas.shipped import shipped_files
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from nas.terminal import Terminal, printable, write_in_any_encoding
 
 WIDE = 140  # columns where nobody's terminal says how many
 
@@ -27,21 +28,29 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+
+def as_path(text: str | Path) -> Path:
+    """A path as a shell understands it; a default is one already."""
+    if not str(text).strip():
+        raise typer.BadParameter("must be a path, but it is empty.")
+    return Path(at_home(str(text)))
+
+
+path_argument: Callable[..., Any] = partial(typer.Argument, parser=as_path)
+path_option: Callable[..., Any] = partial(typer.Option, parser=as_path, metavar="PATH")
 SpaceFile = Annotated[
     Path,
-    typer.Argument(
-        help=f"A search space: a YAML file, or the name of a shipped one ({', '.join(shipped_files('search space'))})."
-    ),
+    path_argument(help=f"A search space: a YAML file, or a shipped one's name ({', '.join(shipped_files('search space'))})."),
 ]
 Set = Annotated[
     list[str], typer.Option("--set", metavar="A.B=VALUE", help="Any other setting of the YAML, checked like the file.")
 ]
-Run = Annotated[Path, typer.Argument(help="A run's folder, such as runs/hybrid.")]
+Run = Annotated[Path, path_argument(help="A run's folder, such as runs/hybrid.")]
 DataOption = Annotated[
     str | None,
     typer.Option("--data", help="digits, an image folder or a tar of one (train/, val/, or classes), or a timm name."),
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="The run's folder.", show_default="runs/NAME")]
+OutOption = Annotated[Path | None, path_option("--out", help="The run's folder.", show_default="runs/NAME")]
 AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster: auto, or host:port.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print one CSV table instead of a table for people.")]
@@ -62,11 +71,10 @@ def _frame(
 ) -> None: ...
 
 
-def console(*, full_width: bool = False) -> "Console":
-    """Where people read. With `full_width` a table that is written into a file or a pipe is not cut."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() or not full_width else WIDE)
+def console(*, full_width: bool = False, lasting: bool = False) -> Terminal:
+    """Where people read. With `full_width` a table that is written into a file or a pipe is not cut; `lasting` belongs to work
+    that goes on though nobody can read any more."""
+    return Terminal(width=None if sys.stdout.isatty() or not full_width else WIDE, lasting=lasting)
 
 
 def output_of(*, as_json: bool, as_csv: bool) -> Literal["table", "json", "csv"]:
@@ -80,8 +88,10 @@ def again() -> str:
     """The command that was given, without the password of a storage."""
     from nas.run.folder import without_password
 
-    script = Path(sys.argv[0])
-    started = ["python", "-m", "nas"] if script.name == "__main__.py" else ["python", script.name] if script.suffix else ["nas"]
+    python, script = sys.orig_argv[0], Path(sys.argv[0])
+    started = [python, "-m", "nas"] if script.name == "__main__.py" else [python, str(script)] if script.suffix else ["nas"]
+    if started == ["nas"] and not shutil.which("nas"):
+        started = [str(script)]
     return shlex.join([*started, *map(without_password, sys.argv[1:])])
 
 
@@ -92,7 +102,7 @@ def stoppable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         text = f"\nStopped. Nothing that finished is lost; this continues: {again()}"
-        console().print(text, highlight=False, soft_wrap=True, markup=False)
+        console(lasting=True).print(text, soft_wrap=True)
         raise typer.Exit(130) from None
 
 
@@ -101,15 +111,9 @@ def as_settings(flags: Mapping[str, object]) -> list[str]:
     return [f"{path}={json.dumps(value)}" for path, value in flags.items() if value is not None]
 
 
-def absolute(data: str | None) -> str | None:
-    """A path in full, which holds in a worker's process as well; names stay, and so does what does not exist."""
-    from nas.data.registry import is_folder
-
-    return str(Path(data).resolve()) if data and is_folder(data) and Path(data).exists() else data
-
-
 def run_reporting(command: Callable[[], object]) -> NoReturn:
     """Call `command`; print a NasError, or a disk that is full or read-only, as one message and exit with code 2."""
+    write_in_any_encoding()
     try:
         command()
     except NasError as error:
@@ -122,5 +126,5 @@ def run_reporting(command: Callable[[], object]) -> NoReturn:
         sys.exit(130)
     else:
         sys.exit(0)
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(printable(f"error: {message}"), err=True)
     sys.exit(2)

@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import CsvOption, JsonOption, app, console, output_of
+from nas.cli.app import CsvOption, JsonOption, app, console, output_of, path_option
+from nas.files import at_home
 
 _ImageSize = Annotated[
     int | None, typer.Option(help="Side of the square input image in pixels.", min=1, show_default="224, or a run's own")
 ]
 _Classes = Annotated[int | None, typer.Option(help="Classes of the head.", min=1, show_default="1000, or a run's own")]
 _Names = Annotated[
-    list[str], typer.Argument(help="Designs, architecture .json files, RUN:TRIAL, timm:NAME; or one run's folder.")
+    list[str],
+    typer.Argument(parser=at_home, help="Designs, architecture .json files, RUN:TRIAL, timm:NAME; or one run's folder."),
 ]
 _Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 _Batch = Annotated[int, typer.Option(help="Images at once.", min=1)]
@@ -27,6 +29,7 @@ _Most = Annotated[int | None, typer.Option(help="Of a run: networks at most, tho
 _Targets = Annotated[
     list[str],
     typer.Argument(
+        parser=at_home,
         metavar="CHECKPOINT... IMAGE",  # typer adds the last dots
         help="Image files by their ending; folders of nas export or nas retrain, RUN:TRIAL, timm names.",
     ),
@@ -38,7 +41,7 @@ _InputSize = Annotated[
 
 @app.command()
 def cost(
-    target: Annotated[str, typer.Argument(help="A design's name, an architecture .json, or RUN:TRIAL.")],
+    target: Annotated[str, typer.Argument(parser=at_home, help="A design's name, an architecture .json, or RUN:TRIAL.")],
     image_size: _ImageSize = None,
     num_classes: _Classes = None,
     as_json: JsonOption = False,
@@ -123,7 +126,7 @@ def _measure(names: list[str], asked: dict[str, object], *, most: int | None, as
 @app.command()
 def gradcam(
     targets: _Targets,
-    out: Annotated[Path, typer.Option(help="The folder to write into, one PNG an image.")] = Path("gradcam"),
+    out: Annotated[Path, path_option(help="The folder to write into, one PNG an image.")] = Path("gradcam"),
     image_size: _InputSize = None,
 ) -> None:
     """Show where networks look: for each image, one Grad-CAM heat map a network, side by side.

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import CsvOption, JsonOption, Run, app, console, output_of
+from nas.cli.app import CsvOption, JsonOption, Run, app, console, output_of, path_argument, path_option
 
-_Runs = Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/hybrid; several share one front.")]
+_Runs = Annotated[
+    list[Path],
+    path_argument(help="Folders of runs, such as runs/hybrid; several share one front."),
+]
 _OtherCost = Annotated[
     str | None, typer.Option("--x", help="Another cost, such as params or latency_ms; a wrong name lists them all.")
 ]
@@ -16,7 +19,7 @@ _Latency = Annotated[
     str | None, typer.Option(help="Which recorded latency: words of its device or conditions.", show_default="the last")
 ]
 _Ties = Annotated[bool, typer.Option("--ties", help="List everything that the noise leaves a place on the front.")]
-_Against = Annotated[list[Path], typer.Option(help="Another run beside its hypervolume, say a random search.")]
+_Against = Annotated[list[Path], path_option(help="Another run beside its hypervolume, say a random search.")]
 
 
 @app.command()
@@ -65,8 +68,8 @@ def report(
 @app.command()
 def compare(
     run: Run,
-    other: Annotated[Path, typer.Argument(help="The folder of the run to compare it with.")],
-    picture: Annotated[Path | None, typer.Option(help="A PNG file to draw both fronts into.")] = None,
+    other: Annotated[Path, path_argument(help="The folder of the run to compare it with.")],
+    picture: Annotated[Path | None, path_option(help="A PNG file to draw both fronts into.")] = None,
 ) -> None:
     """Compare two runs: hypervolume with bootstrap intervals, the joint front, the cost to reach the same.
 

@@ -13,7 +13,6 @@ from nas.cli.app import (
     Run,
     Set,
     SpaceFile,
-    absolute,
     app,
     as_settings,
     console,
@@ -58,7 +57,7 @@ def search(
     from nas.winners.replication import replicate_front
 
     check_packages(settings.log)
-    root, shown = out or Path("runs") / settings.name, console()
+    root, shown = out or Path("runs") / settings.name, console(lasting=True)
     with stoppable():
         run_search(settings, root=root, console=shown)
         if settings.replicates:
@@ -67,7 +66,7 @@ def search(
 
 
 def _machines(data: str | None, workers: int | None, address: str | None) -> dict[str, object]:
-    return {"proxy.data": absolute(data), "resources.workers": workers, "resources.address": address}
+    return {"proxy.data": data, "resources.workers": workers, "resources.address": address}
 
 
 @app.command()
@@ -112,7 +111,7 @@ def calibrate(
     from nas.calibration.show import show_calibration, show_estimate
     from nas.calibration.train import read_calibration, run_calibration
 
-    root, where, shown = out or Path("runs") / settings.name, str(file), console()
+    root, where, shown = out or Path("runs") / settings.name, str(file), console(lasting=True)
     with stoppable():
         if show:
             plan, done = read_calibration(settings, root=root, where=where, console=shown)
@@ -144,5 +143,5 @@ def replicate(
 
     with stoppable():
         settings = settings_of(run, [*as_settings(_machines(data, workers, address)), *set_])
-        replicate_front(settings, root=run, console=console(), number=replicates, most=most)
+        replicate_front(settings, root=run, console=console(lasting=True), number=replicates, most=most)
     show_front((run,), console(full_width=True))

@@ -5,13 +5,20 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import AddressOption, DataOption, Set, TrialOption, absolute, app, as_settings, console
+from nas.cli.app import AddressOption, DataOption, Set, TrialOption, app, as_settings, console, path_argument, path_option
+from nas.files import at_home
 
-_Networks = Annotated[str, typer.Argument(help="A run's folder (with --trial, --knee or --front), a design's name, a .json.")]
+_Networks = Annotated[
+    str,
+    typer.Argument(parser=at_home, help="A run's folder (with --trial, --knee or --front), a design's name, a .json."),
+]
 _RecipeOption = Annotated[
     str, typer.Option("--recipe", help="How to train: a shipped name, such as caformer_300 or digits_quick, or a YAML.")
 ]
-_TrainingFolder = Annotated[Path, typer.Option("--out", help="The folder to write; the same command again continues there.")]
+_TrainingFolder = Annotated[
+    Path,
+    path_option("--out", help="The folder to write; the same command again continues there."),
+]
 _Knee = Annotated[bool, typer.Option("--knee", help="The front's knee.")]
 _Front = Annotated[bool, typer.Option("--front", help="All on the front or tied with it within the noise; baselines.")]
 _Weights = Annotated[str | None, typer.Option(help="What to start from: the folder of a retraining, or safetensors.")]
@@ -20,8 +27,11 @@ _Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 _Workers = Annotated[int, typer.Option(help="Processes that train one network together, a GPU each.", min=1)]
 _Parallel = Annotated[int, typer.Option(help="With --front: networks trained at once.", min=1)]
 _TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events as well.")]
-_Trained = Annotated[Path, typer.Argument(help="A run's folder (with --trial), or the folder of a finished retraining.")]
-_ExportFolder = Annotated[Path, typer.Option("--out", help="The directory to write; it must be new.")]
+_Trained = Annotated[
+    Path,
+    path_argument(help="A run's folder (with --trial), or the folder of a finished retraining."),
+]
+_ExportFolder = Annotated[Path, path_option("--out", help="The directory to write; it must be new.")]
 _Formats = Annotated[
     list[str], typer.Option("--format", help="timm, onnx, torch-export; may repeat. timm's files are always there.")
 ]
@@ -64,13 +74,13 @@ def retrain(
     from nas.winners.selection import selected
 
     networks = selected(run, trial=trial, knee=knee, front=front)
-    settings = [*as_settings({"data": absolute(data), "weights": weights}), *set_]
+    settings = [*as_settings({"data": data, "weights": weights}), *set_]
     order = Order(checked(read_full_recipe(recipe, settings=settings)), out, seed, device, tensorboard)
     machines = Machines(workers, parallel, address)
     if front:
-        show_front_retraining(Path(run), networks, order, machines, console=console())
+        show_front_retraining(Path(run), networks, order, machines, console=console(lasting=True))
     else:
-        show_retraining(networks[0], order, machines, console=console())
+        show_retraining(networks[0], order, machines, console=console(lasting=True))
 
 
 @app.command()

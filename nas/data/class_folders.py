@@ -14,7 +14,7 @@ from nas.data.layout import arranged, is_junk, plain_name, plain_names
 from nas.data.source import Ignored, Source, image_in
 from nas.errors import ConfigError
 
-Identity = tuple[int, int]  # device and number of a folder, whatever it is called
+FolderIdentity = tuple[int, int]  # device and number of a folder, whatever it is called
 
 
 def open_class_folders(path: Path) -> Source:
@@ -69,7 +69,7 @@ def _listed(root: Path) -> tuple[list[str], Ignored]:
     """Every file below, as a path from `root`, and every folder, with a slash, links followed; and what can't be."""
     names: list[str] = []
     ignored: list[tuple[str, str]] = []
-    waiting: list[tuple[str, frozenset[Identity]]] = [("", frozenset([_identity(root)]))]
+    waiting: list[tuple[str, frozenset[FolderIdentity]]] = [("", frozenset([_identity(root)]))]
     while waiting:
         below, around = waiting.pop()
         names.append(below)
@@ -98,7 +98,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         ) from None
 
 
-def _identity(folder: Path) -> Identity:
+def _identity(folder: Path) -> FolderIdentity:
     stat = folder.stat()
     return stat.st_dev, stat.st_ino
 

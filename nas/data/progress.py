@@ -62,10 +62,12 @@ class _Decoding:
             "images": f"decoding {total:,} images at {self.image_size} px into {cache_folder()} ({pixels}B, ",
             "bytes": f"unpacking a tar of {count(total)}B into {cache_folder()} (",
         }
-        self.console.print(f"{work[unit]}once for this machine)", highlight=False, soft_wrap=True)
+        self.console.print(f"{work[unit]}once for this machine)", soft_wrap=True)
         self.shown = True
         if self.console.is_terminal:
-            self.bar = Progress(BarColumn(), TextColumn("{task.fields[state]}"), console=self.console, transient=True)
+            self.bar = Progress(
+                BarColumn(), TextColumn("{task.fields[state]}", markup=False), console=self.console, transient=True
+            )
             self.bar.add_task("", total=total, state="")
             self.bar.start()
 
@@ -81,7 +83,7 @@ class _Decoding:
         self.stop()
         seconds = time.monotonic() - self.began
         verb = {"images": "decoded", "bytes": "unpacked"}[unit]
-        self.console.print(f"{verb} in {duration(seconds)}, {_amount(total / seconds, unit)}/s", highlight=False)
+        self.console.print(f"{verb} in {duration(seconds)}, {_amount(total / seconds, unit)}/s")
 
 
 def _amount(number: float, unit: str) -> str:

@@ -14,6 +14,7 @@ from nas.papers.counting import fvcore_macs, params_without_layer_scale
 from nas.papers.printed import TABLES, PrintedTable, Row
 from nas.space.cost import cost
 from nas.space.reference import IMAGENET_CLASSES, design
+from nas.terminal import Terminal
 
 NEAR_SHARE, NEAR_G = 0.03, 0.1  # how far timm's models are from what papers print about other families
 FULL_WIDTH = 140  # columns of a terminal that holds the models' names too
@@ -124,7 +125,7 @@ def counted_tables(progress: Callable[[str], None]) -> Counted:
 
 def show_tables(console: Console, *, output: str) -> bool:
     """Prints all tables as "table", "json" or "csv"; whether every MetaFormer's row is exact."""
-    with Console(stderr=True).status("") as status:
+    with Terminal(stderr=True).status("") as status:
         counted = counted_tables(lambda title: status.update(f"counting {title}"))
     writers: dict[str, Callable[[Counted], None]] = {"json": _print_json, "csv": _print_csv}
     writers.get(output, partial(_print_text, console))(counted)
@@ -134,9 +135,9 @@ def show_tables(console: Console, *, output: str) -> bool:
 
 def _print_text(console: Console, counted: Counted) -> None:
     for table, lines in counted:
-        console.print(_rendered(table, lines, wide=console.width >= FULL_WIDTH), highlight=False)
-        console.print(f"{table.source}. {reason(table)}\n", highlight=False, markup=False)
-    console.print(f"{LEGEND}\n\n{_verdict(counted)}", highlight=False)
+        console.print(_rendered(table, lines, wide=console.width >= FULL_WIDTH))
+        console.print(f"{table.source}. {reason(table)}\n")
+    console.print(f"{LEGEND}\n\n{_verdict(counted)}")
 
 
 def _print_json(counted: Counted) -> None:

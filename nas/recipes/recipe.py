@@ -67,10 +67,19 @@ class Distillation(Value):
 def _listed(classes: Any) -> Any:
     """The names in a file, one at the start of each line, where a path is given: the run then holds them itself. What follows
     a tab is left out."""
+    if isinstance(classes, list | tuple):
+        return [_name(value) for value in classes]
     if not isinstance(classes, str):
         return classes
     lines = read_text(Path(classes)).splitlines()
     return [line.partition("\t")[0].strip() for line in lines if line.strip() and line[0] != "#"]
+
+
+def _name(value: Any) -> Any:
+    """A class's name where YAML sees a number; ValueError where how it was written is lost."""
+    if isinstance(value, bool | float) or value is None:
+        raise ValueError(f"a name that YAML takes for something else must stand in quotes, but got {value!r} without them")
+    return str(value) if isinstance(value, int) else value
 
 
 class Recipe(Value):

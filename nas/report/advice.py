@@ -192,6 +192,6 @@ def _trust(search: Search, *, calibrated: bool) -> Iterator[Advice]:
     if not calibrated:
         yield Advice(
             "measure",
-            "Measure how far the proxy's ranking can be trusted before you take a network: nas calibrate.",
+            "Measure how far the proxy's ranking can be trusted before you take a network, with the verb calibrate.",
             f"no calibration of this recipe ({search.proxy.epochs} epochs at {search.proxy.full_size} px) lies in the run.",
         )

@@ -97,10 +97,10 @@ def show_comparison(roots: tuple[Path, Path], console: Console, *, picture: Path
         raise NasError(f"{picture}: must end in .png, but ends in {picture.suffix!r}. Give a name such as fronts.png.")
     console.print(_table(runs))
     for line in [*_verdict(runs), *marks(differences)]:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     if picture is not None:
         draw_fronts({run.name: run.ranked for run in runs}, picture)
-        console.print(f"both fronts are drawn in {picture}", highlight=False, soft_wrap=True)
+        console.print(f"both fronts are drawn in {picture}", soft_wrap=True)
 
 
 def _table(runs: list[Compared]) -> Table:

@@ -1,7 +1,6 @@
 """What the command line says at the end of a search, and which command comes next."""
 
 import json
-import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +15,7 @@ from nas.results.noise import highest
 from nas.results.points import require_finished
 from nas.results.standing import Standing, standing
 from nas.run.attempts import TimeSpent, time_spent
-from nas.run.folder import without_password
+from nas.run.folder import export_command, retrain_command, without_password
 from nas.run.front import reference_costs
 from nas.run.reading import Reading, read
 from nas.run.record import TRAINED, TrialState
@@ -36,7 +35,7 @@ def show_result(search: Search, *, root: Path, console: Console) -> None:
     draw_front(ranked, root / "front.png")
     show_standing(ranked, [reading], console)
     for line in [*_account(ranked, reading), *remarks(trials), *_next(ranked, reading)]:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
 
 
 def _account(ranked: Standing, reading: Reading) -> list[str]:
@@ -90,7 +89,5 @@ def _next(ranked: Standing, reading: Reading) -> list[str]:
         names = ", ".join(map(str, sorted(able["trial"])))
         lines.append(f"The noise leaves the most accurate of the front tied: trials {names}; {number} is the cheapest of them.")
     weights = reading.folder.weights(number).is_file()
-    run = shlex.quote(str(root))
-    take = f"nas export {run} --trial {number} --out exported/{number}"
-    again = f"nas retrain {run} --trial {number} --recipe RECIPE.yaml --out retrained/{number}"
-    return [*lines, f"Next: {take if weights else again}"]
+    take = export_command(root, number) if weights else retrain_command(root, reading.search, number)
+    return [*lines, f"Next: {take}"]

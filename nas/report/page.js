@@ -54,8 +54,7 @@ function mark(trial) {
   marked = trial;
   ring();
   document.querySelectorAll("tr[data-trial]").forEach((row) => row.classList.toggle("is-marked", Number(row.dataset.trial) === trial));
-  const command = kept.has(trial) ? `nas export ${report.root} --trial ${trial} --out exported/${trial}`
-    : `nas retrain ${report.root} --trial ${trial} --recipe RECIPE.yaml --out retrained/${trial}`;
+  const command = report.commands[kept.has(trial) ? "export" : "retrain"].replaceAll("NUMBER", trial);
   const head = element("p", "");
   const [, line, accuracy, costs] = t.lines;
   head.append(element("strong", `Trial ${trial}`), ` · ${accuracy} · ${costs}`);

@@ -1,7 +1,6 @@
 """A run on one page: an HTML file with everything in it, and its tables and pictures as files."""
 
 import json
-import shlex
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import cycle
@@ -17,8 +16,10 @@ from nas.files import write_whole
 from nas.report import figures, pictures, words
 from nas.report.findings import Findings, work_out
 from nas.results.front import write_tables
+from nas.run.folder import export_command, retrain_command
 from nas.space.mixers import MIXERS
 
+PLACE = "NUMBER"  # of a trial, in a command
 SECTIONS = [
     ("found", "What was found"), ("course", "What it cost"), ("choices", "Which choices matter"), ("space", "What was refused"),
     ("next", "What to change next"), ("trust", "How far to trust it"),
@@ -34,7 +35,7 @@ def write_report(root: Path, console: Console, *, against: tuple[Path, ...] = ()
     path = folder.root / "report.html"
     write_whole(path, render(findings))
     size = path.stat().st_size / 1e6
-    console.print(f"{path}: one page of {size:.1f} MB, and {', '.join(drawn)} beside it", highlight=False, soft_wrap=True)
+    console.print(f"{path}: one page of {size:.1f} MB, and {', '.join(drawn)} beside it", soft_wrap=True)
     return path
 
 
@@ -60,7 +61,7 @@ def render(findings: Findings) -> str:
         **words.words(findings),
         sections=SECTIONS,
         figures=shown,
-        data=_embedded({"root": shlex.quote(str(findings.reading.folder.root)), "figures": shown, "kept": _kept(findings)}),
+        data=_embedded({"commands": _commands(findings), "figures": shown, "kept": _kept(findings)}),
         plotly=get_plotlyjs(),
         style=page_style(),
         script=(here / "page.js").read_text(encoding="utf-8"),
@@ -95,6 +96,12 @@ def _figures(findings: Findings) -> dict[str, Any]:
         shown["mixers"] = figures.mixer_figure(findings.mixers)
         shown["parallel"] = figures.parallel_figure(trials, best, findings.search)
     return shown
+
+
+def _commands(findings: Findings) -> dict[str, str]:
+    """What takes a network out of the run, with NUMBER in the trial's place."""
+    root, search = findings.reading.folder.root, findings.search
+    return {"export": export_command(root, PLACE), "retrain": retrain_command(root, search, PLACE)}
 
 
 def _kept(findings: Findings) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Literal
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from nas.calibration.quote import quote
 from nas.errors import ConfigError, NasError, few, unknown
@@ -20,6 +21,7 @@ from nas.results.standing import Standing, entries, standing, ties
 from nas.results.trials import with_choices
 from nas.run.reading import Reading, read
 from nas.space.costs import COSTS
+from nas.terminal import printable
 from nas.units import count, percent, quantity
 
 TIES = 6
@@ -101,7 +103,8 @@ def show_standing(
     """Print a front, then how far its numbers could be off."""
     roots = tuple(r.folder.root for r in readings)
     against = " and ".join(axis_label(c) for c in ranked.costs)
-    console.print(f"[bold]Pareto front of {names_of(roots)}[/]: accuracy against {against}", soft_wrap=True)
+    title = Text(printable(f"Pareto front of {names_of(roots)}"), style="bold")
+    console.print(title.append(f": accuracy against {against}", style="not bold"), soft_wrap=True)
     console.print(_table(ranked, with_ties=with_ties))
     lines = [] if with_ties else _ties(ranked)
     for reading in readings:
@@ -112,7 +115,7 @@ def show_standing(
     for other in readings[1:]:
         lines += [f"{other.folder.root}: {mark}" for mark in marks(differences_that_matter(readings[0], other))]
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
 
 
 def _table(ranked: Standing, *, with_ties: bool) -> Table:

@@ -19,6 +19,7 @@ from nas.results.points import searched
 from nas.results.standing import Entry, entries, ties
 from nas.run.front import reference_costs
 from nas.run.record import TRAINED, TrialState
+from nas.run.settings import RUN_FACTS
 from nas.space.constraints import random_architecture
 from nas.space.mixers import MIXERS
 from nas.units import count, duration, percent
@@ -169,7 +170,7 @@ def _advice(findings: Findings) -> list[Any]:
 
 def _trust(findings: Findings) -> dict[str, Any]:
     folder, recipe = findings.reading.folder, findings.search.proxy.model_dump(mode="json", exclude_none=True)
-    head = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml)).get("run", {})
+    head = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml)).get(RUN_FACTS, {})
     hashes = sorted({str(h) for h in findings.trials["manifest"].dropna()})
     facts = {
         "manifest": ", ".join(hashes) or "none",

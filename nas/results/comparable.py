@@ -37,7 +37,7 @@ def refuse(one: Reading, other: Reading, differences: dict[str, tuple[Any, Any]]
     lines = "\n".join(f"  {name}: {differences[name][0]} and {differences[name][1]}" for name in wrong)
     raise NasError(
         f"{one.folder.root} and {other.folder.root}: must share data, resolution and objectives to be compared, "
-        f"but differ:\n{lines}\nSearch again with the same data and sizes, or look at each with nas report."
+        f"but differ:\n{lines}\nSearch again with the same data and sizes, or look at each by itself."
     )
 
 

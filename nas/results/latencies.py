@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from nas.errors import NasError
 from nas.run.additions import LATENCY, Addition
 from nas.run.reading import Reading
+from nas.terminal import command
 
 
 class Setup(NamedTuple):
@@ -53,7 +54,8 @@ def chosen_setup(reading: Reading, words: str | None) -> Setup | None:
         listed = "".join(f"\n  {setup}" for setup in measured)
         raise NasError(
             f"{reading.folder.root}: no latency was recorded for {words!r}, but for:{listed}\n"
-            f"Name one of these, or measure it: nas latency {reading.folder.root} --help"
+            f"Name one of these, or measure it with the options of `nas latency --help`: "
+            f"{command('latency', reading.folder.root)}"
         )
     return able[-1] if able else None
 

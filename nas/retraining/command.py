@@ -20,6 +20,7 @@ from nas.retraining.folder import Result
 from nas.retraining.progress import RetrainingBar
 from nas.retraining.train import Job, Listener, Unstable, run
 from nas.run.settings import Resources
+from nas.terminal import Terminal, command
 from nas.training import processes
 from nas.units import duration, percent
 from nas.winners.selection import Chosen
@@ -69,10 +70,8 @@ def show_retraining(network: Chosen, order: Order, machines: Machines, *, consol
         return
     _say(console, f"{job.architecture.describe()} into {job.out}")
     result = run_watched(job, machines, tensorboard=order.tensorboard, console=console)
-    _say(
-        console,
-        f"{_result_line(result)}. Everything lies in {job.out}.\nNext: nas export {job.out} --out exported/{job.out.name}",
-    )
+    after = command("export", job.out, "--out", f"exported/{job.out.resolve().name}")
+    _say(console, f"{_result_line(result)}. Everything lies in {job.out}.\nNext: {after}")
 
 
 def show_front_retraining(
@@ -103,7 +102,7 @@ def show_front_retraining(
                 f"[{len(outcomes)}/{len(jobs)}] {name}: {outcome if isinstance(outcome, str) else _result_line(outcome)}",
             )
 
-    shown = Console(quiet=True) if quiet else console
+    shown = Terminal(quiet=True) if quiet else console
     if machines.workers > 1 or processes.asked_for() > 1:
         _one_after_another(jobs, machines, on_end, tensorboard=order.tensorboard, console=shown)
     else:
@@ -179,7 +178,7 @@ def _queued(jobs: dict[str, Job], machines: Machines, on_end: Callable, *, tenso
 def _work(pair: tuple[str, Job], *, tensorboard: bool) -> Result | str:
     """One network in a worker: its result, or what it does to its training."""
     try:
-        return run_watched(pair[1], Machines(), tensorboard=tensorboard, console=Console(quiet=True))
+        return run_watched(pair[1], Machines(), tensorboard=tensorboard, console=Terminal(quiet=True))
     except (Unstable, Infeasible) as error:
         return str(error)
 
@@ -204,7 +203,7 @@ def _result_line(result: Result) -> str:
 
 
 def _say(console: Console, line: str) -> None:
-    console.print(line, highlight=False, soft_wrap=True, markup=False)
+    console.print(line, soft_wrap=True)
 
 
 def _all(callbacks: Sequence[Callable[[News], object]]) -> Callable[[News], None]:

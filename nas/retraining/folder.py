@@ -17,6 +17,7 @@ from nas.files import replacing, writable, write_whole
 from nas.recipes.full import ELSEWHERE, FullRecipe, read_full_recipe
 from nas.run.folder import RunFolder
 from nas.space.architecture import Architecture, read_architecture
+from nas.terminal import command
 from nas.training.checkpoints import read_checkpoint, write_checkpoint
 from nas.training.curve import Epoch
 from nas.training.proxy import plain
@@ -159,7 +160,7 @@ def setup_of(architecture: Architecture, recipe: FullRecipe, manifest: Manifest,
 def trained_folder(root: Path) -> Trained:
     """The weights that `nas retrain` left in `root`; NasError if it did not finish there."""
     if RunFolder(root).search_yaml.is_file():
-        raise NasError(f"{root}: is a search's folder. Say which network: --trial N, see `nas front {root}`.")
+        raise NasError(f"{root}: is a search's folder. Say which network: --trial N, see `{command('front', root)}`.")
     if not (root / "result.json").is_file():
         raise NasError(f"{root}: is neither a run nor a finished retraining: it holds neither search.yaml nor result.json.")
     result = validated(Result, read_json(root / "result.json"), where=str(root / "result.json")).model_dump(mode="json")

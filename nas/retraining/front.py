@@ -95,7 +95,7 @@ def show_retrained(networks: pd.DataFrame, console: Console) -> None:
         remark = f"{row.line}  {row.cause}" if row.cause else row.line
         shown.add_row(row.name, count(row.macs), accuracies[0], fronts[0], *accuracies[1:], fronts[1], remark)
     console.print(shown)
-    console.print(str(proxy_agreement(networks)), highlight=False, soft_wrap=True)
+    console.print(str(proxy_agreement(networks)), soft_wrap=True)
 
 
 def _draw(networks: pd.DataFrame, path: Path) -> None:

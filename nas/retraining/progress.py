@@ -21,7 +21,7 @@ class RetrainingBar(AbstractContextManager):
         self.console, self.recipe = console, recipe
         self.images, self.done_before, self.done = 0, 0, 0
         self.began = self.epoch_began = time.monotonic()
-        columns = (BarColumn(), TextColumn("{task.fields[state]}"))
+        columns = (BarColumn(), TextColumn("{task.fields[state]}", markup=False))
         self.bar = Bar(*columns, console=console, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "RetrainingBar":
@@ -85,7 +85,7 @@ class RetrainingBar(AbstractContextManager):
         return f"ETA {duration((time.monotonic() - self.began) / here * (self.recipe.epochs - done))}"
 
     def _print(self, line: str) -> None:
-        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+        self.console.print(line, soft_wrap=True)
 
 
 def _both(top1: float, top5: float | None) -> str:

@@ -35,16 +35,24 @@ def adding(
 
     It waits for a disk or a server that is away, and `on_wait` hears of that.
     """
-    from nas.run.storage import close_storage, open_storage, patient, storage_errors  # takes a second; readers go without
+    from nas.run import storage as storages  # takes a second; readers go without
 
-    storage = open_storage(search, folder, create=False)
-    steady = patient(storage, on_wait=on_wait)
+    storage = storages.open_storage(search, folder, create=False)
+    steady, held = storages.patient(storage, on_wait=on_wait), storages.held_record(search, folder)
+
+    def add(new: Addition) -> None:
+        if held is not None:
+            held.check()
+        steady.set_study_user_attr(study, f"{new.kind} {new.trial} {new.which}", new.value)
+
     try:
-        with storage_errors(search, folder):
+        with storages.storage_errors(search, folder):
             study = steady.get_study_id_from_name(search.name)
-            yield lambda new: steady.set_study_user_attr(study, f"{new.kind} {new.trial} {new.which}", new.value)
+            yield add
     finally:
-        close_storage(storage)
+        if held is not None:
+            held.close()
+        storages.close_storage(storage)
 
 
 def additions(attributes: Mapping[str, Any]) -> list[Addition]:

@@ -25,6 +25,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas.errors import NasError
+from nas.run.record_files import HeldRecord
 from nas.units import duration
 
 BEAT_SECONDS = 3.0
@@ -35,8 +36,8 @@ LOOK_SECONDS = 0.5
 class Driver:
     """This process as the driver of a run, from `driving` to the end of its block."""
 
-    def __init__(self, storage: BaseStorage, study: int):
-        self._storage, self._study = storage, study
+    def __init__(self, storage: BaseStorage, study: int, *, held: HeldRecord | None = None):
+        self._storage, self._study, self._held = storage, study, held
         self._began = self._beaten = time.monotonic()
         self._stop, self._replaced = threading.Event(), False
         self._id = storage.create_new_trial(study)
@@ -47,7 +48,9 @@ class Driver:
         self._thread.start()
 
     def check(self) -> None:
-        """NasError if another driver has taken over; to be called before the record is written."""
+        """NasError if another driver took over, or the record's file is gone; to be called before the record is written."""
+        if self._held is not None:
+            self._held.check()
         if time.monotonic() - self._beaten > 2 * BEAT_SECONDS:  # this process slept, or its storage did
             self._beat()
         if self._replaced:
@@ -100,6 +103,9 @@ class Driver:
     def _beat_on(self) -> None:
         while not self._stop.wait(BEAT_SECONDS):
             self._beat()
+            if self._held is not None:
+                with contextlib.suppress(NasError):  # it is saved at once; the driver's next step says so
+                    self._held.check()
 
     def _beat(self) -> None:
         if self._replaced:
@@ -125,9 +131,11 @@ class Driver:
 
 
 @contextmanager
-def driving(storage: BaseStorage, name: str, *, on_wait: Callable[[str], None]) -> Iterator[Driver]:
+def driving(
+    storage: BaseStorage, name: str, *, on_wait: Callable[[str], None], held: HeldRecord | None = None
+) -> Iterator[Driver]:
     """Makes this process the driver of the run called `name`; NasError where another one is alive."""
-    driver = Driver(storage, _drivers_study(storage, f"{name}.drivers"))
+    driver = Driver(storage, _drivers_study(storage, f"{name}.drivers"), held=held)
     state = OptunaState.FAIL
     try:
         driver.wait_for_the_run(on_wait=on_wait)

@@ -33,7 +33,7 @@ def show_cost(name: str, architecture: Architecture, *, image_size: int, counted
         kind, value = COSTS[column], getattr(counted, column)
         table.add_row(kind.heading, f"{kind.write(value)}  ({value:,}) {kind.remark}".rstrip())
     table.add_row("frozen params", f"{count(counted.frozen_params)}  ({counted.frozen_params:,}) never trained")
-    console.print(table, highlight=False)
+    console.print(table)
 
 
 def show_space(search: Search, console: Console) -> None:
@@ -44,18 +44,17 @@ def show_space(search: Search, console: Console) -> None:
     costs = [space.cost(a) for a in drawn]
     able = [i for i, c in enumerate(costs) if search.constraints.allow(c)]
     console.print(
-        f"[bold]{search.name}[/]: {space.size:,} architectures from {len(space.axes)} open choices, "
+        f"{search.name}: {space.size:,} architectures from {len(space.axes)} open choices, "
         f"counted at {space.image_size} px and {space.num_classes} classes"
     )
     console.print(
         f"feasible: {len(able) / DRY_RUN_DRAWS:.1%} of {DRY_RUN_DRAWS:,} random draws meet the constraints ({_limits(search)})",
-        highlight=False,
     )
-    console.print(_spread(costs, able), highlight=False)
-    console.print(_axes(search), highlight=False)
+    console.print(_spread(costs, able))
+    console.print(_axes(search))
     if search.baselines:
-        console.print(_baselines(search), highlight=False)
-    console.print(_estimate(search, [drawn[i] for i in able] or drawn), highlight=False)
+        console.print(_baselines(search))
+    console.print(_estimate(search, [drawn[i] for i in able] or drawn))
 
 
 def _limits(search: Search) -> str:

@@ -15,7 +15,8 @@ from nas import __version__
 from nas.config import changed_settings, dump_yaml, parse_yaml, read_text, validated
 from nas.errors import ConfigError, NasError
 from nas.files import write_whole
-from nas.run.settings import Search
+from nas.run.settings import RUN_FACTS, Search
+from nas.terminal import command
 
 # how much, where, and what a search does not read; the manifest says which data
 MAY_CHANGE = (
@@ -23,6 +24,7 @@ MAY_CHANGE = (
     *("resources", "proxy.data", "calibration"),
 )
 SECRET = re.compile(r"([?&][^=&]*(?:password|passwd|passphrase|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)  # in a URL's query
+QUICK_RECIPE = "digits_quick"  # the shipped recipe that suits any data and machine
 VERSIONED = ("torch", "timm", "optuna", "ray", "numpy")
 
 
@@ -94,11 +96,11 @@ def update_folder(folder: RunFolder, search: Search) -> None:
     """Write down the settings of a search that may change, as they are now; when it began, and with what, stays."""
     data = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml))
     if plain_search(read_run(folder.root)[1]) != plain_search(search):
-        _write_search(folder, data.get("run", {}), search)
+        _write_search(folder, data.get(RUN_FACTS, {}), search)
 
 
 def _write_search(folder: RunFolder, head: dict[str, Any], search: Search) -> None:
-    write_whole(folder.search_yaml, dump_yaml({"run": head, **plain_search(search)}))
+    write_whole(folder.search_yaml, dump_yaml({RUN_FACTS: head, **plain_search(search)}))
 
 
 def read_run(root: Path) -> tuple[RunFolder, Search]:
@@ -113,7 +115,7 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
         raise ConfigError(
             f"{folder.search_yaml}: is damaged: it must be a mapping. Restore it, or start the search in a new folder."
         )
-    head = data.pop("run", None)
+    head = data.pop(RUN_FACTS, None)
     try:
         return folder, validated(Search, data, where=str(folder.search_yaml))
     except ConfigError as error:
@@ -181,3 +183,24 @@ def alone(folder: RunFolder) -> Iterator[None]:
             yield
     except Timeout:
         raise NasError(f"{folder.root}: another process is training there. Wait for it, or choose another --out.") from None
+
+
+# Commands about a run as they are printed: each can be pasted into a shell and does what is said of it
+
+
+def export_command(root: Path, number: int | str) -> str:
+    """Writes a trial whose weights were kept for timm; `number` may be a placeholder that a script fills in."""
+    return command("export", root, "--trial", number, "--out", f"exported/{number}")
+
+
+def retrain_command(root: Path, search: Search, number: int | str) -> str:
+    """Trains a trial at length on the search's own images."""
+    data = [] if search.proxy.data == "digits" else ["--data", search.proxy.data]
+    size = [] if search.proxy.full_size == 32 else ["--set", f"image_size={search.proxy.full_size}"]
+    out = f"retrained/{number}"
+    return command("retrain", root, "--trial", number, "--recipe", QUICK_RECIPE, *data, *size, "--out", out)
+
+
+def calibrate_command(root: Path) -> str:
+    """Measures how far the ranking of a run's proxy can be trusted."""
+    return command("calibrate", root / "search.yaml", "--out", root)

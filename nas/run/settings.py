@@ -28,6 +28,7 @@ SAMPLERS = {
 """Where each is made, as module:function (see `nas.search.samplers.registry`), which reading a search does not import."""
 ObjectiveName = Annotated[str, known_name("objective", ("accuracy", *COUNTED))]
 SamplerName = Annotated[str, known_name("sampler", SAMPLERS)]
+RUN_FACTS = "run"  # the key under which a run's search.yaml says when and with what it began
 MAP_PROBES = 50  # architectures whose maps are looked at before anything is trained
 REFERENCES = "references"  # stands for all sizes of these families
 REFERENCE_FAMILIES = ("poolformerv2", "convformer", "caformer")
@@ -201,4 +202,5 @@ def read_search(name: str | Path, *, settings: Sequence[str] = ()) -> Search:
     """The search in a YAML file, or in a shipped one of that name, with each "a.b=value" of `settings` laid over it."""
     path = yaml_path(name, "search space")
     where = f"{path} (with --set)" if settings else str(path)
-    return validated(Search, with_settings(read_yaml(path, "search space"), settings), where=where)
+    written = {key: value for key, value in read_yaml(path, "search space").items() if key != RUN_FACTS}
+    return validated(Search, with_settings(written, settings), where=where)

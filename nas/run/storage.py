@@ -12,20 +12,23 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
-from sqlalchemy import event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from nas.callbacks import ignore
 from nas.errors import ConfigError, NasError
 from nas.run.folder import RunFolder, without_password
-from nas.run.journal import WholeLines
 from nas.run.patient_storage import PatientStorage, database_message
+from nas.run.record_files import HeldRecord, WholeLines
 from nas.run.settings import Search
 
 URL_VARIABLE = "NAS_STORAGE"
 JOURNAL = "journal:///"
 CONNECT_SECONDS = 5  # for a database server to answer
 DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # packages by the name of their module, where it is another
+DATABASES = ("sqlite", "postgresql", "mysql", "mariadb")
+URL_FORMS = ("postgresql+psycopg2", "mysql+pymysql", "sqlite")
 CONNECT_ARGUMENTS = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "mariadb": "connect_timeout"}
 
 
@@ -40,8 +43,10 @@ def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStora
         if search.storage is None:
             _check_sqlite(folder, create=create)
         storage = RDBStorage(url, engine_kwargs=_engine_arguments(url), skip_table_creation=not create)
-        if storage.engine.dialect.name == "sqlite" and create:
-            event.listen(storage.engine, "connect", _use_wal)
+        if storage.engine.dialect.name == "sqlite":
+            event.listen(storage.engine, "do_connect", _never_anew)
+            if create:
+                event.listen(storage.engine, "connect", _use_wal)
             storage.engine.dispose()
         return storage
 
@@ -53,7 +58,7 @@ def patient(storage: BaseStorage, *, on_wait: Callable[[str], None]) -> PatientS
 
 def _url(search: Search, folder: RunFolder) -> str:
     """Where the record lies; a password that was not written into the run's folder comes from the environment."""
-    url = search.storage or f"sqlite:///{folder.study_db}"
+    url = search.storage or URL.create("sqlite", database=str(folder.study_db)).render_as_string()
     if "***" not in url:
         return url
     if URL_VARIABLE not in os.environ:
@@ -63,8 +68,39 @@ def _url(search: Search, folder: RunFolder) -> str:
     return os.environ[URL_VARIABLE]
 
 
+def held_record(search: Search, folder: RunFolder, *, before_saving: Callable[[], None] = ignore) -> HeldRecord | None:
+    """The open storage's file, watched; None for a database server."""
+    url = _url(search, folder)
+    if url.startswith(JOURNAL):
+        return HeldRecord(_journal_file(url), before_saving=before_saving) if _journal_file(url).exists() else None
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return None
+    return HeldRecord(Path(parsed.database), before_saving=before_saving)
+
+
+def check_storage(search: Search) -> None:
+    """Nothing, if the storage of one's own that the search names can be used; ConfigError or NasError before a run is begun."""
+    url = search.storage
+    if url is None or "***" in url:
+        return
+    if url.startswith(JOURNAL):
+        _journal_path(url, create=True)
+        return
+    with storage_errors(search, None):
+        engine = create_engine(url, **_engine_arguments(url))
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+
+
+def _journal_file(url: str) -> Path:
+    return Path("/" + url.removeprefix(JOURNAL).lstrip("/"))
+
+
 def _journal_path(url: str, *, create: bool) -> str:
-    path = Path("/" + url.removeprefix(JOURNAL).lstrip("/"))
+    path = _journal_file(url)
     if not path.parent.is_dir():
         raise NasError(f"{path}: the journal's folder must exist. Make it, or give another --storage.")
     if not create and not path.exists():
@@ -74,16 +110,33 @@ def _journal_path(url: str, *, create: bool) -> str:
 
 def _engine_arguments(url: str) -> dict[str, Any]:
     """A server that is away is noticed in seconds, and one that was restarted is connected to again."""
-    try:
-        kind = make_url(url).get_backend_name()
-    except (ArgumentError, ValueError):  # the second for a port that is no number
-        raise ConfigError(
-            f"search.storage: must be a URL such as postgresql://user@host/name or {JOURNAL}shared/run.journal, "
-            f"but got {without_password(url)!r}."
-        ) from None
+    kind = _dialect(url)
     if kind not in CONNECT_ARGUMENTS:
         return {}
     return {"pool_pre_ping": True, "connect_args": {CONNECT_ARGUMENTS[kind]: CONNECT_SECONDS}}
+
+
+def _dialect(url: str) -> str:
+    """The kind of database behind a URL; ConfigError with the nearest form that works for any other."""
+    try:
+        parsed = make_url(url)
+        kind = parsed.get_backend_name()
+        parsed.get_dialect()
+    except NoSuchModuleError:
+        kind = parsed.drivername.partition("+")[0]
+        if kind in ("postgres", "psql"):
+            right = without_password(url).replace(parsed.drivername, "postgresql+psycopg2", 1)
+            raise ConfigError(f"search.storage: {kind}:// is called postgresql+psycopg2:// here. Write {right}") from None
+    except (ArgumentError, ValueError):  # the second for a port that is no number
+        kind = ""
+    except ImportError:
+        return kind  # of the driver, which is told when the database is opened
+    if kind not in DATABASES:
+        raise ConfigError(
+            f"search.storage: must be {', '.join(f'{name}://' for name in URL_FORMS)} or {JOURNAL}shared/run.journal, but got "
+            f"{without_password(url)!r}. Write it like postgresql+psycopg2://user@host/name."
+        )
+    return kind
 
 
 def close_storage(storage: BaseStorage) -> None:
@@ -96,6 +149,12 @@ def close_storage(storage: BaseStorage) -> None:
         with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
     engine.dispose()
+
+
+def _never_anew(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
+    """Of a database that was removed while in use, a new connection must not make an empty one."""
+    if not options.get("uri"):
+        arguments[0], options["uri"] = f"{Path(arguments[0]).absolute().as_uri()}?mode=rw", True
 
 
 def _use_wal(connection: sqlite3.Connection, _: object) -> None:
@@ -135,9 +194,9 @@ def uncollected() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
-    """What goes wrong in the storage as a NasError."""
-    where = folder.study_db if search.storage is None else without_password(search.storage)
+def storage_errors(search: Search, folder: RunFolder | None) -> Iterator[None]:
+    """What goes wrong in the storage as a NasError; `folder` is the run's, where there is one yet."""
+    where = folder.study_db if folder is not None and search.storage is None else without_password(search.storage or "")
     try:
         yield
     except ImportError as error:
@@ -153,6 +212,5 @@ def storage_errors(search: Search, folder: RunFolder) -> Iterator[None]:
         if isinstance(error, OSError) and not (search.storage or "").startswith(JOURNAL):
             raise
         why = database_message(error)
-        raise NasError(
-            f"{where}: cannot be used: {why}. What was told before is safe; mend this and start the same command again."
-        ) from None
+        safe = "" if isinstance(where, Path) and not where.exists() else " What was told before is safe;"
+        raise NasError(f"{where}: cannot be used: {why}.{safe} mend this and start the same command again.") from None

@@ -61,7 +61,7 @@ class SearchProgress(AbstractContextManager):
             if self._seen.get(record.number) != record.state:
                 self._seen[record.number] = record.state
                 if record.state not in (TrialState.RUNNING, TrialState.REJECTED):
-                    self.console.print(self._line(record, best), highlight=False, soft_wrap=True)
+                    self.console.print(self._line(record, best), soft_wrap=True)
 
     @property
     def _records(self) -> list[Record]:

@@ -17,7 +17,7 @@ from nas.run.folder import RunFolder, open_folder, update_folder
 from nas.run.front import front_records
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search, check_possible
-from nas.run.storage import close_storage, open_storage, patient, storage_errors
+from nas.run.storage import check_storage, close_storage, held_record, open_storage, patient, storage_errors
 from nas.search.progress import SearchProgress
 from nas.search.study import Study
 from nas.search.tune import run_trials
@@ -30,6 +30,7 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     """Run or continue the search in the folder `root`; NasError before anything is trained if it cannot begin."""
     check_possible(settings)
     check_address(settings.resources.address)
+    check_storage(settings)
     manifest_file = RunFolder(Path(root)).manifest
     manifest = read_manifest(manifest_file) if manifest_file.exists() else _new_manifest(settings, console)
     if settings.proxy.distillation is not None:
@@ -39,10 +40,11 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     folder = open_folder(root, settings)
     with Stopping() as stopping, storage_errors(settings, folder):
         storage = open_storage(settings, folder, create=True)
+        held = held_record(settings, folder, before_saving=partial(_bring_back, root, settings, manifest))
         try:
-            with driving(storage, settings.name, on_wait=console.print) as driver:
+            with driving(storage, settings.name, on_wait=console.print, held=held) as driver:
                 _prepare_data(manifest, settings, folder, console)
-                console.print(_about(manifest, settings), highlight=False, soft_wrap=True)
+                console.print(_about(manifest, settings), soft_wrap=True)
                 waiting = partial(_wait, console=console, stopping=stopping, driver=driver)
                 with SearchProgress(settings, console) as progress:
                     study = Study(
@@ -52,14 +54,21 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
                     progress.watch(study)
                     _run(study, folder, manifest, progress, stopping=stopping)
         finally:
+            if held is not None:
+                held.close()
             close_storage(storage)
     return folder
+
+
+def _bring_back(root: Path, settings: Search, manifest: Manifest) -> None:
+    """What a search needs to go on where the whole folder was removed: its settings, its images by name."""
+    manifest.write(open_folder(root, settings).manifest)
 
 
 def _wait(message: str, *, console: Console, stopping: Stopping, driver: Driver) -> None:
     """While the storage is away: say so once, and stop if a signal or another driver wants that."""
     if message:
-        console.print(message, highlight=False, soft_wrap=True)
+        console.print(message, soft_wrap=True)
     stopping.check()
     driver.check()
 

@@ -54,7 +54,7 @@ COSTS = {
         "ms a batch",
         _short,
         is_counted=False,
-        way_out="Measure it: `nas latency RUN` times a run's networks and puts the result into its record.",
+        way_out="Measure it: the verb latency times a run's networks into its record, see `nas latency --help`.",
     ),
     "seconds": CostKind("seconds of training", "seconds", _short, is_counted=False),
 }

@@ -9,6 +9,7 @@ from typing import Any
 import timm
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import nn
 
 from nas.calibration.record import hashed
@@ -26,6 +27,7 @@ from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
 from nas.space.mixers import MIXERS
 from nas.space.reference import IMAGENET_CLASSES
+from nas.terminal import Terminal, printable
 from nas.winners.lookup import architecture_of
 
 IN_TURNS = 8  # networks that are measured together, beside the one that all groups have in common
@@ -76,15 +78,15 @@ def show_latency(names: list[str], conditions: Conditions, console: Console, *, 
     """Measures the networks in turns and prints each one's time, throughput and speed relative to the first."""
     machine = fingerprint(conditions)  # says that a device is missing before anything is built
     networks = {name: network_of(name, image_size=conditions.image_size) for name in dict.fromkeys(names)}
-    with Console(stderr=True).status(f"measuring {', '.join(networks)}"):
+    with Terminal(stderr=True).status(Text(printable(f"measuring {', '.join(networks)}"))):
         latencies = measure(networks, conditions)
     if as_json:
         results = [_record(latency) for latency in latencies]
         print(json.dumps({"conditions": conditions.model_dump(), "fingerprint": machine, "results": results}))
         return
-    console.print(_rendered(latencies), highlight=False)
+    console.print(_rendered(latencies))
     caption = f"speed: throughput over {latencies[0].name}'s, round by round; {_caption(conditions, machine)}"
-    console.print(caption, highlight=False)
+    console.print(caption)
 
 
 def _record(latency: Latency) -> dict:
@@ -143,7 +145,7 @@ def record_latencies(root: Path, conditions: Conditions, console: Console, *, mo
     others = len(finished(trials)) - int(rows["affordable"].sum())
     rest = f"; {others} farther from the front were not asked for (--most)" if others else ""
     line = f"{len(numbers)} networks measured, {len(recorded)} were in the record{rest}"
-    console.print(line, highlight=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def _in_groups(
@@ -153,7 +155,7 @@ def _in_groups(
     others = [number for number in numbers if number != anchor]
     for start in range(0, max(len(others), len(numbers) > 0), IN_TURNS):
         group = [*([] if anchor is None else [anchor]), *others[start : start + IN_TURNS]]
-        with Console(stderr=True).status(f"measuring {start + 1} to {start + len(group) - 1} of {len(numbers)} networks"):
+        with Terminal(stderr=True).status(f"measuring {start + 1} to {start + len(group) - 1} of {len(numbers)} networks"):
             latencies = measure(_networks(group, reading, conditions), conditions)
         is_first, anchor_ms = anchor_ms is None, anchor_ms or latencies[0].batch_ms.median
         for latency in latencies if is_first else latencies[1:]:

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 from nas.errors import ConfigError, NasError, unknown
 from nas.recipes.recipe import Recipe
-from nas.run.folder import read_run
+from nas.run.folder import read_run, retrain_command
 from nas.run.reading import read
 from nas.run.record import Record
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.reference import IMAGENET_CLASSES, IMAGENET_PIXELS, design, designs
+from nas.terminal import command
 
 
 class Trained(NamedTuple):
@@ -52,7 +53,8 @@ def trial_of(run: Path, number: int) -> Record:
     if number not in trials:
         numbers = ", ".join(str(n) for n in sorted(trials)[-12:])
         raise NasError(
-            f"{run}: has no trial {number}. The last ones are {numbers or 'none yet'}; see trials.csv or `nas front {run}`."
+            f"{run}: has no trial {number}. The last ones are {numbers or 'none yet'}; see trials.csv, or: "
+            f"{command('front', run)}"
         )
     source = trials[number].answered_from
     return trials[number] if source is None else reading.record(source)
@@ -73,7 +75,7 @@ def trained_trial(run: Path, number: int) -> Trained:
     if not weights.is_file():
         raise NasError(
             f"{run}: the weights of trial {number} were not kept, only those of the front and the baselines are. "
-            f"Train it: nas retrain {run} --trial {number} --recipe RECIPE.yaml --out DIR, then nas export DIR."
+            f"Train it, and export the folder: {retrain_command(run, search, number)}"
         )
     manifest = read_manifest(folder.manifest)
     provenance = {

@@ -63,7 +63,7 @@ def replicate_front(
             _announce(wanted, console)
             lost += train_again(wanted, search=search, folder=folder, manifest=manifest, console=console)
     if lost:
-        console.print(f"{len(lost)} trainings were lost to the machine; the same command tries them again.", highlight=False)
+        console.print(f"{len(lost)} trainings were lost to the machine; the same command tries them again.")
 
 
 def settings_of(root: Path, settings: list[str]) -> Search:
@@ -76,7 +76,6 @@ def _announce(wanted: list[Replicate], console: Console) -> None:
     seconds = sum(each.seconds for each in wanted)
     console.print(
         f"{len(wanted)} on or near the front to be trained with another seed, about {duration(seconds)} of training",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -126,7 +125,7 @@ def train_again(
 
     def tell(message: str) -> None:
         if message:
-            console.print(message, highlight=False, soft_wrap=True)
+            console.print(message, soft_wrap=True)
 
     with adding(search, folder, on_wait=tell) as add, _bar(jobs, wanted, console) as bar:
 

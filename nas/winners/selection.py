@@ -12,6 +12,7 @@ from nas.results.standing import Standing, baselines_off, standing
 from nas.run.folder import read_run
 from nas.run.reading import Reading, read
 from nas.space.architecture import Architecture
+from nas.terminal import command
 from nas.winners.lookup import architecture_of
 
 
@@ -57,7 +58,10 @@ def members(run: Path) -> list[Chosen]:
 def _knee(run: Path) -> Chosen:
     reading, shown = _standing(run)
     if shown.knee is None:
-        raise NasError(f"{run}: a front needs three different networks to have a knee. Choose one with --trial; see nas front.")
+        raise NasError(
+            f"{run}: a front needs three different networks to have a knee. Choose one with --trial; see: "
+            f"{command('front', run)}"
+        )
     return _chosen(shown.trials.loc[shown.knee], reading)
 
 

@@ -38,7 +38,7 @@ def run(tiny, tmp_path):
 
 def test_a_run_that_was_never_calibrated_says_so_and_how(run):
     assert quote(run[0].root).startswith("proxy: never calibrated")
-    assert f"nas calibrate YOUR_SEARCH.yaml --out {run[0].root}" in quote(run[0].root)
+    assert f"nas calibrate {run[0].root}/search.yaml --out {run[0].root}" in quote(run[0].root)
 
 
 def test_a_calibration_of_the_runs_own_recipe_is_quoted(run):

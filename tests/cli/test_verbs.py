@@ -12,6 +12,7 @@ from PIL import Image
 
 from nas.cli.app import again
 from nas.cli.main import app, run_reporting
+from nas.terminal import printable
 
 ROOT = Path(__file__).parents[2]
 TINY = str(ROOT / "search_spaces" / "tiny.yaml")
@@ -161,5 +162,40 @@ def test_the_command_that_continues_can_be_pasted_and_holds_no_password(monkeypa
     storage = "postgresql://me:secret@host/db"
     given = ["run_search.py", "my space.yaml", "--set", "resources={cpu: 2}", "--storage", storage]
     monkeypatch.setattr(sys, "argv", given)
+    monkeypatch.setattr(sys, "orig_argv", ["python", *given])
     expected = ["python", *given[:-1], storage.replace("secret", "***")]
     assert shlex.split(again()) == expected
+
+
+# Text and paths from outside
+
+
+@pytest.mark.parametrize("name", ["a[/b].yaml", "[bold]x[/].yaml", "no\x1b[31mred.yaml", "\udce9.yaml", "a\u202eb.yaml"])
+@pytest.mark.parametrize("verb", ["search", "space", "front", "report", "cost", "gradcam", "replicate", "calibrate"])
+def test_names_with_markup_or_escapes_are_one_plain_message_in_every_verb(nas, verb, name):
+    code, out, err = nas(verb, name, *(["x.png"] if verb == "gradcam" else []))
+    assert code == 2
+    assert "Traceback" not in err and "\x1b[31m" not in out + err
+    assert printable(name).partition(".")[0].encode("ascii", "backslashreplace").decode()[:3] in err
+
+
+@pytest.mark.parametrize("arguments", [("--out", ""), ("--out=~nobody-of-that-name/x",)])
+def test_a_path_that_cannot_be_meant_is_refused_before_any_work(nas, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = nas("search", "tiny", *arguments)
+    assert code == 2 and "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("front", "~/run"), ("report", "~/run"), ("compare", "~/run", "~/run"), ("replicate", "~/run"), ("cost", "~/run:3"),
+     ("export", "~/run", "--out=~/e"), ("retrain", "~/run", "--recipe", "~/r.yaml", "--out=~/o"), ("latency", "~/run:3"),
+     ("space", "~/run.yaml"), ("gradcam", "~/run:3", "~/x.png"), ("calibrate", "~/run.yaml"), ("front", "~/run", "~/other")],
+)  # fmt: skip
+def test_every_path_may_begin_with_the_home_folder(nas, tmp_path, monkeypatch, arguments):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    code, _, err = nas(*arguments)
+    assert code == 2 and str(tmp_path) in err
+    assert not (tmp_path / "~").exists()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_the_figures_are_strict_json(page):
     text = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
     data = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the figures"))
     assert {"front", "by_trainings", "curves", "importance", "mixers", "pattern", "parallel"} <= set(data["figures"])
-    assert set(data["kept"]) == set(front(load(Path(data["root"])))["trial"])
+    assert set(data["kept"]) == set(front(load(Path(shlex.split(data["commands"]["export"])[2])))["trial"])
 
 
 def test_two_runs_are_compared_at_equal_hypervolume(made, tmp_path):

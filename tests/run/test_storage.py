@@ -9,7 +9,9 @@ import pytest
 from nas.errors import ConfigError, NasError
 from nas.run.folder import open_folder
 from nas.run.reading import read
+from nas.search.run import run_search
 from nas.search.study import Study
+from nas.terminal import Terminal
 from tests.studies import finish_all
 
 
@@ -76,8 +78,8 @@ def test_a_journal_that_is_not_there_is_no_run(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nonsense", r"search\.storage: must be a URL such as postgresql://"),
-        ("postgresql://me:secret@host:port/db", r"search\.storage: must be a URL such as postgresql://"),
+        ("nonsense", r"search\.storage: must be postgresql\+psycopg2://"),
+        ("postgresql://me:secret@host:port/db", r"search\.storage: must be postgresql\+psycopg2://"),
         ("journal:///no/such/folder/x", "the journal's folder must exist"),
         (
             "postgresql+psycopg2://me:secret@127.0.0.1:1/db",
@@ -141,3 +143,36 @@ def test_who_only_reads_makes_no_tables(opened, tiny, tmp_path):
     with pytest.raises(NasError, match=r"study\.db: cannot be read: no such table"):
         read(tmp_path / "run")
     assert database.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "name", ["is it ok?", "feature%2Fmixer", "a#b", "{z}", "100 %", "a:b@c", "é", "x?mode=memory", "a&b=c", "~"]
+)
+def test_a_run_may_lie_in_a_folder_of_any_name(tiny, tmp_path, name):
+    search = tiny("search.trials=2")
+    folder = open_folder(tmp_path / name, search)
+    study = Study(search, folder, manifest_hash="feed")
+    finish_all(study)
+    study.close()
+    assert folder.study_db.is_file() and [p.name for p in tmp_path.iterdir()] == [name]
+    assert len(read(folder.root).trials) == 2
+    assert not Study(search, folder, manifest_hash="feed").has_work
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgres://me:secret@host/db", r"Write postgresql\+psycopg2://me:\*\*\*@host/db"),
+        ("redis://host:6379", r"must be postgresql\+psycopg2://, .* but got 'redis://host:6379'"),
+        ("mongodb://host/db", r"must be postgresql\+psycopg2://"),
+        ("oracle://host/db", r"must be postgresql\+psycopg2://"),
+        ("https://host/db", r"must be postgresql\+psycopg2://"),
+        ("sqlite:////no/such/folder/x.db", "unable to open database file"),
+        ("postgresql://me@127.0.0.1:9/db", "cannot be used|needs a database driver"),
+        ("journal:///no/such/folder/x.journal", "the journal's folder must exist"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_refused_before_the_run_is_made(tiny, tmp_path, url, message):
+    with pytest.raises(NasError, match=message):
+        run_search(tiny(f"search.storage={url}"), root=tmp_path / "run", console=Terminal(quiet=True))
+    assert not list(tmp_path.iterdir())

@@ -79,7 +79,7 @@ def test_a_runs_networks_are_measured_into_its_record_once_and_give_a_front_of_t
         study.finish(study.propose().number, accuracy=accuracy, seconds=1.0)
     study.close()
     assert nas(monkeypatch, "front", str(folder.root), "--x", "latency_ms") == 2
-    assert "nas latency RUN" in capsys.readouterr().err
+    assert "nas latency --help" in capsys.readouterr().err
     quick = ["--batch", "1", "--repeats", "2", "--warm-up", "0", "--threads", "1"]
     assert nas(monkeypatch, "latency", str(folder.root), *quick, "--most", "2") == 0
     assert "1 farther from the front were not asked for" in capsys.readouterr().out

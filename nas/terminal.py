@@ -1,0 +1,78 @@
+"""Where people read: text from outside can neither style nor steer the terminal, and what can't be shown ends no work."""
+
+import codecs
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.errors import ConsoleError
+from rich.text import Text
+
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters that move the cursor, colour or hide text, or turn its direction; not the end of a line, nor a tab."""
+IN_ASCII = {"·": "-", "±": "+-", "…": "...", "–": "-", "×": "x", "’": "'", "“": '"', "”": '"'}
+PLAIN = "nas-plain"  # the name of our way to write what an encoding lacks
+
+
+def printable(text: str) -> str:
+    """The text with control characters written out, as \\x1b for an escape."""
+    return UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def command(*arguments: object) -> str:
+    """A command of ours that can be pasted into a shell as it is printed."""
+    program = ["nas"] if shutil.which("nas") else ["python", "-m", "nas"]
+    return shlex.join([*program, *map(str, arguments)])
+
+
+class Terminal(Console):
+    """rich's console for text that may hold anything: brackets are no markup, colons no emoji, control characters written out.
+
+    A `lasting` one belongs to work that must not end because a terminal, a pipe or a disk with its log is gone.
+    """
+
+    def __init__(self, *, lasting: bool = False, **options: Any):
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+        self.lasting = lasting
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text for the screen; every string that is printed, in a table or outside, comes by here."""
+        return super().render_str(printable(text), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, as rich's console does."""
+        with self._shielded():
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more: what is left to say is not said."""
+        self.quiet = True
+
+    @contextmanager
+    def _shielded(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, ConsoleError):  # ValueError: of a closed file, of an encoding
+            if not self.lasting:
+                raise
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What an encoding lacks in letters that it has."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(IN_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in letters), error.end
+
+
+def write_in_any_encoding() -> None:
+    """From now on this process's output never fails for a character that the terminal's encoding lacks."""
+    codecs.register_error(PLAIN, _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=PLAIN)

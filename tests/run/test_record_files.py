@@ -1,0 +1,140 @@
+"""A journal holds whole lines only, its lock dies with its holder; a record that disappears while in use is saved beside."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.storages import JournalStorage
+
+from nas.errors import NasError
+from nas.run import driver as driver_module
+from nas.run.driver import driving
+from nas.run.folder import open_folder
+from nas.run.reading import read
+from nas.run.record_files import WholeLines
+from nas.run.storage import held_record, open_storage
+from nas.search.study import Study
+from tests.studies import finish_next
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "run.journal")
+
+
+def study(path: str) -> optuna.Study:
+    return optuna.create_study(storage=JournalStorage(WholeLines(path)), study_name="s", load_if_exists=True)
+
+
+def test_a_line_that_a_kill_cut_short_is_taken_back_and_the_rest_stays(path):
+    study(path).enqueue_trial({"x": 1})
+    with open(path, "a") as file:
+        file.write('{"op_code": 4, "worker_i')
+    again = study(path)
+    again.enqueue_trial({"x": 2})
+    assert [t.system_attrs["fixed_params"] for t in study(path).trials] == [{"x": 1}, {"x": 2}]
+
+
+def test_a_killed_holder_of_the_lock_holds_nobody_up(path):
+    study(path)
+    code = f"from nas.run.record_files import KernelLock; KernelLock({path!r}).acquire(); print('held', flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    began = time.monotonic()
+    study(path).enqueue_trial({"x": 1})
+    assert time.monotonic() - began < 5
+
+
+# A record that disappears while in use
+
+
+def removed(path):
+    path.unlink()
+
+
+def replaced(path):
+    older = path.with_name("older")
+    shutil.copy(path, older)
+    os.replace(older, path)
+
+
+def gone_with_its_folder(path):
+    shutil.rmtree(path.parent)
+
+
+@pytest.fixture
+def run(tiny, tmp_path):
+    """A search of six trials that is open, as a study, a folder and its watched record."""
+
+    def opened(kind="sqlite"):
+        url = [f"search.storage=journal://{tmp_path}/elsewhere/run.journal"] if kind == "journal" else []
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        search = tiny("search.trials=6", *url)
+        folder = open_folder(tmp_path / "run", search)
+        storage = open_storage(search, folder, create=True)
+        study = Study(search, folder, manifest_hash="feed", storage=storage)
+        held = held_record(search, folder, before_saving=lambda: open_folder(folder.root, search))
+        return study, folder, held
+
+    return opened
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+@pytest.mark.parametrize("lose", [removed, replaced, gone_with_its_folder])
+def test_what_a_lost_record_held_is_saved_and_goes_on_as_the_message_says(run, kind, lose):
+    study, folder, held = run(kind)
+    finish_next(study)
+    held.check()
+    lose(held.path)
+    if kind == "sqlite":
+        finish_next(study)  # into a file that has no name any more
+    with pytest.raises(NasError) as caught:
+        held.check()
+    text = str(caught.value)
+    assert str(held.path) in text and ("was removed" in text or "was replaced" in text)
+    back = text.partition("Put it back (")[2].partition("), and")[0]
+    study.close()
+    subprocess.run(shlex.split(back), check=True)
+    assert len(read(folder.root).trials) == (2 if kind == "sqlite" else 1)
+
+
+def test_it_is_saved_once_however_often_it_is_looked_at(run):
+    study, folder, held = run()
+    finish_next(study)
+    folder.study_db.unlink()
+    for _ in range(3):
+        with pytest.raises(NasError, match="was removed"):
+            held.check()
+    assert len(list(folder.root.glob("study-saved-*.db"))) == 1
+
+
+def test_a_heartbeat_saves_it_while_the_driver_waits(run, monkeypatch):
+    monkeypatch.setattr(driver_module, "BEAT_SECONDS", 0.05)
+    study, folder, held = run()
+    with driving(study._storage, "x", on_wait=print, held=held) as driver:
+        folder.study_db.unlink()
+        until = time.monotonic() + 5
+        while not list(folder.root.glob("study-saved-*.db")) and time.monotonic() < until:
+            time.sleep(0.05)
+        with pytest.raises(NasError, match="was removed"):
+            driver.check()
+    assert len(list(folder.root.glob("study-saved-*.db"))) == 1
+
+
+def test_a_removed_database_is_not_made_anew_by_the_next_connection(run):
+    study, folder, _ = run()
+    finish_next(study)
+    folder.study_db.unlink()
+    study._storage.engine.dispose()
+    with pytest.raises(StorageInternalError):
+        finish_next(study)
+    assert not folder.study_db.exists()

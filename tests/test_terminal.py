@@ -1,0 +1,80 @@
+"""Text from outside is shown as it is: no markup, no escapes that a terminal would obey, in any encoding."""
+
+import io
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.table import Table
+
+from nas.terminal import Terminal, command, printable
+
+
+def shown(*objects, **options):
+    output = io.StringIO()
+    Terminal(file=output, width=300, **options).print(*objects, soft_wrap=True)
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("text", ["a [/b] c", "[bold]x[/]", "run [old]", ":smile:", "[link=x]y", "[[]]", "\\[x]", "[/]"])
+def test_brackets_and_colons_are_neither_markup_nor_emoji(text):
+    table = Table("head " + text, title=text)
+    table.add_row(text)
+    assert shown(text) == f"{text}\n"
+    assert shown(table).count(text) == 3
+
+
+def test_escapes_and_what_turns_text_round_are_written_out():
+    assert shown("a\x1b[31mb\x07\u202ec\r") == "a\\x1b[31mb\\x07\\u202ec\\r\n"
+    assert printable("tab\tand\nline stay") == "tab\tand\nline stay"
+
+
+@given(st.text())
+def test_nothing_that_is_printed_moves_the_cursor(text):
+    assert not any(ord(letter) < 32 and letter not in "\t\n" for letter in printable(text))
+    assert "\x1b" not in shown(text) and "\x9b" not in shown(text)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "cp1252", "shift_jis"])
+def test_no_encoding_of_the_terminal_is_an_error(encoding):
+    script = (
+        "from nas.terminal import Terminal, write_in_any_encoding; import sys; write_in_any_encoding();"
+        "Terminal().print('90 % · ± 0.3 … café \\udce9 \\U0001f600'); print('± done', file=sys.stderr)"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment, check=False)
+    assert process.returncode == 0, process.stderr
+    output = process.stdout.decode(encoding)
+    assert "90 %" in output and "\\udce9" in output
+    assert ("- +- 0.3 ..." in output) == (encoding == "ascii")
+
+
+class Broken(io.StringIO):
+    """A log whose disk is full, or whose reader is gone."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), BrokenPipeError(), UnicodeEncodeError("a", "b", 0, 1, "c")]
+)
+def test_work_that_lasts_outlives_its_display_and_a_result_does_not_lie(error):
+    Terminal(file=Broken(error), lasting=True).print("a trial ended")
+    if not isinstance(error, BrokenPipeError):  # who closes a pipe knows that the rest is not read
+        with pytest.raises(type(error)):
+            Terminal(file=Broken(error)).print("the front")
+
+
+@given(st.lists(st.text(alphabet="ab [](){}$'\"\\*?~#é;&|\n", min_size=1), max_size=4))
+def test_a_printed_command_is_read_back_by_a_shell_as_it_was_meant(arguments):
+    words = shlex.split(command("front", *arguments))
+    assert words[words.index("front") + 1 :] == arguments
