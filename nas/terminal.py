@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.errors import ConsoleError
 from rich.text import Text
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -57,7 +56,7 @@ class Terminal(Console):
     def _shielded(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError, ConsoleError):  # ValueError: of a closed file, of an encoding
+        except Exception:  # of a disk that is full, of a closed pipe, of what rich can't draw
             if not self.lasting:
                 raise
 

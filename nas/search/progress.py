@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from nas.errors import in_one_line
 from nas.run.front import front_hypervolume, front_records, reference_costs
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search
@@ -54,9 +55,15 @@ class SearchProgress(AbstractContextManager):
             self.console.print(f"the search ends before its budget: {self.study.limit}; raise it to continue")
 
     def changed(self, best: list[Record]) -> None:
-        """Take note that the record changed; `best` is its front now."""
+        """Take note that the record changed; `best` is its front now. What can't be shown is no reason to end the search."""
         if self._live:
             return
+        try:
+            self._tell(best)
+        except Exception as error:
+            self.console.print(f"the search goes on, but its display broke: {in_one_line(error)}", soft_wrap=True)
+
+    def _tell(self, best: list[Record]) -> None:
         for record in self._records:
             if self._seen.get(record.number) != record.state:
                 self._seen[record.number] = record.state

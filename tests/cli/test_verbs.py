@@ -173,7 +173,8 @@ def test_the_command_that_continues_can_be_pasted_and_holds_no_password(monkeypa
 @pytest.mark.parametrize("name", ["a[/b].yaml", "[bold]x[/].yaml", "no\x1b[31mred.yaml", "\udce9.yaml", "a\u202eb.yaml"])
 @pytest.mark.parametrize("verb", ["search", "space", "front", "report", "cost", "gradcam", "replicate", "calibrate"])
 def test_names_with_markup_or_escapes_are_one_plain_message_in_every_verb(nas, verb, name):
-    code, out, err = nas(verb, name, *(["x.png"] if verb == "gradcam" else []))
+    image = str(ROOT / "experiments" / "first_search" / "front.png")
+    code, out, err = nas(verb, name, *([image] if verb == "gradcam" else []))
     assert code == 2
     assert "Traceback" not in err and "\x1b[31m" not in out + err
     assert printable(name).partition(".")[0].encode("ascii", "backslashreplace").decode()[:3] in err

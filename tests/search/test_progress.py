@@ -10,7 +10,8 @@ from nas.run.folder import open_folder
 from nas.run.front import front_records
 from nas.search.progress import SearchProgress
 from nas.search.study import Study
-from tests.studies import epoch
+from nas.terminal import Terminal
+from tests.studies import epoch, finish_next
 
 
 def shown(study: Study) -> str:
@@ -65,3 +66,14 @@ def test_an_error_is_not_taken_for_the_end(tiny, tmp_path):
     with pytest.raises(ZeroDivisionError), SearchProgress(search, Console(file=io.StringIO())) as progress:
         progress.watch(Study(search, open_folder(tmp_path, search), manifest_hash="feed"))
         raise ZeroDivisionError
+
+
+def test_a_display_that_breaks_says_so_and_the_search_goes_on(tiny, tmp_path, monkeypatch):
+    study, output = Study(tiny(), open_folder(tmp_path, tiny()), manifest_hash="feed"), io.StringIO()
+    console = Terminal(file=output, width=200, lasting=True)
+    with SearchProgress(tiny(), console) as progress:
+        progress.watch(study)
+        finish_next(study)
+        monkeypatch.setattr(progress, "_line", lambda *_: 1 / 0)
+        progress.changed(front_records(study.records, study.search))
+    assert "the search goes on, but its display broke: division by zero" in output.getvalue()
