@@ -32,6 +32,7 @@ from nas.recipes.recipe import Recipe
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
+UNEVEN = 1.5  # times an even share of the images: from there the largest class is named
 LINES_SHOWN = 5  # of what was left out
 TEST_SHARE = 0.2  # set aside where a data set has no test split of its own
 WAY_OF_DECODING = "middle"  # in the names of cached files: pixels that another version made another way are not taken
@@ -86,10 +87,22 @@ class Manifest(Value):
     @property
     def remarks(self) -> list[str]:
         """What is said of the images before a training, a line each: the notes, and what was left out up to a handful."""
-        lines = [f"  mind: {note}" for note in self.notes]
+        lines = [f"  mind: {note}" for note in (*self.notes, *self._uneven)]
         lines += [f"  left out {name}: {why}" for name, why in self.skipped[:LINES_SHOWN]]
         more = len(self.skipped) - LINES_SHOWN
         return [*lines, f"  and {more:,} more were left out, listed in manifest.json"] if more > 0 else lines
+
+    @property
+    def _uneven(self) -> list[str]:
+        """What an accuracy hides where most images to judge by are of one class."""
+        labels = [label for _, label in self.validation or self.test]
+        number = max((labels.count(label) for label in set(labels)), default=0)
+        share, chance = number / max(len(labels), 1), 1 / len(self.class_names)
+        if share <= UNEVEN * chance:
+            return []
+        return [
+            f"{share:.1%} of the images to judge by are of one class: always answering so has that accuracy, chance {chance:.1%}"
+        ]
 
     def write(self, path: Path) -> None:
         """The manifest as JSON; a half-written file is never seen."""

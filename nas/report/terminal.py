@@ -15,7 +15,7 @@ from nas.results.columns import COLUMNS, axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.front import joined
 from nas.results.latencies import chosen_setup, setups
-from nas.results.noise import noise_of
+from nas.results.noise import judged_by, noise_of
 from nas.results.points import finished, labels, names_of, require_finished
 from nas.results.standing import Standing, entries, standing, ties
 from nas.results.trials import with_choices
@@ -62,7 +62,7 @@ def show_front(
     if output == "json":
         _print_json(shown[COLUMNS if len(roots) == 1 else ["run", *COLUMNS]], console)
     elif output == "csv":
-        console.file.write(with_choices(shown).drop(columns=["curve", "architecture"]).to_csv(index=False))
+        console.file.write(with_choices(shown).drop(columns=["curve", "architecture", "right"]).to_csv(index=False))
     else:
         show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
 
@@ -105,11 +105,14 @@ def show_standing(
     against = " and ".join(axis_label(c) for c in ranked.costs)
     title = Text(printable(f"Pareto front of {names_of(roots)}"), style="bold")
     console.print(title.append(f": accuracy against {against}", style="not bold"), soft_wrap=True)
-    console.print(_table(ranked, with_ties=with_ties))
+    console.print(_table(ranked, readings, with_ties=with_ties))
     lines = [] if with_ties else _ties(ranked)
     for reading in readings:
         prefix = f"{reading.folder.root}: " if len(readings) > 1 else ""
-        lines += [f"{prefix}±: {noise_of(reading)}", quote(reading.folder.root)]
+        lines.append(f"{prefix}±: {noise_of(reading)}")
+        judged = judged_by(reading)
+        lines += [f"{prefix}{judged}"] if judged is not None else []
+        lines.append(quote(reading.folder.root))
         if LATENCY_COLUMN in ranked.costs:
             lines.append(f"{prefix}latency: {_measured(reading, latency)}")
     for other in readings[1:]:
@@ -118,12 +121,27 @@ def show_standing(
         console.print(line, soft_wrap=True)
 
 
-def _table(ranked: Standing, *, with_ties: bool) -> Table:
+def _are_uneven(readings: list[Reading]) -> bool:
+    """Whether the classes are so uneven among the images judged by that accuracy alone says little."""
+    return any(judged.is_uneven for reading in readings if (judged := judged_by(reading)) is not None)
+
+
+def _table(ranked: Standing, readings: list[Reading], *, with_ties: bool) -> Table:
     """The front, cheapest first, and every trained baseline in its place with what beats it."""
     again = bool(ranked.best["replicates"].any())
     extra = [c for c in ranked.costs if c not in ("macs", "params")]
+    uneven = _are_uneven(readings)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    head = ["trial", "accuracy", "±", *(["seeds"] if again else []), "MACs", "params", *(COSTS[c].heading for c in extra)]
+    head = [
+        "trial",
+        "accuracy",
+        "±",
+        *(["balanced"] if uneven else []),
+        *(["seeds"] if again else []),
+        "MACs",
+        "params",
+        *(COSTS[c].heading for c in extra),
+    ]
     for column in head:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("architecture", overflow="fold")
@@ -133,7 +151,8 @@ def _table(ranked: Standing, *, with_ties: bool) -> Table:
         row = entry.row
         seeds = [str(max(row["replicates"], 1))] if again else []
         costs = [count(row["macs"]), count(row["params"]), *(COSTS[c].write(row[c]) for c in extra)]
-        cells = [entry.label, percent(row["accuracy"]), _half(row), *seeds, *costs, row["line"], entry.remark]
+        balanced = [percent(None if pd.isna(row["balanced_accuracy"]) else row["balanced_accuracy"])] if uneven else []
+        cells = [entry.label, percent(row["accuracy"]), _half(row), *balanced, *seeds, *costs, row["line"], entry.remark]
         table.add_row(*cells, style=None if entry.on_front else "dim")
     return table
 

@@ -14,7 +14,7 @@ from nas.report.importance import FEWEST_TRAININGS
 from nas.results.columns import axis_label
 from nas.results.course import failures, rejections, saved, time_by_fate
 from nas.results.latencies import chosen_setup
-from nas.results.noise import highest, noise_of
+from nas.results.noise import highest, judged_by, noise_of
 from nas.results.points import searched
 from nas.results.standing import Entry, entries, ties
 from nas.run.front import reference_costs
@@ -101,9 +101,15 @@ def _front_section(findings: Findings) -> dict[str, Any]:
         "ties": others,
         "again": bool(findings.trials["replicates"].any()),
         "letters": f"An architecture reads mixer, depth · width, stage by stage: {letters}.",
-        "noise": str(noise_of(findings.reading)).capitalize() + ".",
+        "noise": _noise(findings),
         "latency": None if setup is None else f"Latency is of a batch: {setup}; {setup.trials} networks were measured.",
     }
+
+
+def _noise(findings: Findings) -> str:
+    judged = judged_by(findings.reading)
+    shares = "" if judged is None else f" {str(judged)[:1].upper()}{str(judged)[1:]}."
+    return f"{str(noise_of(findings.reading)).capitalize()}.{shares}"
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,14 +10,63 @@ import numpy as np
 import pandas as pd
 
 from nas.calibration.record import calibrated_as
-from nas.data.manifest import read_manifest
+from nas.data.manifest import UNEVEN, read_manifest
 from nas.errors import NasError
 from nas.results.points import finished, is_whole
 from nas.run.additions import REPLICATE
 from nas.run.reading import Reading
+from nas.training.curve import unpacked_bits
 
 Z = 1.96  # a normal distribution has 95 % within
 FEWEST_FREEDOM = 2  # degrees of freedom from which replicates say how far seeds spread
+
+BLOCK = 256  # networks compared at once: bounds the memory
+
+
+class JudgedBy(NamedTuple):
+    """The images that a run's networks are judged by."""
+
+    labels: np.ndarray
+    """int `(N,)`, in the manifest's order."""
+    class_names: tuple[str, ...]
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether accuracy alone says little, because most images are of one class."""
+        return self.largest[1] > UNEVEN / len(self.class_names)
+
+    @property
+    def largest(self) -> tuple[str, float]:
+        """The class with most of them, and its share: the accuracy of who always answers so."""
+        numbers = np.bincount(self.labels, minlength=len(self.class_names))
+        return self.class_names[int(numbers.argmax())], float(numbers.max() / len(self.labels))
+
+    def balanced(self, right: np.ndarray) -> float:
+        """The mean over the classes of the share that is right in each; `right` is `(N,)`."""
+        numbers = np.bincount(self.labels, minlength=len(self.class_names))
+        sums = np.bincount(self.labels, weights=right, minlength=len(self.class_names))
+        return float((sums[numbers > 0] / numbers[numbers > 0]).mean())
+
+    def __str__(self) -> str:
+        name, share = self.largest
+        return (
+            f"of the {len(self.labels):,} images judged by, {100 * share:.1f} % are of the largest class ({name}), which is "
+            f"what always answering so would reach; chance is {100 / len(self.class_names):.1f} %"
+        )
+
+
+class Right(NamedTuple):
+    """Which images a network classified right in each of its trainings."""
+
+    number: int
+    """Of images."""
+    trainings: tuple[str, ...]
+    """As `packed_bits` wrote it."""
+
+    def shares(self) -> np.ndarray:
+        """For each image the share of the trainings in which it was right: float32 `(number,)`."""
+        answers = np.stack([unpacked_bits(text, self.number) for text in self.trainings])
+        return np.asarray(answers.mean(axis=0, dtype=np.float32))
 
 
 class Noise(NamedTuple):
@@ -68,20 +118,42 @@ def replicates(reading: Reading) -> pd.DataFrame:
     )
 
 
+def answers(reading: Reading) -> dict[int, tuple[str, ...]]:
+    """By trial what its trainings classified right: its replicates where it has some, else the search's own training."""
+    again: dict[int, list[str | None]] = {}
+    for each in reading.additions:
+        if each.kind == REPLICATE and each.value["accuracy"] is not None:
+            again.setdefault(each.trial, []).append(each.value.get("right"))
+    own = {record.number: record.right for record in reading.trials}
+    chosen = {number: again.get(number, [text]) for number, text in own.items()}
+    return {number: tuple(map(str, texts)) for number, texts in chosen.items() if None not in texts}
+
+
 def noise_of(reading: Reading) -> Noise:
     """What the run's manifest, its replicates and its calibration say; a file that cannot be read says nothing."""
-    manifest = reading.folder.manifest
-    images = _judged_by(manifest, manifest.stat().st_mtime_ns) if manifest.is_file() else None
-    if images is None:
+    judged = judged_by(reading)
+    if judged is None:
         return Noise()
+    images = len(judged.labels)
     seeds, freedom = _pooled(replicates(reading))
     return Noise(images, seeds, freedom) if freedom >= FEWEST_FREEDOM else Noise(images, _calibrated(reading))
 
 
+def judged_by(reading: Reading) -> JudgedBy | None:
+    """The images that the run's manifest says; None where there is none that can be read."""
+    manifest = reading.folder.manifest
+    return _judged_by(manifest, manifest.stat().st_mtime_ns) if manifest.is_file() else None
+
+
 @functools.lru_cache
-def _judged_by(manifest: Path, written: int) -> int | None:
-    """Images in a manifest that was `written` at that time; that of a large data set takes a while to read."""
-    return len(_read(manifest).get("validation", ())) or None
+def _judged_by(manifest: Path, written: int) -> JudgedBy | None:
+    """What a manifest says that was `written` at that time; that of a large data set takes a while to read."""
+    content = _read(manifest)
+    try:
+        labels, names = [int(label) for _, label in content["validation"]], tuple(map(str, content["class_names"]))
+        return JudgedBy(np.array(labels), names) if labels and max(labels) < len(names) else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _pooled(by_trial: pd.DataFrame) -> tuple[float, int]:
@@ -120,7 +192,7 @@ def interval(accuracy: pd.Series, noise: Noise, *, trainings: pd.Series | int = 
     if noise.images is None:
         nothing = pd.Series(np.nan, index=accuracy.index)
         return nothing, nothing
-    n, seeds = noise.images, noise.quantile * (noise.seeds or 0.0) / np.sqrt(trainings)
+    n, seeds = noise.images, seed_margin(noise, trainings=trainings)
     centre = (accuracy + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * np.sqrt(accuracy * (1 - accuracy) / n + Z**2 / (4 * n**2))
     low = accuracy - np.hypot((accuracy - centre + half).clip(lower=0), seeds)
@@ -128,15 +200,60 @@ def interval(accuracy: pd.Series, noise: Noise, *, trainings: pd.Series | int = 
     return low.clip(0, 1), high.clip(0, 1)
 
 
+def seed_margin(noise: Noise, *, trainings: pd.Series | int = 1) -> pd.Series | float:
+    """Half the 95 % interval that the spread between seeds alone leaves the mean of so many trainings."""
+    return noise.quantile * (noise.seeds or 0.0) / np.sqrt(trainings)
+
+
 def surely_better(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
     """`(one, other)`: whether each row of `one` is more accurate than each of `other` by more than the noise.
 
-    The noise of a difference is that of both accuracies together; where no interval is known, any difference counts.
+    Two networks whose answers to the same images are known are compared in pairs: what both get right, or both wrong, is no
+    noise of their difference. Else its noise is that of both accuracies together; without any interval each difference counts.
     """
     gap = one["accuracy"].to_numpy()[:, None] - other["accuracy"].to_numpy()
     below = (one["accuracy"] - one["accuracy_low"]).fillna(0).to_numpy()[:, None]
     above = (other["accuracy_high"] - other["accuracy"]).fillna(0).to_numpy()
-    return gap > np.hypot(below, above)
+    apart = np.hypot(below, above)
+    paired = _paired_noise(one, other)
+    return gap > np.where(np.isnan(paired), apart, paired)
+
+
+def _paired_noise(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
+    """`(one, other)`: half the 95 % interval of each difference, from the images on which two networks differ and from the
+    spread between seeds; NaN where the answers of one of them are not known.
+
+    Agresti and Min's interval for paired proportions (Statistics in Medicine 24, 2005): half an image is added to each case.
+    """
+    halves = np.full((len(one), len(other)), np.nan)
+    if "right" not in one or "right" not in other:
+        return halves
+    for rows, first in _answers(one):
+        for columns, second in _answers(other):
+            number = first.shape[1]
+            if number != second.shape[1]:
+                continue
+            gap = first.mean(axis=1)[:, None] - second.mean(axis=1)
+            squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
+            variance = ((squares + 1) / (number + 2) - (gap * number / (number + 2)) ** 2) / (number + 2)
+            seeds = np.hypot(_of_seeds(one)[rows][:, None], _of_seeds(other)[columns])
+            halves[np.ix_(rows, columns)] = np.hypot(Z * np.sqrt(variance.clip(min=0)), seeds)
+    return halves
+
+
+def _of_seeds(trials: pd.DataFrame) -> np.ndarray:
+    """What the spread between seeds adds to half of each accuracy's interval."""
+    return trials["seed_margin"].fillna(0.0).to_numpy(float) if "seed_margin" in trials else np.zeros(len(trials))
+
+
+def _answers(trials: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Places of rows whose answers are known, and these: `(rows, images)`, so many rows at once and all of equal images."""
+    rights = trials["right"].tolist()
+    numbers = {right.number for right in rights if isinstance(right, Right)}
+    for number in numbers:
+        places = np.array([i for i, right in enumerate(rights) if isinstance(right, Right) and right.number == number])
+        for block in np.array_split(places, -(-len(places) // BLOCK)):
+            yield block, np.stack([rights[i].shares() for i in block])
 
 
 def tied(trials: pd.DataFrame, best: pd.DataFrame, *costs: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from nas.errors import NasError
 from nas.results.latencies import latencies
-from nas.results.noise import interval, noise_of, replicates
+from nas.results.noise import JudgedBy, Right, answers, interval, judged_by, noise_of, replicates, seed_margin
 from nas.run.reading import Reading, parsed
 from nas.run.record import Reasons, Record, damaged
 from nas.run.settings import Search
@@ -54,7 +54,31 @@ def _with_replicates(trials: pd.DataFrame, reading: Reading) -> pd.DataFrame:
     trials["replicates_failed"] = again["failed"].fillna(0).astype(int).to_numpy()
     noise, trainings = noise_of(reading), np.maximum(number, 1)
     trials["accuracy_low"], trials["accuracy_high"] = interval(trials["accuracy"], noise, trainings=trainings)
+    trials["seed_margin"] = seed_margin(noise, trainings=pd.Series(trainings, index=trials.index))
+    return _with_answers(trials, reading)
+
+
+def _with_answers(trials: pd.DataFrame, reading: Reading) -> pd.DataFrame:
+    """The table with what each network got right, and its accuracy if all classes counted alike."""
+    judged = judged_by(reading)
+    trials["right"], trials["balanced_accuracy"] = None, np.nan
+    if judged is None:
+        return trials
+    rights = {number: _right(texts, judged) for number, texts in answers(reading).items()}
+    balanced = {number: judged.balanced(right.shares()) for number, right in rights.items() if right is not None}
+    trials["right"] = pd.Series([rights.get(number) for number in trials["trial"]], index=trials.index, dtype=object)
+    trials["balanced_accuracy"] = trials["trial"].map(balanced).astype(float)
     return trials
+
+
+def _right(texts: tuple[str, ...], judged: JudgedBy) -> Right | None:
+    """The answers of a network to the images that the manifest lists; None where they are to others."""
+    right = Right(len(judged.labels), texts)
+    try:
+        right.shares()
+    except ValueError:
+        return None
+    return right
 
 
 def _row(record: Record) -> dict[str, Any]:

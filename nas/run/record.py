@@ -161,6 +161,15 @@ class Record:
             raise damaged(self.number, "curve", in_one_line(error), self.curve_data) from None
 
     @property
+    def right(self) -> str | None:
+        """Which validation images it classified right, packed; None where its training was not whole, or an old one."""
+        data = self.curve_data
+        if self.accuracy is None or not data or (isinstance(data, str) and '"right"' not in data):
+            return None
+        last = _loaded(data)[-1]
+        return last.get("right") if isinstance(last, dict) else None
+
+    @property
     def trained_seconds(self) -> float:
         """Seconds of all epochs in the curve."""
         return sum(epoch.seconds for epoch in self.curve)

@@ -1,7 +1,10 @@
 """What a training says of itself while it runs and when it ends, as values; it imports without torch."""
 
+import base64
 from collections.abc import Callable
 from typing import NamedTuple
+
+import numpy as np
 
 from nas.config import Value
 
@@ -32,8 +35,24 @@ class Epoch(Value):
     """Parts that a batch was cut into because memory did not suffice for it whole; their gradients are added up."""
     retried: str | None = None
     """Why the training was begun again at a lower rate; None at the first attempt."""
+    right: str | None = None
+    """Which validation images were classified right, in the manifest's order, as `packed_bits` writes it; after the last epoch
+    of a proxy training. All networks of a search are judged by the same images, so that they can be compared in pairs."""
     unsaved: str | None = None
     """Why no checkpoint could be written after it, or read before it; None where nothing went wrong."""
+
+
+def packed_bits(right: np.ndarray) -> str:
+    """A bool array `(N,)` as text: base64 of its bits."""
+    return base64.b64encode(np.packbits(right).tobytes()).decode()
+
+
+def unpacked_bits(text: str, number: int) -> np.ndarray:
+    """The bool array `(number,)` that was packed; ValueError for another text."""
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(text, validate=True), np.uint8))
+    if not 0 <= len(bits) - number < 8:
+        raise ValueError(f"must hold {number} bits, but holds {len(bits)}")
+    return bits[:number].astype(bool)
 
 
 class StepProgress(NamedTuple):

@@ -43,38 +43,47 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in ALLOCATION_SIGNS)
 
 
-@torch.inference_mode()
 def evaluate(model: nn.Module, images: Images | Judged, recipe: Recipe, *, device: str | torch.device = "cpu") -> Score:
     """Accuracy and loss of a network on images as they are, nothing drawn; several processes judge a part each."""
-    device, sums, pieces = torch.device(device), np.zeros(4), 1
+    return evaluate_each(model, images, recipe, device=device)[0]
+
+
+@torch.inference_mode()
+def evaluate_each(
+    model: nn.Module, images: Images | Judged, recipe: Recipe, *, device: str | torch.device = "cpu"
+) -> tuple[Score, np.ndarray]:
+    """The same, and for each image of this process, in their order, whether it was classified right: bool `(N,)`."""
+    device, each, pieces = torch.device(device), [np.zeros((0, 3))], 1
     model.eval()
     judged = InMemoryJudged(images, recipe) if isinstance(images, Images) else images
     for pixels, labels in judged.chunks(device):
-        while (counts := _judged(model, pixels, labels, recipe, pieces)) is None:
+        while (rows := _judged(model, pixels, labels, recipe, pieces)) is None:
             pieces *= 2
-        sums += counts
-    total = processes.summed(torch.from_numpy(sums).to(device)).tolist()
-    return Score(*(value / total[3] for value in total[:3]))
+        each.append(rows)
+    rows = np.concatenate(each)  # (N, 3)
+    sums = torch.from_numpy(np.append(rows.sum(axis=0), len(rows)))
+    total = processes.summed(sums.to(device)).tolist()
+    return Score(*(value / total[3] for value in total[:3])), rows[:, 0] > 0
 
 
 def _judged(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, pieces: int) -> np.ndarray | None:
-    """How many images are right, how many among the five likeliest classes, the sum of their losses, their number.
+    """For each image whether it is right, whether it is among the five likeliest classes, and its loss: `(N, 3)`.
 
     None where smaller pieces may fit into memory.
     """
     parts = zip(images.tensor_split(pieces), labels.tensor_split(pieces), strict=True)
     try:
-        return np.sum([_judged_at_once(model, *part, recipe) for part in parts if len(part[1])], axis=0)
+        return np.concatenate([_judged_at_once(model, *part, recipe) for part in parts if len(part[1])])
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error) or pieces >= len(labels):
             raise
         return None
 
 
-def _judged_at_once(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> tuple[float, float, float, int]:
+def _judged_at_once(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> np.ndarray:
     with autocast(images.device, recipe):
         logits = model(images)
     logits = logits.float()  # (B, num_classes)
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]  # (B, 5)
-    loss = functional.cross_entropy(logits, labels, reduction="sum")
-    return float(best[:, 0].sum()), float(best.sum()), float(loss), len(labels)
+    loss = functional.cross_entropy(logits, labels, reduction="none")
+    return torch.stack([best[:, 0], best.any(dim=1), loss], dim=1).double().cpu().numpy()  # (N, 3)

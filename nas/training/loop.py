@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -18,9 +19,9 @@ from nas.models.norms import TokenBatchNorm
 from nas.recipes.recipe import Recipe
 from nas.training import processes
 from nas.training.batches import Batches, InMemory, Judged, UpdateShare, mixed_seed, own_seed
-from nas.training.curve import Epoch, OnEpoch, OnStep, StepProgress
+from nas.training.curve import Epoch, OnEpoch, OnStep, StepProgress, packed_bits
 from nas.training.distill import loss_of
-from nas.training.evaluation import Score, autocast, evaluate, is_out_of_memory
+from nas.training.evaluation import Score, autocast, evaluate, evaluate_each, is_out_of_memory
 from nas.training.loss import Batch, Forward
 from nas.training.optimizer import lr_share, optimizer
 
@@ -116,7 +117,8 @@ class _Training:
         train_loss = self._train(number, train, seed=seed)
         for model in [self.model] if self.ema is None else [self.model, self.ema.module]:
             processes.align(model)
-        score, raw = self._validated(validation)
+        score, raw, right = self._validated(validation)
+        is_last = number == self.recipe.epochs
         if score is not None and not math.isfinite(score.loss):
             raise Diverged(score.loss, number, steps)
         return Epoch(
@@ -131,16 +133,17 @@ class _Training:
             seconds=round(time.perf_counter() - started, 3),
             steps=steps,
             pieces=self.pieces,
+            right=packed_bits(right) if is_last and right is not None and not self.recipe.validates_raw else None,
         )
 
-    def _validated(self, validation: Images | Judged | None) -> tuple[Score | None, Score | None]:
-        """The score of what is kept, and that of the weights as they are if the recipe asks for it beside."""
+    def _validated(self, validation: Images | Judged | None) -> tuple[Score | None, Score | None, np.ndarray | None]:
+        """The score of what is kept, that of the weights as they are if the recipe asks for it beside, and what was right."""
         if validation is None:
-            return None, None
-        score = evaluate(self.measured, validation, self.recipe, device=self.device)
+            return None, None, None
+        score, right = evaluate_each(self.measured, validation, self.recipe, device=self.device)
         if self.ema is None or not self.recipe.validates_raw:
-            return score, None
-        return score, evaluate(self.model, validation, self.recipe, device=self.device)
+            return score, None, right
+        return score, evaluate(self.model, validation, self.recipe, device=self.device), right
 
     def _lr(self, position: int, steps: int) -> float:
         return self.recipe.lr * lr_share(position, steps, self.recipe)

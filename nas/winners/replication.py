@@ -136,7 +136,8 @@ def train_again(
                 bar.end(training, accuracy=None, seconds=0.0, cause=cause)
                 return
             result = outcome.model_dump(mode="json", include={"accuracy", "seconds", "cause"})
-            facts = {**result, "seed": each.seed, "manifest": manifest.hash, "device": device}
+            right = outcome.curve[-1].right if outcome.accuracy is not None else None
+            facts = {**result, "right": right, "seed": each.seed, "manifest": manifest.hash, "device": device}
             add(Addition(REPLICATE, each.trial, f"seed {each.seed}", facts))
             bar.end(training, accuracy=outcome.accuracy, seconds=outcome.seconds, cause=outcome.cause)
 
