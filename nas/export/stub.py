@@ -18,7 +18,7 @@ SOURCES = {"B": (geometry, norms, timm_classes), "C": (geometry, operators, norm
 STUB = '''\
 """{name}: {description}.
 
-Importing this file registers `{name}` with timm; config.json beside it holds the architecture.
+Loading this file registers `{name}` with timm, as README.md shows; config.json beside it holds the architecture.
 """
 
 {imports}
