@@ -128,7 +128,12 @@ def hostile(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "executable", sys._base_executable)  # a Python whose own folders lack torch
     monkeypatch.setattr(sys, "path", ["", *sys.path, str(ROOT)])
-    for name, value in {"PATH": f"{start}{os.pathsep}{ROOT}", "INSPECT": "1", "WARNINGS": "error", "STARTUP": "gone.py"}.items():
+    for name, value in {
+        "PATH": f"{start}{os.pathsep}{ROOT}",
+        "INSPECT": "1",
+        "WARNINGS": "error",
+        "STARTUP": "gone.py",
+    }.items():
         monkeypatch.setenv(f"PYTHON{name}", value)
 
 
@@ -155,7 +160,9 @@ def test_the_path_of_packages_means_the_same_in_every_folder(tmp_path, monkeypat
     (tmp_path / "deps").mkdir()
     (tmp_path / "deps.zip").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", "deps", "deps.zip/lib", "../x", "/gone", "__editable__.torch.__path_hook__", tmp_path])
+    monkeypatch.setattr(
+        sys, "path", ["", "deps", "deps.zip/lib", "../x", "/gone", "__editable__.torch.__path_hook__", tmp_path]
+    )
     ours, above = str(tmp_path), str(tmp_path.parent / "x")
     assert packages_path() == [
         f"{ours}/deps", f"{ours}/deps.zip/lib", above, "/gone", "__editable__.torch.__path_hook__", ours,
