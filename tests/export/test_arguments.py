@@ -103,6 +103,7 @@ ARGUMENTS = [
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*no-op")  # of weights that are loaded to the meta device
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
