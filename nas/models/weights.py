@@ -13,7 +13,7 @@ MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
 PICKLERS_OWN = {"PUT", "BINPUT", "STOP"}  # what a pickle without a protocol number has soon, and a text hardly
 
 
-class Kind(Enum):
+class Content(Enum):
     """What a path is, and why it holds no weights for us."""
 
     SAFETENSORS = "safetensors"
@@ -28,42 +28,42 @@ class Kind(Enum):
     UNKNOWN = "it begins as no such file does. Check the path, or copy it again"
 
 
-def kind_of(path: Path) -> Kind:
+def content_of(path: Path) -> Content:
     """What lies at a path; OSError where it can't be read."""
     if not path.exists():
-        return Kind.MISSING
+        return Content.MISSING
     if path.is_dir():
-        return Kind.FOLDER
+        return Content.FOLDER
     if not path.is_file():
-        return Kind.SPECIAL
+        return Content.SPECIAL
     with path.open("rb") as file:
         head = file.read(HEAD)
     if head.startswith(b"PK\x03\x04"):
-        return _kind_of_zip(path)
-    return _kind_of_bytes(head, ending=path.suffix.lower())
+        return _content_of_zip(path)
+    return _content_of_bytes(head, ending=path.suffix.lower())
 
 
-def _kind_of_bytes(head: bytes, *, ending: str) -> Kind:
+def _content_of_bytes(head: bytes, *, ending: str) -> Content:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not head:
-        return Kind.EMPTY
+        return Content.EMPTY
     if head[HEADER_BEGINS : HEADER_BEGINS + 1] == b"{":
-        return Kind.SAFETENSORS
+        return Content.SAFETENSORS
     if text.startswith(b"version https://git-lfs"):
-        return Kind.POINTER
+        return Content.POINTER
     if text.startswith(MARKUP):
-        return Kind.PAGE
-    return Kind.PICKLE if _is_pickle(head) or ending in PICKLED_ENDINGS else Kind.UNKNOWN
+        return Content.PAGE
+    return Content.PICKLE if _is_pickle(head) or ending in PICKLED_ENDINGS else Content.UNKNOWN
 
 
-def _kind_of_zip(path: Path) -> Kind:
+def _content_of_zip(path: Path) -> Content:
     """torch.save writes a zip archive with a data.pkl in it; where it was cut off, the file's name has to do."""
     try:
         with zipfile.ZipFile(path) as archive:
             pickled = any(name.endswith(".pkl") for name in archive.namelist())
     except zipfile.BadZipFile:
         pickled = path.suffix.lower() in PICKLED_ENDINGS
-    return Kind.PICKLE if pickled else Kind.ARCHIVE
+    return Content.PICKLE if pickled else Content.ARCHIVE
 
 
 def _is_pickle(head: bytes) -> bool:
@@ -77,11 +77,11 @@ def _is_pickle(head: bytes) -> bool:
         return False
 
 
-def why_refused(path: Path, kind: Kind) -> str:
+def why_refused(path: Path, content: Content) -> str:
     """What to say of a file of that kind where safetensors are read, and the way out."""
-    if kind is Kind.PICKLE:
-        return f"{kind.value}. Convert it once, and name the new file: {conversion(path)}"
-    return f"{kind.value}."
+    if content is Content.PICKLE:
+        return f"{content.value}. Convert it once, and name the new file: {conversion(path)}"
+    return f"{content.value}."
 
 
 def conversion(path: Path) -> str:

@@ -16,7 +16,7 @@ from nas.config import read_json, validated
 from nas.data.manifest import MEAN, STD, read_manifest
 from nas.errors import ConfigError, in_one_line, unknown
 from nas.models.metaformer import build
-from nas.models.weights import Kind, kind_of, why_refused
+from nas.models.weights import Content, content_of, why_refused
 from nas.recipes.full import read_full_recipe
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.mixers import POSITIONAL
@@ -148,9 +148,9 @@ def _shape(tensors: dict[str, Tensor], key: str) -> str:
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file; ConfigError where it is missing or is none. A pickle is never opened as one."""
-    kind = _readable_kind(path)
-    if kind is not Kind.SAFETENSORS:
-        raise ConfigError(f"{path}: must be a safetensors file of weights, but {why_refused(path, kind)}")
+    content = _readable_content(path)
+    if content is not Content.SAFETENSORS:
+        raise ConfigError(f"{path}: must be a safetensors file of weights, but {why_refused(path, content)}")
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -158,9 +158,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ConfigError(f"{path}: must be a whole safetensors file, but {why}. Copy it again.") from None
 
 
-def _readable_kind(path: Path) -> Kind:
+def _readable_content(path: Path) -> Content:
     try:
-        return kind_of(path)
+        return content_of(path)
     except OSError as error:
         raise ConfigError(
             f"{path}: must be a file that can be read, but {in_one_line(error)}. Check its permissions."
@@ -191,16 +191,16 @@ def timm_network(name: str, *, weights: str | None = None, num_classes: int | No
 
 def _check_for_timm(file: Path) -> None:
     """ConfigError for what timm can't read: it goes by the ending, and reads pickles without running what is in them."""
-    kind, safe_ending = _readable_kind(file), file.suffix == ".safetensors"
-    if kind in (Kind.SAFETENSORS, Kind.PICKLE):
-        if safe_ending != (kind is Kind.SAFETENSORS):
+    content, safe_ending = _readable_content(file), file.suffix == ".safetensors"
+    if content in (Content.SAFETENSORS, Content.PICKLE):
+        if safe_ending != (content is Content.SAFETENSORS):
             name = file.with_suffix(".pth" if safe_ending else ".safetensors").name
             raise ConfigError(
-                f"{file}: must end as what it is, because timm goes by that, but it is a {kind.name.lower()} file. "
+                f"{file}: must end as what it is, because timm goes by that, but it is a {content.name.lower()} file. "
                 f"Rename it to {name}."
             )
-    elif safe_ending or kind is not Kind.UNKNOWN:
-        raise ConfigError(f"{file}: must hold weights, but {why_refused(file, kind)}")
+    elif safe_ending or content is not Content.UNKNOWN:
+        raise ConfigError(f"{file}: must hold weights, but {why_refused(file, content)}")
 
 
 def as_described_by_timm(model: nn.Module) -> Network:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from nas.models.weights import Kind, conversion, kind_of, why_refused
+from nas.models.weights import Content, content_of, conversion, why_refused
 
 TENSORS = {"stem.weight": torch.arange(6.0).reshape(2, 3), "shared": torch.ones(2)}
 
@@ -34,40 +34,40 @@ def saved(path, content=TENSORS, **options):
 )
 def test_a_pickle_is_one_whatever_it_is_called(write, name, tmp_path):
     write(tmp_path / name)
-    assert kind_of(tmp_path / name) is Kind.PICKLE
+    assert content_of(tmp_path / name) is Content.PICKLE
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.bin", "w"])
 def test_safetensors_are_them_whatever_they_are_called(name, tmp_path):
     save_file(TENSORS, tmp_path / name)
-    assert kind_of(tmp_path / name) is Kind.SAFETENSORS
+    assert content_of(tmp_path / name) is Content.SAFETENSORS
 
 
 def test_a_header_whose_length_looks_like_a_zip_archive_or_a_pickle_is_a_header(tmp_path):
     for first in (b"PK\x03\x04", b"\x80\x02\0\0"):
         (tmp_path / "w").write_bytes(first + bytes(4) + b'{"a":')
-        assert kind_of(tmp_path / "w") in (Kind.SAFETENSORS, Kind.ARCHIVE)
+        assert content_of(tmp_path / "w") in (Content.SAFETENSORS, Content.ARCHIVE)
     (tmp_path / "w").write_bytes(struct.pack("<Q", 0x4B50) + b"{" + b" " * 100)
-    assert kind_of(tmp_path / "w") is Kind.SAFETENSORS
+    assert content_of(tmp_path / "w") is Content.SAFETENSORS
 
 
 @pytest.mark.parametrize(
     "content, kind",
     [
-        (b"", Kind.EMPTY),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", Kind.POINTER),
-        (b"\n<!DOCTYPE html>\n<html>", Kind.PAGE),
-        (b"\xef\xbb\xbf<HTML><body>Not found", Kind.PAGE),
-        (b"Entry not found", Kind.UNKNOWN),
-        (b"Not Found", Kind.UNKNOWN),
-        (b'{"error": "Repository not found"}', Kind.UNKNOWN),
-        (b"(see the wiki)", Kind.UNKNOWN),
-        (b"\x1f\x8b\x08\0", Kind.UNKNOWN),
+        (b"", Content.EMPTY),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", Content.POINTER),
+        (b"\n<!DOCTYPE html>\n<html>", Content.PAGE),
+        (b"\xef\xbb\xbf<HTML><body>Not found", Content.PAGE),
+        (b"Entry not found", Content.UNKNOWN),
+        (b"Not Found", Content.UNKNOWN),
+        (b'{"error": "Repository not found"}', Content.UNKNOWN),
+        (b"(see the wiki)", Content.UNKNOWN),
+        (b"\x1f\x8b\x08\0", Content.UNKNOWN),
     ],
 )
 def test_what_else_came_from_a_download_is_said(content, kind, tmp_path):
     (tmp_path / "w.safetensors").write_bytes(content)
-    assert kind_of(tmp_path / "w.safetensors") is kind
+    assert content_of(tmp_path / "w.safetensors") is kind
     assert why_refused(tmp_path / "w.safetensors", kind).endswith(".")
 
 
@@ -76,15 +76,15 @@ def test_what_is_no_file_is_said_without_waiting_for_it(tmp_path):
     (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("notes.txt", "")
-    kinds = {"pipe": Kind.SPECIAL, "nowhere": Kind.MISSING, ".": Kind.FOLDER, "a.zip": Kind.ARCHIVE}
-    assert {name: kind_of(tmp_path / name) for name in kinds} == kinds
+    kinds = {"pipe": Content.SPECIAL, "nowhere": Content.MISSING, ".": Content.FOLDER, "a.zip": Content.ARCHIVE}
+    assert {name: content_of(tmp_path / name) for name in kinds} == kinds
 
 
 def test_a_cut_archive_of_torch_is_told_by_its_name(tmp_path):
     whole = saved(tmp_path / "whole.pth").read_bytes()
-    for name, kind in (("cut.pth", Kind.PICKLE), ("cut.safetensors", Kind.ARCHIVE)):
+    for name, kind in (("cut.pth", Content.PICKLE), ("cut.safetensors", Content.ARCHIVE)):
         (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-        assert kind_of(tmp_path / name) is kind
+        assert content_of(tmp_path / name) is kind
 
 
 @pytest.mark.slow
@@ -95,5 +95,5 @@ def test_the_command_that_is_named_converts_it(wrapper, name, tmp_path):
     command = conversion(path).replace("python", sys.executable, 1)
     subprocess.run(command, shell=True, check=True)
     target = next(file for file in tmp_path.iterdir() if file != path)
-    assert target.suffix == ".safetensors" and kind_of(target) is Kind.SAFETENSORS
+    assert target.suffix == ".safetensors" and content_of(target) is Content.SAFETENSORS
     assert all(torch.equal(tensor, TENSORS[key]) for key, tensor in load_file(target).items())
