@@ -174,6 +174,7 @@ class MetaFormer(nn.Module):
         super().__init__()
         stages = architecture.stages
         self.image_size, self.num_classes, self.in_chans = image_size, num_classes, in_chans
+        self.drop_rate, self.grad_checkpointing = head_dropout, False
         self.num_features = self.head_hidden_size = stages[-1].width
         self.fixed_resolution = any(MIXERS[s.mixer].position_weights or s.position_embedding for s in stages)
         self.feature_info = [
@@ -212,9 +213,12 @@ class MetaFormer(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """The last map and those of the stages in `indices`, in the stages' order, all `(B, C, H, W)`: timm's way to ask."""
-        if output_fmt != "NCHW" or norm:
-            raise ValueError(f"features come as NCHW maps without a norm, but got {output_fmt=}, {norm=}")
+        """The last map and those of the stages in `indices`, in the stages' order, all `(B, C, H, W)`: timm's way to ask.
+
+        `norm` is for networks with one behind their stages, in timm as here it changes nothing.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"features come as NCHW maps, but got {output_fmt=}")
         taken = taken_indices(indices, len(self.stages))
         x, maps = self.stem(x), []
         for stage in self.stages[: max(taken) + 1] if stop_early else self.stages:
@@ -239,6 +243,7 @@ class MetaFormer(nn.Module):
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Whether training computes the blocks' maps anew for their gradients instead of keeping them."""
+        self.grad_checkpointing = enable
         for stage in self.stages:
             assert isinstance(stage, MetaFormerStage), "stages hold nothing else"
             stage.grad_checkpointing = enable
@@ -288,7 +293,10 @@ def taken_indices(indices: int | list[int] | None, count: int) -> list[int]:
     """Which of `count` maps timm's `indices` mean: all for None, the last ones for a number, otherwise these."""
     if indices is None:
         return list(range(count))
-    return list(range(count)[-indices:]) if isinstance(indices, int) else [range(count)[i] for i in indices]
+    chosen = list(range(-indices, 0)) if isinstance(indices, int) else list(indices)
+    if not chosen or not all(-count <= i < count for i in chosen):
+        raise ValueError(f"the maps to take must be some of the {count} stages', numbered from 0, but got {indices!r}")
+    return [i % count for i in chosen]
 
 
 def initialise(module: nn.Module) -> None:

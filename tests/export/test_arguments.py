@@ -238,3 +238,21 @@ def test_an_unknown_argument_is_an_error_at_every_level(sources):
     for source in sources.values():
         with pytest.raises(TypeError, match="drop_pth_rate"):
             timm.create_model(source, drop_pth_rate=0.1)
+
+
+def test_maps_are_asked_for_as_in_timm(plain, timms):
+    for level, net in plain.items():
+        for arguments in ({"indices": [3, 1]}, {"indices": 2, "stop_early": True}, {"indices": [-1]}, {"norm": True}):
+            with torch.inference_mode():
+                maps, expected = (n.forward_intermediates(images(), **arguments)[1] for n in (net, timms))
+            assert [m.shape for m in maps] == [m.shape for m in expected], (level, arguments)
+        with pytest.raises((ValueError, AssertionError), match="numbered from 0, but got|out of range"):
+            net.forward_intermediates(images(), indices=[7])
+
+
+def test_a_network_of_half_precision_is_trained_as_such(plain):
+    for level, net in plain.items():
+        half = copy.deepcopy(net).to(torch.bfloat16, memory_format=torch.channels_last).train()
+        logits = half(images(dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last))
+        logits.sum().backward()
+        assert logits.dtype == torch.bfloat16, level
