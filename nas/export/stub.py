@@ -77,7 +77,7 @@ def _tables(architecture: Architecture) -> str:
     stages = architecture.stages
     tables = {
         "MIXERS": _rows(MIXERS, {stage.mixer for stage in stages}),
-        "NORMS": _rows(NORMS, {"layer", *(stage.norm for stage in stages)}),  # the stem and the head have a layer norm
+        "NORMS": _rows(NORMS, {"layer", "none", *(stage.norm for stage in stages)}),  # the stem has either
         "ACTIVATIONS": _rows(ACTIVATIONS, {stage.activation for stage in stages}),
     }
     return "\n".join(f"{name} = {{{rows}}}" for name, rows in tables.items())

@@ -246,7 +246,7 @@ def test_maps_are_asked_for_as_in_timm(plain, timms):
             with torch.inference_mode():
                 maps, expected = (n.forward_intermediates(images(), **arguments)[1] for n in (net, timms))
             assert [m.shape for m in maps] == [m.shape for m in expected], (level, arguments)
-        with pytest.raises((ValueError, AssertionError), match="numbered from 0, but got|out of range"):
+        with pytest.raises((ValueError, AssertionError), match=r"numbered from 0, but got|out of range"):
             net.forward_intermediates(images(), indices=[7])
 
 

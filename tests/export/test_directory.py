@@ -239,6 +239,15 @@ def test_a_network_that_takes_any_resolution_can_be_meant_for_another(tmp_path, 
     assert config["metaformer"]["cost"] == cost(free(), image_size=96, num_classes=CLASSES)._asdict()
 
 
+@pytest.mark.parametrize("option", ["stem_norm", "downsample_norm"])
+def test_a_network_of_ours_without_a_norm_around_its_stages_is_loaded(option, tmp_path, unproven):
+    own = Architecture(stages=[Stage(mixer=m, depth=1, width=16) for m in ("dwconv", "pool")], **{option: False})
+    net = trained(own)
+    export_network(own, net.state_dict(), tmp_path / "found", ABOUT, **COMMON)
+    with torch.inference_mode():
+        assert torch.equal(loaded_as_the_card_says(tmp_path / "found")(images()), net(images()))
+
+
 def test_a_linear_head_is_named_as_the_classifier(tmp_path, unproven):
     out = tmp_path / "found"
     export_network(small(head="linear"), trained(small(head="linear")).state_dict(), out, ABOUT, **COMMON)
