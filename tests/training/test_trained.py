@@ -109,7 +109,7 @@ def test_timm_reads_plain_pickles_and_runs_no_code_of_others(tmp_path):
     assert timm_network("resnet10t", weights=str(tmp_path / "good.pth"), num_classes=3).model.num_classes == 3
     traps = [tmp_path / "trap.pth", tmp_path / "legacy.bin"]
     sprung = trap(traps[0])
-    traps[1].write_bytes(pickle.dumps(Trap(sprung)))
+    traps[1].write_bytes(pickle.dumps(Trap(sprung), protocol=2))
     for path in traps:
         with pytest.raises(ConfigError, match=rf"{path.name}: must hold the weights of timm's resnet10t, but"):
             timm_network("resnet10t", weights=str(path), num_classes=3)
