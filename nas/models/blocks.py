@@ -79,14 +79,13 @@ class ChannelMLP(nn.Module):
         self.fc1 = pointwise(width, hidden, bias=bias, tokens=tokens)
         self.act = activation()
         self.fc2 = pointwise(hidden, width, bias=bias, tokens=tokens)
-        self.drop = _dropout(dropout)
+        self.drop = nn.Dropout(dropout) if dropout else None  # a call less where there is nothing to do
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
-
-
-def _dropout(rate: float) -> nn.Module:
-    return nn.Dropout(rate) if rate else nn.Identity()
+        x = self.act(self.fc1(x))
+        if self.drop is not None:
+            x = self.drop(x)
+        return self.fc2(x)
 
 
 def pointwise(width_in: int, width: int, *, bias: bool, tokens: bool) -> nn.Module:
@@ -146,18 +145,22 @@ class MetaFormerBlock(nn.Module):
         activation, tokens = activation_class(stage.activation), MIXERS[stage.mixer].needs_tokens
         hidden = channels(stage.mlp_ratio, stage.width)
         self.residual, self.has_mlp = stage.residual, hidden > 0
-        self.norm1, self.drop_path1, self.layer_scale1, self.res_scale1 = _around(stage, tokens=tokens, drop_path=drop_path)
+        after_mixer = dropout if tokens else 0.0  # behind attention alone, as in timm
+        self.norm1, self.drop_path1, self.layer_scale1, self.res_scale1 = _around(
+            stage, tokens=tokens, drop_path=drop_path, dropout=after_mixer
+        )
         if self.has_mlp:
-            self.norm2, self.drop_path2, self.layer_scale2, self.res_scale2 = _around(stage, tokens=tokens, drop_path=drop_path)
+            self.norm2, self.drop_path2, self.layer_scale2, self.res_scale2 = _around(
+                stage, tokens=tokens, drop_path=drop_path, dropout=dropout
+            )
         self.token_mixer = mixer_class(stage.mixer)(stage, side=side, activation=activation)
-        self.mixer_drop = _dropout(dropout if tokens else 0.0)  # behind attention alone, as in timm
         if self.has_mlp:
             self.mlp = ChannelMLP(
                 stage.width, hidden, activation=activation, bias=stage.mlp_bias, tokens=tokens, dropout=dropout
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed = self.layer_scale1(self.drop_path1(self.mixer_drop(self.token_mixer(self.norm1(x)))))
+        mixed = self.layer_scale1(self.drop_path1(self.token_mixer(self.norm1(x))))
         x = self.res_scale1(x) + mixed if self.residual else mixed
         if not self.has_mlp:
             return x
@@ -165,14 +168,21 @@ class MetaFormerBlock(nn.Module):
         return self.res_scale2(x) + mixed if self.residual else mixed
 
 
-def _around(stage: "Stage", *, tokens: bool, drop_path: float) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
-    """What stands around one of a block's two mixings: norm, drop path, LayerScale, ResScale."""
+def _around(
+    stage: "Stage", *, tokens: bool, drop_path: float, dropout: float
+) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
+    """What stands around one of a block's two mixings: norm, dropout and drop path, LayerScale, ResScale."""
     return (
         norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=tokens),
-        DropPath(drop_path) if drop_path else nn.Identity(),
+        _drops(dropout, drop_path),
         _scale(stage.layer_scale, stage.width, tokens=tokens),
         _scale(1.0 if stage.res_scale else None, stage.width, tokens=tokens),
     )
+
+
+def _drops(dropout: float, drop_path: float) -> nn.Module:
+    path = DropPath(drop_path) if drop_path else nn.Identity()
+    return nn.Sequential(nn.Dropout(dropout), path) if dropout else path
 
 
 def _scale(value: float | None, width: int, *, tokens: bool) -> nn.Module:
