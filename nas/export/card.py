@@ -59,10 +59,11 @@ TIMMS_LOADING = """\
 import timm
 net = timm.create_model("local-dir:.", pretrained=True)  # "." is where this file lies; or hf-hub:ORG/NAME"""
 STUB_LOADING = """\
-import sys, timm
+import importlib.util, sys, timm
 folder = "."  # where this file lies; or huggingface_hub.snapshot_download("ORG/NAME")
-sys.path.insert(0, folder)
-import model  # registers {name} with timm
+spec = importlib.util.spec_from_file_location("{name}", f"{{folder}}/model.py")
+sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)  # registers {name} with timm
 net = timm.create_model(f"local-dir:{{folder}}", pretrained=True)"""
 
 

@@ -1,15 +1,17 @@
 """Loads exported directories through timm in a process that can't import this package, and writes what they compute.
 
-    python -I fresh.py JOBS.json ANSWERS.safetensors
+    python -P fresh.py JOBS.json
 
-JOBS.json holds {"directories": [...], "threads": 1}. The answers are each directory's logits under its place in that list; on
-standard output stands {"place": "the error"} for those that did not load. This file is a program of its own.
+JOBS.json holds {"directories": [...], "threads": 1, "path": [...]}; the path is where packages may lie. Beside it come
+answers.safetensors, each directory's logits under its place in that list, and then errors.json, {"place": "the error"} of those
+that did not load. What libraries print is nobody's answer. This file is a program of its own.
 """
 
 import ast
-import importlib
+import importlib.util
 import json
 import sys
+import sysconfig
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,52 +37,69 @@ def logits_of(directory: Path) -> "Tensor":
     import timm
     import torch
 
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     if (directory / "model.py").is_file():
-        register(directory)
+        refuse_foreign(directory / "model.py")
+        load_stub(directory, config["architecture"])
     # made outside inference mode, in which weights that want a gradient multiply another way
     network = timm.create_model(f"local-dir:{directory}", pretrained=True).eval()
-    size = json.loads((directory / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"]["input_size"][-1]
+    size = config["pretrained_cfg"]["input_size"][-1]
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         return network(images)
 
 
-def register(directory: Path) -> None:
-    """Imports model.py as its card says; ImportError if it names anything but torch, timm and the standard library."""
-    nodes = ast.walk(ast.parse((directory / "model.py").read_text(encoding="utf-8")))
+def refuse_foreign(stub: Path) -> None:
+    """ImportError if a model.py names anything but torch, timm and the standard library."""
+    nodes = ast.walk(ast.parse(stub.read_text(encoding="utf-8")))
     named = [[node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
              for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]  # fmt: skip
     foreign = {name.split(".")[0] for names in named for name in names} - ALLOWED
     if foreign:
         raise ImportError(f"model.py must not need the package {', '.join(sorted(foreign))}")
-    sys.modules.pop("model", None)
-    sys.path.insert(0, str(directory))
-    try:
-        importlib.invalidate_caches()
-        importlib.import_module("model")
-    finally:
-        sys.path.remove(str(directory))
 
 
-def answer(jobs: str, answers: str) -> None:
+def load_stub(directory: Path, name: str) -> None:
+    """Runs a directory's model.py as its card says: under the network's own name, so that exports don't meet in a process."""
+    spec = importlib.util.spec_from_file_location(name, directory / "model.py")
+    assert spec is not None and spec.loader is not None, "it ends with .py"
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+def look_in(path: list[str]) -> None:
+    """Has packages searched in `path`, in the standard library first: a file of the user's own may be called random.py."""
+    library = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    library |= {entry for entry in path if Path(entry).name == "lib-dynload"}
+    sys.path[:] = sorted(path, key=lambda entry: entry not in library)
+
+
+def hide_this_package() -> None:
+    """Makes `import nas` an error wherever it lies, also where a start-up file has imported it."""
     sys.meta_path.insert(0, NoNas())
+    for name in [name for name in sys.modules if name.split(".")[0] == "nas"]:
+        del sys.modules[name]
+
+
+def answer(jobs: Path) -> None:
+    asked = json.loads(jobs.read_text(encoding="utf-8"))
+    look_in(asked["path"])
+    hide_this_package()
     sys.dont_write_bytecode = True
     import torch
     from safetensors.torch import save_file
 
-    asked = json.loads(Path(jobs).read_text(encoding="utf-8"))
     logits: dict[str, Tensor] = {}
     errors: dict[str, str] = {}
     torch.set_num_threads(asked["threads"])
     for place, directory in enumerate(asked["directories"]):
         try:
             logits[str(place)] = logits_of(Path(directory)).contiguous()
-        except Exception:  # whatever a model.py raises is told of that directory; the others go on
+        except (Exception, SystemExit):  # whatever a model.py raises is told of that directory; the others go on
             errors[str(place)] = traceback.format_exc()
-    save_file(logits, answers)
-    print(json.dumps(errors))
+    save_file(logits, jobs.with_name("answers.safetensors"))
+    jobs.with_name("errors.json").write_text(json.dumps(errors), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    _, jobs_file, answers_file = sys.argv
-    answer(jobs_file, answers_file)
+    answer(Path(sys.argv[1]))

@@ -3,7 +3,6 @@
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import timm
 from huggingface_hub import HfApi, get_token
@@ -13,6 +12,7 @@ from torch import nn
 
 from nas.errors import ConfigError, NasError, in_one_line
 from nas.export.card import EXTRA_FILES
+from nas.export.fresh import load_stub
 
 OURS = ["config.json", "README.md", "model.py", *EXTRA_FILES]  # timm's function sends a config.json too, this one was proven
 
@@ -39,7 +39,7 @@ def push_directory(directory: Path, repository: str, *, private: bool) -> str:
     extras = {key: config[key] for key in ("metaformer", "label_names") if key in config}
     try:
         timm.models.push_to_hf_hub(
-            _loaded(directory),
+            _loaded(directory, config["architecture"]),
             repository,
             commit_message=f"Add {config['architecture']}",
             private=private,
@@ -62,11 +62,12 @@ def push_directory(directory: Path, repository: str, *, private: bool) -> str:
     return f"https://huggingface.co/{repository}"
 
 
-def _loaded(directory: Path) -> nn.Module:
-    """The network as timm makes it from the directory, in which nothing is left behind."""
-    source = directory / "model.py"
-    if source.is_file():
-        module = sys.modules["exported_model"] = ModuleType("exported_model")  # timm looks it up by name
-        module.__file__ = str(source)
-        exec(compile(source.read_text(encoding="utf-8"), source, "exec"), vars(module))
-    return timm.create_model(f"local-dir:{directory}", pretrained=True)
+def _loaded(directory: Path, name: str) -> nn.Module:
+    """The network of that name as timm makes it from the directory, in which nothing is left behind."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        if (directory / "model.py").is_file():
+            load_stub(directory, name)
+        return timm.create_model(f"local-dir:{directory}", pretrained=True)
+    finally:
+        sys.dont_write_bytecode = before

@@ -1,11 +1,13 @@
 """Proof that an exported directory is the network that was found: a fresh process without this package computes its logits."""
 
+import inspect
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -15,6 +17,7 @@ from nas.errors import NasError
 from nas.export import fresh
 
 ROUNDING = 1e-4  # of the largest logit: what merging a norm, or timm's operators instead of our faster ones, may change
+CAUSE_SHOWN = 4000  # characters of what a process wrote before it died, the last ones
 
 
 class Proof(NamedTuple):
@@ -46,19 +49,43 @@ def rounding(before: Tensor, written: Tensor) -> float:
 
 def prove(expected: dict[Path, Tensor]) -> list[Proof]:
     """What one fresh process computes in each directory, beside the logits expected there; NasError if the process dies."""
+    directories = [str(directory.resolve()) for directory in expected]
+    jobs = {"directories": directories, "threads": torch.get_num_threads(), "path": packages_path()}
     with tempfile.TemporaryDirectory() as scratch:
-        jobs, answers = Path(scratch) / "jobs.json", Path(scratch) / "answers.safetensors"
-        directories = [str(directory.resolve()) for directory in expected]
-        jobs.write_text(json.dumps({"directories": directories, "threads": torch.get_num_threads()}), encoding="utf-8")
-        command = [sys.executable, "-I", fresh.__file__, str(jobs), str(answers)]
-        process = subprocess.run(command, capture_output=True, text=True, check=False)
-        if process.returncode:
-            raise NasError(f"the fresh process that proves exports ended with {process.returncode}:\n{process.stderr.strip()}")
-        errors, logits = json.loads(process.stdout.splitlines()[-1]), load_file(answers)
+        errors, logits = _answers(jobs, Path(scratch))
     return [
         Proof(directory, None, errors[str(i)]) if str(i) in errors else Proof(directory, _gap(logits[str(i)], wanted))
         for i, (directory, wanted) in enumerate(expected.items())
     ]
+
+
+def packages_path() -> list[str]:
+    """Where this process finds packages, in words that mean the same in every folder.
+
+    A new process would look in fewer places: scripts and notebooks add their own. The current folder, which a notebook asks
+    first and after its own packages were imported, comes last.
+    """
+    entries = [entry for entry in sys.path if isinstance(entry, str)]
+    return [_absolute(entry) for entry in sorted(entries, key=lambda entry: entry == "")]
+
+
+def _absolute(entry: str) -> str:
+    """An entry of sys.path without the current folder in it; a word that only an import hook understands stays as it is."""
+    first = Path(entry).parts[:1]
+    return os.path.abspath(entry) if not first or os.path.exists(first[0]) else entry
+
+
+def _answers(jobs: dict[str, Any], scratch: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The errors and logits that a fresh process leaves in an empty folder."""
+    program = scratch / "fresh.py"
+    program.write_text(inspect.getsource(fresh), encoding="utf-8")  # this package may lie in a zip file
+    (scratch / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
+    command = [sys.executable, "-P", "-W", "ignore", str(program), str(scratch / "jobs.json")]
+    process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if not (scratch / "errors.json").is_file():  # written last; a library may still fail while Python ends
+        why = process.stderr.decode(errors="replace").strip()[-CAUSE_SHOWN:]
+        raise NasError(f"the fresh process that proves exports ended with {process.returncode}:\n{why}")
+    return json.loads((scratch / "errors.json").read_text(encoding="utf-8")), load_file(scratch / "answers.safetensors")
 
 
 def _gap(logits: Tensor, wanted: Tensor) -> float:

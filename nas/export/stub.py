@@ -6,19 +6,23 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from nas.export.level import Level
-from nas.models import blocks, metaformer, mixers, norms, operators, timm_classes
+from nas.models import blocks, metaformer, mixers, norms, operators, timm_classes, timm_entry
 from nas.space import geometry
 from nas.space.activations import ACTIVATIONS
 from nas.space.architecture import Architecture
 from nas.space.mixers import MIXERS
 from nas.space.norms import NORMS
 
-SOURCES = {"B": (geometry, norms, timm_classes), "C": (geometry, operators, norms, mixers, blocks, metaformer)}
+SOURCES = {
+    "B": (geometry, norms, timm_classes, timm_entry),
+    "C": (geometry, operators, norms, mixers, blocks, metaformer, timm_entry),
+}
+NETWORKS = {"B": timm_classes.StagewiseMetaFormer.__name__, "C": metaformer.network_for_timm.__name__}
 
 STUB = '''\
 """{name}: {description}.
 
-Importing this file registers `{name}` with timm; config.json beside it holds the architecture.
+Loading this file registers `{name}` with timm, as README.md shows; config.json beside it holds the architecture.
 """
 
 {imports}
@@ -32,71 +36,39 @@ Architecture = Stage = SimpleNamespace
 {sources}
 
 
-{network}
-
-
 default_cfgs = generate_default_cfgs(
     {{"{name}": {{**CONFIG["pretrained_cfg"], "file": str(Path(__file__).with_name("model.safetensors"))}}}}
 )
 
 
-@register_model
 def {name}(pretrained=False, **kwargs):
     """{description}."""
-    features = {{"out_indices": kwargs.pop("out_indices", tuple(range(len(ARCHITECTURE.stages)))), "feature_cls": "getter"}}
-    return build_model_with_cfg({maker}, "{name}", pretrained, feature_cfg=features, **kwargs)
+    return made_by_timm({network}, ARCHITECTURE, "{name}", pretrained, **kwargs)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # loaded again, or for other weights of this architecture, it may take its own place
+    register_model({name})
 '''
 STUB_IMPORTS = """
 import json
-from functools import partial
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 """
-
-TIMMS_NETWORK = '''\
-def network(num_classes=CONFIG["num_classes"], **kwargs):
-    """The network under timm's argument names."""
-    return StagewiseMetaFormer(ARCHITECTURE, num_classes=num_classes, **kwargs)'''
-
-OUR_NETWORK = '''\
-def network(
-    pretrained,
-    num_classes=CONFIG["num_classes"],
-    img_size=CONFIG["pretrained_cfg"]["input_size"][-1],
-    drop_path_rate=0.0,
-    drop_rate=0.0,
-    in_chans=3,
-    global_pool="avg",
-):
-    """The network under timm's argument names."""
-    image_size = img_size if isinstance(img_size, int) else img_size[0]
-    stored = CONFIG["pretrained_cfg"]
-    if in_chans != 3 or global_pool != "avg":
-        raise ValueError(f"this model takes 3 channels and the mean over positions, but got {in_chans=}, {global_pool=}")
-    if pretrained and stored["fixed_input_size"] and image_size != stored["input_size"][-1]:
-        raise ValueError(
-            f"the weights belong to the positions of {stored['input_size'][-1]} px images, but got {img_size=}; "
-            "leave img_size out, or train anew with pretrained=False"
-        )
-    return build(
-        ARCHITECTURE, image_size=image_size, num_classes=num_classes, drop_path=drop_path_rate, head_dropout=drop_rate
-    )'''
-NETWORKS = {"B": (TIMMS_NETWORK, "network"), "C": (OUR_NETWORK, "partial(network, pretrained)")}
 
 
 def stub(architecture: Architecture, level: Level) -> str:
     """The source of model.py, one file that imports only torch, timm and the standard library."""
     sources = [inspect.getsource(module) for module in SOURCES[level.letter]]
-    network, maker = NETWORKS[level.letter]
     return STUB.format(
         name=level.entrypoint,
         description=architecture.describe(),
         imports=_imports([STUB_IMPORTS, *sources]),
         tables=_tables(architecture),
         sources="\n\n\n".join(_body(source) for source in sources),
-        network=network,
-        maker=maker,
+        network=NETWORKS[level.letter],
     )
 
 
@@ -105,7 +77,7 @@ def _tables(architecture: Architecture) -> str:
     stages = architecture.stages
     tables = {
         "MIXERS": _rows(MIXERS, {stage.mixer for stage in stages}),
-        "NORMS": _rows(NORMS, {"layer", *(stage.norm for stage in stages)}),  # the stem and the head have a layer norm
+        "NORMS": _rows(NORMS, {"layer", "none", *(stage.norm for stage in stages)}),  # the stem has either
         "ACTIVATIONS": _rows(ACTIVATIONS, {stage.activation for stage in stages}),
     }
     return "\n".join(f"{name} = {{{rows}}}" for name, rows in tables.items())
@@ -133,7 +105,8 @@ def _imports(sources: list[str]) -> str:
             plain.add(ast.unparse(node))
         elif isinstance(node, ast.ImportFrom):
             assert node.module is not None, "this package has no relative imports"
-            if node.module.split(".")[0] not in ("nas", "typing"):
-                names.setdefault(node.module, set()).update(map(ast.unparse, node.names))
+            needed = {ast.unparse(alias) for alias in node.names} - {"TYPE_CHECKING"}
+            if node.module.split(".")[0] != "nas" and needed:
+                names.setdefault(node.module, set()).update(needed)
     chosen = [f"from {module} import {', '.join(sorted(names[module]))}" for module in sorted(names)]
     return "\n".join([*sorted(plain), *chosen])

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
+from torch.fx import wrap
 
 from nas.models.mixers import Pointwise, mixer_class
 from nas.models.norms import norm
@@ -20,6 +21,9 @@ from nas.space.mixers import MIXERS
 
 if TYPE_CHECKING:
     from nas.space.architecture import Stage
+
+for _operator in ("alike", "gelu", "of_that_size"):
+    wrap(_operator)  # one node in torch.fx's graphs: what they ask of their input only a tensor can answer
 
 
 class StarReLU(nn.Module):
@@ -70,14 +74,18 @@ class Scale(nn.Module):
 class ChannelMLP(nn.Module):
     """Two linear maps of each position's channels with an activation between; 1x1 convolutions on maps."""
 
-    def __init__(self, width: int, hidden: int, *, activation: type[nn.Module], bias: bool, tokens: bool):
+    def __init__(self, width: int, hidden: int, *, activation: type[nn.Module], bias: bool, tokens: bool, dropout: float = 0.0):
         super().__init__()
         self.fc1 = pointwise(width, hidden, bias=bias, tokens=tokens)
         self.act = activation()
         self.fc2 = pointwise(hidden, width, bias=bias, tokens=tokens)
+        self.drop = nn.Dropout(dropout) if dropout else None  # a call less where there is nothing to do
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
+        x = self.act(self.fc1(x))
+        if self.drop is not None:
+            x = self.drop(x)
+        return self.fc2(x)
 
 
 def pointwise(width_in: int, width: int, *, bias: bool, tokens: bool) -> nn.Module:
@@ -88,15 +96,33 @@ def pointwise(width_in: int, width: int, *, bias: bool, tokens: bool) -> nn.Modu
 
 
 class Stem(nn.Module):
-    """The image `(B, 3, S, S)` as the first feature map `(B, C, H, W)`. arXiv:2111.11418, table 1."""
+    """The image `(B, 3, S, S)` as the first feature map `(B, C, H, W)`. arXiv:2111.11418, table 1.
 
-    def __init__(self, width: int, *, kernel: int, stride: int, with_norm: bool):
+    `only_size` is the one side in pixels that the network behind it takes, or 0 for any.
+    """
+
+    def __init__(
+        self, width: int, *, kernel: int, stride: int, with_norm: bool, in_chans: int = IMAGE_CHANNELS, only_size: int = 0
+    ):
         super().__init__()
-        self.conv = nn.Conv2d(IMAGE_CHANNELS, width, kernel, stride=stride, padding=stem_padding(kernel, stride))
+        self.only_size = only_size
+        self.conv = nn.Conv2d(in_chans, width, kernel, stride=stride, padding=stem_padding(kernel, stride))
         self.norm = norm("layer" if with_norm else "none", width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.only_size:
+            x = of_that_size(x, self.only_size)
         return self.norm(self.conv(x))  # (B, C, H, W)
+
+
+def of_that_size(x: Tensor, side: int) -> Tensor:
+    """The images as they are; ValueError where they are not squares of that side."""
+    if x.shape[-2] != side or x.shape[-1] != side:
+        raise ValueError(
+            f"this network holds weights for each position and fits {side}x{side} px only, "
+            f"but got {x.shape[-2]}x{x.shape[-1]} px; resize the images or build it for that size"
+        )
+    return x
 
 
 class Downsampling(nn.Module):
@@ -114,17 +140,24 @@ class Downsampling(nn.Module):
 class MetaFormerBlock(nn.Module):
     """Token mixing, then channel mixing, each normed first and added to its input. arXiv:2111.11418, equations 2 and 3."""
 
-    def __init__(self, stage: "Stage", *, side: int, drop_path: float):
+    def __init__(self, stage: "Stage", *, side: int, drop_path: float, dropout: float = 0.0):
         super().__init__()
         activation, tokens = activation_class(stage.activation), MIXERS[stage.mixer].needs_tokens
         hidden = channels(stage.mlp_ratio, stage.width)
         self.residual, self.has_mlp = stage.residual, hidden > 0
-        self.norm1, self.drop_path1, self.layer_scale1, self.res_scale1 = _around(stage, tokens=tokens, drop_path=drop_path)
+        after_mixer = dropout if tokens else 0.0  # behind attention alone, as in timm
+        self.norm1, self.drop_path1, self.layer_scale1, self.res_scale1 = _around(
+            stage, tokens=tokens, drop_path=drop_path, dropout=after_mixer
+        )
         if self.has_mlp:
-            self.norm2, self.drop_path2, self.layer_scale2, self.res_scale2 = _around(stage, tokens=tokens, drop_path=drop_path)
+            self.norm2, self.drop_path2, self.layer_scale2, self.res_scale2 = _around(
+                stage, tokens=tokens, drop_path=drop_path, dropout=dropout
+            )
         self.token_mixer = mixer_class(stage.mixer)(stage, side=side, activation=activation)
         if self.has_mlp:
-            self.mlp = ChannelMLP(stage.width, hidden, activation=activation, bias=stage.mlp_bias, tokens=tokens)
+            self.mlp = ChannelMLP(
+                stage.width, hidden, activation=activation, bias=stage.mlp_bias, tokens=tokens, dropout=dropout
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         mixed = self.layer_scale1(self.drop_path1(self.token_mixer(self.norm1(x))))
@@ -135,14 +168,21 @@ class MetaFormerBlock(nn.Module):
         return self.res_scale2(x) + mixed if self.residual else mixed
 
 
-def _around(stage: "Stage", *, tokens: bool, drop_path: float) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
-    """What stands around one of a block's two mixings: norm, drop path, LayerScale, ResScale."""
+def _around(
+    stage: "Stage", *, tokens: bool, drop_path: float, dropout: float
+) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
+    """What stands around one of a block's two mixings: norm, dropout and drop path, LayerScale, ResScale."""
     return (
         norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=tokens),
-        DropPath(drop_path) if drop_path else nn.Identity(),
+        _drops(dropout, drop_path),
         _scale(stage.layer_scale, stage.width, tokens=tokens),
         _scale(1.0 if stage.res_scale else None, stage.width, tokens=tokens),
     )
+
+
+def _drops(dropout: float, drop_path: float) -> nn.Module:
+    path = DropPath(drop_path) if drop_path else nn.Identity()
+    return nn.Sequential(nn.Dropout(dropout), path) if dropout else path
 
 
 def _scale(value: float | None, width: int, *, tokens: bool) -> nn.Module:

@@ -3,19 +3,24 @@
 The exporter copies this file with its neighbours, so it reads the architecture by attribute only.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from timm.layers import LayerNorm2d, trunc_normal_
+from timm.layers import LayerNorm2d, SelectAdaptivePool2d, trunc_normal_
+from timm.models import checkpoint_seq
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]  # public, but not marked as exported
 
 from nas.models.blocks import Downsampling, MetaFormerBlock, MLPHead, Stem
 from nas.models.norms import norm
-from nas.space.geometry import drop_path_rates, map_sides
+from nas.space.geometry import IMAGE_CHANNELS, drop_path_rates, map_sides
 from nas.space.mixers import MIXERS
 
 if TYPE_CHECKING:
     from nas.space.architecture import Architecture, Stage
+
+POOLINGS = ("avg", "max", "avgmax", "fastavg", "fastmax", "fastavgmax", "fast", "")
 
 
 def build(
@@ -30,38 +35,109 @@ def build(
     )
 
 
+def network_for_timm(
+    architecture: "Architecture",
+    *,
+    num_classes: int = 1000,
+    img_size: int | Sequence[int] = 224,
+    in_chans: int = IMAGE_CHANNELS,
+    global_pool: str = "avg",
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    proj_drop_rate: float = 0.0,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> "MetaFormer":
+    """The network of `architecture` under timm's argument names; ValueError for what it cannot be.
+
+    `img_size` matters to weights of positions alone; images of other sizes are no error without them.
+    """
+    side = square_side(img_size)
+    if map_sides(architecture, side)[0] < 1:
+        raise ValueError(f"img_size must be at least the {architecture.stem_kernel} px of the stem, but got {img_size=}")
+    network = MetaFormer(
+        architecture,
+        image_size=side,
+        num_classes=num_classes,
+        drop_path=drop_path_rate,
+        head_dropout=drop_rate,
+        dropout=proj_drop_rate,
+        in_chans=in_chans,
+        global_pool=global_pool,
+    )
+    return network.to(device=device, dtype=dtype)
+
+
+def square_side(img_size: int | Sequence[int]) -> int:
+    """The side that timm's `img_size` means; ValueError where it is no square."""
+    sides = {img_size} if isinstance(img_size, int) else set(img_size)
+    if len(sides) != 1 or min(sides) < 1:
+        raise ValueError(f"img_size must be the side of square images, such as 224 or (224, 224), but got {img_size=}")
+    return min(sides)
+
+
 class MetaFormerStage(nn.Module):
     """Downsampling, position embedding and blocks of one stage; maps in, maps out, attention blocks on `(B, N, C)` between."""
 
-    def __init__(self, stage: "Stage", *, width_in: int | None, side: int, downsample_norm: bool, drop_paths: list[float]):
+    def __init__(
+        self,
+        stage: "Stage",
+        *,
+        width_in: int | None,
+        side: int,
+        downsample_norm: bool,
+        drop_paths: list[float],
+        dropout: float = 0.0,
+    ):
         super().__init__()
+        self.grad_checkpointing = False
         self.tokens = MIXERS[stage.mixer].needs_tokens
         self.downsample = Downsampling(width_in, stage.width, with_norm=downsample_norm) if width_in else nn.Identity()
         self.position_embedding = None
         if stage.position_embedding:
             self.position_embedding = nn.Parameter(trunc_normal_(torch.empty(1, stage.width, side, side), std=0.02))
-        self.blocks = nn.Sequential(*(MetaFormerBlock(stage, side=side, drop_path=rate) for rate in drop_paths))
+        self.blocks = nn.Sequential(
+            *(MetaFormerBlock(stage, side=side, drop_path=rate, dropout=dropout) for rate in drop_paths)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.downsample(x)  # (B, C, H, W)
         if self.position_embedding is not None:
             x = x + self.position_embedding
         if not self.tokens:
-            return self.blocks(x)
+            return self._mixed(x)
         shape = x.shape
-        x = self.blocks(x.flatten(2).transpose(1, 2))  # (B, N, C)
+        x = self._mixed(x.flatten(2).transpose(1, 2))  # (B, N, C)
         return x.transpose(1, 2).reshape(shape)  # (B, C, H, W)
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        if self.grad_checkpointing and not is_scripting():
+            return checkpoint_seq(self.blocks, x)
+        return self.blocks(x)
 
 
 class Head(nn.Module):
-    """Features `(B, C)`, logits `(B, num_classes)` of the last map; its norm stands before or after the mean over positions."""
+    """Features `(B, C)`, logits `(B, num_classes)` of the last map; its norm stands before or after the mean over positions.
 
-    def __init__(self, last: "Stage", *, pool_first: bool, mlp: bool, num_classes: int, dropout: float):
+    `global_pool` is timm's name of what stands for the mean; empty keeps the map, `(B, C, H, W)`.
+    """
+
+    def __init__(
+        self, last: "Stage", *, pool_first: bool, mlp: bool, num_classes: int, dropout: float, global_pool: str = "avg"
+    ):
         super().__init__()
         self.pool_first, self.mlp, self.width, self.dropout = pool_first, mlp, last.width, dropout
+        self.pool_by(global_pool)
         self.norm = LayerNorm2d(last.width) if pool_first else norm(last.norm, last.width, bias=last.norm_bias)
         self.drop = nn.Dropout(0.0 if mlp else dropout)
         self.fc = self.classifier(num_classes)
+
+    def pool_by(self, global_pool: str) -> None:
+        """Chooses the pooling; ValueError for one that timm's MetaFormer doesn't take either."""
+        if global_pool not in POOLINGS:
+            raise ValueError(f"global_pool must be one of {', '.join(map(repr, POOLINGS))}, but got {global_pool!r}")
+        self.global_pool = SelectAdaptivePool2d(pool_type="fast" if global_pool == "avg" else global_pool)
+        self.flatten = nn.Flatten(1) if global_pool else nn.Identity()
 
     def classifier(self, num_classes: int) -> nn.Module:
         """A fresh map of features to logits; the identity for no classes."""
@@ -72,13 +148,9 @@ class Head(nn.Module):
         return nn.Linear(self.width, num_classes)
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.norm(_mean(x)) if self.pool_first else _mean(self.norm(x))  # (B, C, 1, 1)
-        x = x.flatten(1)  # (B, C)
-        return x if pre_logits else self.fc(self.drop(x))  # (B, num_classes)
-
-
-def _mean(x: Tensor) -> Tensor:
-    return x.mean((2, 3), keepdim=True)  # (B, C, 1, 1)
+        x = self.norm(self.global_pool(x)) if self.pool_first else self.global_pool(self.norm(x))  # (B, C, 1, 1)
+        x = self.drop(self.flatten(x))  # (B, C)
+        return x if pre_logits else self.fc(x)  # (B, num_classes)
 
 
 class MetaFormer(nn.Module):
@@ -88,11 +160,21 @@ class MetaFormer(nn.Module):
     """
 
     def __init__(
-        self, architecture: "Architecture", *, image_size: int, num_classes: int, drop_path: float, head_dropout: float
+        self,
+        architecture: "Architecture",
+        *,
+        image_size: int,
+        num_classes: int,
+        drop_path: float,
+        head_dropout: float,
+        dropout: float = 0.0,
+        in_chans: int = IMAGE_CHANNELS,
+        global_pool: str = "avg",
     ):
         super().__init__()
         stages = architecture.stages
-        self.image_size, self.num_classes = image_size, num_classes
+        self.image_size, self.num_classes, self.in_chans = image_size, num_classes, in_chans
+        self.drop_rate, self.grad_checkpointing = head_dropout, False
         self.num_features = self.head_hidden_size = stages[-1].width
         self.fixed_resolution = any(MIXERS[s.mixer].position_weights or s.position_embedding for s in stages)
         self.feature_info = [
@@ -104,16 +186,16 @@ class MetaFormer(nn.Module):
             kernel=architecture.stem_kernel,
             stride=architecture.stem_stride,
             with_norm=architecture.stem_norm,
+            in_chans=in_chans,
+            only_size=image_size if self.fixed_resolution else 0,
         )
-        self.stages = nn.Sequential(*_stages(architecture, image_size=image_size, drop_path=drop_path))
-        pool_first, mlp = architecture.head_norm == "pool_norm", architecture.head == "mlp"
-        head = Head(stages[-1], pool_first=pool_first, mlp=mlp, num_classes=num_classes, dropout=head_dropout)
-        self.head: Head | nn.Identity = head
+        self.stages = nn.Sequential(*_stages(architecture, image_size=image_size, drop_path=drop_path, dropout=dropout))
+        self.head = _head(architecture, num_classes=num_classes, dropout=head_dropout, global_pool=global_pool)
         self.apply(initialise)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last stage's map `(B, C, H, W)`."""
-        return self.stages(self.stem(self._checked(x)))
+        return self.stages(self.stem(x))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits `(B, num_classes)` of the last map, or the features `(B, C)` before the classifier."""
@@ -131,15 +213,18 @@ class MetaFormer(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """The last map and those of the stages in `indices`, all `(B, C, H, W)`: timm's way to ask for features."""
-        if output_fmt != "NCHW" or norm:
-            raise ValueError(f"features come as NCHW maps without a norm, but got {output_fmt=}, {norm=}")
+        """The last map and those of the stages in `indices`, in the stages' order, all `(B, C, H, W)`: timm's way to ask.
+
+        `norm` is for networks with one behind their stages, in timm as here it changes nothing.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"features come as NCHW maps, but got {output_fmt=}")
         taken = taken_indices(indices, len(self.stages))
-        x, maps = self.stem(self._checked(x)), []
+        x, maps = self.stem(x), []
         for stage in self.stages[: max(taken) + 1] if stop_early else self.stages:
             x = stage(x)
             maps.append(x)
-        maps = [maps[i] for i in taken]
+        maps = [maps[i] for i in sorted(set(taken))]
         return maps if intermediates_only else (x, maps)
 
     def prune_intermediate_layers(
@@ -148,39 +233,58 @@ class MetaFormer(nn.Module):
         """Drops what the maps in `indices` do not need, and returns these indices."""
         taken = taken_indices(indices, len(self.stages))
         last = max(taken)
+        shortened = last + 1 < len(self.stages)
         self.stages = self.stages[: last + 1]
-        self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
-        if prune_head or last + 1 < len(self.feature_info):
-            self.head, self.num_classes = nn.Identity(), 0
+        self.num_features = self.head_hidden_size = self.head.width = self.feature_info[last]["num_chs"]
+        if prune_head or shortened:
+            self.reset_classifier(0, "", reset_other=True)
         return taken
 
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Whether training computes the blocks' maps anew for their gradients instead of keeping them."""
+        self.grad_checkpointing = enable
+        for stage in self.stages:
+            assert isinstance(stage, MetaFormerStage), "stages hold nothing else"
+            stage.grad_checkpointing = enable
+
+    @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
-        assert isinstance(self.head, Head), "its head was pruned"
         return self.head.fc
 
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the classifier by a fresh one on the same device."""
-        if global_pool not in (None, "avg"):
-            raise ValueError(f"the head takes the mean over positions, global_pool must be 'avg', but got {global_pool!r}")
-        assert isinstance(self.head, Head), "its head was pruned"
+    @torch.jit.ignore
+    def reset_classifier(
+        self,
+        num_classes: int,
+        global_pool: str | None = None,
+        reset_other: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Replaces the classifier by a fresh one on the same device; `reset_other` takes the head's norm away as well."""
+        like = self.stem.conv.weight
         self.num_classes = num_classes
-        self.head.fc = self.head.classifier(num_classes).apply(initialise).to(self.stem.conv.weight).train(self.training)
-
-    def _checked(self, x: Tensor) -> Tensor:
-        size = tuple(x.shape[-2:])
-        if self.fixed_resolution and size != (self.image_size, self.image_size):
-            raise ValueError(
-                f"this network holds weights for each position and fits {self.image_size}x{self.image_size} px only, "
-                f"but got {size[0]}x{size[1]} px; resize the images or build it for that size"
-            )
-        return x
+        if global_pool is not None:
+            self.head.pool_by(global_pool)
+        if reset_other:
+            self.head.norm = nn.Identity()
+        classifier = self.head.classifier(num_classes).apply(initialise)
+        self.head.fc = classifier.to(device=device or like.device, dtype=dtype or like.dtype)
+        self.head.train(self.training)
 
 
-def _stages(architecture: "Architecture", *, image_size: int, drop_path: float) -> list[MetaFormerStage]:
+def _head(architecture: "Architecture", *, num_classes: int, dropout: float, global_pool: str) -> Head:
+    pool_first, mlp = architecture.head_norm == "pool_norm", architecture.head == "mlp"
+    last = architecture.stages[-1]
+    return Head(last, pool_first=pool_first, mlp=mlp, num_classes=num_classes, dropout=dropout, global_pool=global_pool)
+
+
+def _stages(architecture: "Architecture", *, image_size: int, drop_path: float, dropout: float) -> list[MetaFormerStage]:
     stages, widths = architecture.stages, [s.width for s in architecture.stages]
     rates = drop_path_rates(drop_path, [s.depth for s in stages])
+    with_norm = architecture.downsample_norm
     return [
-        MetaFormerStage(s, width_in=w, side=side, downsample_norm=architecture.downsample_norm, drop_paths=r)
+        MetaFormerStage(s, width_in=w, side=side, downsample_norm=with_norm, drop_paths=r, dropout=dropout)
         for s, w, side, r in zip(stages, [None, *widths], map_sides(architecture, image_size), rates, strict=False)
     ]
 
@@ -189,7 +293,10 @@ def taken_indices(indices: int | list[int] | None, count: int) -> list[int]:
     """Which of `count` maps timm's `indices` mean: all for None, the last ones for a number, otherwise these."""
     if indices is None:
         return list(range(count))
-    return list(range(count)[-indices:]) if isinstance(indices, int) else [range(count)[i] for i in indices]
+    chosen = list(range(-indices, 0)) if isinstance(indices, int) else list(indices)
+    if not chosen or not all(-count <= i < count for i in chosen):
+        raise ValueError(f"the maps to take must be some of the {count} stages', numbered from 0, but got {indices!r}")
+    return [i % count for i in chosen]
 
 
 def initialise(module: nn.Module) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import wrap
 
 from nas.models.operators import attend, average, channel_map, filtered
 from nas.space.geometry import channels
@@ -17,6 +18,9 @@ from nas.space.mixers import MIXERS
 
 if TYPE_CHECKING:
     from nas.space.architecture import Stage
+
+for _operator in ("attend", "average", "channel_map", "filtered"):
+    wrap(_operator)  # one node in torch.fx's graphs: what they ask of their input only a tensor can answer
 
 
 class Pooling(nn.Module):

@@ -18,10 +18,17 @@ class TokenGroupNorm(GroupNorm1):
 
 
 class TokenBatchNorm(nn.BatchNorm1d):
-    """Batch norm of `(B, N, C)`."""
+    """Batch norm of `(B, N, C)`, by the function that torch.fx and TorchScript know."""
+
+    num_batches_tracked: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)  # (B, C, N) and back
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        x = F.batch_norm(
+            x.transpose(1, 2), self.running_mean, self.running_var, self.weight, self.bias, self.training, eps=self.eps
+        )  # (B, C, N)
+        return x.transpose(1, 2)
 
 
 MODULES = (GroupNorm1, LayerNorm2d, nn.LayerNorm, nn.BatchNorm2d, TokenGroupNorm, TokenBatchNorm)

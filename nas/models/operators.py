@@ -1,11 +1,13 @@
 """The faster of equal ways to compute what blocks are made of, by device and size; measured by experiments/proxy/operators.py.
 
-The exporter copies this file into the model it writes, so it imports nothing of the package.
+TorchScript can't ask all that the choice takes, and gets torch's own operators. The exporter copies this file into the model it
+writes, so it imports nothing of the package.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.jit import is_scripting  # type: ignore[attr-defined]  # public, but not marked as exported
 
 SHORT = 784  # tokens up to which products of whole matrices were faster
 LARGE_KERNEL = 5
@@ -20,14 +22,25 @@ def average(x: Tensor, size: int) -> Tensor:
     up to twice in channels_last, where torch's own pooling wins for small windows and small maps. On a GPU a training pools a
     contiguous map: torch's gradient in channels_last was wrong there in 2.11, without a word (pytorch#188344).
     """
-    small = size < LARGE_KERNEL or x.shape[-1] < LARGE_MAP
     on_cpu = x.device.type == "cpu"
-    if not on_cpu or (_is_channels_last(x) and x.dtype == torch.float32 and small):
-        pooled = x if on_cpu or not x.requires_grad else x.contiguous()
-        return F.avg_pool2d(pooled, size, stride=1, padding=size // 2, count_include_pad=False)
+    if not is_scripting() and on_cpu and not _pools_fast(x, size):
+        return _mean_of_sums(x, size)
+    pooled = x if on_cpu or not x.requires_grad else x.contiguous()
+    return F.avg_pool2d(pooled, size, stride=1, padding=size // 2, count_include_pad=False)
+
+
+@torch.jit.unused
+def _mean_of_sums(x: Tensor, size: int) -> Tensor:
     with torch.autocast("cpu", enabled=False):
         sums = F.conv2d(x, x.new_ones(x.shape[1], 1, size, size), padding=size // 2, groups=x.shape[1])
     return sums / _window_counts(x, size)
+
+
+@torch.jit.unused
+def _pools_fast(x: Tensor, size: int) -> bool:
+    """Whether torch's own pooling is the faster one on a CPU."""
+    small = size < LARGE_KERNEL or x.shape[-1] < LARGE_MAP
+    return _is_channels_last(x) and x.dtype == torch.float32 and small
 
 
 def _window_counts(x: Tensor, size: int) -> Tensor:
@@ -48,10 +61,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     In bf16 a CPU multiplies whole matrices up to 8 times as fast as the fused kernel, whose backward pass is slow there;
     elsewhere the fused one is as fast or faster, and holds no `N` x `N` matrix.
     """
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or q.shape[2] > SHORT:
-        return F.scaled_dot_product_attention(q, k, v)
-    weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1)  # (B, heads, N, N)
-    return weights.to(v.dtype) @ v  # (B, heads, N, head_dim)
+    if not is_scripting() and _is_short(q):
+        weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1)  # (B, heads, N, N)
+        return weights.to(v.dtype) @ v  # (B, heads, N, head_dim)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+@torch.jit.unused
+def _is_short(q: Tensor) -> bool:
+    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= SHORT
 
 
 def filtered(x: Tensor, weight: Tensor) -> Tensor:
@@ -60,11 +78,16 @@ def filtered(x: Tensor, weight: Tensor) -> Tensor:
     Trained in bf16 and channels_last on a CPU, large kernels compute in float32, 1.2 to 4 times as fast.
     """
     padding, groups = weight.shape[-1] // 2, weight.shape[0]
-    large = weight.shape[-1] >= LARGE_KERNEL and torch.is_grad_enabled() and _is_channels_last(x)
-    if x.device.type == "cpu" and large and _in_bf16(x):
+    if not is_scripting() and _filters_slowly(x, weight):
         with torch.autocast("cpu", enabled=False):
-            return F.conv2d(x.float(), weight.float(), padding=padding, groups=groups)
+            return F.conv2d(x.float(), weight.float(), padding=padding, groups=groups).to(weight.dtype)
     return F.conv2d(x, weight, padding=padding, groups=groups)
+
+
+@torch.jit.unused
+def _filters_slowly(x: Tensor, weight: Tensor) -> bool:
+    large = weight.shape[-1] >= LARGE_KERNEL and torch.is_grad_enabled() and _is_channels_last(x)
+    return x.device.type == "cpu" and large and _in_bf16(x)
 
 
 def channel_map(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -73,8 +96,7 @@ def channel_map(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Trained in bf16 and channels_last on a CPU, small maps take a product of matrices, up to twice as fast as a 1x1 convolution.
     The size is asked last: torch.export bounds the batches of a program by every size that was compared.
     """
-    training = x.device.type == "cpu" and torch.is_grad_enabled() and _in_bf16(x)
-    if training and _is_channels_last(x) and x.numel() <= FEW_POSITIONS * x.shape[1]:
+    if not is_scripting() and _trains_in_bf16(x) and _is_channels_last(x) and _is_small(x):
         return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)  # (B, D, H, W)
     return F.conv2d(x, weight, bias)
 
@@ -84,14 +106,26 @@ def gelu(x: Tensor) -> Tensor:
 
     A CPU takes oneDNN's kernel for tensors that are contiguous as they stand only: channels_last maps are shown to it as such.
     """
-    if x.device.type == "cpu" and x.dim() == 4 and _is_channels_last(x):
+    if not is_scripting() and x.device.type == "cpu" and x.dim() == 4 and _is_channels_last(x):
         return F.gelu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (B, C, H, W)
     return F.gelu(x)
 
 
 def alike(weights: Tensor, x: Tensor) -> Tensor:
     """Factors or summands as they meet `x`: on a CPU in bf16 where `x` is, or it would be copied into float32 first."""
-    return weights.to(x.dtype) if x.device.type == "cpu" and x.dtype == torch.bfloat16 else weights
+    if not is_scripting() and x.device.type == "cpu" and x.dtype == torch.bfloat16:
+        return weights.to(x.dtype)
+    return weights
+
+
+@torch.jit.unused
+def _is_small(x: Tensor) -> bool:
+    return x.numel() <= FEW_POSITIONS * x.shape[1]
+
+
+@torch.jit.unused
+def _trains_in_bf16(x: Tensor) -> bool:
+    return x.device.type == "cpu" and torch.is_grad_enabled() and _in_bf16(x)
 
 
 def _in_bf16(x: Tensor) -> bool:
@@ -99,5 +133,6 @@ def _in_bf16(x: Tensor) -> bool:
     return autocast or x.dtype == torch.bfloat16
 
 
+@torch.jit.unused
 def _is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

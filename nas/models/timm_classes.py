@@ -7,6 +7,7 @@ The exporter copies this file with its neighbours, so it reads the architecture 
 from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
 from timm.layers import Mlp
 from timm.models import metaformer as timm_metaformer
 from timm.models.metaformer import Downsampling, LayerNorm2dNoBias, MetaFormer, MetaFormerBlock, MetaFormerStage, Stem
@@ -29,7 +30,7 @@ def timm_class(module: str) -> type[nn.Module]:
 class Block(MetaFormerBlock):
     """timm's block with a channel MLP of any width or none, with or without skips."""
 
-    def __init__(self, stage: "Stage", *, drop_path: float):
+    def __init__(self, stage: "Stage", *, drop_path: float, proj_drop: float = 0.0):
         mixer, activation = MIXERS[stage.mixer], timm_class(ACTIVATIONS[stage.activation].module)
         super().__init__(
             stage.width,
@@ -37,6 +38,7 @@ class Block(MetaFormerBlock):
             mlp_act=activation,
             mlp_bias=stage.mlp_bias,
             norm_layer=nn.Identity,
+            proj_drop=proj_drop,
             drop_path=drop_path,
             use_nchw=not mixer.needs_tokens,
             layer_scale_init_value=stage.layer_scale,
@@ -46,7 +48,8 @@ class Block(MetaFormerBlock):
         self.residual, self.has_mlp = stage.residual, hidden > 0
         self.norm1 = norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=mixer.needs_tokens)
         self.norm2 = norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=mixer.needs_tokens)
-        self.mlp = Mlp(stage.width, hidden, act_layer=activation, bias=stage.mlp_bias, use_conv=not mixer.needs_tokens)
+        mlp = partial(Mlp, act_layer=activation, bias=stage.mlp_bias, drop=proj_drop, use_conv=not mixer.needs_tokens)
+        self.mlp = mlp(stage.width, hidden)
         if not self.has_mlp:  # what stands there must have no weights
             self.norm2 = self.mlp = self.layer_scale2 = self.res_scale2 = nn.Identity()
 
@@ -83,6 +86,9 @@ class StagewiseMetaFormer(MetaFormer):
         global_pool: str = "avg",
         drop_path_rate: float = 0.0,
         drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ):
         stages = architecture.stages
         super().__init__(
@@ -96,18 +102,19 @@ class StagewiseMetaFormer(MetaFormer):
             use_mlp_head=architecture.head == "mlp",
         )
         self.stem = _stem(architecture, in_chans=in_chans)
-        self.stages = nn.Sequential(*_stages(architecture, drop_path=drop_path_rate))
+        self.stages = nn.Sequential(*_stages(architecture, drop_path=drop_path_rate, proj_drop=proj_drop_rate))
         for i, info in enumerate(self.feature_info):
             info["reduction"] = architecture.stem_stride * 2**i
         self.norm_first = architecture.head_norm == "norm_pool"
         if self.norm_first:
             self.head.norm = norm(stages[-1].norm, stages[-1].width, bias=stages[-1].norm_bias)
         self.apply(self._init_weights)
+        self.to(device=device, dtype=dtype)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        if not self.norm_first:
-            return super().forward_head(x, pre_logits=pre_logits)
-        x = self.head.global_pool(self.head.norm(x))  # (B, C, 1, 1)
+        x = x if self.norm_first else self.head.global_pool(x)
+        x = self.head.norm(x)
+        x = self.head.global_pool(x) if self.norm_first else x  # (B, C, 1, 1)
         x = self.head.drop(self.head.flatten(x))  # (B, C)
         return x if pre_logits else self.head.fc(x)
 
@@ -119,7 +126,7 @@ def _stem(architecture: "Architecture", *, in_chans: int) -> Stem:
     return stem
 
 
-def _stages(architecture: "Architecture", *, drop_path: float) -> list[MetaFormerStage]:
+def _stages(architecture: "Architecture", *, drop_path: float, proj_drop: float) -> list[MetaFormerStage]:
     stages, rates = [], drop_path_rates(drop_path, [stage.depth for stage in architecture.stages])
     for i, (stage, own_rates) in enumerate(zip(architecture.stages, rates, strict=True)):
         token_mixer = timm_class(MIXERS[stage.mixer].module)
@@ -128,6 +135,6 @@ def _stages(architecture: "Architecture", *, drop_path: float) -> list[MetaForme
             norm_layer = LayerNorm2dNoBias if architecture.downsample_norm else None
             width_in = architecture.stages[i - 1].width
             made.downsample = Downsampling(width_in, stage.width, 3, stride=2, padding=1, norm_layer=norm_layer)
-        made.blocks = nn.Sequential(*(Block(stage, drop_path=rate) for rate in own_rates))
+        made.blocks = nn.Sequential(*(Block(stage, drop_path=rate, proj_drop=proj_drop) for rate in own_rates))
         stages.append(made)
     return stages

@@ -7,16 +7,17 @@ No name of timm's is taken. What is registered: identityformer_*, randformer_*, 
 PoolFormer with its paper's head as poolformer_*_paper (timm's poolformer_* have another), metaformer_ablation_*.
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, register_model
+from timm.models import generate_default_cfgs, is_model, register_model
 from timm.models._builder import resolve_pretrained_cfg
+from torch import nn
 
 from nas.errors import NasError
-from nas.models.metaformer import MetaFormer, build
+from nas.models.metaformer import MetaFormer, network_for_timm, square_side
+from nas.models.timm_entry import made_by_timm
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
 from nas.space.reference import IMAGENET_CLASSES, IMAGENET_PIXELS, designs, timm_names
@@ -31,25 +32,9 @@ def timm_name(design: str) -> str:
     return f"{design}_paper" if f"{design}_timm" in designs() else design
 
 
-def network_for_timm(
-    architecture: Architecture,
-    *,
-    num_classes: int = IMAGENET_CLASSES,
-    img_size: int | tuple[int, int] = IMAGENET_PIXELS,
-    drop_path_rate: float = 0.0,
-    drop_rate: float = 0.0,
-    in_chans: int = 3,
-    global_pool: str = "avg",
-) -> MetaFormer:
-    """The network of `architecture` under timm's argument names; ValueError for what a MetaFormer here cannot be."""
-    sides = {img_size} if isinstance(img_size, int) else set(img_size)
-    if len(sides) != 1 or in_chans != 3 or global_pool != "avg":
-        raise ValueError(
-            f"these models take square images of 3 channels and the mean over positions, but got {img_size=}, {in_chans=}, "
-            f"{global_pool=}"
-        )
-    feature_sides(architecture, image_size=min(sides))  # the one check of a resolution that is too small
-    return build(architecture, image_size=min(sides), num_classes=num_classes, drop_path=drop_path_rate, head_dropout=drop_rate)
+def _network(architecture: Architecture, *, img_size: int | Sequence[int] = IMAGENET_PIXELS, **kwargs: Any) -> MetaFormer:
+    feature_sides(architecture, image_size=square_side(img_size))  # the one check of a resolution that is too small
+    return network_for_timm(architecture, img_size=img_size, **kwargs)
 
 
 def _config(architecture: Architecture) -> dict:
@@ -70,19 +55,17 @@ def _config(architecture: Architecture) -> dict:
     }
 
 
-def _entrypoint(name: str, architecture: Architecture) -> Callable[..., MetaFormer]:
+def _entrypoint(name: str, architecture: Architecture) -> Callable[..., nn.Module]:
     """What timm calls to make `name`."""
 
-    def entrypoint(pretrained: bool = False, **kwargs: Any) -> MetaFormer:
+    def entrypoint(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         asked = resolve_pretrained_cfg(name, kwargs.get("pretrained_cfg"), kwargs.get("pretrained_cfg_overlay"))
         if pretrained and not (asked.has_weights or asked.state_dict):
             raise NasError(
                 f"no weights of {name} are published here, but got pretrained=True. Leave it out, or name a file: "
                 "checkpoint_path='model.safetensors'."
             )
-        stages = tuple(range(len(architecture.stages)))
-        features = {"out_indices": kwargs.pop("out_indices", stages), "feature_cls": "getter"}
-        return build_model_with_cfg(partial(network_for_timm, architecture), name, pretrained, feature_cfg=features, **kwargs)
+        return made_by_timm(_network, architecture, name, pretrained, **kwargs)
 
     entrypoint.__name__ = entrypoint.__qualname__ = name
     entrypoint.__doc__ = f"{architecture.describe()}."

@@ -16,6 +16,7 @@ from nas.config import read_json, validated
 from nas.data.manifest import MEAN, STD, read_manifest
 from nas.errors import ConfigError, in_one_line, unknown
 from nas.models.metaformer import build
+from nas.models.weights import Content, content_of, why_refused
 from nas.recipes.full import read_full_recipe
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.mixers import POSITIONAL
@@ -146,12 +147,24 @@ def _shape(tensors: dict[str, Tensor], key: str) -> str:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; ConfigError where it is missing or is none."""
+    """The tensors of a safetensors file; ConfigError where it is missing or is none. A pickle is never opened as one."""
+    content = _readable_content(path)
+    if content is not Content.SAFETENSORS:
+        raise ConfigError(f"{path}: must be a safetensors file of weights, but {why_refused(path, content)}")
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        why = "it does not exist" if isinstance(error, FileNotFoundError) else in_one_line(error)
-        raise ConfigError(f"{path}: must be a safetensors file of weights, but {why}. Check the path.") from None
+        why = in_one_line(error).rstrip(".")
+        raise ConfigError(f"{path}: must be a whole safetensors file, but {why}. Copy it again.") from None
+
+
+def _readable_content(path: Path) -> Content:
+    try:
+        return content_of(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: must be a file that can be read, but {in_one_line(error)}. Check its permissions."
+        ) from None
 
 
 def timm_network(name: str, *, weights: str | None = None, num_classes: int | None = None) -> Network:
@@ -166,6 +179,7 @@ def timm_network(name: str, *, weights: str | None = None, num_classes: int | No
             f"{f'{file} is no file' if file else f'{constants.HF_HUB_CACHE} has none'}. "
             f"Fetch them where there is a network ({fetch}), or name a file of them (weights)."
         )
+    _check_for_timm(Path(file))
     classes = {"num_classes": num_classes} if weights else {}
     try:
         overlay = {"file": str(file), **classes}
@@ -173,6 +187,20 @@ def timm_network(name: str, *, weights: str | None = None, num_classes: int | No
     except Exception as error:  # timm has no exception of its own for a file that does not fit or can't be read
         raise ConfigError(f"{file}: must hold the weights of timm's {name}, but: {in_one_line(error)}") from None
     return as_described_by_timm(model)
+
+
+def _check_for_timm(file: Path) -> None:
+    """ConfigError for what timm can't read: it goes by the ending, and reads pickles without running what is in them."""
+    content, safe_ending = _readable_content(file), file.suffix == ".safetensors"
+    if content in (Content.SAFETENSORS, Content.PICKLE):
+        if safe_ending != (content is Content.SAFETENSORS):
+            name = file.with_suffix(".pth" if safe_ending else ".safetensors").name
+            raise ConfigError(
+                f"{file}: must end as what it is, because timm goes by that, but it is a {content.name.lower()} file. "
+                f"Rename it to {name}."
+            )
+    elif safe_ending or content is not Content.UNKNOWN:
+        raise ConfigError(f"{file}: must hold weights, but {why_refused(file, content)}")
 
 
 def as_described_by_timm(model: nn.Module) -> Network:

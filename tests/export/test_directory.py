@@ -1,12 +1,15 @@
 """An exported directory: what is in it, what plain timm makes of it, and that nothing half-made is left."""
 
 import ast
-import importlib.util
+import copy
+import importlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from safetensors.torch import load_file
 from nas.errors import NasError
 from nas.export import directory as module
 from nas.export.directory import Description, export_network
+from nas.export.fresh import load_stub
 from nas.export.proof import Proof
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
@@ -43,12 +47,7 @@ def trained(architecture):
 
 
 def imported(directory):
-    """The model.py of a directory, under a name of its own."""
-    spec = importlib.util.spec_from_file_location(f"exported_{directory.parent.name}_{directory.name}", directory / "model.py")
-    stub = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = stub
-    spec.loader.exec_module(stub)
-    return stub
+    load_stub(directory, json.loads((directory / "config.json").read_text())["architecture"])
 
 
 @pytest.fixture(scope="module")
@@ -131,16 +130,65 @@ def test_model_py_imports_torch_timm_and_the_standard_library_only(exported):
     assert roots - set(sys.stdlib_module_names) == {"torch", "timm"}
 
 
-def test_the_three_lines_of_the_card_load_the_model(exported, monkeypatch):
-    out, _ = exported
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "model", raising=False)
-    lines = (out / "README.md").read_text().split("```python\n")[1].split("```")[0].replace('"."', repr(str(out)))
+def loaded_as_the_card_says(out, *, folder=None):
+    """The network that the card's own lines make; the folder is named as a reader would, `.` in it."""
+    lines = (out / "README.md").read_text().split("```python\n")[1].split("```")[0]
     namespace = {}
-    with pytest.warns(UserWarning, match="Overwriting"):
-        exec(lines, namespace)
-    assert namespace["net"](images()).shape == (2, CLASSES)
-    sys.modules.pop("model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a second export of a name is nothing to warn of
+        exec(lines if folder else lines.replace('"."', repr(str(out))), namespace)
+    return namespace["net"].eval()
+
+
+def test_the_lines_of_the_card_load_the_model_from_its_own_folder(exported, monkeypatch):
+    out, net = exported
+    monkeypatch.chdir(out)
+    loaded = loaded_as_the_card_says(out, folder=".")
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images()), net(images()), rtol=1e-5, atol=1e-5)
+
+
+def test_many_exports_are_loaded_in_one_process_in_any_order_and_after_a_move(tmp_path, unproven):
+    """Among them two of one architecture, whose weights, classes and image size are their own."""
+    free_of_timm = small(head="linear")
+    kinds = {
+        "b": (free(), SIZE, 5),
+        "c": (free_of_timm, SIZE, 5),
+        "small": (free_of_timm, 2 * SIZE, 3),
+        "other": (free(), 64, 7),
+    }
+    expected = {}
+    for seed, (name, (architecture, size, classes)) in enumerate(kinds.items()):
+        torch.manual_seed(seed)
+        net = build(architecture, image_size=size, num_classes=classes).eval()
+        export_network(architecture, net.state_dict(), tmp_path / name, ABOUT, image_size=size, num_classes=classes)
+        picture = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(seed))
+        with torch.inference_mode():
+            expected[name] = picture, net(picture)
+    (tmp_path / "small").rename(tmp_path / "moved")
+    for name in ("b", "c", "small", "other", "c", "b"):
+        loaded = loaded_as_the_card_says(tmp_path / {"small": "moved"}.get(name, name))
+        with torch.inference_mode():
+            torch.testing.assert_close(loaded(expected[name][0]), expected[name][1], rtol=1e-4, atol=1e-5)
+    for name in ("c", "small", "b", "other"):  # without their lines again: the stubs of one architecture are equals
+        loaded = timm.create_model(f"local-dir:{tmp_path / {'small': 'moved'}.get(name, name)}", pretrained=True).eval()
+        with torch.inference_mode():
+            torch.testing.assert_close(loaded(expected[name][0]), expected[name][1], rtol=1e-4, atol=1e-5)
+
+
+def test_an_export_is_also_found_by_the_import_that_older_cards_name(tmp_path, unproven, monkeypatch):
+    export_network(free(), trained(free()).state_dict(), tmp_path / "found", ABOUT, **COMMON)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "found"), *sys.path])
+    monkeypatch.delitem(sys.modules, "model", raising=False)
+    importlib.import_module("model")
+    assert timm.create_model(f"local-dir:{tmp_path / 'found'}", pretrained=True)(images()).shape == (2, CLASSES)
+    del sys.modules["model"]
+
+
+def test_a_network_as_the_card_loads_it_can_be_copied_and_pickled(exported):
+    net = loaded_as_the_card_says(exported[0])
+    again = pickle.loads(pickle.dumps(net))
+    assert torch.equal(again(images()), copy.deepcopy(net)(images()))
 
 
 def test_pretrained_weights_of_positions_refuse_another_image_size_from_timm(exported):
@@ -189,6 +237,15 @@ def test_a_network_that_takes_any_resolution_can_be_meant_for_another(tmp_path, 
     config = json.loads((tmp_path / "found" / "config.json").read_text())
     assert config["pretrained_cfg"]["input_size"] == [3, 96, 96]
     assert config["metaformer"]["cost"] == cost(free(), image_size=96, num_classes=CLASSES)._asdict()
+
+
+@pytest.mark.parametrize("option", ["stem_norm", "downsample_norm"])
+def test_a_network_of_ours_without_a_norm_around_its_stages_is_loaded(option, tmp_path, unproven):
+    own = Architecture(stages=[Stage(mixer=m, depth=1, width=16) for m in ("dwconv", "pool")], **{option: False})
+    net = trained(own)
+    export_network(own, net.state_dict(), tmp_path / "found", ABOUT, **COMMON)
+    with torch.inference_mode():
+        assert torch.equal(loaded_as_the_card_says(tmp_path / "found")(images()), net(images()))
 
 
 def test_a_linear_head_is_named_as_the_classifier(tmp_path, unproven):

@@ -1,6 +1,9 @@
 """The fresh process that proves exports: many directories at once, each judged by itself."""
 
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,7 @@ import torch
 
 from nas.errors import NasError
 from nas.export.directory import Description, drafted, write_export
-from nas.export.proof import prove, rounding
+from nas.export.proof import packages_path, prove, rounding
 from nas.models.metaformer import build
 from nas.run.settings import read_search
 from nas.space.architecture import Architecture, Stage
@@ -17,7 +20,8 @@ from nas.space.reference import design
 
 torch.set_num_threads(1)
 ABOUT = Description(class_names=None, mean=(0.5,) * 3, std=(0.2,) * 3, provenance={})
-SPACES = Path(__file__).parents[2] / "search_spaces"
+ROOT = Path(__file__).parents[2]
+SPACES = ROOT / "search_spaces"
 
 
 def shaken(architecture, *, size, seed=0):
@@ -89,3 +93,99 @@ def test_random_architectures_of_the_flagship_space_come_back_bit_for_bit(tmp_pa
     for i in range(12):
         expected[tmp_path / str(i)] = written(random_architecture(space, rng), tmp_path / str(i), size=64).logits
     assert [proof.difference for proof in prove(expected)] == [0.0] * 12
+
+
+EXPORTED = """
+import sys
+from pathlib import Path
+from nas.export.directory import Description, export_network
+from nas.models.metaformer import build
+from nas.space.architecture import Architecture, Stage
+own = Architecture(stages=[Stage(mixer="dwconv", depth=1, width=16)])
+about = Description(None, (0.5,) * 3, (0.5,) * 3, {})
+state = build(own, image_size=32, num_classes=4).state_dict()
+export_network(own, state, Path(sys.argv[1]), about, image_size=32, num_classes=4)
+"""
+NOISE = """
+import atexit, os, sys
+import nas  # a start-up file may
+print("from a library")
+sys.stdout.buffer.write(bytes([255, 10]))
+atexit.register(os._exit, 3)
+atexit.register(print, "from a library, last")
+"""
+
+
+@pytest.fixture
+def hostile(tmp_path, monkeypatch):
+    """Packages on this process's path alone, and in the user's folder, PYTHONPATH and environment what could come between."""
+    folder, start = tmp_path / "work", tmp_path / "start"
+    folder.mkdir()
+    start.mkdir()
+    for name in ("model", "torch", "random", "card", "nas_model", "safetensors"):
+        (folder / f"{name}.py").write_text("raise SystemExit('the wrong file')")
+    (start / "sitecustomize.py").write_text(NOISE)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "executable", sys._base_executable)  # a Python whose own folders lack torch
+    monkeypatch.setattr(sys, "path", ["", *sys.path, str(ROOT)])
+    for name, value in {
+        "PATH": f"{start}{os.pathsep}{ROOT}",
+        "INSPECT": "1",
+        "WARNINGS": "error",
+        "STARTUP": "gone.py",
+    }.items():
+        monkeypatch.setenv(f"PYTHON{name}", value)
+
+
+def test_packages_are_found_wherever_this_process_finds_them_and_this_one_nowhere(tmp_path, hostile):
+    """Three directories in one process: a good one, and two that ask for this package in words that no reader sees."""
+    hidden = {"good": "", "imported": "__import__('na' + 's')", "module": "importlib.import_module('na' + 's.errors')"}
+    own, expected = stages("dwconv", "pool"), {}
+    for name, line in hidden.items():
+        text = f"\nimport importlib\n{line}\n"
+        expected[tmp_path / name] = written(own, tmp_path / name, change=lambda source, text=text: source + text).logits
+    good, imported, module = prove(expected)
+    assert (good.error, good.difference) == (None, 0.0)
+    assert all("must not need the package nas" in proof.error for proof in (imported, module))
+
+
+def test_a_process_that_dies_is_one_message_with_what_it_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "site-packages" not in entry])
+    monkeypatch.setattr(sys, "executable", sys._base_executable)
+    with pytest.raises(NasError, match=r"(?s)fresh process that proves exports ended with 1:.*No module named 'torch'"):
+        prove({tmp_path: torch.zeros(2, 5)})
+
+
+def test_the_path_of_packages_means_the_same_in_every_folder(tmp_path, monkeypatch):
+    (tmp_path / "deps").mkdir()
+    (tmp_path / "deps.zip").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "path", ["", "deps", "deps.zip/lib", "../x", "/gone", "__editable__.torch.__path_hook__", tmp_path]
+    )
+    ours, above = str(tmp_path), str(tmp_path.parent / "x")
+    assert packages_path() == [
+        f"{ours}/deps", f"{ours}/deps.zip/lib", above, "/gone", "__editable__.torch.__path_hook__", ours,
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["PYTHONPATH", "user site", "target folder"])
+def test_a_whole_export_works_where_packages_lie_outside_the_environment(place, tmp_path):
+    site = Path(torch.__file__).parents[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    lines = EXPORTED
+    if place == "PYTHONPATH":
+        environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{site}"
+    elif place == "user site":
+        environment["PYTHONUSERBASE"] = str(tmp_path)
+        user = tmp_path / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+        user.mkdir(parents=True)
+        (user / "all.pth").write_text(f"{site}\n")
+    else:
+        (tmp_path / "target").symlink_to(site)
+        lines = f"import sys; sys.path.insert(0, {str(tmp_path / 'target')!r})\n{lines}"
+    command = [sys._base_executable, "-c", lines, str(tmp_path / "out")]
+    export = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert export.returncode == 0, export.stderr
+    assert (tmp_path / "out" / "model.py").is_file()

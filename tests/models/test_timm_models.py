@@ -71,10 +71,16 @@ def test_weights_of_a_local_directory_are_loaded(tmp_path):
         assert torch.equal(again(image(64)), network(image(64)))
 
 
-@pytest.mark.parametrize("given", [{"in_chans": 1}, {"global_pool": "max"}, {"img_size": (64, 32)}])
-def test_what_our_networks_cannot_be_is_refused(given):
-    with pytest.raises(ValueError, match="square images of 3 channels and the mean over positions"):
-        timm.create_model("identityformer_s12", **given)
+@pytest.mark.parametrize(
+    "arguments, rule",
+    [
+        ({"global_pool": "catavgmax"}, "global_pool must be one of 'avg', 'max', .*but got 'catavgmax'"),
+        ({"img_size": (64, 32)}, r"img_size must be the side of square images.*but got img_size=\(64, 32\)"),
+    ],
+)
+def test_what_our_networks_cannot_be_is_refused(arguments, rule):
+    with pytest.raises(ValueError, match=rule):
+        timm.create_model("identityformer_s12", **arguments)
 
 
 def test_an_unknown_keyword_is_an_error():
