@@ -101,7 +101,7 @@ class Manifest(Value):
         if share <= UNEVEN * chance:
             return []
         return [
-            f"{share:.1%} of the images to judge by are of one class: always answering so has that accuracy, chance {chance:.1%}"
+            f"{share:.1%} of the images to judge by are of one class: always answering so reaches that, chance {chance:.1%}"
         ]
 
     def write(self, path: Path) -> None:

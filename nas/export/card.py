@@ -39,7 +39,9 @@ Level {letter}: {meaning}.
 ```
 
 `num_classes=7` gives the network a fresh classifier; {features}
-Images are scaled to mean {mean} and deviation {std}; `timm.data.resolve_data_config(model=net)` says the rest.
+Images are scaled {interpolation}ly, a share of {crop_pct:g} of the shorter side is cut from the middle, and their colours are
+brought to mean {mean} and deviation {std}, as `timm.data.create_transform(**timm.data.resolve_data_config(model=net))` does: a
+fresh process made the same pixels of image files as those that the network was judged by.{preparation}
 
 ## Architecture
 
@@ -67,6 +69,19 @@ spec.loader.exec_module(module)  # registers {name} with timm
 net = timm.create_model(f"local-dir:{{folder}}", pretrained=True)"""
 
 
+PREPARATION = """
+timm's loaders do not scale images of more than 8 bits, nor to another white: bring them to 8 bits first.
+
+```python
+import numpy as np
+from PIL import Image
+
+image = Image.open("scan.png")
+scaled = np.clip(np.asarray(image, dtype=np.float64) * 255 / {white}, 0, 255)  # {white} was white in training
+image = Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
+```"""
+
+
 def card(architecture: Architecture, level: Level, config: dict[str, Any], files: list[str]) -> str:
     """The model card; `files` are those beside timm's own."""
     settings = config["pretrained_cfg"]
@@ -85,6 +100,9 @@ def card(architecture: Architecture, level: Level, config: dict[str, Any], files
         meaning=MEANING[level.letter],
         loading=TIMMS_LOADING if level.letter == "A" else STUB_LOADING.format(name=level.entrypoint),
         features=any_size,
+        interpolation={"bilinear": "bilinear", "bicubic": "bicubical"}[settings["interpolation"]],
+        crop_pct=settings["crop_pct"],
+        preparation=_preparation(config["metaformer"]["images"]),
         mean=tuple(settings["mean"]),
         std=tuple(settings["std"]),
         stages=_stages(architecture),
@@ -112,6 +130,16 @@ def _facts(architecture: Architecture, config: dict[str, Any], files: list[str])
         if MIXERS[stage.mixer].merges_into is not None
     ]
     return facts + [f"- {file}: {EXTRA_FILES[file]}" for file in files]
+
+
+def _preparation(images: dict[str, Any]) -> str:
+    """What has to be done to image files before timm reads them; empty where nothing has."""
+    notes = "".join(f"\n- {note}" for note in images["notes"])
+    notes = f"\n\nOf the images that it was trained on:\n{notes}" if notes else ""
+    if images["bits"] <= 8 and images["white"] is None:
+        return notes
+    white = images["white"] or 2 ** images["bits"] - 1 if images["bits"] <= 16 else images["white"] or 65_535
+    return f"{notes}\n{PREPARATION.format(white=white)}"
 
 
 def _stages(architecture: Architecture) -> str:

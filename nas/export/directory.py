@@ -21,7 +21,7 @@ from nas.errors import ConfigError, NasError, few
 from nas.export.card import UNSTATED, card, checked_license, without_paths
 from nas.export.formats import WRITERS, check_formats, write_formats
 from nas.export.level import Level, level_of
-from nas.export.proof import proof_logits, prove, refuse_unproven, rounding
+from nas.export.proof import Seen, proof_logits, prove, refuse_unproven, rounding
 from nas.export.stub import stub
 from nas.files import writable
 from nas.models.metaformer import MetaFormer, build
@@ -45,7 +45,13 @@ class Description(NamedTuple):
     """JSON data; of it the model card shows accuracy (a fraction), split, image_size, data, recipe, run, trial, manifest, seed
     and versions."""
     crop_pct: float = 1.0
-    interpolation: str = "bicubic"
+    interpolation: str = "bilinear"
+    notes: tuple[str, ...] = ()
+    """What a user of the network should know of the images that it was trained on."""
+    bits: int = 8
+    """Most bits of a channel in them."""
+    white: int | None = None
+    """The value that was white in them, where the recipe said so."""
     license: str = UNSTATED
 
 
@@ -70,11 +76,12 @@ def export_network(
     num_classes: int,
     formats: Sequence[str] = (),
     force: bool = False,
+    seen: Seen | None = None,
 ) -> Level:
     """Makes the directory `out`, which timm loads, and returns its level.
 
-    NasError, and no directory, if timm would compute anything else than we do. `formats` are written beside timm's files;
-    `force` replaces an earlier export.
+    NasError, and no directory, if timm would compute anything else than we do, or, where `seen` says how the network saw image
+    files, make other pixels of them. `formats` are written beside timm's files; `force` replaces an earlier export.
     """
     out, formats = Path(out).absolute(), check_formats(formats)
     _sweep(out)
@@ -83,7 +90,7 @@ def export_network(
 
     def fill(draft: Path) -> None:
         write_export(prepared, draft)
-        [proof] = prove({draft: prepared.logits})
+        [proof] = prove({draft: prepared.logits}, seen=seen)
         refuse_unproven(proof)
         write_formats(prepared.model, formats, draft, image_size=image_size)
 
@@ -183,6 +190,7 @@ def _config(
         "architecture": architecture.model_dump(mode="json"),
         "cost": cost(architecture, image_size=image_size, num_classes=num_classes)._asdict(),
         "provenance": without_paths(description.provenance),
+        "images": {"notes": list(description.notes), "bits": description.bits, "white": description.white},
     }
     return {
         "architecture": level.entrypoint,

@@ -2,9 +2,10 @@
 
     python -P fresh.py JOBS.json
 
-JOBS.json holds {"directories": [...], "threads": 1, "path": [...]}; the path is where packages may lie. Beside it come
-answers.safetensors, each directory's logits under its place in that list, and then errors.json, {"place": "the error"} of those
-that did not load. What libraries print is nobody's answer. This file is a program of its own.
+JOBS.json holds {"directories": [...], "threads": 1, "path": [...], "samples": FOLDER}; the path is where packages may lie, the
+folder holds image files. Beside it come answers.safetensors, each directory's logits under its place in that list and, as
+PLACE.pixels, what timm makes of the image files for it, and then errors.json, {"place": "the error"} of those that did not
+load. What libraries print is nobody's answer. This file is a program of its own.
 """
 
 import ast
@@ -19,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 ALLOWED = {"torch", "timm", *sys.stdlib_module_names}
 
@@ -32,8 +33,8 @@ class NoNas:
             raise ImportError("the exported model must not need the package nas")
 
 
-def logits_of(directory: Path) -> "Tensor":
-    """The logits of two images `(2, 3, S, S)` that depend on S alone."""
+def answers_of(directory: Path, samples: Path) -> "tuple[Tensor, Tensor]":
+    """The logits of two images `(2, 3, S, S)` that depend on S alone; and image files as timm reads them for the network."""
     import timm
     import torch
 
@@ -46,7 +47,17 @@ def logits_of(directory: Path) -> "Tensor":
     size = config["pretrained_cfg"]["input_size"][-1]
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        return network(images)
+        return network(images), pixels_of(network, samples)
+
+
+def pixels_of(network: "nn.Module", samples: Path) -> "Tensor":
+    """Image files as timm's own data set and transform make them for a network that says how: `(N, 3, S, S)`."""
+    import torch
+    from timm.data import create_dataset, create_transform, resolve_data_config
+
+    dataset = create_dataset("", root=str(samples))
+    dataset.transform = create_transform(**resolve_data_config(model=network))
+    return torch.stack([dataset[i][0] for i in range(len(dataset))])
 
 
 def refuse_foreign(stub: Path) -> None:
@@ -89,15 +100,16 @@ def answer(jobs: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    logits: dict[str, Tensor] = {}
+    answers: dict[str, Tensor] = {}
     errors: dict[str, str] = {}
     torch.set_num_threads(asked["threads"])
     for place, directory in enumerate(asked["directories"]):
         try:
-            logits[str(place)] = logits_of(Path(directory)).contiguous()
+            logits, pixels = answers_of(Path(directory), Path(asked["samples"]))
+            answers |= {str(place): logits.contiguous(), f"{place}.pixels": pixels.contiguous()}
         except (Exception, SystemExit):  # whatever a model.py raises is told of that directory; the others go on
             errors[str(place)] = traceback.format_exc()
-    save_file(logits, jobs.with_name("answers.safetensors"))
+    save_file(answers, jobs.with_name("answers.safetensors"))
     jobs.with_name("errors.json").write_text(json.dumps(errors), encoding="utf-8")
 
 

@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -17,7 +20,12 @@ from nas.errors import NasError
 from nas.export import fresh
 
 ROUNDING = 1e-4  # of the largest logit: what merging a norm, or timm's operators instead of our faster ones, may change
+PIXEL_ROUNDING = 1e-4  # in deviations; one step of 255 is 0.017
 CAUSE_SHOWN = 4000  # characters of what a process wrote before it died, the last ones
+
+
+Seen = Callable[[Sequence[Path], int], Tensor]
+"""What a network was judged by: image files, and the size that they are brought to, as `(N, 3, size, size)`."""
 
 
 class Proof(NamedTuple):
@@ -27,6 +35,8 @@ class Proof(NamedTuple):
     difference: float | None
     """Largest difference of two logits, 0.0 only if all bits are equal; None if it did not load."""
     error: str | None = None
+    pixels: float | None = None
+    """Largest difference of what timm makes of image files to what the network was judged by; None where that was not asked."""
 
 
 def proof_logits(model: nn.Module, *, image_size: int) -> Tensor:
@@ -47,16 +57,52 @@ def rounding(before: Tensor, written: Tensor) -> float:
     return gap
 
 
-def prove(expected: dict[Path, Tensor]) -> list[Proof]:
-    """What one fresh process computes in each directory, beside the logits expected there; NasError if the process dies."""
-    directories = [str(directory.resolve()) for directory in expected]
-    jobs = {"directories": directories, "threads": torch.get_num_threads(), "path": packages_path()}
+def prove(expected: dict[Path, Tensor], *, seen: Seen | None = None) -> list[Proof]:
+    """What one fresh process computes in each directory, beside the logits expected there; NasError if the process dies.
+
+    With `seen`, what timm makes there of image files of every usual kind stands beside what the networks were judged by.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        errors, logits = _answers(jobs, Path(scratch))
-    return [
-        Proof(directory, None, errors[str(i)]) if str(i) in errors else Proof(directory, _gap(logits[str(i)], wanted))
-        for i, (directory, wanted) in enumerate(expected.items())
-    ]
+        samples = Path(scratch) / "samples"
+        files = write_samples(samples / "all")
+        directories = [str(directory.resolve()) for directory in expected]
+        jobs = {
+            "directories": directories,
+            "threads": torch.get_num_threads(),
+            "path": packages_path(),
+            "samples": str(samples),
+        }
+        errors, answers = _answers(jobs, Path(scratch))
+        proofs = []
+        for i, (directory, wanted) in enumerate(expected.items()):
+            if str(i) in errors:
+                proofs.append(Proof(directory, None, errors[str(i)]))
+                continue
+            theirs = answers[f"{i}.pixels"]
+            gap = None if seen is None else _gap(theirs, seen(files, theirs.shape[-1]))
+            proofs.append(Proof(directory, _gap(answers[str(i)], wanted), None, gap))
+    return proofs
+
+
+def write_samples(folder: Path) -> list[Path]:
+    """Image files of every usual kind and shape in a folder, in the order of their names."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (90, 130, 3), dtype=np.uint8)).resize((260, 180), Image.Resampling.BICUBIC)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # EXIF: turn it by 90 degrees
+    alpha = noise.copy()
+    alpha.putalpha(noise.getchannel(0))
+    samples: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+        "photo.jpg": (noise, {"quality": 90}), "tall.png": (noise.rotate(90, expand=True), {}),
+        "grey.png": (noise.convert("L"), {}), "grey_alpha.png": (alpha.convert("LA"), {}), "alpha.png": (alpha, {}),
+        "cmyk.jpg": (noise.convert("CMYK"), {}), "palette.png": (noise.convert("P"), {}),
+        "bits.png": (noise.convert("1"), {}), "turned.jpg": (noise, {"exif": turned}), "small.png": (noise.resize((9, 7)), {}),
+        "even.png": (noise.resize((64, 64)), {}), "odd.png": (noise.crop((0, 0, 101, 67)), {}),
+    }  # fmt: skip
+    for name, (image, options) in samples.items():
+        image.save(folder / name, **options)
+    return sorted(folder.iterdir())
 
 
 def packages_path() -> list[str]:
@@ -101,4 +147,9 @@ def refuse_unproven(proof: Proof) -> None:
     if proof.difference != 0:
         raise NasError(
             f"timm computes other logits than the network found, by up to {proof.difference:.1e}; nothing was written."
+        )
+    if proof.pixels is not None and not proof.pixels <= PIXEL_ROUNDING:
+        raise NasError(
+            "timm makes other pixels of image files than those that the network was judged by, by up to "
+            f"{proof.pixels:.1e} of a deviation; nothing was written. Is another version of timm or Pillow installed?"
         )

@@ -19,9 +19,10 @@ def load(*roots: Path, latency: str | None = None) -> pd.DataFrame:
     """One row a trial of the runs in `roots`, in the order of their numbers; also while they run.
 
     The columns of trials.csv come first, then `run`, `line` (the architecture for a reader), `affordable`, `accuracy_low` and
-    `accuracy_high` (what the noise leaves open), `accuracy_first`, `balanced_accuracy` (every class counts alike), `right` (which
-    images), `began`, `ended`, and what the architecture is made of: the network's choices (`head`, `stem_kernel`, ...) and every stage's as `stage1_mixer`, ... The accuracy of a trial that was
-    trained again with other seeds is their mean, `accuracy_sd` their spread and `accuracy_first` what the search itself saw.
+    `accuracy_high` (what the noise leaves open), `accuracy_first`, `balanced_accuracy` (classes count alike), `right` (which
+    images), `began`, `ended`, and what the architecture is made of: the network's choices (`head`, `stem_kernel`, ...) and each
+    stage's as `stage1_mixer`, ... The accuracy of a trial that was trained again with other seeds is their mean, `accuracy_sd`
+    their spread and `accuracy_first` what the search itself saw.
     `latency_ms` is what was measured last, or what was measured under conditions in which the words of `latency` stand, such
     as "cuda".
     """

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from nas.terminal import command
 from nas.training.checkpoints import read_checkpoint, write_checkpoint
 from nas.training.curve import Epoch
 from nas.training.proxy import plain
-from nas.winners.lookup import Trained
+from nas.winners.lookup import Trained, seen_in_memory
 
 ENDING_SECONDS = 20
 LEFT = {"recipe.yaml", "checkpoint.pt", "result.json", "unreadable.tsv", "tensorboard"}  # of these one lies in all such folders
@@ -167,11 +168,11 @@ def trained_folder(root: Path) -> Trained:
     setup = result["setup"]
     origin = read_json(root / "origin.json") if (root / "origin.json").is_file() else {}
     provenance = {**origin, "accuracy": result["accuracy"], "split": "test", **setup, "versions": result["versions"]}
-    manifest = read_manifest(root / "manifest.json")
-    return Trained(
-        read_architecture(root / "architecture.json"),
-        root / "model.safetensors",
-        read_full_recipe(root / "recipe.yaml"),
-        manifest.class_names,
-        provenance,
-    )
+    recipe, manifest = read_full_recipe(root / "recipe.yaml"), read_manifest(root / "manifest.json")
+    architecture, weights = read_architecture(root / "architecture.json"), root / "model.safetensors"
+    if recipe.loader is None:
+        return Trained(architecture, weights, recipe, manifest, provenance, seen_in_memory)
+    from nas.retraining.loader import JUDGED_BY, seen_by_loader
+
+    seen, crop = partial(seen_by_loader, recipe), recipe.loader.test_crop
+    return Trained(architecture, weights, recipe, manifest, provenance, seen, JUDGED_BY, crop)

@@ -1,7 +1,9 @@
 """Images read batch by batch by timm's loader and augmented by timm, each process its part."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from timm.data import create_loader
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from nas.data.decoding import Rendering, as_rgb
+from nas.data.class_folders import read_file
+from nas.data.decoding import AS_STORED, Rendering, as_rgb
 from nas.data.manifest import MEAN, STD, Item
 from nas.data.source import Source
 from nas.errors import ConfigError, NasError, in_one_line
@@ -23,6 +26,7 @@ from nas.training.augment import mixed
 from nas.training.batches import EVALUATION_BATCH, UpdateShare, mixed_seed, own_seed
 from nas.training.loss import Batch
 
+JUDGED_BY = "bicubic"  # how images that are judged are scaled
 TRIES = 10  # images in a row that can't be read before a training gives up
 
 
@@ -190,9 +194,21 @@ def judging_loader(
     """Batches of images as they are, scaled and cut from the middle, and their labels."""
     shape, batch_size = (3, recipe.full_size, recipe.full_size), min(EVALUATION_BATCH, recipe.device_batch or EVALUATION_BATCH)
     batches = create_loader(
-        images, shape, batch_size, interpolation="bicubic", crop_pct=loader.test_crop, **_shared(loader, device)
+        images, shape, batch_size, interpolation=JUDGED_BY, crop_pct=loader.test_crop, **_shared(loader, device)
     )
     return ((_laid_out(part, recipe), labels) for part, labels in batches)
+
+
+def seen_by_loader(recipe: FullRecipe, files: Sequence[Path], size: int) -> Tensor:
+    """Image files as a training with timm's loader is judged by them: `(N, 3, size, size)`."""
+    loader = loader_of(recipe).model_copy(update={"workers": 0})
+    items = tuple((str(file.absolute()), 0) for file in files)
+    with tempfile.TemporaryDirectory() as scratch:
+        images = Listed(
+            Source({}, None, partial(read_file, Path("/"))), items, broken=Unreadable(Path(scratch) / "x"), rendering=AS_STORED
+        )
+        batches = judging_loader(images, recipe.model_copy(update={"image_size": size}), loader, torch.device("cpu"))
+        return torch.cat([pixels.cpu() for pixels, _ in batches])
 
 
 def _shared(loader: Loader, device: torch.device) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from nas.data.manifest import MEAN, STD
 from nas.export.directory import Description, export_network
 from nas.export.level import Level
-from nas.recipes.full import FullRecipe
 from nas.training.trained import read_weights
 from nas.winners.lookup import Trained
 
@@ -21,17 +20,28 @@ def export_trained(
     force: bool = False,
 ) -> Level:
     """Makes the directory `out` and returns its level; NasError as for `export_network`."""
-    recipe = trained.recipe
-    loader = recipe.loader if isinstance(recipe, FullRecipe) else None  # without one a network sees whole images
+    recipe, manifest = trained.recipe, trained.manifest
     origin = {**trained.provenance, "data": recipe.data, "image_size": recipe.full_size}
-    crop = loader.test_crop if loader else 1.0
+    description = Description(
+        manifest.class_names,
+        MEAN,
+        STD,
+        origin,
+        crop_pct=trained.crop_pct,
+        interpolation=trained.interpolation,
+        notes=manifest.notes,
+        bits=manifest.bits,
+        white=manifest.white,
+        license=license_name,
+    )
     return export_network(
         trained.architecture,
         read_weights(trained.weights),
         out,
-        Description(trained.class_names, MEAN, STD, origin, crop_pct=crop, license=license_name),
+        description,
         image_size=image_size or recipe.full_size,
-        num_classes=len(trained.class_names),
+        num_classes=len(manifest.class_names),
         formats=formats,
         force=force,
+        seen=trained.seen,
     )

@@ -98,7 +98,7 @@ def load_checkpoint(checkpoint: str) -> Network:
         trained = trained_trial(Path(run), int(number))
         size = trained.recipe.full_size
         return Network(
-            own_network(trained.architecture, trained.weights, image_size=size), size, class_names=trained.class_names
+            own_network(trained.architecture, trained.weights, image_size=size), size, class_names=trained.manifest.class_names
         )
     if Path(checkpoint).is_dir():
         return folder_network(Path(checkpoint))

@@ -1,8 +1,13 @@
 """What a user names, as an architecture: a reference design, a JSON file, RUN:TRIAL, or a folder of weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from PIL import Image
+
+from nas.data.decoding import decode
+from nas.data.manifest import Manifest, read_manifest
 from nas.errors import ConfigError, NasError, unknown
 from nas.recipes.recipe import Recipe
 from nas.run.folder import read_run, retrain_command
@@ -12,6 +17,11 @@ from nas.space.architecture import Architecture, read_architecture
 from nas.space.reference import IMAGENET_CLASSES, IMAGENET_PIXELS, design, designs
 from nas.terminal import command
 
+if TYPE_CHECKING:  # a table needs no torch
+    from torch import Tensor
+
+    from nas.export.proof import Seen
+
 
 class Trained(NamedTuple):
     """Weights on disk and what they are the weights of."""
@@ -19,8 +29,26 @@ class Trained(NamedTuple):
     architecture: Architecture
     weights: Path
     recipe: Recipe
-    class_names: tuple[str, ...]
+    manifest: Manifest
+    """The images that they were trained on."""
     provenance: dict[str, Any]
+    seen: "Seen"
+    """What image files become before the network is judged by them."""
+    interpolation: str = "bilinear"
+    crop_pct: float = 1.0
+
+
+def seen_in_memory(files: Sequence[Path], size: int) -> "Tensor":
+    """Image files as a proxy training, or another that decodes them beforehand, is judged by them: `(N, 3, size, size)`."""
+    import torch
+
+    from nas.training.augment import normalised
+
+    pixels = []
+    for file in files:
+        with Image.open(file) as image:
+            pixels.append(torch.from_numpy(decode(image, size).copy()))
+    return normalised(torch.stack(pixels))
 
 
 def architecture_of(target: str) -> Architecture:
@@ -62,7 +90,6 @@ def trial_of(run: Path, number: int) -> Record:
 
 def trained_trial(run: Path, number: int) -> Trained:
     """The proxy weights of a complete trial; NasError with the way out if it failed or its weights were not kept."""
-    from nas.data.manifest import read_manifest
     from nas.recipes.as_trained import as_trained
 
     folder, search = read_run(run)
@@ -89,4 +116,4 @@ def trained_trial(run: Path, number: int) -> Trained:
         "versions": record.versions,
     }
     architecture = as_trained(record.architecture, search.proxy)
-    return Trained(architecture, weights, search.proxy, manifest.class_names, provenance)
+    return Trained(architecture, weights, search.proxy, manifest, provenance, seen_in_memory)

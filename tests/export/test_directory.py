@@ -64,7 +64,7 @@ def exported(tmp_path_factory):
 @pytest.fixture
 def unproven(monkeypatch):
     """Exports without their fresh process, which takes seconds."""
-    monkeypatch.setattr(module, "prove", lambda expected: [Proof(directory, 0.0) for directory in expected])
+    monkeypatch.setattr(module, "prove", lambda expected, **_: [Proof(directory, 0.0) for directory in expected])
 
 
 def images():
@@ -335,14 +335,14 @@ def test_what_cannot_be_written_is_refused_before_anything_is(changes, message, 
      (float("nan"), None, "timm computes other logits than the network found, by up to nan")],
 )  # fmt: skip
 def test_an_export_that_does_not_come_back_equal_leaves_no_directory(difference, error, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "prove", lambda expected: [Proof(directory, difference, error) for directory in expected])
+    monkeypatch.setattr(module, "prove", lambda expected, **_: [Proof(directory, difference, error) for directory in expected])
     with pytest.raises(NasError, match=message):
         export_network(small(), trained(small()).state_dict(), tmp_path / "found", ABOUT, **COMMON)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_forced_export_keeps_the_earlier_one(tmp_path, monkeypatch):
-    def fail(expected):
+    def fail(expected, **_):
         raise NasError("other logits")
 
     monkeypatch.setattr(module, "prove", fail)
