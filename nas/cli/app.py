@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from nas.shipped import shipped_files
 if TYPE_CHECKING:
     from rich.console import Console
 
+NO_HOME = "/nonexistent"  # as in Debian's /etc/passwd
 WIDE = 140  # columns where nobody's terminal says how many
 
 app = typer.Typer(
@@ -108,8 +110,18 @@ def absolute(data: str | None) -> str | None:
     return str(Path(data).resolve()) if data and is_folder(data) and Path(data).exists() else data
 
 
+def _spare_the_home() -> None:
+    """Nothing here needs a home: one that nobody knows gets a name, and one that is read-only is left alone by matplotlib."""
+    if os.path.expanduser("~") == "~":  # a container's user without a name, for whom Ray could not be imported
+        os.environ["HOME"] = NO_HOME
+    cache = os.environ.get("NAS_CACHE")
+    if cache and not os.access(os.path.expanduser("~"), os.W_OK):
+        os.environ.setdefault("MPLCONFIGDIR", os.path.join(os.path.expanduser(cache), "matplotlib"))
+
+
 def run_reporting(command: Callable[[], object]) -> NoReturn:
     """Call `command`; print a NasError, or a disk that is full or read-only, as one message and exit with code 2."""
+    _spare_the_home()
     try:
         command()
     except NasError as error:

@@ -135,8 +135,16 @@ def run_watched(job: Job, machines: Machines, *, tensorboard: bool, console: Con
             steps, epochs = [*steps, log.step], [*epochs, log.end_epoch]
         listener = Listener(decoded, bar.begin, _all(steps), _all(epochs), bar.lose)
         if machines.workers == 1 and machines.address is None:
+            _keep_to_quota()
             return run(job, listener)
         return _on_ray(job, listener, machines)
+
+
+def _keep_to_quota() -> None:
+    """No more threads than the container may run at once: torch knows of no quota, and is throttled."""
+    import torch
+
+    torch.set_num_threads(min(torch.get_num_threads(), num_cores()))
 
 
 def _on_ray(job: Job, listener: Listener, machines: Machines) -> Result:
