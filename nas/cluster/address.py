@@ -49,7 +49,8 @@ def reach(address: str) -> Cluster:
     if address == AUTO:
         head = _discovered(where)
         where = f"{where} ({head})"
-    _connect(*_host_and_port(head, where=where), where=where)
+    host, port = _host_and_port(head, where=where)
+    _connect(ray._private.services.resolve_ip_for_localhost(host), port, where=where)  # as Ray will
     return Cluster(head, {MODE: _mode(head, where=where)})
 
 
@@ -84,7 +85,7 @@ def _connect(host: str, port: int, *, where: str) -> None:
     try:
         socket.create_connection((host, port), timeout=GREETING_SECONDS).close()
     except (OSError, UnicodeError) as error:  # the latter for what is no name
-        raise NasError(f"{where}: nobody answers there: {error}. Start the cluster, or mend the address.") from None
+        raise NasError(f"{where}: nobody answers there: {error} ({host}). Start the cluster, or mend the address.") from None
 
 
 def _mode(head: str, *, where: str) -> str:

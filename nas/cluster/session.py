@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # workers import this file, and need no Optuna
 OBJECT_STORE_BYTES = 200_000_000
 FLOAT_ERROR = 1e-9
 NODES_LOOK_SECONDS = 120  # for the nodes to unpack the code and look
+LISTENS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 SENT = ("NAS_CACHE",)  # variables that hold on a cluster's nodes as they do here
 
 
@@ -91,10 +92,16 @@ def _looks(node: dict[str, Any], path: Path) -> "ray.ObjectRef":
     return ray.remote(os.path.exists).options(num_cpus=0, scheduling_strategy=there).remote(str(path.resolve()))
 
 
-def _listen(*, here_only: bool) -> None:
+@contextlib.contextmanager
+def _listening(*, here_only: bool) -> Iterator[None]:
     """On Linux Ray listens to the whole network, for whoever has its token; elsewhere to this machine, as here."""
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0" if here_only else "1"  # for the processes that Ray starts
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = not here_only  # for this one, which has read the variable already
+    constants = ray._private.ray_constants
+    before, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, not here_only  # which has read the variable already
+    try:
+        with authentication.shown({LISTENS: "0" if here_only else "1"}):  # for the processes that Ray starts
+            yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 def _unprinted(*_: Any, **__: Any) -> None:
@@ -110,29 +117,34 @@ def started_ray(resources: "Resources") -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_ray(resources: "Resources") -> Iterator[None]:
-    with short_folder() as folder, authentication.shown(authentication.own_token()):
-        _listen(here_only=True)
-        with _connected(
+    with (
+        short_folder() as folder,
+        authentication.shown(authentication.own_token()),
+        _listening(here_only=True),
+        _connected(
             "Ray must be able to start on this machine, or --address must name a running cluster, but:",
             address="local",
             num_cpus=_local_cpus(resources),
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             _temp_dir=folder,
-        ):
-            yield
+        ),
+    ):
+        yield
 
 
 @contextlib.contextmanager
 def _joined_ray(cluster: Cluster) -> Iterator[None]:
-    with authentication.shown(cluster.variables):
-        _listen(here_only=False)
-        with _connected(
+    with (
+        authentication.shown(cluster.variables),
+        _listening(here_only=False),
+        _connected(
             f"resources.address {cluster.address}: its Ray and Python must have this machine's versions, but:",
             address=cluster.address,
             runtime_env=_sent(),
-        ):
-            yield
+        ),
+    ):
+        yield
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ def no_token(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for variable in (MODE, TOKEN, TOKEN_PATH, "RAY_ADDRESS"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(module.ray._private.services, "resolve_ip_for_localhost", str)  # the servers here listen to no network
 
 
 @pytest.fixture

@@ -125,7 +125,11 @@ def cluster(request, tmp_path_factory):
             yield f"127.0.0.1:{port}", request.param
         finally:
             os.killpg(head.pid, signal.SIGTERM)
-            head.wait(30)
+            with suppress(subprocess.TimeoutExpired):
+                head.wait(8)
+            with suppress(ProcessLookupError):
+                os.killpg(head.pid, signal.SIGKILL)
+            head.wait(8)
 
 
 def free_port() -> int:
