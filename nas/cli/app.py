@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 NO_HOME = "/nonexistent"  # as in Debian's /etc/passwd
+MAX_TMPDIR_BYTES = 70  # of the 103 that macOS allows a socket's path, 107 Linux; Python's own part is 31
 WIDE = 140  # columns where nobody's terminal says how many
 
 app = typer.Typer(
@@ -119,9 +120,19 @@ def _spare_the_home() -> None:
         os.environ.setdefault("MPLCONFIGDIR", os.path.join(os.path.expanduser(cache), "matplotlib"))
 
 
+def _keep_sockets_short() -> None:
+    """Torch's processes talk through sockets in the temporary folder, whose paths have a limit: a long TMPDIR is not used."""
+    if len(os.fsencode(os.environ.get("TMPDIR", ""))) > MAX_TMPDIR_BYTES:
+        for place in ("/tmp", "/var/tmp"):
+            if os.access(place, os.W_OK | os.X_OK):
+                os.environ["TMPDIR"] = place
+                return
+
+
 def run_reporting(command: Callable[[], object]) -> NoReturn:
     """Call `command`; print a NasError, or a disk that is full or read-only, as one message and exit with code 2."""
     _spare_the_home()
+    _keep_sockets_short()
     try:
         command()
     except NasError as error:
