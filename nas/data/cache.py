@@ -27,7 +27,7 @@ from nas.units import count
 
 BLOCK = 1024  # images copied at once: bounds the memory
 READ_BYTES = 2**24
-VARIABLE, DEFAULT = "NAS_CACHE", "~/.cache/metaformer-nas"
+VARIABLE, DEFAULT_CACHE = "NAS_CACHE", "~/.cache/metaformer-nas"
 
 CACHE_WAY_OUT = f"{WAY_OUT} with {VARIABLE}"
 _writable = partial(writable, way_out=CACHE_WAY_OUT)
@@ -49,7 +49,7 @@ class Seal(Value):
 
 def cache_folder() -> Path:
     """$NAS_CACHE, or ~/.cache/metaformer-nas: it can be moved and deleted at any time."""
-    return in_home(os.environ.get(VARIABLE) or DEFAULT, way_out=f"Set {VARIABLE} to a folder that can be written")
+    return in_home(os.environ.get(VARIABLE) or DEFAULT_CACHE, way_out=f"Set {VARIABLE} to a folder that can be written")
 
 
 def cached(path: Path, shape: Shape, make: Callable[[], Iterable[bytes]]) -> np.ndarray:

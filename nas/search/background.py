@@ -9,8 +9,8 @@ from nas.errors import in_one_line
 
 MOST_WAITING = 10_000
 SILENT_SECONDS = 8.0  # until a call that does not return is spoken of
-PAUSE_SECONDS = 15.0  # between two tries of a call that failed
-PATIENCE_SECONDS = 600.0  # until nothing more is tried
+RETRY_SECONDS = 15.0  # between two tries of a call that failed
+TRYING_SECONDS = 600.0  # until nothing more is tried
 FLUSH_SECONDS = 30.0  # for what still waits at the end
 
 Call = Callable[[], object]
@@ -55,7 +55,7 @@ class Background:
 
     def _does(self, call: Call) -> bool:
         """Whether the call was done in the end; at the end of a search it has one try more."""
-        until = time.monotonic() + PATIENCE_SECONDS
+        until = time.monotonic() + TRYING_SECONDS
         while (why := self._failure(call)) is not None:
             if time.monotonic() > until:
                 self._give_up(why)
@@ -63,7 +63,7 @@ class Background:
                 self._note_away(why)
             if self._is_broken or self._closing.is_set():
                 return False
-            self._closing.wait(PAUSE_SECONDS)
+            self._closing.wait(RETRY_SECONDS)
         if self._is_away:
             self._is_away = False
             self._say(f"{self.name} is back.")

@@ -11,7 +11,7 @@ from nas.search.background import Background
 
 @pytest.fixture
 def quick(monkeypatch):
-    for name, seconds in {"SILENT_SECONDS": 0.05, "PAUSE_SECONDS": 0.02, "PATIENCE_SECONDS": 0.2, "FLUSH_SECONDS": 0.5}.items():
+    for name, seconds in {"SILENT_SECONDS": 0.05, "RETRY_SECONDS": 0.02, "TRYING_SECONDS": 0.2, "FLUSH_SECONDS": 0.5}.items():
         monkeypatch.setattr(background, name, seconds)
 
 
@@ -44,7 +44,7 @@ def test_calls_are_done_in_their_order_and_all_of_them_before_the_end():
 
 
 def test_a_server_that_comes_back_gets_everything_and_both_are_said_once(quick, monkeypatch):
-    monkeypatch.setattr(background, "PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(background, "TRYING_SECONDS", 60)
     lines, server = [], Server(is_up=False)
     line = Background("mlflow", say=lines.append)
     for number in range(3):
@@ -85,7 +85,7 @@ def test_a_server_that_never_answers_holds_neither_the_calls_nor_the_end(quick):
 
 
 def test_a_server_that_is_away_at_the_end_is_tried_once_more_and_then_left(quick, monkeypatch):
-    monkeypatch.setattr(background, "PAUSE_SECONDS", 60)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 60)
     lines, server = [], Server(is_up=False)
     line = Background("mlflow", say=lines.append)
     line.add(lambda: server.send("late"))
