@@ -10,7 +10,7 @@ from pathlib import Path
 from nas.errors import NasError
 
 MAX_SOCKET_BYTES = 107 if sys.platform.startswith("linux") else 103  # of a Unix socket's path
-INSIDE = "/session_2026-01-31_23-59-59_123456_1234567/sockets/plasma_store"  # the longest that Ray makes there
+INSIDE = "/r/session_2026-01-31_23-59-59_123456_1234567/sockets/plasma_store"  # the longest that Ray makes there
 PREFIX = "ray"
 RANDOM = 8  # characters that tempfile adds
 LONGEST = MAX_SOCKET_BYTES - len(INSIDE) - len("/" + PREFIX) - RANDOM  # bytes of a folder's path
@@ -22,7 +22,9 @@ VARIABLES = ("RAY_TMPDIR", "TMPDIR")
 def short_folder() -> Iterator[str]:
     """A new folder in the first place that can be written and is short enough for Ray's sockets; NasError where none is."""
     with contextlib.ExitStack() as stack:
-        yield stack.enter_context(_made())
+        yield os.path.join(
+            stack.enter_context(_made()), "r"
+        )  # which Ray makes, and opens to all; the one around it stays private
 
 
 def _made() -> "tempfile.TemporaryDirectory[str]":

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -99,7 +100,8 @@ def test_a_ray_of_our_own_leaves_no_token_behind_and_no_folder(home, monkeypatch
         monkeypatch.setenv("RAY_TMPDIR", place)
         with started_ray(Resources(workers=1)):
             assert answer() == (mode or WITH_TOKEN)
-            assert len(os.listdir(place)) == 1
+            (folder,) = Path(place).iterdir()
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert (os.listdir(place), os.listdir(home)) == ([], [])
     assert (os.environ.get(MODE), os.environ.get(TOKEN)) == (mode, None)
 
