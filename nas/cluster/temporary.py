@@ -21,10 +21,8 @@ VARIABLES = ("RAY_TMPDIR", "TMPDIR")
 @contextlib.contextmanager
 def short_folder() -> Iterator[str]:
     """A new folder in the first place that can be written and is short enough for Ray's sockets; NasError where none is."""
-    with contextlib.ExitStack() as stack:
-        yield os.path.join(
-            stack.enter_context(_made()), "r"
-        )  # which Ray makes, and opens to all; the one around it stays private
+    with _made() as private:
+        yield os.path.join(private, "r")  # Ray makes it, and opens it to everybody
 
 
 def _made() -> "tempfile.TemporaryDirectory[str]":
