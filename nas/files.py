@@ -10,6 +10,7 @@ from nas.errors import NasError
 
 PATIENCE_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
+WAY_OUT = "Free the disk or choose another folder"
 
 
 def at_home(path: str) -> str:
@@ -37,19 +38,27 @@ def patiently(write: Callable[[], None]) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-def write_whole(path: Path, text: str) -> None:
+def in_home(path: str | Path, *, way_out: str) -> Path:
+    """The path with the home of its user for "~"; NasError where he has none, as in a container without his name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise NasError(f"{path}: must lie in a user's home, but this machine knows of none. {way_out}.") from None
+
+
+def write_whole(path: Path, text: str, *, way_out: str = WAY_OUT) -> None:
     """`text` as the file `path`: a reader sees the old file or the new one, never half; NasError where it can't be written."""
-    with replacing(path) as temporary:
+    with replacing(path, way_out=way_out) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, way_out: str = WAY_OUT) -> Iterator[Path]:
     """A path to write to, which takes the place of `path` in one step at the end; NasError where it can't be written."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with writable(path):
+        with writable(path, way_out=way_out):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             os.replace(temporary, path)
@@ -59,10 +68,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writable(path: Path) -> Iterator[None]:
-    """What keeps `path` from being written as one message."""
+def writable(path: Path, *, way_out: str = WAY_OUT) -> Iterator[None]:
+    """What keeps `path` from being written as one message, with its way out."""
     try:
         yield
     except OSError as error:
         why = error.strerror or error
-        raise NasError(f"{path}: must be writable, but: {why}. Free the disk or choose another folder.") from None
+        raise NasError(f"{path}: must be writable, but: {why}. {way_out}.") from None

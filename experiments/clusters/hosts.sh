@@ -4,16 +4,19 @@
 #   HOSTS="gpu1 gpu2 gpu3" SHARED=/shared/nas bash experiments/clusters/hosts.sh
 #
 # Needs: the same virtual environment in $SHARED/venv with this package in it, the same paths on all hosts, ssh without a
-# password, ports 6379 and 10000 to 19999 open between the hosts and closed to everyone else (Ray asks nobody for a password).
+# password, ports 6379 and 10000 to 19999 open between the hosts and closed to everyone else.
+# Whoever has Ray's token can run code as you: it lies in $SHARED/.ray_token, which only you can read.
 # Run on: nothing but a syntax check; the Ray commands in it are those of README.md, which were run on simulated nodes.
 set -euo pipefail
 : "${HOSTS:?names of the hosts, the first one drives}" "${SHARED:?a folder that all hosts see}"
 SPACE=${SPACE:-search_spaces/imagenet.yaml} DATA=${DATA:-/data/imagenet} PORT=6379
-export RAY_USAGE_STATS_ENABLED=0
 
 read -ra hosts <<<"$HOSTS"
 head=${hosts[0]}
-ray="$SHARED/venv/bin/ray"
+token="$SHARED/.ray_token"
+[ -s "$token" ] || (umask 077 && "$SHARED/venv/bin/python" -c "import secrets; print(secrets.token_hex(32))" >"$token")
+own="RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token RAY_USAGE_STATS_ENABLED=0"
+ray="$own $SHARED/venv/bin/ray"
 
 stop() { for host in "${hosts[@]}"; do ssh "$host" "$ray stop" >/dev/null 2>&1 || true; done; }
 trap stop EXIT
@@ -27,5 +30,5 @@ done
 # the record is a journal file, made for shared file systems, unless STORAGE says otherwise; NAS_CACHE is local to each host
 name=$(basename "$SPACE" .yaml)
 mkdir -p "$SHARED/runs"
-ssh "$head" "cd $SHARED/metaformer-nas && NAS_CACHE=${NAS_CACHE:-/tmp/nas-cache} $SHARED/venv/bin/python run_search.py $SPACE \
+ssh "$head" "cd $SHARED/metaformer-nas && $own NAS_CACHE=${NAS_CACHE:-/tmp/nas-cache} $SHARED/venv/bin/python run_search.py $SPACE \
     --data $DATA --out $SHARED/runs/$name --address $address --storage ${STORAGE:-journal://$SHARED/runs/$name.journal} $*"

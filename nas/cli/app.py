@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -18,6 +19,8 @@ from nas.files import at_home
 from nas.shipped import shipped_files
 from nas.terminal import Terminal, printable, write_in_any_encoding
 
+NO_HOME = "/nonexistent"  # as in Debian's /etc/passwd
+MAX_TMPDIR_BYTES = 70  # of the 103 that macOS allows a socket's path, 107 Linux; Python's own part is 31
 WIDE = 140  # columns where nobody's terminal says how many
 
 app = typer.Typer(
@@ -111,8 +114,28 @@ def as_settings(flags: Mapping[str, object]) -> list[str]:
     return [f"{path}={json.dumps(value)}" for path, value in flags.items() if value is not None]
 
 
+def _spare_the_home() -> None:
+    """Nothing here needs a home: one that nobody knows gets a name, and one that is read-only is left alone by matplotlib."""
+    if os.path.expanduser("~") == "~":  # a container's user without a name, for whom Ray could not be imported
+        os.environ["HOME"] = NO_HOME
+    cache = os.environ.get("NAS_CACHE")
+    if cache and not os.access(os.path.expanduser("~"), os.W_OK):
+        os.environ.setdefault("MPLCONFIGDIR", os.path.join(os.path.expanduser(cache), "matplotlib"))
+
+
+def _keep_sockets_short() -> None:
+    """Torch's processes talk through sockets in the temporary folder, whose paths have a limit: a long TMPDIR is not used."""
+    if len(os.fsencode(os.environ.get("TMPDIR", ""))) > MAX_TMPDIR_BYTES:
+        for place in ("/tmp", "/var/tmp"):
+            if os.access(place, os.W_OK | os.X_OK):
+                os.environ["TMPDIR"] = place
+                return
+
+
 def run_reporting(command: Callable[[], object]) -> NoReturn:
     """Call `command`; print a NasError, or a disk that is full or read-only, as one message and exit with code 2."""
+    _spare_the_home()
+    _keep_sockets_short()
     write_in_any_encoding()
     try:
         command()

@@ -4,38 +4,27 @@ import contextlib
 import logging
 import math
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_THRESHOLD_S": "3600",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-}
-for _name, _value in QUIET.items():  # ray reads them when it is imported
-    os.environ.setdefault(_name, _value)
-
-import ray as ray  # noqa: E402 (others take it from here, after these variables)
-
-import nas  # noqa: E402 (the code that a cluster's nodes are sent)
-from nas.cluster.stopping import own_signals  # noqa: E402
-from nas.data.decoding import num_cores  # noqa: E402
-from nas.errors import NasError  # noqa: E402
+import nas
+from nas.cluster import authentication
+from nas.cluster.address import Cluster, reach
+from nas.cluster.quiet import QUIET
+from nas.cluster.quiet import ray as ray
+from nas.cluster.stopping import own_signals
+from nas.cluster.temporary import short_folder
+from nas.data.decoding import num_cores
+from nas.errors import NasError
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.run.settings import Resources
 
 OBJECT_STORE_BYTES = 200_000_000
-ADDRESS_TIMEOUT_SECONDS = 5
 FLOAT_ERROR = 1e-9
 NODES_LOOK_SECONDS = 120  # for the nodes to unpack the code and look
+LISTENS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 SENT = ("NAS_CACHE",)  # variables that hold on a cluster's nodes as they do here
 
 
@@ -74,16 +63,9 @@ def _local_cpus(resources: "Resources") -> int:
 
 
 def check_address(address: str | None) -> None:
-    """NasError in seconds where nobody listens at a cluster's address; Ray itself would try for minutes."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=ADDRESS_TIMEOUT_SECONDS).close()
-    except (OSError, UnicodeError, OverflowError) as error:  # the last two for what is no name and no port
-        raise NasError(
-            f"resources.address {address}: nobody answers there: {error}. Start the cluster, or mend the address."
-        ) from None
+    """NasError in seconds where no cluster can be joined at an address; Ray itself would try for minutes."""
+    if address is not None:
+        reach(address)
 
 
 def _sent() -> dict[str, Any]:
@@ -110,10 +92,16 @@ def _looks(node: dict[str, Any], path: Path) -> "ray.ObjectRef":
     return ray.remote(os.path.exists).options(num_cpus=0, scheduling_strategy=there).remote(str(path.resolve()))
 
 
-def _listen(*, here_only: bool) -> None:
-    """Ray asks nobody for a password and, on Linux, listens to the whole network; elsewhere to this machine, as here."""
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0" if here_only else "1"  # for the processes that Ray starts
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = not here_only  # for this one, which has read the variable already
+@contextlib.contextmanager
+def _listening(*, here_only: bool) -> Iterator[None]:
+    """On Linux Ray listens to the whole network, for whoever has its token; elsewhere to this machine, as here."""
+    constants = ray._private.ray_constants
+    before, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, not here_only  # which has read the variable already
+    try:
+        with authentication.shown({LISTENS: "0" if here_only else "1"}):  # for the processes that Ray starts
+            yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 def _unprinted(*_: Any, **__: Any) -> None:
@@ -122,29 +110,56 @@ def _unprinted(*_: Any, **__: Any) -> None:
 
 @contextlib.contextmanager
 def started_ray(resources: "Resources") -> Iterator[None]:
-    """Ray, quiet and closed to the network, or the cluster at the address asked for."""
-    where: dict[str, Any] = {"runtime_env": _sent()}
-    if resources.address is None:
-        where = {
-            "num_cpus": _local_cpus(resources),
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "include_dashboard": False,
-        }
+    """Ray, quiet and closed to the network and to other users, or the cluster at the address asked for."""
+    with _own_ray(resources) if resources.address is None else _joined_ray(reach(resources.address)):
+        yield
+
+
+@contextlib.contextmanager
+def _own_ray(resources: "Resources") -> Iterator[None]:
+    with (
+        short_folder() as folder,
+        authentication.shown(authentication.own_token()),
+        _listening(here_only=True),
+        _connected(
+            "Ray must be able to start on this machine, or --address must name a running cluster, but:",
+            address="local",
+            num_cpus=_local_cpus(resources),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            _temp_dir=folder,
+        ),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _joined_ray(cluster: Cluster) -> Iterator[None]:
+    with (
+        authentication.shown(cluster.variables),
+        _listening(here_only=False),
+        _connected(
+            f"resources.address {cluster.address}: its Ray and Python must have this machine's versions, but:",
+            address=cluster.address,
+            runtime_env=_sent(),
+        ),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _connected(trouble: str, **where: Any) -> Iterator[None]:
     # log_to_driver=False leaves the raylet's messages, and there is no setting for those
     ray._private.worker.print_to_stdstream = _unprinted
-    _listen(here_only=resources.address is None)
     try:
         with own_signals():
             ray.init(
-                address=resources.address or "local",
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,  # a lost worker is told in the record and the display, not as a traceback
                 **where,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise NasError(
-            f"resources.address {resources.address}: Ray cannot be reached: {error}. Is the cluster running?"
-        ) from None
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise NasError(f"{trouble} {error}") from None
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -21,11 +22,15 @@ from pydantic import ValidationError
 
 from nas.config import Value
 from nas.errors import NasError
-from nas.files import replacing, writable, write_whole
+from nas.files import WAY_OUT, in_home, replacing, writable, write_whole
 from nas.units import count
 
 BLOCK = 1024  # images copied at once: bounds the memory
 READ_BYTES = 2**24
+VARIABLE, DEFAULT_CACHE = "NAS_CACHE", "~/.cache/metaformer-nas"
+
+CACHE_WAY_OUT = f"{WAY_OUT} with {VARIABLE}"
+_writable = partial(writable, way_out=CACHE_WAY_OUT)
 
 Shape = tuple[int, int, int, int]  # (N, H, W, 3)
 
@@ -44,7 +49,7 @@ class Seal(Value):
 
 def cache_folder() -> Path:
     """$NAS_CACHE, or ~/.cache/metaformer-nas: it can be moved and deleted at any time."""
-    return Path(os.environ.get("NAS_CACHE", "~/.cache/metaformer-nas")).expanduser()
+    return in_home(os.environ.get(VARIABLE) or DEFAULT_CACHE, way_out=f"Set {VARIABLE} to a folder that can be written")
 
 
 def cached(path: Path, shape: Shape, make: Callable[[], Iterable[bytes]]) -> np.ndarray:
@@ -76,7 +81,7 @@ def made(path: Path, make: Callable[[], Iterable[bytes]], *, origin: str) -> Non
 def discard_damaged(path: Path) -> None:
     """Reads every byte at `path`; a file that isn't what was written is made again when it is next asked for."""
     if not _is_whole(path):
-        with writable(path):
+        with _writable(path):
             _seal_path(path).unlink(missing_ok=True)
 
 
@@ -85,7 +90,7 @@ def check_room(
 ) -> None:
     """NasError where the cache's disk has less left than that."""
     folder = cache_folder()
-    with writable(folder):
+    with _writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
     if num_bytes > free:
@@ -100,7 +105,7 @@ class Scratch:
 
     def __init__(self, image_size: int):
         self.image_size, self._num_images = image_size, 0
-        with writable(cache_folder()):
+        with _writable(cache_folder()):
             cache_folder().mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = tempfile.TemporaryFile(dir=cache_folder())  # noqa: SIM115  (closed in __exit__)
 
@@ -113,14 +118,14 @@ class Scratch:
 
     def add(self, pixels: bytes) -> int:
         """Keeps one image; its row."""
-        with writable(cache_folder()):
+        with _writable(cache_folder()):
             self._file.write(pixels)
         self._num_images += 1
         return self._num_images - 1
 
     def rows(self, numbers: Sequence[int]) -> Iterator[bytes]:
         """The images in those rows, many at once."""
-        with writable(cache_folder()):
+        with _writable(cache_folder()):
             self._file.flush()
         pixels = np.memmap(self._file, np.uint8, "r", shape=(self._num_images, self.image_size, self.image_size, 3))
         for start in range(0, len(numbers), BLOCK):
@@ -170,7 +175,7 @@ def _write(path: Path, blocks: Iterable[bytes], *, origin: str = "") -> None:
     for half_written in path.parent.glob(f".{path.name}.[0-9]*"):  # by a builder that was killed; none is at work but this one
         half_written.unlink(missing_ok=True)
     crc = 0
-    with replacing(path) as temporary:
+    with replacing(path, way_out=CACHE_WAY_OUT) as temporary:
         with temporary.open("wb") as file:
             for block in blocks:
                 file.write(block)
@@ -205,14 +210,14 @@ def _seal(path: Path) -> Seal | None:
 
 
 def _write_seal(path: Path, seal: Seal) -> None:
-    write_whole(_seal_path(path), seal.model_dump_json())
+    write_whole(_seal_path(path), seal.model_dump_json(), way_out=CACHE_WAY_OUT)
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Waits until no other process makes `path`; a killed one's lock is free."""
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    with writable(path):
+    with _writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:

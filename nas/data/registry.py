@@ -13,6 +13,7 @@ from nas.data.decoding import OnDecoded
 from nas.data.source import Source, checksum_of
 from nas.data.timm_data import TIMM_PACKAGES, open_timm
 from nas.errors import ConfigError
+from nas.files import in_home
 
 TIMM_PREFIXES = tuple(TIMM_PACKAGES)
 
@@ -23,7 +24,7 @@ def open_source(data: str, *, root: Path | None = None, on_decoded: OnDecoded = 
         return _digits()
     if data.startswith(TIMM_PREFIXES):
         return open_timm(data, root=data_home(root), on_decoded=on_decoded)
-    path = Path(root or data).expanduser()
+    path = in_home(root or data, way_out="Give the whole path")
     if path.is_dir():
         return open_class_folders(path)
     if path.is_file():
@@ -36,7 +37,8 @@ def open_source(data: str, *, root: Path | None = None, on_decoded: OnDecoded = 
 
 def data_home(root: Path | None = None) -> Path:
     """Where timm's data sets lie: `root`, else $NAS_DATA, else ~/.cache/metaformer-nas/data."""
-    return Path(root or os.environ.get("NAS_DATA", "~/.cache/metaformer-nas/data")).expanduser()
+    where = root or os.environ.get("NAS_DATA") or "~/.cache/metaformer-nas/data"
+    return in_home(where, way_out="Set NAS_DATA to the folder")
 
 
 def is_folder(data: str) -> bool:

@@ -64,6 +64,7 @@ def show_retraining(network: Chosen, order: Order, machines: Machines, *, consol
     """Trains one network with a line an epoch, then says the result on the test split; of several processes, the first."""
     if machines.parallel > 1:
         raise ConfigError(f"--parallel {machines.parallel}: must stand with --front, because one network is asked for.")
+    _check_address(machines)
     job = order.job(network)
     if _is_silent():
         run(job)
@@ -87,6 +88,7 @@ def show_front_retraining(
             f"--workers {machines.workers} and --parallel {machines.parallel}: networks can be trained at once, or each in "
             "several processes, but not both. Leave one out."
         )
+    _check_address(machines)
     jobs = {member.name: order.job(member, folder=member.name) for member in members}
     outcomes: dict[str, Result | str] = {}
     quiet = _is_silent()
@@ -112,6 +114,14 @@ def show_front_retraining(
         _say(console, f"Everything lies in {order.out}: retrained.csv, retrained.png, a folder for each network")
 
 
+def _check_address(machines: Machines) -> None:
+    """NasError before anything is written where no cluster can be joined."""
+    if machines.address is not None:
+        from nas.cluster.session import check_address  # takes a second: only where needed
+
+        check_address(machines.address)
+
+
 def run_watched(job: Job, machines: Machines, *, tensorboard: bool, console: Console) -> Result:
     """Does a job, its progress on the console."""
     with ExitStack() as stack:
@@ -124,15 +134,22 @@ def run_watched(job: Job, machines: Machines, *, tensorboard: bool, console: Con
             steps, epochs = [*steps, log.step], [*epochs, log.end_epoch]
         listener = Listener(decoded, bar.begin, _all(steps), _all(epochs), bar.lose)
         if machines.workers == 1 and machines.address is None:
+            _keep_to_quota()
             return run(job, listener)
         return _on_ray(job, listener, machines)
 
 
+def _keep_to_quota() -> None:
+    """No more threads than the container may run at once: torch knows of no quota, and is throttled."""
+    import torch
+
+    torch.set_num_threads(min(torch.get_num_threads(), num_cores()))
+
+
 def _on_ray(job: Job, listener: Listener, machines: Machines) -> Result:
-    from nas.cluster.session import check_address, check_folder_is_shared, started_ray  # takes a second: only where needed
+    from nas.cluster.session import check_folder_is_shared, started_ray  # takes a second: only where needed
     from nas.retraining.launch import launch
 
-    check_address(machines.address)
     cpu = _cores(machines.workers, machines)
     with started_ray(Resources(address=machines.address, workers=machines.workers, cpu=cpu)):
         if machines.address:
@@ -160,9 +177,7 @@ def _queued(jobs: dict[str, Job], machines: Machines, on_end: Callable, *, tenso
     import torch
 
     from nas.cluster.jobs import run_jobs
-    from nas.cluster.session import check_address
 
-    check_address(machines.address)
     asked = next(iter(jobs.values())).device
     gpu = float(asked.startswith("cuda") or (asked == "auto" and torch.cuda.is_available()))
     resources = Resources(address=machines.address, workers=machines.parallel, cpu=_cores(machines.parallel, machines), gpu=gpu)

@@ -1,11 +1,13 @@
 """TensorBoard and MLflow beside a search: Ray Tune's own callbacks, which hear of trials as the record has them.
 
-They watch; the record stays the truth. A logger that breaks is left out from then on, and the search goes on.
+They watch; the record stays the truth. Each is called in a thread of its own: a server that is away or hangs holds no trial.
 """
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +19,14 @@ from rich.console import Console
 from nas.errors import NasError
 from nas.run.folder import RunFolder
 from nas.run.settings import Search
+from nas.search.background import Background
 from nas.search.messages import Begin, unpacked
 from nas.space.architecture import Architecture
 from nas.training.curve import Outcome
 
 LOGGER_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}  # what each of search.log needs to be imported
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # MLflow's own take minutes
 
 
 def check_packages(names: tuple[str, ...]) -> None:
@@ -34,10 +38,16 @@ def check_packages(names: tuple[str, ...]) -> None:
             )
 
 
-def loggers(search: Search, folder: RunFolder) -> list[LoggerCallback]:
-    """The callbacks that search.log asks for."""
+@contextmanager
+def opened_loggers(search: Search, folder: RunFolder) -> Iterator[list["Logger"]]:
+    """The callbacks that search.log asks for; at the end they finish what they have to tell, within a limit."""
     makers = {"tensorboard": _tensorboard, "mlflow": _mlflow}
-    return [Logger(name, makers[name](search, folder), search, folder) for name in search.log]
+    loggers = [Logger(name, makers[name](search, folder), search, folder) for name in search.log]
+    try:
+        yield loggers
+    finally:
+        for logger in loggers:
+            logger.close()
 
 
 def _tensorboard(search: Search, folder: RunFolder) -> LoggerCallback:
@@ -48,6 +58,9 @@ def _tensorboard(search: Search, folder: RunFolder) -> LoggerCallback:
 
 def _mlflow(search: Search, folder: RunFolder) -> LoggerCallback:
     """Logs to the server that MLflow's own variable names, else into a database in the run's folder."""
+    for variable, value in SHORT_WAITS.items():
+        os.environ.setdefault(variable, value)
+
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
     import mlflow  # isort: skip
@@ -86,7 +99,7 @@ class Logger(LoggerCallback):
     def __init__(self, name: str, callback: LoggerCallback, search: Search, folder: RunFolder):
         self.name, self.callback, self.search, self.folder = name, callback, search, folder
         self.shown: dict[str, Shown] = {}
-        self.broken = False
+        self._background = Background(name, say=_say)
 
     def setup(self, *arguments: Any, **named: Any) -> None:
         """Open it."""
@@ -121,15 +134,16 @@ class Logger(LoggerCallback):
         return Shown(number, str(self.folder.root / self.name / f"trial {number}"), facts)
 
     def _call(self, method: Callable, *arguments: Any, **named: Any) -> None:
-        if self.broken:
-            return
-        try:
-            method(*arguments, **named)
-        except Exception as error:  # whatever it is, it is no reason to lose a search
-            self.broken = True
-            why = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            Console(stderr=True).print(f"{self.name} broke and logs no more, the search goes on: {why}", highlight=False)
+        self._background.add(partial(method, *arguments, **named))
+
+    def close(self) -> None:
+        """Let it finish, though not for long."""
+        self._background.close()
 
     def __getstate__(self) -> dict:
         """Nothing: Ray pickles its callbacks, but nothing that a resume needs lives here."""
         return {}
+
+
+def _say(line: str) -> None:
+    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from nas.callbacks import ignore
 from nas.cluster.jobs import WorkerShare, short_cause
 from nas.cluster.stopping import Stopping
-from nas.search.loggers import loggers
+from nas.search.loggers import Logger, opened_loggers
 from nas.search.messages import Begin, packed, unpacked
 from nas.space.architecture import Architecture
 from nas.training.curve import Epoch, Outcome
@@ -144,19 +144,25 @@ def run_trials(
 ) -> None:
     """Train what `study` proposes until it proposes nothing more; `work(architecture, on_start=, on_epoch=, weights=,
     checkpoint=)` is one training."""
-    with started_ray(resources), _scratch(folder, resources) as scratch:
+    with (
+        started_ray(resources),
+        _scratch(folder, resources) as scratch,
+        opened_loggers(study.search, folder) as loggers,
+    ):
         if resources.address:
             check_folder_is_shared(folder.search_yaml)
         searcher = StudySearcher(study, folder, stopping=stopping or Stopping(), on_change=on_change)
         try:
-            _tuner(searcher, work=work, resources=resources, scratch=scratch).fit()
+            _tuner(searcher, work=work, resources=resources, scratch=scratch, loggers=loggers).fit()
         except Exception:
             if searcher.trouble is None:
                 raise
             raise searcher.trouble  # noqa: B904 (with its own cause)
 
 
-def _tuner(searcher: StudySearcher, *, work: Callable, resources: "Resources", scratch: Path) -> tune.Tuner:
+def _tuner(
+    searcher: StudySearcher, *, work: Callable, resources: "Resources", scratch: Path, loggers: list[Logger]
+) -> tune.Tuner:
     trainable = partial(train_trial, work=work, share=WorkerShare(resources.cpu, resources.gpu))
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
@@ -173,7 +179,7 @@ def _tuner(searcher: StudySearcher, *, work: Callable, resources: "Resources", s
             storage_path=str(scratch),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=list(loggers(searcher.study.search, searcher.folder)),
+            callbacks=list(loggers),
         ),
     )
 

@@ -1,11 +1,20 @@
-"""Ray as the search starts it: closed to the network, quiet, and refused where it has no room."""
+"""Ray as the search starts it: closed to the network, quiet, refused where it has no room; and a cluster as it is joined."""
 
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
+from nas.cluster.authentication import MODE, TOKEN, TOKEN_PATH, WITH_TOKEN, WITHOUT
 from nas.cluster.jobs import WorkerShare
 from nas.cluster.session import check_address, num_workers, ray, started_ray
 from nas.errors import NasError
@@ -67,12 +76,126 @@ def test_on_a_card_that_others_use_a_training_keeps_to_its_part_of_the_memory(mo
     assert kept == limits
 
 
-@pytest.mark.parametrize("address", ["a..b:1234", "127.0.0.1:99999"])
-def test_an_address_that_is_none_is_refused(address):
-    with pytest.raises(NasError, match="nobody answers there"):
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """A home without a token, and no word of the user's on tokens."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    for variable in (MODE, TOKEN, TOKEN_PATH, "RAY_ADDRESS"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path / "home"
+
+
+def answer() -> str | None:
+    """A worker's answer, which is the mode that it runs in."""
+    return ray.get(ray.remote(lambda: os.environ.get(MODE)).remote(), timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [None, WITH_TOKEN, WITHOUT])
+def test_a_ray_of_our_own_leaves_no_token_behind_and_no_folder(home, monkeypatch, mode):
+    if mode:
+        monkeypatch.setenv(MODE, mode)
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as place:
+        monkeypatch.setenv("RAY_TMPDIR", place)
+        with started_ray(Resources(workers=1)):
+            assert answer() == (mode or WITH_TOKEN)
+            (folder,) = Path(place).iterdir()
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert (os.listdir(place), os.listdir(home)) == ([], [])
+    assert (os.environ.get(MODE), os.environ.get(TOKEN)) == (mode, None)
+
+
+@pytest.fixture(scope="module", params=[None, "5" * 32], ids=["without a token", "with a token"])
+def cluster(request, tmp_path_factory):
+    """Address and token of a cluster that `ray start` made."""
+    home = tmp_path_factory.mktemp("head")
+    port = free_port()
+    own = {MODE: WITH_TOKEN, TOKEN: request.param} if request.param else {MODE: WITHOUT}
+    flags = ["--include-dashboard=false", "--disable-usage-stats", "--block", f"--ray-client-server-port={free_port()}"]
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        command = [Path(sys.executable).with_name("ray"), "start", "--head", f"--port={port}", "--num-cpus=1"]
+        head = subprocess.Popen(
+            [*command, f"--temp-dir={folder}", *flags],
+            env={**os.environ, "HOME": str(home), **own},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            wait_until_answered(port)
+            yield f"127.0.0.1:{port}", request.param
+        finally:
+            os.killpg(head.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                head.wait(8)
+            with suppress(ProcessLookupError):
+                os.killpg(head.pid, signal.SIGKILL)
+            head.wait(8)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_answered(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            time.sleep(5)  # the node registers after its head answers
+            return
+        time.sleep(0.2)
+    pytest.fail("the cluster did not start")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [None, WITH_TOKEN])
+@pytest.mark.parametrize("source", ["variable", "path", "file"])
+def test_a_cluster_is_joined_with_or_without_its_token(home, monkeypatch, cluster, mode, source):
+    address, token = cluster
+    token = token or "stale"
+    if mode:
+        monkeypatch.setenv(MODE, mode)
+    if source == "variable":
+        monkeypatch.setenv(TOKEN, token)
+    else:
+        file = home / ("elsewhere" if source == "path" else ".ray/auth_token")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(token)
+        if source == "path":
+            monkeypatch.setenv(TOKEN_PATH, str(file))
+    check_address(address)
+    with started_ray(Resources(address=address)):
+        answer()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_asks_for_another_token_says_so_in_seconds(home, monkeypatch, cluster):
+    address, token = cluster
+    if token is None:
+        pytest.skip("asks for none")
+    began = time.monotonic()
+    with pytest.raises(NasError, match=f"{address}: the cluster asks for its token, but there is none in RAY_AUTH_TOKEN"):
         check_address(address)
+    monkeypatch.setenv(TOKEN, "another")
+    with pytest.raises(NasError, match="the cluster refuses the token in RAY_AUTH_TOKEN"):
+        check_address(address)
+    monkeypatch.setenv(MODE, WITHOUT)
+    with pytest.raises(NasError, match="the cluster asks for its token, but RAY_AUTH_MODE is disabled"):
+        check_address(address)
+    assert time.monotonic() - began < 15
 
 
-def test_an_address_where_nobody_answers_is_said_in_seconds():
-    with pytest.raises(NasError, match=r"resources\.address 127\.0\.0\.1:1: nobody answers there"):
-        check_address("127.0.0.1:1")
+@pytest.mark.slow
+def test_auto_is_the_cluster_that_a_job_runs_in(home, monkeypatch, cluster):
+    address, token = cluster
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON", '{"runtime_env": {"env_vars": {"NAS_CACHE": "/of/the/job"}}}')
+    if token:
+        monkeypatch.setenv(MODE, WITH_TOKEN)
+        monkeypatch.setenv(TOKEN, token)
+    with started_ray(Resources(address="auto")):
+        answer()

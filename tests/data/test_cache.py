@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.data.cache import cache_folder, cached, discard_damaged
+from nas.data.cache import Scratch, cache_folder, cached, check_room, discard_damaged
 from nas.errors import NasError
 from nas.files import replacing
 
@@ -143,6 +143,29 @@ def test_the_cache_lies_where_the_user_says(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "mine"
     monkeypatch.delenv("NAS_CACHE")
     assert cache_folder() == Path.home() / ".cache" / "metaformer-nas"
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable_that_moves_it(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "file" / "cache"))
+    ways = [lambda: check_room(1), lambda: Scratch(8), lambda: build(cache_folder() / "pixels.npy")]
+    for way in ways:
+        with pytest.raises(NasError, match=r"must be writable, but: .*choose another folder with NAS_CACHE\."):
+            way()
+
+
+@pytest.mark.parametrize("home", [None, ""])
+def test_a_user_without_a_home_is_told_of_the_variable(monkeypatch, home):
+    def unknown(*_):
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.delenv("NAS_CACHE")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    if home is not None:
+        monkeypatch.setenv("NAS_CACHE", home)
+    with pytest.raises(NasError, match=r"must lie in a user's home, but this machine knows of none\. Set NAS_CACHE"):
+        cache_folder()
 
 
 def test_a_write_that_fails_keeps_the_old_file(tmp_path):

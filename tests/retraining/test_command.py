@@ -80,6 +80,17 @@ def test_networks_at_once_need_a_front_and_one_process_each(tmp_path):
         show_front_retraining(tmp_path, [], order, Machines(2, 2), console=console(terminal=False))
 
 
+@pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265", "head", "127.0.0.1:1"])
+def test_an_address_that_will_not_do_is_refused_before_anything_is_written(tmp_path, address):
+    order = Order(RECIPE, tmp_path / "out", 0, "cpu", tensorboard=True)
+    network, machines = Chosen("poolformer_s12", design("poolformer_s12")), Machines(address=address)
+    with pytest.raises(NasError, match=r"resources\.address"):
+        show_retraining(network, order, machines, console=console(terminal=False))
+    with pytest.raises(NasError, match=r"resources\.address"):
+        show_front_retraining(tmp_path, [network], order, machines, console=console(terminal=False))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_front_is_trained_in_a_queue_and_goes_on_where_it_was(tmp_path):
     recipe = FullRecipe(epochs=1, warmup_epochs=0.5, images_per_class=6, batch_size=16)

@@ -1,7 +1,11 @@
 """Other tools' live views: what TensorBoard and MLflow are told of a search, and what optuna-dashboard finds in its record."""
 
+import os
 import subprocess
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +15,7 @@ import pytest
 from nas.errors import NasError
 from nas.run.folder import open_folder
 from nas.search import loggers
-from nas.search.loggers import Logger, check_packages
+from nas.search.loggers import Logger, check_packages, opened_loggers
 from nas.search.messages import Begin, packed
 from nas.search.study import Study
 from nas.space.reference import design
@@ -60,6 +64,7 @@ def test_a_logger_hears_of_a_trial_by_its_number_with_its_design_cost_and_curve(
     passing.log_trial_result(2, TRIAL, packed(epoch(1, 0.25)))
     passing.log_trial_result(3, TRIAL, packed(Outcome(accuracy=0.5, seconds=3.0)))
     passing.log_trial_end(TRIAL)
+    passing.close()
     macs = tiny().space.cost(design("poolformer_s12")).macs
     others = {"train_loss": 1.0, "lr": 0.1, "seconds": 2.0, "steps": 1, "pieces": 1}
     assert heard.told == [
@@ -71,14 +76,74 @@ def test_a_logger_hears_of_a_trial_by_its_number_with_its_design_cost_and_curve(
     ]
 
 
-def test_a_logger_that_breaks_is_told_nothing_more_and_the_search_goes_on(logger, capsys):
+def test_a_logger_that_breaks_is_said_once_and_the_search_goes_on(logger, capsys):
     heard = Heard(breaks=True)
     passing = logger(heard)
     passing.log_trial_start(TRIAL)
     passing.log_trial_result(2, TRIAL, packed(epoch(1, 0.25)))
     passing.log_trial_end(TRIAL)
+    passing.close()
     assert heard.told == []
-    assert "mlflow broke and logs no more, the search goes on: ConnectionError: no server" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("mlflow is away, the search goes on and tries it again now and then: no server") == 1
+
+
+class Unwell(BaseHTTPRequestHandler):
+    """A server that hangs, or answers with a code that helps nobody."""
+
+    def do_GET(self):
+        if self.server.code is None:
+            self.server.released.wait(60)
+        else:
+            self.send_error(self.server.code)
+
+    do_POST = do_GET
+
+    def log_message(self, *arguments):
+        """Nothing."""
+
+
+@pytest.fixture
+def unwell():
+    """Starts such a server; its URL."""
+    servers = []
+
+    def start(code: int | None) -> str:
+        servers.append(server := ThreadingHTTPServer(("127.0.0.1", 0), Unwell))
+        server.code, server.released, server.daemon_threads = code, threading.Event(), True
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.released.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("code", [None, 500, 503, 429, 404])
+def test_a_server_of_mlflow_that_hangs_or_fails_holds_nothing(code, unwell, tiny, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", unwell(code))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", loggers.SHORT_WAITS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+    with opened_loggers(tiny("search.log=mlflow"), open_folder(tmp_path / "run", tiny())) as (passing,):
+        opened = time.monotonic()
+        passing.setup()
+        passing.log_trial_start(TRIAL)
+        passing.log_trial_result(2, TRIAL, packed(epoch(1, 0.25)))
+        passing.log_trial_end(TRIAL)
+        assert time.monotonic() - opened < 0.5
+    assert time.monotonic() - opened < 5
+    assert "mlflow is away, the search goes on" in capsys.readouterr().err
+
+
+def test_what_a_user_says_of_mlflows_waits_holds(tiny, tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    with opened_loggers(tiny("search.log=mlflow"), open_folder(tmp_path / "run", tiny())):
+        assert [os.environ[name] for name in loggers.SHORT_WAITS] == ["77", "3"]
 
 
 def test_a_missing_package_is_said_before_the_search_with_what_to_install(monkeypatch):
