@@ -16,7 +16,7 @@ from nas.calibration.picture import draw
 from nas.calibration.plan import PUBLISHED, Plan, epochs_at_full_size
 from nas.calibration.ranking import FAILED, Estimate
 from nas.calibration.record import Training, Trainings, plain_recipe
-from nas.data.decoding import num_cores
+from nas.cores import num_cores
 from nas.errors import few
 from nas.files import write_whole
 from nas.run.dry_run import MACS_PER_CORE_SECOND, TRAINING_PASSES

@@ -15,7 +15,7 @@ from nas.cluster.quiet import QUIET
 from nas.cluster.quiet import ray as ray
 from nas.cluster.stopping import own_signals
 from nas.cluster.temporary import short_folder
-from nas.data.decoding import num_cores
+from nas.cores import num_cores
 from nas.errors import NasError
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna

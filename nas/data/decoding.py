@@ -1,6 +1,5 @@
 """Image files to pixels, on all cores where that pays; a file that can't be decoded gives its reason instead."""
 
-import os
 import signal
 import time
 from collections import deque
@@ -15,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from nas.callbacks import ignore
-from nas.data.quota import cpu_quota
+from nas.cores import num_cores
 from nas.errors import NasError, in_one_line
 
 PROBE = 64  # images decoded here first: they tell what the others will cost
@@ -186,12 +185,6 @@ def _executor(read: Read) -> Executor:
 
 def _leave_interrupts_to_the_driver() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def num_cores() -> int:
-    """The cores that this process may use: those it is bound to, and no more than its container's quota, rounded down."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(cpu_quota() or cores)))
 
 
 def _chunk(places: Sequence[Any], read: Read, size: int, rendering: Rendering) -> list[Decoded]:

@@ -20,7 +20,7 @@ from nas.training.curve import unpacked_bits
 Z = 1.96  # a normal distribution has 95 % within
 FEWEST_FREEDOM = 2  # degrees of freedom from which replicates say how far seeds spread
 
-BLOCK = 256  # networks compared at once: bounds the memory
+AT_ONCE = 256  # networks compared at once: bounds the memory
 
 
 class JudgedBy(NamedTuple):
@@ -65,8 +65,8 @@ class Right(NamedTuple):
 
     def shares(self) -> np.ndarray:
         """For each image the share of the trainings in which it was right: float32 `(number,)`."""
-        answers = np.stack([unpacked_bits(text, self.number) for text in self.trainings])
-        return np.asarray(answers.mean(axis=0, dtype=np.float32))
+        each = np.stack([unpacked_bits(text, self.number) for text in self.trainings])
+        return np.asarray(each.mean(axis=0, dtype=np.float32))
 
 
 class Noise(NamedTuple):
@@ -252,7 +252,7 @@ def _answers(trials: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     numbers = {right.number for right in rights if isinstance(right, Right)}
     for number in numbers:
         places = np.array([i for i, right in enumerate(rights) if isinstance(right, Right) and right.number == number])
-        for block in np.array_split(places, -(-len(places) // BLOCK)):
+        for block in np.array_split(places, -(-len(places) // AT_ONCE)):
             yield block, np.stack([rights[i].shares() for i in block])
 
 

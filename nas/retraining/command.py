@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from rich.console import Console
 
-from nas.data.decoding import num_cores
+from nas.cores import num_cores
 from nas.data.progress import shown_decoding
 from nas.errors import ConfigError, Infeasible
 from nas.recipes.full import FullRecipe

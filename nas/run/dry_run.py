@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nas.data.decoding import num_cores
+from nas.cores import num_cores
 from nas.recipes.recipe import Recipe
 from nas.run.settings import Search, check_possible
 from nas.space.architecture import Architecture

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from nas.cluster.session import ray  # noqa: F401 (isort: skip; sets ray's variables first)
 from ray.tune.logger import LoggerCallback
-from rich.console import Console
+from sqlalchemy.engine import URL
 
 from nas.errors import NasError
 from nas.run.folder import RunFolder
@@ -22,6 +22,7 @@ from nas.run.settings import Search
 from nas.search.background import Background
 from nas.search.messages import Begin, unpacked
 from nas.space.architecture import Architecture
+from nas.terminal import Terminal
 from nas.training.curve import Outcome
 
 LOGGER_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}  # what each of search.log needs to be imported
@@ -66,7 +67,8 @@ def _mlflow(search: Search, folder: RunFolder) -> LoggerCallback:
     import mlflow  # isort: skip
 
     logging.getLogger(mlflow.__name__).setLevel(logging.WARNING)  # or it tells of each table it makes
-    uri = os.environ.get(URI_VARIABLE, f"sqlite:///{(folder.root / 'mlflow.db').absolute()}")
+    own = URL.create("sqlite", database=str((folder.root / "mlflow.db").absolute())).render_as_string()
+    uri = os.environ.get(URI_VARIABLE, own)
     return MLflowLoggerCallback(tracking_uri=uri, experiment_name=search.name)
 
 
@@ -146,4 +148,4 @@ class Logger(LoggerCallback):
 
 
 def _say(line: str) -> None:
-    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+    Terminal(stderr=True, lasting=True).print(line, soft_wrap=True)

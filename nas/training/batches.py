@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nas.data.manifest import Images
+from nas.errors import ConfigError
 from nas.recipes.recipe import Recipe
 from nas.training import processes
 from nas.training.augment import augment, normalised
@@ -54,6 +55,11 @@ class InMemory:
         self.images, self.recipe = images, recipe
         self.num_images = len(images.labels)
         self.steps = num_steps(self.num_images, recipe)
+        if self.num_images // self.steps < processes.world():
+            raise ConfigError(
+                f"batch_size: each of the {processes.world()} processes needs an image of every batch, but {self.num_images} "
+                f"images in batches of {recipe.batch_size} leave {self.num_images // self.steps}. Start fewer processes."
+            )
 
     def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[UpdateShare]:
         """Each batch in as many parts as there are processes."""
@@ -67,7 +73,12 @@ class InMemory:
             batch = Batch(*mixed, labels, partners=labels.flip(0))
             largest, most = math.ceil(len(chosen) / processes.world()), self.recipe.part_size
             parts = 1 if most is None else math.ceil(largest / most)  # as many in every process: batch norms meet at each
-            yield UpdateShare(batch.pieces(parts), len(chosen))
+            yield UpdateShare(_none_empty(batch.pieces(parts)), len(chosen))
+
+
+def _none_empty(parts: list[Batch]) -> list[Batch]:
+    """The parts of a batch; in the place of an empty one, where others' shares are larger, the first with no weight."""
+    return [part if len(part.labels) else parts[0]._replace(weight=0.0) for part in parts]
 
 
 class InMemoryJudged:

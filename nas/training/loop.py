@@ -197,7 +197,7 @@ class _Training:
     def _piece(self, piece: Batch, whole: float, *, is_last: bool) -> Tensor:
         with self._apart(is_last=is_last):
             with autocast(self.device, self.recipe):
-                loss = self.loss(self.trained, piece) * (len(piece.labels) / whole)
+                loss = self.loss(self.trained, piece) * (piece.weight * len(piece.labels) / whole)
             self.scaler.scale(loss).backward()
         return loss.detach()
 

@@ -20,11 +20,13 @@ class Batch(NamedTuple):
     """int64 `(B,)`, of the images before they were mixed."""
     partners: Tensor
     """int64 `(B,)`, of the images that they were mixed with."""
+    weight: float = 1.0
+    """Of each image in the loss: 0 where a process only keeps step with others that have more."""
 
     def pieces(self, number: int) -> "list[Batch]":
         """The batch in so many parts of nearly equal size."""
         parts = zip(*(tensor.tensor_split(number) for tensor in (self.images, self.labels, self.partners)), strict=True)
-        return [Batch(images, self.share, labels, partners) for images, labels, partners in parts]
+        return [self._replace(images=images, labels=labels, partners=partners) for images, labels, partners in parts]
 
 
 Forward = Callable[[Tensor], Tensor]

@@ -4,10 +4,12 @@ import optuna
 import pytest
 
 from nas.errors import NasError
+from nas.run.folder import open_folder
 from nas.run.front import front_records
 from nas.run.reading import read
-from nas.run.record import Reasons
-from nas.run.settings import SAMPLERS
+from nas.run.record import Reasons, TrialState
+from nas.run.settings import SAMPLERS, check_possible
+from nas.search.study import Study
 from nas.space.reference import design
 from nas.space.search_space import SearchSpace
 from tests.studies import epoch, finish_all, finish_next
@@ -144,3 +146,13 @@ def test_three_objectives_are_searched_and_each_proposal_says_why(opened, tiny):
     reasons = [r.why for r in study.records if r.state == "complete"]
     assert reasons[0] == Reasons(by="start")
     assert None not in (reasons[-1].by, reasons[-1].predicted, reasons[-1].spread, reasons[-1].expected_gain)
+
+
+@pytest.mark.parametrize("sampler", ["front", "evolution", "random", "tpe", "nsga2"])
+def test_a_narrow_window_of_costs_is_searched_by_every_sampler(tiny, tmp_path, sampler):
+    search = tiny("constraints.macs={min: 0.900M, max: 0.930M}", f"search.sampler={sampler}", "search.trials=4")
+    check_possible(search)
+    study = Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
+    finish_all(study)
+    trained = [r for r in study.records if r.state == TrialState.COMPLETE]
+    assert len(trained) == 4 and all(0.9e6 <= r.cost.macs <= 0.93e6 for r in trained)

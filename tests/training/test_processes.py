@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from nas.data.manifest import Images
-from nas.errors import NasError
+from nas.errors import ConfigError, NasError
 from nas.recipes.full import FullRecipe
 from nas.training import processes
+from nas.training.batches import InMemory
 from nas.training.evaluation import evaluate
 from nas.training.loop import fit
 from tests.processes import in_processes
@@ -57,6 +58,21 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole():
     _, parts = trained(EXACT.model_copy(update={"device_batch": 3}))
     for one, two in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("batch_size", "device_batch"), [(3, 1), (5, 1), (5, 2), (7, 3)])
+def test_uneven_shares_cut_into_the_smallest_parts_train_as_one_process_does(tmp_path, batch_size, device_batch):
+    recipe = EXACT.model_copy(update={"batch_size": batch_size, "device_batch": device_batch})
+    curve, _ = trained(recipe)
+    (first, _), (second, _) = in_processes(2, lambda: trained(recipe), tmp_path)
+    assert first == second
+    np.testing.assert_allclose(first, curve, rtol=1e-3)
+
+
+def test_fewer_images_than_processes_in_a_batch_are_refused(monkeypatch):
+    monkeypatch.setattr(processes, "world", lambda: 9)
+    with pytest.raises(ConfigError, match="each of the 9 processes needs an image of every batch"):
+        InMemory(VALIDATION, EXACT.model_copy(update={"batch_size": 2}))
 
 
 def test_each_process_draws_for_itself_and_all_end_with_the_same_weights(tmp_path):

@@ -11,23 +11,38 @@ from optuna.distributions import BaseDistribution
 from nas.errors import Infeasible, NasError
 from nas.search.samplers.axes import Axes, Params
 
-DRAWS = 10_000  # random draws before the constraints are held to leave none
+DRAWS = 100  # random draws of which one must be affordable, or the last is repaired
+REPAIRS = 40  # draws that are repaired before the constraints are held to leave none
+CHANGES_TRIED = 400  # at random, by a repair
+DESCENT = 60  # best single changes after them
+TIMES_DRAWN = 10  # times as many draws as points are wanted; where fewer come out, some are repaired
+ENOUGH = 0.1  # share of the wanted points that will do where few are affordable
 SPARE = 20_000  # points of the whole space that are looked at for an untried one before it counts as used up
 REMEMBERED = 20_000  # costs that need not be worked out twice
 
 Costs = tuple[float, ...]
 CostFunction = Callable[[Params], float | Sequence[float] | None]
+ExcessFunction = Callable[[Params], float]
+"""By how much a point is outside its limits, 0 for one that may be proposed."""
 
 
 class Domain:
     """`space` as axes, with `cost`: a number or several for each point, None for one that shall never be proposed.
 
-    `active` gives those parameters of a point that the objective will ask for, where some depend on others.
+    `active` gives those parameters of a point that the objective will ask for, where some depend on others; `excess`, where it
+    is given, how far a point is from one that may be proposed, so that points can be repaired where few may.
     """
 
-    def __init__(self, space: dict[str, BaseDistribution], cost: CostFunction, *, active: Callable[[Params], Params]):
+    def __init__(
+        self,
+        space: dict[str, BaseDistribution],
+        cost: CostFunction,
+        *,
+        active: Callable[[Params], Params],
+        excess: ExcessFunction | None = None,
+    ):
         self.axes = Axes(space)
-        self.active = active
+        self.active, self._excess = active, excess
         self._cost_function = cost
         self._remembered = lru_cache(REMEMBERED)(lambda values: self._worked_out(dict(zip(self.axes, values, strict=True))))
 
@@ -48,12 +63,58 @@ class Domain:
         return costs
 
     def draw(self, rng: np.random.Generator) -> Params:
-        """A random point that may be proposed; Infeasible if none is found."""
-        for _ in range(DRAWS):
+        """A random point that may be proposed, or one near it that may; Infeasible if none is found."""
+        for _ in range(REPAIRS):
+            for _ in range(DRAWS):
+                params = self.axes.draw(rng)
+                if self.costs(params) is not None:
+                    return params
+            repaired = self.repaired(params, rng)
+            if repaired is not None:
+                return repaired
+        raise Infeasible(
+            f"the cost function gave None for each of {REPAIRS * DRAWS} random points and for all that lie near. Loosen its "
+            "limits."
+        )
+
+    def drawn(self, number: int, rng: np.random.Generator) -> list[Params]:
+        """So many random points that may be proposed, or a tenth where hardly any may; Infeasible if none is found."""
+        points: list[Params] = []
+        for _ in range(TIMES_DRAWN * number):
             params = self.axes.draw(rng)
             if self.costs(params) is not None:
+                points.append(params)
+            if len(points) == number:
+                return points
+        missing = max(1, round(ENOUGH * number)) - len(points)
+        return points + [self.draw(rng) for _ in range(missing)]
+
+    def repaired(self, params: Params, rng: np.random.Generator) -> Params | None:
+        """The point itself where it may be proposed, else one that random changes lead to which never lead farther away."""
+        if self.costs(params) is not None:
+            return params
+        if self._excess is None:
+            return None
+        worst = self._excess(params)
+        for _ in range(CHANGES_TRIED):
+            changed = self.axes.mutant(params, rng, most=2)
+            excess = self._excess(changed)
+            if excess <= worst:
+                params, worst = changed, excess
+            if worst == 0:
                 return params
-        raise Infeasible(f"the cost function gave None for each of {DRAWS} random points. Loosen its limits.")
+        return self._descended(params, self._excess)
+
+    def _descended(self, params: Params, excess_of: ExcessFunction) -> Params | None:
+        """Where the best single change at a time leads to; None where that is a dead end."""
+        for _ in range(DESCENT):
+            if excess_of(params) == 0:
+                return params
+            best = min(self.axes.neighbours(params), key=excess_of)
+            if excess_of(best) >= excess_of(params):
+                return None
+            params = best
+        return None
 
     def untried(self, tried: "Tried", rng: np.random.Generator) -> Params | None:
         """A neighbour of a tried point that is untried, else any untried point found, else None."""

@@ -27,6 +27,7 @@ WORTH = 4  # full trainings that the start may cost where a rung makes it cheap
 CANDIDATES = 240
 MUTANTS, CROSSINGS = 0.65, 0.2  # shares of the candidates; the rest is drawn at random
 MOST_CHANGES = 3  # of a mutant
+FEW = 24  # affordable candidates below which mutants are repaired
 DRAWN_EVERY = 2  # so often a draw decides
 
 
@@ -55,7 +56,7 @@ class FrontSampler(PointSampler):
         """Candidates by what they should gain; the first ones of a study by how far their costs lie from those before."""
         finished = [point for point in observations if point.value is not None]
         if len(observations) < self._start or len(finished) < 2:
-            candidates = [Candidate(self._domain.draw(rng), {"by": "start"}) for _ in range(CANDIDATES)]
+            candidates = [Candidate(params, {"by": "start"}) for params in self._domain.drawn(CANDIDATES, rng)]
             costs = [self._costs(candidate) for candidate in candidates]
             return [candidates[i] for i in _by_distance(costs, [point.costs for point in observations])]
         with one_thread():
@@ -67,8 +68,12 @@ class FrontSampler(PointSampler):
 
     def _candidates(self, front: list[Observation], rng: np.random.Generator) -> list[Candidate]:
         children: dict[tuple, Candidate] = {}
-        for _ in range(CANDIDATES):
+        for number in range(CANDIDATES + FEW):
+            if number >= CANDIDATES and len(children) >= FEW:
+                break
             child = self._child(front, rng)
+            if number >= CANDIDATES:  # hardly any was affordable: some are made so
+                child = child._replace(params=self._domain.repaired(child.params, rng) or child.params)
             if self._domain.costs(child.params) is not None:
                 children[tuple(child.params.values())] = child
         return list(children.values()) or [Candidate(self._domain.draw(rng), {"by": "random"})]

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from nas.search.samplers.axes import Params
-from nas.search.samplers.domain import CostFunction, Costs, Domain
+from nas.search.samplers.domain import CostFunction, Costs, Domain, ExcessFunction
 
 PLAN = "front:plan"  # where a trial keeps its proposal until its parameters are suggested
 
@@ -45,8 +45,8 @@ class History:
 
     `cost` gets every parameter of `space` and gives a number, or one for each further objective of the study, or None for what
     shall never be proposed. `active(params)` gives those parameters that the objective will ask for, where some depend on
-    others. `early(trial)` gives what a trial showed at each rung that it reached; `void(trial)` says of which trials nothing is
-    to be learnt, not even that they were tried: a machine failed.
+    others, and `excess(params)` how far a point is outside its limits. `early(trial)` gives what a trial showed at each rung
+    that it reached; `void(trial)` says of which trials nothing is to be learnt, not even that they were tried.
 
     Samplers share one. It holds nothing but what it would read again from the same trials.
     """
@@ -57,10 +57,11 @@ class History:
         cost: CostFunction,
         *,
         active: Callable[[Params], Params] = dict,
+        excess: ExcessFunction | None = None,
         early: Callable[[FrozenTrial], Early] = nothing_early,
         void: Callable[[FrozenTrial], bool] = none_void,
     ):
-        self.space, self.domain = space, Domain(space, cost, active=active)
+        self.space, self.domain = space, Domain(space, cost, active=active, excess=excess)
         self._early, self._void = early, void
         self._read: dict[tuple, Observation | None] = {}
 

@@ -34,10 +34,14 @@ def history_of(search: Search) -> History:
         cost, _ = cost_and_choices(params)
         return tuple(getattr(cost, name) for name in names) if search.constraints.allow(cost) else None
 
+    def excess(params: Params) -> float:
+        return sum(search.constraints.excess(cost_and_choices(params)[0]).values())
+
     return History(
         {name: distribution(options) for name, options in space.axes.items()},
         costs,
         active=lambda params: cost_and_choices(params)[1],
+        excess=excess,
         early=partial(signals_at_rungs, rungs=search.proxy.rungs),
         void=is_void,
     )

@@ -47,3 +47,42 @@ def test_the_untried_point_is_a_neighbour_while_there_is_one_and_none_in_the_end
 def test_a_point_with_fewer_parameters_stands_for_all_that_agree_with_it():
     tried = Tried([{"a": 1}])
     assert {"a": 1, "b": "x"} in tried and {"a": 2, "b": "x"} not in tried
+
+
+LARGE = {f"x{i}": IntDistribution(0, 99) for i in range(6)}
+
+
+def rare(low, high, **options):
+    """A domain of 10^12 points of which those may be proposed whose sum lies between two numbers."""
+
+    def excess(params):
+        total = sum(params.values())
+        return max(0.0, low - total, total - high)
+
+    return Domain(LARGE, lambda p: float(sum(p.values())) if excess(p) == 0 else None, active=dict, excess=excess, **options)
+
+
+@pytest.mark.parametrize(("low", "high"), [(300, 300), (0, 2), (598, 599), (50, 52)])
+def test_points_that_hardly_any_draw_meets_are_reached_by_repair(low, high):
+    space, rng = rare(low, high), np.random.default_rng(0)
+    points = [space.draw(rng) for _ in range(5)]
+    assert all(low <= sum(point.values()) <= high for point in points)
+    assert len({tuple(point.values()) for point in points}) > 1
+
+
+def test_as_many_points_are_drawn_as_asked_for_and_a_tenth_where_few_may_be_proposed():
+    rng = np.random.default_rng(0)
+    assert len(rare(0, 600).drawn(50, rng)) == 50
+    assert len(rare(300, 300).drawn(50, rng)) >= 5
+
+
+def test_draws_are_what_they_were_where_many_points_may_be_proposed():
+    space = rare(200, 600)
+    one, other = np.random.default_rng(3), np.random.default_rng(3)
+    assert space.drawn(20, one) == [space.draw(other) for _ in range(20)]
+
+
+def test_without_a_distance_nothing_is_repaired():
+    nowhere = Domain(LARGE, lambda params: None, active=dict)
+    with pytest.raises(Infeasible, match="random points"):
+        nowhere.draw(np.random.default_rng(0))

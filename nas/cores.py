@@ -1,13 +1,22 @@
-"""How many processors a container may use at once: the quota of Linux's control groups (docker's --cpus, Kubernetes' limits).
+"""How many processors this process may use: those it is bound to, and no more than its container's quota allows.
+
+A quota (docker's --cpus, Kubernetes' limits) stands in Linux's control groups:
 
 https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max) and https://docs.kernel.org/scheduler/sched-bwc.html (version 1).
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 OWN_GROUPS, MOUNTED = "proc/self/cgroup", "sys/fs/cgroup"
+
+
+def num_cores() -> int:
+    """The cores that this process may use: those it is bound to, and no more than its container's quota, rounded down."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(cpu_quota() or cores)))
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
