@@ -74,5 +74,5 @@ def test_where_there_are_no_groups_there_is_no_quota(machine, groups):
 @pytest.mark.parametrize(("quota", "cores"), [(None, 8), (2.9, 2), (0.5, 1), (8.0, 8), (64.0, 8)])
 def test_cores_are_those_of_the_quota_rounded_down_and_never_none(monkeypatch, quota, cores):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(nas.cores, "cpu_quota", lambda: quota)
+    monkeypatch.setattr("nas.cores.cpu_quota", lambda: quota)
     assert num_cores() == cores

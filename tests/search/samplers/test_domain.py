@@ -62,7 +62,7 @@ def rare(low, high, **options):
     return Domain(LARGE, lambda p: float(sum(p.values())) if excess(p) == 0 else None, active=dict, excess=excess, **options)
 
 
-@pytest.mark.parametrize(("low", "high"), [(300, 300), (0, 2), (598, 599), (50, 52)])
+@pytest.mark.parametrize(("low", "high"), [(300, 300), (0, 2), (592, 594), (50, 52)])
 def test_points_that_hardly_any_draw_meets_are_reached_by_repair(low, high):
     space, rng = rare(low, high), np.random.default_rng(0)
     points = [space.draw(rng) for _ in range(5)]
