@@ -25,6 +25,7 @@ from nas.space.constraints import random_architecture
 SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 WORTH = {"pool": 0.0, "identity": -0.02, "random": 0.01, "conv": 0.02, "attention": 0.03, "spatial_fc": 0.015}
 CAUSES = ("diverged: loss nan at epoch 2", "out of memory: asked for 3.1 GB", "machine: the worker was killed")
+MANIFEST = {"data": "made up", "class_names": ["a", "b"], "train": [], "validation": [["", 0], ["", 1]] * 1000}
 OPTUNA_STATES = {"complete": "COMPLETE", "stopped": "PRUNED", "failed": "PRUNED", "rejected": "PRUNED"}
 
 
@@ -42,7 +43,7 @@ def synthesise(root: Path, *, trials: int, seed: int, settings: tuple[str, ...] 
     search = read_search(SPACE, settings=[f"search.trials={trials}", "baselines=[]", *settings])
     folder = open_folder(root, search)
     Study(search, folder, manifest_hash="synthetic").close()
-    folder.manifest.write_text(json.dumps({"data": "made up", "train": [], "validation": [["", 0]] * 2000}), encoding="utf-8")
+    folder.manifest.write_text(json.dumps(MANIFEST), encoding="utf-8")
     rng, now = random.Random(seed), datetime.now(UTC).replace(tzinfo=None)
     with closing(sqlite3.connect(folder.study_db)) as connection, connection:
         drawn = _until(trials, search, rng)

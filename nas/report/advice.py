@@ -100,7 +100,7 @@ def _choices(effects: pd.DataFrame, number: int) -> Iterator[Advice]:
         return
     for axis, options in effects.groupby("axis", sort=False):
         yield from _rare(axis, options, number)
-        yield from _edge(axis, options, tests=effects["axis"].nunique())
+        yield from _edge(axis, options, tests=2 * effects["axis"].nunique())  # either end of each
         yield from _useless(axis, options, tests=len(effects))
 
 
@@ -135,19 +135,18 @@ def _edge(axis: str, options: pd.DataFrame, *, tests: int) -> Iterator[Advice]:
 
 
 def _useless(axis: str, options: pd.DataFrame, *, tests: int) -> Iterator[Advice]:
-    """Advice on options that are surely worse than average and never among the best."""
+    """Advice on options that were tried, did worse than average and were never among the best."""
     if (options["trials"] > 0).sum() < 2:
         return
     for row in options.itertuples():
-        is_surely_worse = row.trials >= 5 and row.high < 0 and row.best == 0
+        did_worse = row.trials >= 5 and row.effect < 0 and row.best == 0
         others = options[options["option"] != row.option]
         share = others["best"].sum() / max(others["trials"].sum(), 1)
-        if is_surely_worse and (1 - min(share, 1.0)) ** row.trials < SURE / tests:
+        if did_worse and (1 - min(share, 1.0)) ** row.trials < SURE / tests:
             yield Advice(
                 "drop",
-                f"{axis}: drop {row.option}; it never helps at equal MACs.",
-                f"{row.trials} trainings, on average {100 * -row.effect:.1f} points below equal MACs "
-                f"(at least {100 * -row.high:.1f}), none in the best quarter.",
+                f"{axis}: think of dropping {row.option}; it never helped at equal MACs.",
+                f"{row.trials} trainings, on average {-100 * row.effect:.1f} points below equal MACs, none among the best.",
             )
 
 

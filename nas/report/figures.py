@@ -180,8 +180,7 @@ def _cell(cells: pd.DataFrame, mixer: str, stage: int) -> str:
     if (mixer, stage) not in cells.index:
         return ""
     row = cells.loc[(mixer, stage)]
-    margin = "" if np.isnan(row["margin"]) else f" ± {100 * row['margin']:.1f}"
-    return f"{100 * row['effect']:+.1f}{margin}<br>n = {row['trials']:.0f}"
+    return f"{100 * row['effect']:+.1f}<br>n = {row['trials']:.0f}"
 
 
 def pattern_figure(best: pd.DataFrame) -> Figure:

@@ -10,8 +10,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
-from nas.results.noise import Z
-from nas.results.points import searched
+from nas.results.points import searched, trend
 from nas.results.trials import stage_columns
 from nas.run.settings import Search
 
@@ -22,14 +21,9 @@ TOP = 0.25  # share of the trainings that counts as good
 
 
 def at_equal_macs(trials: pd.DataFrame) -> pd.Series:
-    """Accuracy of each complete searched trial above what its MACs alone would give: a parabola over their logarithm."""
+    """Accuracy of each complete searched trial above what its MACs alone would give."""
     able = searched(trials)
-    if len(able) < 4:
-        return able["accuracy"] - able["accuracy"].mean()
-    log = np.log10(able["macs"].to_numpy(float).clip(min=1))
-    log = log - log.mean()
-    degree = min(2 if len(able) >= 12 else 1, len(np.unique(log)) - 1)
-    return able["accuracy"] - np.polyval(np.polyfit(log, able["accuracy"].to_numpy(float), degree), log)
+    return able["accuracy"] - trend(able)
 
 
 def choices(trials: pd.DataFrame, search: Search) -> list[dict[str, Any]]:
@@ -85,9 +79,11 @@ def _plain(value: Any) -> Any:
 
 
 def effects(trials: pd.DataFrame, search: Search) -> pd.DataFrame:
-    """A row an option of each axis: `axis`, `option`, `trials`, `effect` at equal MACs, its 95 % `low` and `high`; `best`.
+    """A row an option of each axis: `axis`, `option`, `trials`, `effect` at equal MACs; `best`.
 
-    An effect is the mean distance to what the same MACs give on average, in shares of 1; `best` counts the best quarter's.
+    An effect is the mean distance to what the same MACs give on average, in shares of 1; `best` counts the best quarter's. It
+    describes what was tried and has no interval: a search that breeds tries good options together, so that an option without
+    effect goes with others' (experiments/report/effects.py measures how often).
     """
     better = at_equal_macs(trials)
     rows = pd.DataFrame(choices(trials.loc[better.index], search), index=better.index)
@@ -97,19 +93,17 @@ def effects(trials: pd.DataFrame, search: Search) -> pd.DataFrame:
         column = rows[axis] if axis in rows else pd.Series(dtype=object)
         for option in options:
             values = better[column[column == option].index]
-            spread = Z * values.std() / np.sqrt(len(values)) if len(values) > 1 else np.nan
             mean = values.mean() if len(values) else np.nan
-            table.append((axis, option, len(values), mean, mean - spread, mean + spread, int(top[values.index].sum())))
-    return pd.DataFrame(table, columns=["axis", "option", "trials", "effect", "low", "high", "best"])
+            table.append((axis, option, len(values), mean, int(top[values.index].sum())))
+    return pd.DataFrame(table, columns=["axis", "option", "trials", "effect", "best"])
 
 
 def by_stage_and_mixer(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row for each mixer of each stage: `stage`, `mixer`, `trials`, `effect` at equal MACs and its 95 % `margin`."""
+    """A row for each mixer of each stage: `stage`, `mixer`, `trials` and `effect` at equal MACs, as in `effects`."""
     better = at_equal_macs(trials)
     rows, table = trials.loc[better.index], []
     for stage, column in stage_columns(trials, "mixer").items():
         for mixer, index in rows.groupby(column).groups.items():
             values = better[index]
-            margin = Z * values.std() / np.sqrt(len(values)) if len(values) > 1 else np.nan
-            table.append((stage, mixer, len(values), values.mean(), margin))
-    return pd.DataFrame(table, columns=["stage", "mixer", "trials", "effect", "margin"])
+            table.append((stage, mixer, len(values), values.mean()))
+    return pd.DataFrame(table, columns=["stage", "mixer", "trials", "effect"])

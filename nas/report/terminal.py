@@ -1,6 +1,8 @@
 """The front in a terminal: of one run or several, as a table, JSON or CSV."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +19,7 @@ from nas.results.front import joined
 from nas.results.latencies import chosen_setup, setups
 from nas.results.noise import judged_by, noise_of
 from nas.results.points import finished, labels, names_of, require_finished
-from nas.results.standing import Standing, entries, standing, ties
+from nas.results.standing import Entry, Standing, entries, is_lucky, standing, ties
 from nas.results.trials import with_choices
 from nas.run.reading import Reading, read
 from nas.space.costs import COSTS
@@ -25,6 +27,10 @@ from nas.terminal import printable
 from nas.units import count, percent, quantity
 
 TIES = 6
+EXPECTED = (
+    "expected: a front is picked for high accuracies, and with them luck is picked; this is what other seeds and images should "
+    "give, shrunk by the share of the spread that is noise (the verb replicate measures it)"
+)
 LATENCY_COLUMN = "latency_ms"
 ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns that hold JSON
 Output = Literal["table", "json", "csv"]
@@ -107,6 +113,7 @@ def show_standing(
     console.print(title.append(f": accuracy against {against}", style="not bold"), soft_wrap=True)
     console.print(_table(ranked, readings, with_ties=with_ties))
     lines = [] if with_ties else _ties(ranked)
+    lines += [EXPECTED] if is_lucky(ranked) else []
     for reading in readings:
         prefix = f"{reading.folder.root}: " if len(readings) > 1 else ""
         lines.append(f"{prefix}±: {noise_of(reading)}")
@@ -128,33 +135,43 @@ def _are_uneven(readings: list[Reading]) -> bool:
 
 def _table(ranked: Standing, readings: list[Reading], *, with_ties: bool) -> Table:
     """The front, cheapest first, and every trained baseline in its place with what beats it."""
-    again = bool(ranked.best["replicates"].any())
-    extra = [c for c in ranked.costs if c not in ("macs", "params")]
-    uneven = _are_uneven(readings)
+    columns = _columns(ranked, uneven=_are_uneven(readings))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    head = [
-        "trial",
-        "accuracy",
-        "±",
-        *(["balanced"] if uneven else []),
-        *(["seeds"] if again else []),
-        "MACs",
-        "params",
-        *(COSTS[c].heading for c in extra),
-    ]
-    for column in head:
-        table.add_column(column, justify="right", no_wrap=True)
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("architecture", overflow="fold")
     table.add_column("")
     shown = sorted([*entries(ranked), *ties(ranked)], key=lambda e: e.row[ranked.costs[0]]) if with_ties else entries(ranked)
     for entry in shown:
-        row = entry.row
-        seeds = [str(max(row["replicates"], 1))] if again else []
-        costs = [count(row["macs"]), count(row["params"]), *(COSTS[c].write(row[c]) for c in extra)]
-        balanced = [percent(None if pd.isna(row["balanced_accuracy"]) else row["balanced_accuracy"])] if uneven else []
-        cells = [entry.label, percent(row["accuracy"]), _half(row), *balanced, *seeds, *costs, row["line"], entry.remark]
-        table.add_row(*cells, style=None if entry.on_front else "dim")
+        cells = [write(entry) for write in columns.values()]
+        table.add_row(*cells, entry.row["line"], entry.remark, style=None if entry.on_front else "dim")
     return table
+
+
+def _columns(ranked: Standing, *, uneven: bool) -> dict[str, Callable[[Entry], str]]:
+    """By heading what a network's cell says; a column where every cell would say the same as another is left out."""
+    columns: dict[str, Callable[[Entry], str]] = {
+        "trial": lambda e: e.label,
+        "accuracy": lambda e: _percent_of(e, "accuracy"),
+        "±": lambda e: _half(e.row),
+    }
+    if is_lucky(ranked):
+        columns["expected"] = lambda e: _percent_of(e, "expected")
+    if uneven:
+        columns["balanced"] = lambda e: _percent_of(e, "balanced_accuracy")
+    if ranked.best["replicates"].any():
+        columns["seeds"] = lambda e: str(max(e.row["replicates"], 1))
+    columns |= {"MACs": lambda e: count(e.row["macs"]), "params": lambda e: count(e.row["params"])}
+    others = [cost for cost in ranked.costs if cost not in ("macs", "params")]
+    return columns | {COSTS[cost].heading: partial(_cost_of, cost=cost) for cost in others}
+
+
+def _percent_of(entry: Entry, column: str) -> str:
+    return percent(None if pd.isna(entry.row[column]) else entry.row[column])
+
+
+def _cost_of(entry: Entry, *, cost: str) -> str:
+    return COSTS[cost].write(entry.row[cost])
 
 
 def _half(row: pd.Series) -> str:

@@ -11,12 +11,13 @@ from nas.config import parse_yaml, read_text
 from nas.report.advice import advise
 from nas.report.findings import Findings
 from nas.report.importance import FEWEST_TRAININGS
+from nas.report.terminal import EXPECTED
 from nas.results.columns import axis_label
 from nas.results.course import failures, rejections, saved, time_by_fate
 from nas.results.latencies import chosen_setup
 from nas.results.noise import highest, judged_by, noise_of
 from nas.results.points import searched
-from nas.results.standing import Entry, entries, ties
+from nas.results.standing import Entry, entries, is_lucky, ties
 from nas.run.front import reference_costs
 from nas.run.record import TRAINED, TrialState
 from nas.run.settings import RUN_FACTS
@@ -99,6 +100,7 @@ def _front_section(findings: Findings) -> dict[str, Any]:
         "found_text": f"No network of the front is beaten by another in both accuracy and {against}. Bars are 95 % intervals.",
         "rows": rows,
         "ties": others,
+        "lucky": is_lucky(findings.standing),
         "again": bool(findings.trials["replicates"].any()),
         "letters": f"An architecture reads mixer, depth · width, stage by stage: {letters}.",
         "noise": _noise(findings),
@@ -109,14 +111,16 @@ def _front_section(findings: Findings) -> dict[str, Any]:
 def _noise(findings: Findings) -> str:
     judged = judged_by(findings.reading)
     shares = "" if judged is None else f" {str(judged)[:1].upper()}{str(judged)[1:]}."
-    return f"{str(noise_of(findings.reading)).capitalize()}.{shares}"
+    luck = f" {EXPECTED[:1].upper()}{EXPECTED[1:]}." if is_lucky(findings.standing) else ""
+    return f"{str(noise_of(findings.reading)).capitalize()}.{luck}{shares}"
 
 
 def _row(entry: Entry) -> dict[str, Any]:
     row = entry.row
     span = "" if pd.isna(row["accuracy_low"]) else f"{100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f}"
     return {
-        "trial": row["trial"], "accuracy": percent(row["accuracy"]), "interval": span, "seeds": max(row["replicates"], 1),
+        "trial": row["trial"], "accuracy": percent(row["accuracy"]), "expected": percent(row["expected"]), "interval": span,
+        "seeds": max(row["replicates"], 1),
         "macs": count(row["macs"]), "params": count(row["params"]),
         "latency": "" if pd.isna(row["latency_ms"]) else f"{row['latency_ms']:.1f} ms", "line": row["line"],
         "note": entry.remark, "on_front": entry.on_front,

@@ -3,7 +3,7 @@
 from nas.space.costs import COSTS, Cost
 
 COLUMNS = [
-    "trial", "state", "baseline", "accuracy", "accuracy_sd", "replicates", "macs", "params",
+    "trial", "state", "baseline", "accuracy", "expected", "balanced_accuracy", "accuracy_sd", "replicates", "macs", "params",
     *(name for name in Cost._fields if name not in ("macs", "params")),
     "latency_ms", "epochs", "seconds", "repeated", "attempts",
     "cause", "why", "predicted", "spread", "expected_gain", "parents", "changes",

@@ -183,8 +183,8 @@ def _read(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def interval(accuracy: pd.Series, noise: Noise, *, trainings: pd.Series | int = 1) -> tuple[pd.Series, pd.Series]:
-    """Lower and upper end of each accuracy's 95 % interval, NaN where nothing is known of the noise.
+def margins(accuracy: pd.Series, noise: Noise, *, trainings: pd.Series | int = 1) -> tuple[pd.Series, pd.Series]:
+    """How far each accuracy's 95 % interval reaches below and above it, NaN where nothing is known of the noise.
 
     Wilson's interval for the images (JASA 22, 1927), widened by the spread between seeds as independent errors add; an accuracy
     that is the mean of several `trainings` has that much less of it.
@@ -195,9 +195,9 @@ def interval(accuracy: pd.Series, noise: Noise, *, trainings: pd.Series | int = 
     n, seeds = noise.images, seed_margin(noise, trainings=trainings)
     centre = (accuracy + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * np.sqrt(accuracy * (1 - accuracy) / n + Z**2 / (4 * n**2))
-    low = accuracy - np.hypot((accuracy - centre + half).clip(lower=0), seeds)
-    high = accuracy + np.hypot((centre + half - accuracy).clip(lower=0), seeds)
-    return low.clip(0, 1), high.clip(0, 1)
+    below = np.hypot((accuracy - centre + half).clip(lower=0), seeds)
+    above = np.hypot((centre + half - accuracy).clip(lower=0), seeds)
+    return below, above
 
 
 def seed_margin(noise: Noise, *, trainings: pd.Series | int = 1) -> pd.Series | float:
@@ -212,8 +212,7 @@ def surely_better(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
     noise of their difference. Else its noise is that of both accuracies together; without any interval each difference counts.
     """
     gap = one["accuracy"].to_numpy()[:, None] - other["accuracy"].to_numpy()
-    below = (one["accuracy"] - one["accuracy_low"]).fillna(0).to_numpy()[:, None]
-    above = (other["accuracy_high"] - other["accuracy"]).fillna(0).to_numpy()
+    below, above = one["below"].fillna(0).to_numpy()[:, None], other["above"].fillna(0).to_numpy()
     apart = np.hypot(below, above)
     paired = _paired_noise(one, other)
     return gap > np.where(np.isnan(paired), apart, paired)
@@ -221,13 +220,21 @@ def surely_better(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
 
 def _paired_noise(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
     """`(one, other)`: half the 95 % interval of each difference, from the images on which two networks differ and from the
-    spread between seeds; NaN where the answers of one of them are not known.
+    spread between seeds; NaN where the answers of one of them are not known."""
+    seeds = np.hypot(_of_seeds(one)[:, None], _of_seeds(other))
+    return np.hypot(Z * np.sqrt(paired_variance(one, other)), seeds)
 
-    Agresti and Min's interval for paired proportions (Statistics in Medicine 24, 2005): half an image is added to each case.
+
+def paired_variance(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
+    """`(one, other)`: the variance that the choice of images leaves each difference of two accuracies; NaN where the answers of
+    one of them are not known.
+
+    As in Agresti and Min's interval for paired proportions (Statistics in Medicine 24, 2005), half an image is added to each
+    case.
     """
-    halves = np.full((len(one), len(other)), np.nan)
+    variances = np.full((len(one), len(other)), np.nan)
     if "right" not in one or "right" not in other:
-        return halves
+        return variances
     for rows, first in _answers(one):
         for columns, second in _answers(other):
             number = first.shape[1]
@@ -236,9 +243,8 @@ def _paired_noise(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
             gap = first.mean(axis=1)[:, None] - second.mean(axis=1)
             squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
             variance = ((squares + 1) / (number + 2) - (gap * number / (number + 2)) ** 2) / (number + 2)
-            seeds = np.hypot(_of_seeds(one)[rows][:, None], _of_seeds(other)[columns])
-            halves[np.ix_(rows, columns)] = np.hypot(Z * np.sqrt(variance.clip(min=0)), seeds)
-    return halves
+            variances[np.ix_(rows, columns)] = variance.clip(min=0)
+    return variances
 
 
 def _of_seeds(trials: pd.DataFrame) -> np.ndarray:

@@ -135,6 +135,17 @@ def require_finished(trials: pd.DataFrame, roots: tuple[Path, ...]) -> None:
     )
 
 
+def trend(trials: pd.DataFrame) -> pd.Series:
+    """What the MACs of trials alone would give: a parabola over their logarithm through their accuracies, or less of few."""
+    accuracy = trials["accuracy"]
+    if len(trials) < 4:
+        return pd.Series(accuracy.mean(), index=trials.index)
+    log = np.log10(trials["macs"].to_numpy(float).clip(min=1))
+    log = log - log.mean()
+    degree = min(2 if len(trials) >= 12 else 1, len(np.unique(log)) - 1)
+    return pd.Series(np.polyval(np.polyfit(log, accuracy.to_numpy(float), degree), log), index=trials.index)
+
+
 def complete(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials whose training was whole, baselines and those outside the constraints included."""
     return trials[trials["state"] == TrialState.COMPLETE]

@@ -43,6 +43,11 @@ def standing(trials: pd.DataFrame, costs: tuple[str, ...]) -> Standing:
     return ranked
 
 
+def is_lucky(ranked: Standing) -> bool:
+    """Whether what is expected of the front is anything else than what was seen of it."""
+    return bool((ranked.best["expected"] != ranked.best["accuracy"]).any())
+
+
 def entries(ranked: Standing) -> list[Entry]:
     """The front and every trained baseline, cheapest first."""
     trials, best = ranked.trials, ranked.best
@@ -61,7 +66,10 @@ def ties(ranked: Standing) -> list[Entry]:
 
 
 def _listed(rows: pd.DataFrame, ranked: Standing) -> list[Entry]:
-    beaten = dominators(ranked.trials, ranked.best, ranked.costs[0], "accuracy", *ranked.costs[1:])
+    # baselines were not picked for their luck: they are compared with what is expected of those that were
+    trials, best = (rows.assign(accuracy=rows["expected"]) for rows in (ranked.trials, ranked.best))
+    trials.attrs = best.attrs = ranked.trials.attrs
+    beaten = dominators(trials, best, ranked.costs[0], "accuracy", *ranked.costs[1:])
     names, equals = labels(ranked.trials), rivals(ranked.best, *ranked.costs)
     return [
         Entry(names[i], row, i in ranked.best.index, ", ".join(_remarks(i, row, ranked, beaten[i], names.get(equals.get(i)))))

@@ -9,7 +9,8 @@ import pandas as pd
 
 from nas.errors import NasError
 from nas.results.latencies import latencies
-from nas.results.noise import JudgedBy, Right, answers, interval, judged_by, noise_of, replicates, seed_margin
+from nas.results.luck import expected_accuracies
+from nas.results.noise import JudgedBy, Noise, Right, answers, judged_by, margins, noise_of, replicates, seed_margin
 from nas.run.reading import Reading, parsed
 from nas.run.record import Reasons, Record, damaged
 from nas.run.settings import Search
@@ -53,9 +54,20 @@ def _with_replicates(trials: pd.DataFrame, reading: Reading) -> pd.DataFrame:
     trials["replicates_seconds"] = again["seconds"].fillna(0.0).to_numpy(float)
     trials["replicates_failed"] = again["failed"].fillna(0).astype(int).to_numpy()
     noise, trainings = noise_of(reading), np.maximum(number, 1)
-    trials["accuracy_low"], trials["accuracy_high"] = interval(trials["accuracy"], noise, trainings=trainings)
+    trials["below"], trials["above"] = margins(trials["accuracy"], noise, trainings=trainings)
     trials["seed_margin"] = seed_margin(noise, trainings=pd.Series(trainings, index=trials.index))
-    return _with_answers(trials, reading)
+    return _with_intervals(_with_answers(trials, reading), noise)
+
+
+def _with_intervals(trials: pd.DataFrame, noise: Noise) -> pd.DataFrame:
+    """The table with what is expected of each network under other seeds, and the 95 % interval around that.
+
+    It holds the accuracy as well, however lucky that was.
+    """
+    trials["expected"] = expected = expected_accuracies(trials, noise)
+    trials["accuracy_low"] = np.minimum(expected - trials["below"], trials["accuracy"]).clip(0, 1)
+    trials["accuracy_high"] = np.maximum(expected + trials["above"], trials["accuracy"]).clip(0, 1)
+    return trials
 
 
 def _with_answers(trials: pd.DataFrame, reading: Reading) -> pd.DataFrame:

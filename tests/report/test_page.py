@@ -76,7 +76,7 @@ def test_the_choice_that_was_made_to_matter_is_found_and_the_bad_option_is_advis
     lines = advise(
         trials, front(trials), reading.search, effects=effects(trials, reading.search), course=course, calibrated=False
     )
-    assert any(a.what == "drop" and a.text.startswith("stage4.mixer: drop identity") for a in lines)
+    assert any(a.what == "drop" and a.text.startswith("stage4.mixer: think of dropping identity") for a in lines)
     assert lines[-1].what == "measure"
 
 

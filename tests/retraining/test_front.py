@@ -87,7 +87,8 @@ def trials():
     """Six trials: a front of three, one tied with it, one beaten beyond the noise, a baseline off the front."""
     rows = [(0, 10, 0.5), (1, 20, 0.6), (2, 30, 0.7), (3, 21, 0.58), (4, 29, 0.3), (5, 40, 0.65)]
     table = pd.DataFrame(rows, columns=["trial", "macs", "accuracy"])
-    table["accuracy_low"], table["accuracy_high"] = table["accuracy"] - 0.05, table["accuracy"] + 0.05
+    table["below"] = table["above"] = 0.05
+    table["accuracy_low"], table["expected"] = table["accuracy"] - 0.05, table["accuracy"]
     table["state"], table["affordable"], table["run"] = "complete", True, "mine"
     table["baseline"] = [None, None, None, None, None, "small"]
     table["key"] = [f"k{i}" for i in table["trial"]]

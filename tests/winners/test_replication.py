@@ -37,7 +37,7 @@ def run(tiny, tmp_path):
         for proposal, accuracy in zip(proposals, accuracies, strict=True):
             study.finish(proposal.number, accuracy=accuracy, seconds=1.0)
         study.close()
-        write_whole(folder.manifest, json.dumps({"validation": [["", 0]] * images}))
+        write_whole(folder.manifest, json.dumps({"class_names": ["a", "b"], "validation": [["", 0]] * images}))
 
         def again(trial: int, *accuracies: float | None) -> None:
             with adding(search, folder) as add:

@@ -1,0 +1,51 @@
+"""What was picked for a high number is expected lower; what was not picked, or replicated, is left as it is."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nas.results.luck import expected_accuracies, kept_share
+from nas.results.noise import Noise
+
+
+def table(spread, *, trials=60, images=500, seed=0):
+    """Trials of equal MACs whose true accuracies have a spread, judged by some images; and the truth."""
+    rng = np.random.default_rng(seed)
+    truth = np.clip(0.8 + spread * rng.standard_normal(trials), 0, 1)
+    frame = pd.DataFrame({"accuracy": rng.binomial(images, truth) / images, "macs": 10**8, "replicates": 0})
+    return frame.assign(state="complete", baseline=None), pd.Series(truth)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01, 0.02])
+def test_the_best_of_many_are_expected_nearer_to_the_truth_than_they_were_seen(spread):
+    seen, shrunk = [], []
+    for seed in range(30):
+        trials, truth = table(spread, seed=seed)
+        best = trials["accuracy"].nlargest(5).index
+        seen.append((trials["accuracy"] - truth)[best].mean())
+        shrunk.append((expected_accuracies(trials, Noise(images=500)) - truth)[best].mean())
+    assert np.mean(seen) > 0.01
+    assert abs(np.mean(shrunk)) < 0.25 * np.mean(seen)
+
+
+def test_without_noise_nothing_is_shrunk_and_of_noise_alone_nothing_is_kept():
+    trials, _ = table(0.05, images=10**7)
+    assert np.allclose(expected_accuracies(trials, Noise(images=10**7)), trials["accuracy"], atol=1e-4)
+    assert (
+        kept_share(0.0001, 0.0002) == 0.0 and kept_share(0.0004, 0.0001) == pytest.approx(0.75) and kept_share(0.0, 0.1) == 0.0
+    )
+
+
+def test_baselines_and_means_over_other_seeds_are_left_as_they_are():
+    trials, _ = table(0.0)
+    trials.loc[0, "baseline"], trials.loc[1, "replicates"] = "caformer_s18", 3
+    expected = expected_accuracies(trials, Noise(images=500))
+    assert (expected[[0, 1]] == trials["accuracy"][[0, 1]]).all()
+    assert (expected[2:] != trials["accuracy"][2:]).mean() > 0.9
+
+
+def test_few_trainings_or_no_images_say_nothing_of_luck():
+    trials, _ = table(0.0, trials=7)
+    assert (expected_accuracies(trials, Noise(images=500)) == trials["accuracy"]).all()
+    trials, _ = table(0.0)
+    assert (expected_accuracies(trials, Noise()) == trials["accuracy"]).all()
