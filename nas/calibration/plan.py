@@ -166,11 +166,11 @@ def architectures_of(search: Search) -> tuple[dict[str, Architecture], list[str]
 
 
 def random_spread(search: Search, number: int) -> list[Architecture]:
-    """Affordable random architectures, cheapest first, evenly over log MACs as far as the draws reach; drawn by search.seed."""
+    """Affordable random architectures, cheapest first, evenly over log MACs as far as the draws reach."""
     if number == 0:
         return []
     check_reachable(search.space, search.constraints)
-    rng = random.Random(search.seed)
+    rng = random.Random(search.proposal_seed)
     drawn = [random_architecture(search.space, rng) for _ in range(SPREAD_DRAWS)]
     able = [a for a in drawn if search.constraints.allow(search.space.cost(a))]
     for other in drawn:

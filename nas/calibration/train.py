@@ -57,7 +57,7 @@ def with_data(plan: Plan, folder: RunFolder, console: Console) -> Plan:
     search, manifests = plan.search, {}
     for name, recipe in plan.fidelities.items():
         with shown_decoding(console, image_size=recipe.full_size) as on_decoded:
-            manifests[name] = _manifest(recipe, folder, seed=search.seed, on_decoded=on_decoded)
+            manifests[name] = _manifest(recipe, folder, seed=search.split_seed, on_decoded=on_decoded)
             prepare_images(manifests[name], image_size=recipe.full_size, root=data_root(recipe.data), on_decoded=on_decoded)
     trainings = tuple(
         Training(
@@ -66,7 +66,7 @@ def with_data(plan: Plan, folder: RunFolder, console: Console) -> Plan:
             architecture=architecture,
             recipe=recipe,
             manifest=manifests[fidelity].hash,
-            seed=search.seed + seed,
+            seed=search.training_seed + seed,
         )
         for seed in range(search.calibration.seeds)
         for fidelity, recipe in plan.fidelities.items()

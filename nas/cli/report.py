@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.app import CsvOption, JsonOption, Run, app, console, output_of, path_argument, path_option
+from nas.errors import ConfigError
 
 _Runs = Annotated[
     list[Path],
@@ -67,14 +68,18 @@ def report(
 
 @app.command()
 def compare(
-    run: Run,
-    other: Annotated[Path, path_argument(help="The folder of the run to compare it with.")],
+    runs: Annotated[list[Path], path_argument(help="Folders of runs; several seeds of a search tell more than one.")],
     picture: Annotated[Path | None, path_option(help="A PNG file to draw both fronts into.")] = None,
 ) -> None:
-    """Compare two runs: hypervolume with bootstrap intervals, the joint front, the cost to reach the same.
+    """Compare runs: hypervolume with bootstrap intervals, the joint front, the cost to reach the same.
+
+    Runs of the same search with other seeds count as one search: of two searches with several seeds each, it says whether
+    their difference is more than the seeds'.
 
     Example: `nas compare runs/tpe runs/random --picture fronts.png`
     """
     from nas.report.compare import show_comparison
 
-    show_comparison((run, other), console(full_width=True), picture=picture)
+    if len(runs) < 2:
+        raise ConfigError(f"compare: needs two runs or more, but got {len(runs)}. Name another one.")
+    show_comparison(tuple(runs), console(full_width=True), picture=picture)

@@ -20,7 +20,7 @@ from nas.cli.app import (
 )
 
 _Trials = Annotated[int | None, typer.Option(help="Architectures to train (search.trials).")]
-_Seed = Annotated[int | None, typer.Option(help="Seed of proposals, data split and trainings (search.seed).")]
+_Seed = Annotated[int | None, typer.Option(help="Seed of proposals, split and trainings (search.seed).")]
 _Workers = Annotated[int | None, typer.Option(help="Trainings at once (resources.workers).", show_default="one a core")]
 _Storage = Annotated[str | None, typer.Option(help="Optuna storage URL instead of study.db in the run's folder.")]
 _Show = Annotated[bool, typer.Option("--show", help="Print what the trainings so far say; train nothing.")]

@@ -116,7 +116,7 @@ def _facts(architecture: Architecture, config: dict[str, Any], files: list[str])
     frozen = f" ({count(spent['frozen_params'])} of them frozen)" if spent["frozen_params"] else ""
     facts = [
         f"- {count(spent['params'] + spent['frozen_params'])} parameters{frozen}; an image takes {count(spent['macs'])} "
-        f"multiply-accumulates and {count(spent['activation_bytes'])}B of activations"
+        f"multiply-accumulates, and {count(spent['activation_bytes'])}B of activations where an ideal compiler runs it"
     ]
     if came_from.get("accuracy") is not None:
         trained_at = came_from.get("image_size")

@@ -1,12 +1,14 @@
-"""Two runs side by side: whether they can be compared, whose front is larger, and what the other took to get there."""
+"""Runs side by side: whether they can be compared, whose front is larger, and what the others took to get there."""
 
+import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from scipy.special import stdtrit
 
 from nas.errors import NasError
 from nas.pareto import hypervolume_of, pareto
@@ -15,20 +17,24 @@ from nas.results.columns import axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.course import scaled, trainings_ended, volumes
 from nas.results.front import front, joined
-from nas.results.points import require_finished
+from nas.results.points import names_of, require_finished
 from nas.results.standing import Standing, standing
+from nas.run.folder import plain_search
 from nas.run.front import reference_costs
-from nas.run.reading import read
+from nas.run.reading import Reading, read
 from nas.run.settings import Search
 from nas.units import count, duration, percent
 
 REDRAWN = 500
+SEEDS_AND_PLACES = ("seed", "proposal_seed", "split_seed", "training_seed", "storage", "log", "max_hours", "max_gpu_hours")
 
 
 class Compared(NamedTuple):
     """One of the compared runs."""
 
     name: str
+    search: str
+    """The settings without seeds, so that runs of one search with other seeds have the same."""
     ranked: Standing
     course: pd.DataFrame
     volume: float
@@ -36,21 +42,25 @@ class Compared(NamedTuple):
     high: float
 
 
-def compared(roots: tuple[Path, Path], *, seed: int = 0) -> tuple[list[Compared], dict[str, tuple[Any, Any]]]:
-    """Both runs with the hypervolume of their fronts, its 95 % bootstrap interval, and the differences to keep in mind."""
-    readings = one, other = read(roots[0]), read(roots[1])
-    differences = differences_that_matter(one, other)
-    refuse(one, other, differences)
+def compared(roots: tuple[Path, ...], *, seed: int = 0) -> tuple[list[Compared], list[str]]:
+    """Runs with the hypervolume of their fronts, its 95 % bootstrap interval, and what is to be kept in mind of them."""
+    if len({root.resolve() for root in roots}) < len(roots):
+        raise NasError(f"{names_of(roots)}: a run must be compared with others, not with itself. Name each once.")
+    readings = [read(root) for root in roots]
+    remarks: list[str] = []
+    for other in readings[1:]:
+        differences = differences_that_matter(readings[0], other)
+        refuse(readings[0], other, differences)
+        remarks += marks(differences)
     tables = [_as_searched(joined([r])) for r in readings]
     for trials, root in zip(tables, roots, strict=True):
         require_finished(trials, (root,))
-    search = readings[0].search
     reference = [max(values) for values in zip(*(reference_costs(r.search) for r in readings), strict=True)]
     names = [root.resolve().name for root in roots]
-    if names[0] == names[1]:
+    if len(set(names)) < len(names):
         names = [str(root) for root in roots]
-    runs = [_compared(n, t, search, reference, seed) for n, t in zip(names, tables, strict=True)]
-    return runs, differences
+    runs = [_compared(n, t, r, reference, seed) for n, t, r in zip(names, tables, readings, strict=True)]
+    return runs, list(dict.fromkeys(remarks))
 
 
 def _as_searched(trials: pd.DataFrame) -> pd.DataFrame:
@@ -58,12 +68,19 @@ def _as_searched(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.assign(accuracy=trials["accuracy_first"])
 
 
-def _compared(name: str, trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> Compared:
-    costs = search.objectives[1:]
+def _compared(name: str, trials: pd.DataFrame, reading: Reading, reference: list[float], seed: int) -> Compared:
+    search, costs = reading.search, reading.search.objectives[1:]
     course = volumes(trials, costs, reference)
     low, high = np.quantile(_resampled(trials, search, reference, seed), (0.025, 0.975))
     volume = float(course["hypervolume"].iloc[-1])
-    return Compared(name, standing(trials, costs), course, volume, float(low), max(float(high), volume))
+    return Compared(name, _without_seeds(search), standing(trials, costs), course, volume, float(low), max(float(high), volume))
+
+
+def _without_seeds(search: Search) -> str:
+    """What must be equal for two runs to be the same search with other seeds."""
+    plain = plain_search(search)
+    settings = {key: value for key, value in plain.pop("search").items() if key not in SEEDS_AND_PLACES}
+    return json.dumps([settings, {key: value for key, value in plain.items() if key not in ("name", "resources")}])
 
 
 def _resampled(trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> list[float]:
@@ -87,20 +104,20 @@ def reached(course: pd.DataFrame, volume: float) -> pd.Series | None:
     return able.iloc[0] if len(able) else None
 
 
-def show_comparison(roots: tuple[Path, Path], console: Console, *, picture: Path | None = None) -> None:
-    """Print both runs' standing, the share of the joint front that each holds, and what the smaller hypervolume cost either.
+def show_comparison(roots: tuple[Path, ...], console: Console, *, picture: Path | None = None) -> None:
+    """Print the runs' standing, the share of the joint front that each holds, and what the smallest hypervolume cost each.
 
-    `picture` is a PNG file to draw both fronts into.
+    `picture` is a PNG file to draw the fronts into.
     """
-    runs, differences = compared(roots)
+    runs, remarks = compared(roots)
     if picture is not None and picture.suffix != ".png":
         raise NasError(f"{picture}: must end in .png, but ends in {picture.suffix!r}. Give a name such as fronts.png.")
     console.print(_table(runs))
-    for line in [*_verdict(runs), *marks(differences)]:
+    for line in [*_verdict(runs), *remarks]:
         console.print(line, soft_wrap=True)
     if picture is not None:
         draw_fronts({run.name: run.ranked for run in runs}, picture)
-        console.print(f"both fronts are drawn in {picture}", soft_wrap=True)
+        console.print(f"the fronts are drawn in {picture}", soft_wrap=True)
 
 
 def _table(runs: list[Compared]) -> Table:
@@ -131,18 +148,23 @@ def _table(runs: list[Compared]) -> Table:
 
 
 def _verdict(runs: list[Compared]) -> list[str]:
-    lower, upper = sorted(runs, key=lambda s: s.volume)
-    overlap = upper.low <= lower.high
-    word = "the intervals overlap, so call it a tie" if overlap else "the intervals do not overlap"
-    lines = [
-        f"hypervolume: {upper.name} is ahead of {lower.name} by {upper.volume - lower.volume:.4f}; {word}.",
-        "drawn again: the same trainings with replacement, so how far it rests on a few of them; the noise of each accuracy is "
-        "not in it.",
-    ]
-    for s in (lower, upper):
-        row = reached(s.course, lower.volume)
-        assert row is not None, "both reached the lower of their volumes"
-        lines.append(f"{lower.volume:.4f} was reached by {s.name} after {_trainings(row)}, {duration(row['seconds'])}.")
+    searches: dict[str, list[Compared]] = {}
+    for run in runs:
+        searches.setdefault(run.search, []).append(run)
+    lines = _of_two_runs(*runs) if len(runs) == 2 else []
+    if len(searches) == 2:
+        lines.append(_of_searches(*searches.values()))
+    elif len(searches) == 1:
+        lines.append(f"All are one search with other seeds: hypervolume {_spread([run.volume for run in runs])}.")
+    lines.append(
+        "drawn again: the same trainings with replacement, so how far it rests on a few of them; neither the noise of each "
+        "accuracy nor that between two runs of one search is in it."
+    )
+    lowest = min(run.volume for run in runs)
+    for run in runs:
+        row = reached(run.course, lowest)
+        assert row is not None, "all reached the lowest of their volumes"
+        lines.append(f"{lowest:.4f} was reached by {run.name} after {_trainings(row)}, {duration(row['seconds'])}.")
     cost, fronts = runs[0].ranked.costs[0], [run.ranked.best for run in runs]
     limit = min(best[cost].max() for best in fronts)
     shown = [f"{s.name} {percent(b[b[cost] <= limit]['accuracy'].max())}" for s, b in zip(runs, fronts, strict=True)]
@@ -150,6 +172,36 @@ def _verdict(runs: list[Compared]) -> list[str]:
     if any(run.ranked.trials["replicates"].any() for run in runs):
         lines.append("each network counts by the accuracy that its search saw; `nas front` shows the means over further seeds.")
     return lines
+
+
+def _of_two_runs(one: Compared, other: Compared) -> list[str]:
+    lower, upper = sorted((one, other), key=lambda run: run.volume)
+    return [f"hypervolume: {upper.name} is ahead of {lower.name} by {upper.volume - lower.volume:.4f}."]
+
+
+def _of_searches(one: list[Compared], other: list[Compared]) -> str:
+    """Whether one search is better than the other, as far as their seeds can tell. Welch's interval (Biometrika 34, 1947)."""
+    if min(len(one), len(other)) < 2:
+        return (
+            "That is what these runs found, and no verdict on their searches: another seed of the same search may lie as far "
+            "away. Give several seeds of each (nas compare takes any number of runs; --set search.split_seed keeps the images)."
+        )
+    volumes_of = [np.array([run.volume for run in runs]) for runs in (one, other)]
+    gap = float(volumes_of[0].mean() - volumes_of[1].mean())
+    first, second = (float(values.var(ddof=1)) / len(values) for values in volumes_of)
+    error = np.sqrt(first + second)
+    freedom = (first + second) ** 2 / max(first**2 / (len(one) - 1) + second**2 / (len(other) - 1), 1e-300)
+    half = float(stdtrit(max(freedom, 1.0), 0.975)) * error
+    names = [f"{runs[0].name} and its {len(runs) - 1} other seed{'s' if len(runs) > 2 else ''}" for runs in (one, other)]
+    word = "the searches differ" if abs(gap) > half else "the seeds alone could bring that"
+    return (
+        f"mean hypervolume of {names[0]} less that of {names[1]}: {gap:+.4f}, 95 % interval {gap - half:+.4f} to "
+        f"{gap + half:+.4f}; {word}."
+    )
+
+
+def _spread(values: list[float]) -> str:
+    return f"{np.mean(values):.4f} on average, {min(values):.4f} to {max(values):.4f}"
 
 
 def _trainings(row: pd.Series) -> str:

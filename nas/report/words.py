@@ -20,7 +20,7 @@ from nas.results.points import searched
 from nas.results.standing import Entry, entries, is_lucky, ties
 from nas.run.front import reference_costs
 from nas.run.record import TRAINED, TrialState
-from nas.run.settings import RUN_FACTS
+from nas.run.settings import RUN_FACTS, Search
 from nas.space.constraints import random_architecture
 from nas.space.mixers import MIXERS
 from nas.units import count, duration, percent
@@ -178,6 +178,13 @@ def _advice(findings: Findings) -> list[Any]:
     return advise(findings.trials, findings.best, findings.search, **facts)
 
 
+def _seeds(search: Search) -> dict[str, int]:
+    seeds = {"proposals": search.proposal_seed, "split": search.split_seed, "trainings": search.training_seed}
+    if len(set(seeds.values())) == 1:
+        return {"seed": search.proposal_seed}
+    return {f"seed of {name}": seed for name, seed in seeds.items()}
+
+
 def _trust(findings: Findings) -> dict[str, Any]:
     folder, recipe = findings.reading.folder, findings.search.proxy.model_dump(mode="json", exclude_none=True)
     head = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml)).get(RUN_FACTS, {})
@@ -185,7 +192,7 @@ def _trust(findings: Findings) -> dict[str, Any]:
     facts = {
         "manifest": ", ".join(hashes) or "none",
         "judged by": f"{noise_of(findings.reading).images or 0:,} images",
-        "seed": findings.search.seed,
+        **_seeds(findings.search),
     }
     facts |= {"sampler": findings.search.sampler, "started": head.get("started", "unknown"), **head.get("versions", {})}
     return {

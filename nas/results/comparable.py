@@ -37,8 +37,18 @@ def refuse(one: Reading, other: Reading, differences: dict[str, tuple[Any, Any]]
     lines = "\n".join(f"  {name}: {differences[name][0]} and {differences[name][1]}" for name in wrong)
     raise NasError(
         f"{one.folder.root} and {other.folder.root}: must share data, resolution and objectives to be compared, "
-        f"but differ:\n{lines}\nSearch again with the same data and sizes, or look at each by itself."
+        f"but differ:\n{lines}\n{_way_out(one, other, wrong)}"
     )
+
+
+def _way_out(one: Reading, other: Reading, wrong: list[str]) -> str:
+    seeds = one.search.split_seed, other.search.split_seed
+    if wrong == ["data"] and seeds[0] != seeds[1]:
+        return (
+            f"Their images were split by different seeds, {seeds[0]} and {seeds[1]}. Search again with --set "
+            f"search.split_seed={seeds[0]}, beside any --seed."
+        )
+    return "Search again with the same data and sizes, or look at each by itself."
 
 
 def marks(differences: dict[str, tuple[Any, Any]]) -> list[str]:

@@ -129,10 +129,12 @@ def require_finished(trials: pd.DataFrame, roots: tuple[Path, ...]) -> None:
     fruitless = trials[trials["state"].isin([TrialState.FAILED, TrialState.STOPPED])]
     causes = (fruitless["state"].astype(str) + ": " + fruitless["cause"].fillna("").astype(str)).value_counts()
     why = "".join(f"\n  {number} x {cause}" for cause, number in causes.head(5).items())
-    which = "no trial inside the constraints" if (trials["state"] == TrialState.COMPLETE).any() else "no trial"
-    raise NasError(
-        f"{names_of(roots)}: {which} has finished yet, so there is no front.{why}\nContinue the search and look again."
+    is_over = (trials["state"] != TrialState.RUNNING).all() and len(trials) > 0
+    way_out = (
+        "Train more: give the search more trials, or mend what failed." if is_over else "Continue the search and look again."
     )
+    which = "no trial inside the constraints" if (trials["state"] == TrialState.COMPLETE).any() else "no trial"
+    raise NasError(f"{names_of(roots)}: {which} has finished yet, so there is no front.{why}\n{way_out}")
 
 
 def trend(trials: pd.DataFrame) -> pd.Series:

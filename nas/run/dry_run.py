@@ -32,7 +32,6 @@ def show_cost(name: str, architecture: Architecture, *, image_size: int, counted
     for column in COUNTED:
         kind, value = COSTS[column], getattr(counted, column)
         table.add_row(kind.heading, f"{kind.write(value)}  ({value:,}) {kind.remark}".rstrip())
-    table.add_row("frozen params", f"{count(counted.frozen_params)}  ({counted.frozen_params:,}) never trained")
     console.print(table)
 
 

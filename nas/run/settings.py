@@ -39,6 +39,9 @@ def _listed(names: Any) -> Any:
     return (names,) if isinstance(names, str) else names
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
 class SearchSettings(Value):
     """How many architectures are trained, and who proposes them."""
 
@@ -48,8 +51,12 @@ class SearchSettings(Value):
     start: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Reference designs whose nearest affordable architectures in the space are trained first; "references" stands for all of
     PoolFormerV2, ConvFormer and CAFormer. Two that come out equal count once."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seeds the proposals, the split of the data and every training alike."""
+    seed: Seed = 0
+    """Seeds the proposals, the split of the data and every training, as far as these have no seed of their own."""
+    proposal_seed: Seed | None = None
+    split_seed: Seed | None = None
+    """Runs with equal ones are judged by the same images, and can be compared."""
+    training_seed: Seed | None = None
     replicates: Annotated[int, Field(ge=0)] = 0
     """Trainings with other seeds that each network on or near the front gets when the search is through, and each baseline;
     `nas replicate` gives them later."""
@@ -70,6 +77,10 @@ class SearchSettings(Value):
         """The names of `start`, with those that "references" stands for in its place."""
         references = [n for n in timm_names() if n.startswith(REFERENCE_FAMILIES)]
         return tuple(dict.fromkeys(n for name in self.start for n in (references if name == REFERENCES else [name])))
+
+
+def _first_of(own: int | None, shared: int) -> int:
+    return shared if own is None else own
 
 
 class Resources(Value):
@@ -100,7 +111,7 @@ class Calibration(Value):
     shrink: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1
     """Divides the depths and widths of all of them, so that a small machine can train them; 1 leaves them as they are."""
     seeds: Annotated[int, Field(ge=1)] = 2
-    """Trainings of each architecture at each fidelity; the seeds count up from search.seed."""
+    """Trainings of each architecture at each fidelity; the seeds count up from the search's own."""
     fidelities: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], dict[str, Any]] = {}  # noqa: RUF012 (frozen)
     """For each name what it changes in `proxy`; none stands for quarter, half, proxy, long (4 times the epochs) and large (1.5
     times the image size). A warm-up that no longer fits shrinks with the epochs; rungs are dropped."""
@@ -129,9 +140,19 @@ class Search(Value):
         return self.search.trials
 
     @property
-    def seed(self) -> int:
-        """Of the proposals, the split of the data and every training."""
-        return self.search.seed
+    def proposal_seed(self) -> int:
+        """Of all that a sampler draws."""
+        return _first_of(self.search.proposal_seed, self.search.seed)
+
+    @property
+    def split_seed(self) -> int:
+        """Of which images are trained on and judged by."""
+        return _first_of(self.search.split_seed, self.search.seed)
+
+    @property
+    def training_seed(self) -> int:
+        """Of every training's weights and batches."""
+        return _first_of(self.search.training_seed, self.search.seed)
 
     @property
     def sampler(self) -> str:
@@ -192,7 +213,7 @@ class Search(Value):
 def check_possible(search: Search) -> None:
     """NasError unless some architecture meets the constraints, and the proxy's images suit the baselines and those drawn."""
     check_reachable(search.space, search.constraints)
-    rng = random.Random(search.seed)
+    rng = random.Random(search.proposal_seed)
     drawn = [random_architecture(search.space, rng) for _ in range(MAP_PROBES)]
     named = {name: design(name) for name in search.baselines}
     check_sizes(search.proxy, {**named, **{a.describe(): a for a in drawn}}, where="proxy")

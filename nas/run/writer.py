@@ -50,7 +50,7 @@ class TrialRecords:
         excess = excess_of(cost, self._search, baseline=trial.user_attrs.get("baseline"))
         for name in self._search.constraints.model_fields_set:
             trial.set_constraint(name, excess.get(name, -1.0))
-        facts = {"seed": self._search.seed, "manifest": manifest, "versions": versions()}
+        facts = {"seed": self._search.training_seed, "manifest": manifest, "versions": versions()}
         made = {"design": architecture.describe(), "architecture": architecture.to_dict()}  # the first for optuna-dashboard
         self._set(trial.number, {"key": architecture.key, **cost._asdict(), **facts, **made})
         self._reread(trial.number)

@@ -93,7 +93,7 @@ def start_points(search: Search) -> dict[str, Architecture]:
     space = search.space
     points: dict[str, tuple[str, Architecture]] = {}
     for name in search.start_designs:
-        rng = random.Random(search.seed)
+        rng = random.Random(search.proposal_seed)
         near = repair(space.nearest(design(name)), space, search.constraints, rng=rng)
         if near is not None:
             points.setdefault(near.key, (name, near))

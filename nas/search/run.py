@@ -75,7 +75,7 @@ def _wait(message: str, *, console: Console, stopping: Stopping, driver: Driver)
 
 def _new_manifest(settings: Search, console: Console) -> Manifest:
     with shown_decoding(console, image_size=settings.proxy.full_size) as on_decoded:
-        return make_manifest(settings.proxy, seed=settings.seed, on_decoded=on_decoded)
+        return make_manifest(settings.proxy, seed=settings.split_seed, on_decoded=on_decoded)
 
 
 def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder, console: Console) -> None:
@@ -105,7 +105,7 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchPr
         train_remotely,
         recipe=settings.proxy,
         manifest=manifest,
-        seed=settings.seed,
+        seed=settings.training_seed,
         device="cuda" if settings.resources.gpu else "cpu",
         root=data_root(settings.proxy.data),
     )

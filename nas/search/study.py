@@ -85,7 +85,7 @@ class Study:
 
     def _ask(self) -> optuna.Trial:
         questions = sum(record.cause != UNPROPOSED for record in self.records)
-        self._study.sampler = self._sampler((self.search.seed * 1_000_003 + questions) % SEEDS)
+        self._study.sampler = self._sampler((self.search.proposal_seed * 1_000_003 + questions) % SEEDS)
         return self._records.ask()
 
     def _draw(self, trial: optuna.Trial) -> Architecture:
@@ -119,7 +119,7 @@ class Study:
 
     def _enqueue_untried(self, near: Architecture) -> None:
         """Put an untried affordable architecture first: the last proposal repaired, else one at random."""
-        space, rng = self.search.space, random.Random(self.search.seed * 1_000_003 + len(self.records))
+        space, rng = self.search.space, random.Random(self.search.proposal_seed * 1_000_003 + len(self.records))
         tried = {r.key for r in self.records if r.state != TrialState.REJECTED}
         candidates = [near, *(random_architecture(space, rng) for _ in range(UNTRIED_DRAWS))]
         for candidate in candidates if space.contains(near) else candidates[1:]:

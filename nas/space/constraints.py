@@ -47,7 +47,11 @@ class Constraints(Value):
 
     macs: Limits = Limits()
     params: Limits = Limits()
+    """Trainable ones."""
+    frozen_params: Limits = Limits()
+    """Of random mixers: never trained, but stored and loaded."""
     activation_bytes: Limits = Limits()
+    """What an ideal compiler needs at once for one image in float32; eager execution peaks higher."""
 
     def excess(self, cost: Cost) -> dict[str, float]:
         """Relative excess of each broken limit; empty when `cost` is affordable."""

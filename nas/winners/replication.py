@@ -91,7 +91,7 @@ def next_round(reading: Reading, *, number: int, most: int | None = None) -> lis
     counts = near["baseline"].notna() | near.index.isin(ranked.best.index) | near.index.isin(ranked.open.index)
     near = near[counts].head(most)
     few = near[[len(done.get(trial, ())) < number for trial in near["trial"]]]
-    first = reading.search.seed
+    first = reading.search.training_seed
     return [
         Replicate(trial, reading.record(trial).architecture, _unused(first, done.get(trial, set())), seconds)
         for trial, seconds in few[["trial", "seconds"]].itertuples(index=False)

@@ -4,7 +4,9 @@ import json
 import re
 import shlex
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -99,14 +101,55 @@ def test_the_figures_are_strict_json(page):
 
 def test_two_runs_are_compared_at_equal_hypervolume(made, tmp_path):
     synthesise(tmp_path / "long", trials=600, seed=1)
-    (short, long), found = compared((made, tmp_path / "long"))
-    assert found == {} and short.low <= short.volume and long.low <= long.volume <= long.high
+    (short, long), remarks = compared((made, tmp_path / "long"))
+    assert remarks == [] and short.low <= short.volume and long.low <= long.volume <= long.high
     console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     show_comparison((made, tmp_path / "long"), console, picture=tmp_path / "fronts.png")
-    assert "was reached by made after" in console.export_text()
+    text = console.export_text()
+    assert "was reached by made after" in text and "no verdict on their searches" in text
     assert (tmp_path / "fronts.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(NasError, match=r"fronts\.jpg: must end in \.png"):
         show_comparison((made, tmp_path / "long"), console, picture=tmp_path / "fronts.jpg")
+
+
+def test_a_run_is_not_compared_with_itself(made):
+    with pytest.raises(NasError, match="with others, not with itself"):
+        compared((made, made.parent / made.name))
+
+
+def several(tmp_path, *, number, settings=()):
+    """Runs of one search with other seeds."""
+    roots = tuple(tmp_path / f"{len(settings)}-{seed}" for seed in range(number))
+    for seed, root in enumerate(roots):
+        synthesise(root, trials=40, seed=seed, settings=(f"search.seed={seed}", "search.split_seed=0", *settings))
+    return roots
+
+
+def told(roots, capsys):
+    show_comparison(roots, Console(width=200))
+    return capsys.readouterr().out
+
+
+def test_seeds_of_one_search_show_how_far_they_lie_apart(tmp_path, capsys):
+    assert "All are one search with other seeds: hypervolume" in told(several(tmp_path, number=3), capsys)
+
+
+def test_two_searches_with_several_seeds_each_are_judged_by_what_their_seeds_leave_open(tmp_path, capsys):
+    one, other = several(tmp_path, number=3), several(tmp_path, number=3, settings=("search.sampler=random",))
+    out = told((*one, *other), capsys)
+    assert "mean hypervolume of 0-0 and its 2 other seeds less that of 1-0 and its 2 other seeds" in out
+    assert "the seeds alone could bring that" in out  # the accuracies are made up by the same rule
+
+
+def test_runs_that_differ_in_the_split_alone_are_told_how_to_share_it(tmp_path):
+    roots = several(tmp_path, number=2)
+    for seed, root in enumerate(roots):
+        text = (root / "search.yaml").read_text()
+        (root / "search.yaml").write_text(text.replace("split_seed: 0", f"split_seed: {seed}"))
+    with closing(sqlite3.connect(roots[1] / "study.db")) as connection, connection:
+        connection.execute("UPDATE trial_user_attributes SET value_json = '\"other\"' WHERE key = 'manifest'")
+    with pytest.raises(NasError, match=r"Search again with --set search\.split_seed=0, beside any --seed"):
+        compared(roots)
 
 
 def test_runs_at_another_resolution_are_refused_with_the_difference(made, tmp_path):

@@ -17,7 +17,7 @@ CHILDREN = 20  # looked at for one that is affordable and untried
 def make_evolution(search: Search) -> SamplerMaker:
     """An EvolutionSampler of the search. It needs no question's seed: it draws by the search's and the number of points."""
     history = history_of(search)
-    return lambda seed: EvolutionSampler(history, seed=search.seed)
+    return lambda seed: EvolutionSampler(history, seed=search.proposal_seed)
 
 
 class EvolutionSampler(PointSampler):

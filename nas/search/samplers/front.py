@@ -39,7 +39,7 @@ def make_front(search: Search) -> SamplerMaker:
     history = history_of(search)
     share = search.proxy.rungs[0] / search.proxy.epochs if search.proxy.rungs else 1.0
     start = start_at(share, trials=search.trials)
-    return lambda seed: FrontSampler(history, seed=search.seed, start=start)
+    return lambda seed: FrontSampler(history, seed=search.proposal_seed, start=start)
 
 
 class FrontSampler(PointSampler):
