@@ -151,7 +151,7 @@ def test_the_held_out_images_are_followed_by_the_weights_and_by_their_average(ti
     listener = Listener(on_begin=told.append, on_epoch=told.append)
     retrain_network(tiny, HELD_OUT, manifest, out=tmp_path, listener=listener)
     begun, *epochs = told
-    assert begun == (90, 30, len(manifest.test), 0)
+    assert begun == (90, 30, len(manifest.test), 0, ())
     assert all(None not in (e.accuracy, e.top5, e.raw_accuracy, e.raw_top5) for e in epochs)
     header, *rows = (tmp_path / "curve.csv").read_text().splitlines()
     assert header == "epoch,train_loss,lr,accuracy,top5,loss,raw_accuracy,raw_top5,seconds"
@@ -164,7 +164,7 @@ def test_the_best_weights_lie_beside_the_last_and_are_tested_where_the_recipe_ke
     def pretended(*arguments, **options):
         return evaluate(*arguments, **options)._replace(accuracy=next(accuracies))
 
-    monkeypatch.setattr("nas.training.loop.evaluate", pretended)
+    monkeypatch.setattr("nas.training.loop.evaluate_each", lambda *a, **options: (pretended(*a, **options), None))
     monkeypatch.setattr(retrain_module, "evaluate", pretended)
     recipe = RECIPE.model_copy(update={"validation_share": 0.25, "keep": "best"})
     states = []
