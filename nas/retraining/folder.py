@@ -141,7 +141,7 @@ class RetrainingFolder:
             raise NasError(f"{self.root}: must be new or hold a training, but holds {min(there)}. Choose another --out.")
 
     def _refuse_other(self, there: dict[str, Any]) -> None:
-        changed = changed_settings(there, self.setup)
+        changed = changed_settings(_with_defaults(there), self.setup)
         if changed:
             lines = "; ".join(f"{path}: {other} there, {own} here" for path, (other, own) in changed.items())
             raise NasError(f"{self.root}: holds another training: {lines}. Choose another --out, or delete that folder.")
@@ -155,6 +155,11 @@ def setup_of(architecture: Architecture, recipe: FullRecipe, manifest: Manifest,
         "manifest": manifest.hash,
         "seed": seed,
     }
+
+
+def _with_defaults(setup: dict[str, Any]) -> dict[str, Any]:
+    """A setup with the defaults of settings that recipes did not have when it was written: their trainings went by them."""
+    return {**setup, "recipe": {**FullRecipe().model_dump(mode="json", exclude=ELSEWHERE), **setup.get("recipe", {})}}
 
 
 def trained_folder(root: Path) -> Trained:

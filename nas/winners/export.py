@@ -6,6 +6,7 @@ from pathlib import Path
 from nas.data.manifest import MEAN, STD
 from nas.export.directory import Description, export_network
 from nas.export.level import Level
+from nas.recipes.by_size import at_size
 from nas.recipes.full import FullRecipe
 from nas.training.trained import read_weights
 from nas.winners.lookup import Trained
@@ -24,7 +25,7 @@ def export_trained(
     recipe = trained.recipe
     loader = recipe.loader if isinstance(recipe, FullRecipe) else None  # without one a network sees whole images
     origin = {**trained.provenance, "data": recipe.data, "image_size": recipe.full_size}
-    crop = loader.test_crop if loader else 1.0
+    crop = at_size(loader.test_crop, trained.architecture) if loader else 1.0
     return export_network(
         trained.architecture,
         read_weights(trained.weights),

@@ -22,6 +22,7 @@ from nas.retraining.data import manifest_of
 from nas.retraining.folder import Result
 from nas.retraining.train import SILENT, Listener, retrain_network
 from nas.space.architecture import Architecture, Stage, read_architecture
+from nas.training.checkpoints import read_checkpoint, write_checkpoint
 from nas.training.evaluation import evaluate
 from nas.training.trained import load_initial
 from tests.processes import in_processes, started_by
@@ -97,6 +98,45 @@ def test_another_setup_in_the_same_folder_is_refused_with_the_difference(tiny, m
         retrain_network(tiny, RECIPE.model_copy(update={"lr": 0.1}), manifest, out=tmp_path)
     with pytest.raises(NasError, match="seed: 0 there, 1 here"):
         retrain_network(tiny, RECIPE, manifest, out=tmp_path, seed=1)
+
+
+def without(*settings):
+    """What makes a setup one that was written before recipes had these settings."""
+
+    def older(setup):
+        return {**setup, "recipe": {name: value for name, value in setup["recipe"].items() if name not in settings}}
+
+    return older
+
+
+OLDER = without("schedule", "warmup_lr", "ema_warmup")
+
+
+def test_a_training_that_was_cut_short_before_recipes_had_schedules_goes_on(tiny, manifest, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        retrain_network(tiny, RECIPE, manifest, out=tmp_path, listener=Listener(on_epoch=interrupted))
+    checkpoint = read_checkpoint(tmp_path / "checkpoint.pt", "setup", "state")
+    write_checkpoint(tmp_path / "checkpoint.pt", {**checkpoint, "setup": OLDER(checkpoint["setup"])})
+    with pytest.raises(NasError, match=r"recipe\.schedule: warmup_then_cosine there, timm here"):
+        retrain_network(tiny, RECIPE.model_copy(update={"schedule": "timm"}), manifest, out=tmp_path)
+    assert retrain_network(tiny, RECIPE, manifest, out=tmp_path).epochs == 3
+
+
+def test_a_result_from_before_recipes_had_schedules_is_read_back(tiny, manifest, tmp_path):
+    result = retrain_network(tiny, RECIPE, manifest, out=tmp_path)
+    older = result.model_copy(update={"setup": OLDER(result.setup)})
+    (tmp_path / "result.json").write_text(older.model_dump_json())
+    assert retrain_network(tiny, RECIPE, manifest, out=tmp_path) == older
+
+
+def test_settings_by_size_become_one_networks_and_are_said(tiny, manifest, tmp_path):
+    by_size = RECIPE.model_copy(update={"drop_path": {"s12": 0.2, "m48": 0.4}, "head_dropout": {"s12": 0.1}})
+    beginnings = []
+    listener = Listener(on_begin=beginnings.append)
+    result = retrain_network(tiny, by_size, manifest, out=tmp_path, listener=listener)
+    assert beginnings[0].remarks[0] == "drop_path 0.2, head_dropout 0.1: by size, as s12, the smallest"
+    assert (result.setup["recipe"]["drop_path"], result.setup["recipe"]["head_dropout"]) == (0.2, 0.1)
+    assert retrain_network(tiny, by_size, manifest, out=tmp_path) == result
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(tiny, manifest, tmp_path):
