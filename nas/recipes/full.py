@@ -7,8 +7,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from nas.config import Value, broken, read_yaml, validated, with_settings
-from nas.recipes.recipe import Count, NotNegative, Recipe
+from nas.recipes.by_size import BySize, at_size, place
+from nas.recipes.recipe import Area, Count, NotNegative, Recipe, Schedule, Share
 from nas.shipped import yaml_path
+from nas.space.architecture import Architecture
 
 ELSEWHERE: dict[str, bool | dict[str, bool]] = {
     "data": True,
@@ -35,8 +37,8 @@ class Loader(Value):
     """In training; images that are judged are scaled bicubically."""
     erasing: Literal["const", "rand", "pixel"] = "pixel"
     """What random_erasing fills with: the mean colour, one random colour, noise."""
-    test_crop: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Share of the scaled image's side that is judged, cut from its middle."""
+    test_crop: BySize[Area] = 0.95
+    """Share of the scaled image's side that is judged, cut from its middle; it can go by size, {s36: 0.9, m36: 0.95}."""
 
 
 class FullRecipe(Recipe):
@@ -51,11 +53,21 @@ class FullRecipe(Recipe):
     """timm's name of it (create_optimizer_v2)."""
     retry_lr: Literal[None] = None
     """A full training that diverges is an error."""
+    schedule: Schedule = "warmup_then_cosine"
+    """How the learning rate goes. A line up in the warm-up and a whole cosine behind it; or timm's cosine, which counts from
+    the first epoch, so that the warm-up stands in the place of its beginning (create_scheduler_v2): with a new rate at each
+    step, or, by_epoch, at each epoch, as the papers' training has it."""
+    warmup_lr: Share = 0.0
+    """Learning rate at the start of the warm-up, as a share of lr."""
+    min_lr: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Learning rate at the end of the cosine, as a share of lr; 1 keeps it constant."""
     cooldown_epochs: Annotated[int, Field(strict=True, ge=0)] = 0
     """The last of `epochs`, which train at the smallest rate."""
     device_batch: Count | None = None
     """Most images that one device takes at once: the gradients of several such parts are added up to those of a batch. None
     takes a device's whole share of batch_size."""
+    ema_warmup: bool = True
+    """Whether the average's decay rises to `ema` from 0, as a training from random weights needs it; else it is constant."""
     weights: Annotated[str, Field(min_length=1)] | None = None
     """What to start from: a folder that `nas retrain` or `nas export` wrote, or safetensors; None starts from random weights.
     A classifier for another number of classes begins anew."""
@@ -73,9 +85,43 @@ class FullRecipe(Recipe):
         """Most images whose gradients a device computes at once."""
         return self.device_batch
 
-    def of_depth(self, num_blocks: int) -> "FullRecipe":
-        """The recipe with the one drop path rate that it has for so many blocks."""
-        return self.model_copy(update={"drop_path": self.drop_path_at(num_blocks)})
+    @property
+    def course(self) -> Schedule:
+        """How the learning rate goes."""
+        return self.schedule
+
+    @property
+    def first_lr(self) -> float:
+        """Learning rate at the start of the warm-up, as a share of lr."""
+        return self.warmup_lr
+
+    @property
+    def ema_rises(self) -> bool:
+        """Whether the average's decay rises to `ema` during the training."""
+        return self.ema_warmup
+
+    def for_network(self, architecture: Architecture) -> "FullRecipe":
+        """The recipe with the one value that each setting by size has for a network."""
+        chosen = {name: at_size(setting, architecture) for name, setting in self._by_size().items()}
+        crop = chosen.pop("loader.test_crop", None)
+        loader = self.loader if self.loader is None or crop is None else self.loader.model_copy(update={"test_crop": crop})
+        return self.model_copy(update={**chosen, "loader": loader})
+
+    def choice_by_size(self, architecture: Architecture) -> str | None:
+        """In words, what the settings by size come to for a network and why; None without such settings."""
+        settings = self._by_size()
+        if not settings:
+            return None
+        values = ", ".join(f"{name} {at_size(setting, architecture):g}" for name, setting in settings.items())
+        sizes = {size for setting in settings.values() for size in setting}
+        return f"{values}: by size, {place(sizes, architecture)}"
+
+    def _by_size(self) -> dict[str, dict[str, float]]:
+        """The settings that go by size, by their dotted paths."""
+        able = {"drop_path": self.drop_path, "head_dropout": self.head_dropout}
+        if self.loader is not None:
+            able["loader.test_crop"] = self.loader.test_crop
+        return {name: setting for name, setting in able.items() if isinstance(setting, dict)}
 
     @model_validator(mode="after")
     def _full_scale_agrees(self) -> "FullRecipe":

@@ -1,12 +1,12 @@
 """How to train, as a value: a proxy and a full training are two recipes. It imports without torch."""
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from nas.config import Value, broken, known_name, read_text
+from nas.recipes.by_size import BySize
 from nas.space.architecture import MixerName
 from nas.units import Quantity
 
@@ -27,10 +27,7 @@ OneOrSeveral = Annotated[
     Discriminator(lambda value: "(several)" if isinstance(value, list | tuple) else "(one)"),
 ]
 """Either type, told apart by whether a list is given, so that a wrong value breaks the rules of one of them only."""
-DropPath = Annotated[
-    Annotated[Share, Tag("(one)")] | Annotated[dict[Annotated[int, Field(ge=1)], Share], Field(min_length=1), Tag("(several)")],
-    Discriminator(lambda value: "(several)" if isinstance(value, dict) else "(one)"),
-]
+Schedule = Literal["warmup_then_cosine", "timm", "timm_by_epoch"]
 
 
 class Distillation(Value):
@@ -134,10 +131,10 @@ class Recipe(Value):
     clip_grad: AboveZero | None = 1.0
     """Largest norm of the gradient; None doesn't clip."""
     label_smoothing: Share = 0.1
-    drop_path: DropPath = 0.0
-    """Of the last block, falling linearly to 0 at the first; or such rates by numbers of blocks, {12: 0.1, 36: 0.3}, between
-    which a network's own number of blocks lies on a line."""
-    head_dropout: Share = 0.0
+    drop_path: BySize[Share] = 0.0
+    """Of the last block, falling linearly to 0 at the first. In a full recipe it can go by size, {s18: 0.2, s36: 0.3}."""
+    head_dropout: BySize[Share] = 0.0
+    """Before the last linear map. In a full recipe it can go by size as well."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an average of the weights, which is then what is validated and kept; None keeps the last weights."""
 
@@ -174,6 +171,21 @@ class Recipe(Value):
         return self.epochs
 
     @property
+    def course(self) -> Schedule:
+        """How the learning rate goes."""
+        return "warmup_then_cosine"
+
+    @property
+    def first_lr(self) -> float:
+        """Learning rate at the start of the warm-up, as a share of lr."""
+        return 0.0
+
+    @property
+    def ema_rises(self) -> bool:
+        """Whether the average's decay rises to `ema` during the training."""
+        return True
+
+    @property
     def part_size(self) -> int | None:
         """Most images whose gradients a device computes at once; None takes its whole share of a batch."""
         return None
@@ -190,12 +202,6 @@ class Recipe(Value):
         small, large = self.image_size
         grown = (large - small) * (epoch - 1) / (self.epochs - 1)
         return small + round(grown / SIZE_STEP) * SIZE_STEP
-
-    def drop_path_at(self, num_blocks: int) -> float:
-        """The one drop path rate of a network of so many blocks."""
-        if not isinstance(self.drop_path, dict):
-            return self.drop_path
-        return round(_on_line(sorted(self.drop_path.items()), num_blocks), 4)
 
     @property
     def num_classes(self) -> int | None:
@@ -225,18 +231,11 @@ def _twice(names: tuple[str, ...]) -> str:
     return next(name for i, name in enumerate(names) if name in names[:i])
 
 
-def _on_line(points: list[tuple[int, float]], x: int) -> float:
-    """The value at `x` of the line through `points`, level before the first and after the last."""
-    for (x0, y0), (x1, y1) in pairwise(points):
-        if x0 <= x <= x1:
-            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-    return points[0][1] if x < points[0][0] else points[-1][1]
-
-
 class Proxy(Recipe):
     """A short training that stands for a long one, and the epochs after which a trial may be stopped."""
 
     drop_path: Share = 0.0
+    head_dropout: Share = 0.0
     precision: Literal["auto", "bf16", "float32"] = "auto"
     """"auto" takes bf16 where the device computes in it, float32 elsewhere."""
     rungs: tuple[Count, ...] = ()

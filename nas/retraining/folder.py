@@ -15,6 +15,7 @@ from nas.config import Value, changed_settings, dump_yaml, read_json, validated
 from nas.data.manifest import Manifest, read_manifest
 from nas.errors import NasError
 from nas.files import replacing, writable, write_whole
+from nas.recipes.by_size import settled
 from nas.recipes.full import ELSEWHERE, FullRecipe, read_full_recipe
 from nas.run.folder import RunFolder
 from nas.space.architecture import Architecture, read_architecture
@@ -142,7 +143,7 @@ class RetrainingFolder:
             raise NasError(f"{self.root}: must be new or hold a training, but holds {min(there)}. Choose another --out.")
 
     def _refuse_other(self, there: dict[str, Any]) -> None:
-        changed = changed_settings(there, self.setup)
+        changed = changed_settings(_with_defaults(there), self.setup)
         if changed:
             lines = "; ".join(f"{path}: {other} there, {own} here" for path, (other, own) in changed.items())
             raise NasError(f"{self.root}: holds another training: {lines}. Choose another --out, or delete that folder.")
@@ -156,6 +157,11 @@ def setup_of(architecture: Architecture, recipe: FullRecipe, manifest: Manifest,
         "manifest": manifest.hash,
         "seed": seed,
     }
+
+
+def _with_defaults(setup: dict[str, Any]) -> dict[str, Any]:
+    """A setup with the defaults of settings that recipes did not have when it was written: their trainings went by them."""
+    return {**setup, "recipe": {**FullRecipe().model_dump(mode="json", exclude=ELSEWHERE), **setup.get("recipe", {})}}
 
 
 def trained_folder(root: Path) -> Trained:
@@ -172,7 +178,8 @@ def trained_folder(root: Path) -> Trained:
     architecture, weights = read_architecture(root / "architecture.json"), root / "model.safetensors"
     if recipe.loader is None:
         return Trained(architecture, weights, recipe, manifest, provenance, seen_in_memory)
-    from nas.retraining.loader import JUDGED_BY, seen_by_loader
+    from nas.retraining.loader import JUDGED_BY, loader_of, seen_by_loader
 
-    seen, crop = partial(seen_by_loader, recipe), recipe.loader.test_crop
+    recipe = recipe.for_network(architecture)
+    seen, crop = partial(seen_by_loader, recipe), settled(loader_of(recipe).test_crop)
     return Trained(architecture, weights, recipe, manifest, provenance, seen, JUDGED_BY, crop)

@@ -20,6 +20,7 @@ from nas.data.decoding import AS_STORED, Rendering, as_rgb
 from nas.data.manifest import MEAN, STD, Item
 from nas.data.source import Source
 from nas.errors import ConfigError, NasError, in_one_line
+from nas.recipes.by_size import settled
 from nas.recipes.full import FullRecipe, Loader
 from nas.training import processes
 from nas.training.augment import mixed
@@ -194,7 +195,7 @@ def judging_loader(
     """Batches of images as they are, scaled and cut from the middle, and their labels."""
     shape, batch_size = (3, recipe.full_size, recipe.full_size), min(EVALUATION_BATCH, recipe.device_batch or EVALUATION_BATCH)
     batches = create_loader(
-        images, shape, batch_size, interpolation=JUDGED_BY, crop_pct=loader.test_crop, **_shared(loader, device)
+        images, shape, batch_size, interpolation=JUDGED_BY, crop_pct=settled(loader.test_crop), **_shared(loader, device)
     )
     return ((_laid_out(part, recipe), labels) for part, labels in batches)
 

@@ -47,7 +47,7 @@ class Beginning(NamedTuple):
     epochs_done: int
     """Before an interruption."""
     remarks: tuple[str, ...] = ()
-    """What there is to mind about the images, a line each."""
+    """What the recipe's settings by size come to, and what there is to mind about the images, a line each."""
 
 
 OnBegin = Callable[[Beginning], None]
@@ -109,12 +109,16 @@ def retrain_network(
     A call that was cut short goes on from its last epoch; a finished one is read back; another setup in the same `out` is
     refused. What the listener answers is not asked for.
     """
-    recipe = checked(recipe).of_depth(sum(stage.depth for stage in architecture.stages))
+    choice = checked(recipe).choice_by_size(architecture)
+    recipe = recipe.for_network(architecture)
     architecture = as_trained(architecture, recipe)  # what is written down is what is trained
     folder = RetrainingFolder(out, setup_of(architecture, recipe, manifest, seed))
     with folder.alone() if processes.rank() == 0 else nullcontext():
         result = processes.of_first(folder.result)
-        return result or _retrain(architecture, recipe, manifest, folder, device=device, listener=listener, root=root)
+        if result is not None:
+            return result
+        remarks = (*([choice] if choice else []), *manifest.remarks)
+        return _retrain(architecture, recipe, manifest, folder, device=device, listener=listener, root=root, remarks=remarks)
 
 
 def _retrain(
@@ -126,6 +130,7 @@ def _retrain(
     device: str | torch.device,
     listener: Listener,
     root: Path | None,
+    remarks: tuple[str, ...],
 ) -> Result:
     """A training that has not ended, in a folder of its own."""
     state = processes.of_first(folder.state)
@@ -136,7 +141,7 @@ def _retrain(
     if processes.rank() == 0:
         folder.write_setup(architecture, recipe, manifest)
     held_out = 0 if data.validation is None else data.validation.num_images
-    done, remarks = len(state["curve"]) if state else 0, tuple(manifest.remarks)
+    done = len(state["curve"]) if state else 0
     listener.on_begin(Beginning(data.train.num_images, held_out, data.test.num_images, done, remarks))
     curve = _train(model, data, recipe, folder=folder, state=state, device=device, listener=listener)
     return _finish(model, data, recipe, curve, folder=folder, device=torch.device(device))

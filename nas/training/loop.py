@@ -161,7 +161,7 @@ class _Training:
             fresh.append(self._step(share))
             images += share.num_images
             if self.ema:
-                self.ema.update(self.model, step=position)
+                self.ema.update(self.model, step=position if self.recipe.ema_rises else None)
             if step % CHECK_EVERY == 0 or step == steps:
                 losses = processes.averaged(torch.stack(fresh))
                 _check(losses, number, step - len(fresh))

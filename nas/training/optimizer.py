@@ -15,11 +15,27 @@ FUSED = ("adamw", "sgd")  # torch's own; fused AdamW is 1 to 13 % of a training 
 
 def lr_share(step: int, steps_per_epoch: int, recipe: Recipe) -> float:
     """Learning rate over its peak at a step counted from 1: a line up in the warm-up, then a cosine down to `min_lr`."""
+    if recipe.course == "timm":
+        return _timms_share(step - 1, steps_per_epoch, recipe)
+    if recipe.course == "timm_by_epoch":
+        return _timms_share((step - 1) // steps_per_epoch, 1, recipe)
     warmup, total = recipe.warmup_epochs * steps_per_epoch, recipe.annealed_epochs * steps_per_epoch
     if step <= warmup:
-        return step / warmup
+        return recipe.first_lr + (1 - recipe.first_lr) * (step / warmup)
     done = min(1.0, (step - warmup) / max(1.0, total - warmup))
     return recipe.min_lr + (1 - recipe.min_lr) * (1 + math.cos(math.pi * done)) / 2
+
+
+def _timms_share(position: int, epoch: int, recipe: Recipe) -> float:
+    """The rate of timm's CosineLRScheduler over its peak at a position counted from 0, of which an epoch has so many.
+
+    The first update is made at position 0, with the rate of the warm-up's start: timm's training steps its scheduler behind it.
+    """
+    warmup, total = recipe.warmup_epochs * epoch, recipe.annealed_epochs * epoch
+    if position < warmup:
+        return recipe.first_lr + (1 - recipe.first_lr) * (position / warmup)
+    cosine = math.cos(math.pi * min(position, total) / total)
+    return recipe.min_lr + (1 - recipe.min_lr) * (1 + cosine) / 2
 
 
 def optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -16,6 +16,7 @@ from nas.errors import Infeasible, in_one_line
 from nas.files import patiently, replacing
 from nas.models.metaformer import build
 from nas.recipes.as_trained import as_trained
+from nas.recipes.by_size import at_size
 from nas.recipes.recipe import Proxy, Recipe
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
@@ -153,8 +154,8 @@ def fresh_network(architecture: Architecture, recipe: Recipe, *, num_classes: in
             architecture,
             image_size=recipe.full_size,
             num_classes=num_classes,
-            drop_path=recipe.drop_path_at(sum(stage.depth for stage in architecture.stages)),
-            head_dropout=recipe.head_dropout,
+            drop_path=at_size(recipe.drop_path, architecture),
+            head_dropout=at_size(recipe.head_dropout, architecture),
         )
 
 

@@ -7,6 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from timm.models import is_model, list_models, model_entrypoint
+from torch import nn
 
 from nas.errors import ConfigError, NasError
 from nas.models import timm_models
@@ -33,6 +34,24 @@ def test_the_names_that_timm_lacks_are_registered():
 def test_none_of_timms_own_names_is_taken():
     assert all(model_entrypoint(name).__module__.startswith("timm.") for name in timm_names())
     assert sorted(timm_names()) == sorted(list_models(module="metaformer"))
+
+
+def spreads(network):
+    """Mean absolute weight, and the largest bias, of each convolution and linear map with many weights."""
+    layers = {name: m for name, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    large = {name: m for name, m in layers.items() if m.weight.numel() > 5000}
+    biases = {name: 0 if m.bias is None else m.bias.abs().max().item() for name, m in large.items()}
+    return {name: (m.weight.abs().mean().item(), biases[name]) for name, m in large.items()}
+
+
+@pytest.mark.parametrize("name", ["poolformer_s12", "caformer_s18"])
+def test_fresh_weights_are_spread_as_in_timm(name):
+    torch.manual_seed(0)
+    ours = spreads(build(design(name), image_size=224, num_classes=10))
+    theirs = spreads(timm.create_model(name, num_classes=10))
+    assert ours.keys() == theirs.keys()
+    for layer, (weight, bias) in ours.items():
+        assert (weight, bias) == (pytest.approx(theirs[layer][0], rel=0.06), theirs[layer][1]), layer
 
 
 def test_every_design_has_a_name_in_timm():

@@ -22,6 +22,7 @@ from nas.retraining.data import manifest_of
 from nas.retraining.folder import Result
 from nas.retraining.train import SILENT, Listener, retrain_network
 from nas.space.architecture import Architecture, Stage, read_architecture
+from nas.training.checkpoints import read_checkpoint, write_checkpoint
 from nas.training.evaluation import evaluate
 from nas.training.trained import load_initial
 from tests.processes import in_processes, started_by
@@ -99,6 +100,45 @@ def test_another_setup_in_the_same_folder_is_refused_with_the_difference(tiny, m
         retrain_network(tiny, RECIPE, manifest, out=tmp_path, seed=1)
 
 
+def without(*settings):
+    """What makes a setup one that was written before recipes had these settings."""
+
+    def older(setup):
+        return {**setup, "recipe": {name: value for name, value in setup["recipe"].items() if name not in settings}}
+
+    return older
+
+
+OLDER = without("schedule", "warmup_lr", "ema_warmup")
+
+
+def test_a_training_that_was_cut_short_before_recipes_had_schedules_goes_on(tiny, manifest, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        retrain_network(tiny, RECIPE, manifest, out=tmp_path, listener=Listener(on_epoch=interrupted))
+    checkpoint = read_checkpoint(tmp_path / "checkpoint.pt", "setup", "state")
+    write_checkpoint(tmp_path / "checkpoint.pt", {**checkpoint, "setup": OLDER(checkpoint["setup"])})
+    with pytest.raises(NasError, match=r"recipe\.schedule: warmup_then_cosine there, timm here"):
+        retrain_network(tiny, RECIPE.model_copy(update={"schedule": "timm"}), manifest, out=tmp_path)
+    assert retrain_network(tiny, RECIPE, manifest, out=tmp_path).epochs == 3
+
+
+def test_a_result_from_before_recipes_had_schedules_is_read_back(tiny, manifest, tmp_path):
+    result = retrain_network(tiny, RECIPE, manifest, out=tmp_path)
+    older = result.model_copy(update={"setup": OLDER(result.setup)})
+    (tmp_path / "result.json").write_text(older.model_dump_json())
+    assert retrain_network(tiny, RECIPE, manifest, out=tmp_path) == older
+
+
+def test_settings_by_size_become_one_networks_and_are_said(tiny, manifest, tmp_path):
+    by_size = RECIPE.model_copy(update={"drop_path": {"s12": 0.2, "m48": 0.4}, "head_dropout": {"s12": 0.1}})
+    beginnings = []
+    listener = Listener(on_begin=beginnings.append)
+    result = retrain_network(tiny, by_size, manifest, out=tmp_path, listener=listener)
+    assert beginnings[0].remarks[0] == "drop_path 0.2, head_dropout 0.1: by size, as s12, the smallest"
+    assert (result.setup["recipe"]["drop_path"], result.setup["recipe"]["head_dropout"]) == (0.2, 0.1)
+    assert retrain_network(tiny, by_size, manifest, out=tmp_path) == result
+
+
 def test_a_damaged_checkpoint_is_refused_by_name(tiny, manifest, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(NasError, match=r"checkpoint\.pt"):
@@ -151,7 +191,7 @@ def test_the_held_out_images_are_followed_by_the_weights_and_by_their_average(ti
     listener = Listener(on_begin=told.append, on_epoch=told.append)
     retrain_network(tiny, HELD_OUT, manifest, out=tmp_path, listener=listener)
     begun, *epochs = told
-    assert begun == (90, 30, len(manifest.test), 0)
+    assert begun == (90, 30, len(manifest.test), 0, ())
     assert all(None not in (e.accuracy, e.top5, e.raw_accuracy, e.raw_top5) for e in epochs)
     header, *rows = (tmp_path / "curve.csv").read_text().splitlines()
     assert header == "epoch,train_loss,lr,accuracy,top5,loss,raw_accuracy,raw_top5,seconds"
@@ -164,7 +204,7 @@ def test_the_best_weights_lie_beside_the_last_and_are_tested_where_the_recipe_ke
     def pretended(*arguments, **options):
         return evaluate(*arguments, **options)._replace(accuracy=next(accuracies))
 
-    monkeypatch.setattr("nas.training.loop.evaluate", pretended)
+    monkeypatch.setattr("nas.training.loop.evaluate_each", lambda *a, **options: (pretended(*a, **options), None))
     monkeypatch.setattr(retrain_module, "evaluate", pretended)
     recipe = RECIPE.model_copy(update={"validation_share": 0.25, "keep": "best"})
     states = []

@@ -141,6 +141,16 @@ def test_without_a_warm_up_the_rate_starts_near_its_peak():
     assert lr_share(1, 10, Recipe(epochs=4, warmup_epochs=0)) == pytest.approx(1, abs=0.01)
 
 
+def test_an_average_without_a_warm_up_hardly_leaves_where_it_began():
+    recipe = FullRecipe(**QUICK.model_dump(exclude={"ema", "retry_lr"}), ema=0.9999, ema_warmup=False)
+    model, begin = network(), network().state_dict()
+    fit(model, TRAIN, VALIDATION, recipe, seed=0)
+    rising = network()
+    fit(rising, TRAIN, VALIDATION, recipe.model_copy(update={"ema_warmup": True}), seed=0)
+    constant, moved = ((net[0].weight - begin["0.weight"]).abs().max().item() for net in (model, rising))
+    assert 0 < constant < 0.02 * moved
+
+
 def test_norms_biases_and_scales_do_not_decay():
     model = network()
     decayed = {id(p) for g in optimizer(model, QUICK).param_groups if g["weight_decay"] for p in g["params"]}
