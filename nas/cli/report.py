@@ -56,6 +56,7 @@ def front(
 def report(
     run: Run,
     against: _Against = [],  # noqa: B006
+    out: Annotated[Path | None, path_option(help="Another folder to write into.", show_default="the run's")] = None,
 ) -> None:
     """Write a run's report: one HTML page that needs no network, and its pictures.
 
@@ -63,7 +64,7 @@ def report(
     """
     from nas.report.page import write_report
 
-    write_report(run, console(), against=tuple(against))
+    write_report(run, console(), against=tuple(against), out=out)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """A run on one page: an HTML file with everything in it, and its tables and pictures as files."""
 
 import json
+import os
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import cycle
@@ -12,7 +13,8 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console
 
 from nas.colours import CELLS
-from nas.files import write_whole
+from nas.errors import NasError
+from nas.files import writable, write_whole
 from nas.report import figures, pictures, words
 from nas.report.findings import Findings, work_out
 from nas.results.front import write_tables
@@ -26,22 +28,27 @@ SECTIONS = [
 ]  # fmt: skip
 
 
-def write_report(root: Path, console: Console, *, against: tuple[Path, ...] = ()) -> Path:
-    """Write report.html, trials.csv, front.csv and the PNGs into the run; `against` are runs to lay beside its hypervolume."""
-    findings = work_out(root, against=against)
-    folder = findings.reading.folder
-    write_tables(folder.root, findings.trials, findings.best)
-    drawn = write_pictures(findings)
-    path = folder.root / "report.html"
+def write_report(root: Path, console: Console, *, against: tuple[Path, ...] = (), out: Path | None = None) -> Path:
+    """Write report.html, trials.csv, front.csv and the PNGs into the run, or into the folder `out`.
+
+    `against` are runs to lay beside its hypervolume. NasError for a run that can only be read, where no other folder is given.
+    """
+    if out is None and not os.access(root, os.W_OK):
+        raise NasError(f"{root}: the report is written into the run, but it can only be read. Give another folder with --out.")
+    findings, target = work_out(root, against=against), out or root
+    with writable(target):
+        target.mkdir(parents=True, exist_ok=True)
+    write_tables(target, findings.trials, findings.best)
+    drawn = write_pictures(findings, target)
+    path = target / "report.html"
     write_whole(path, render(findings))
     size = path.stat().st_size / 1e6
     console.print(f"{path}: one page of {size:.1f} MB, and {', '.join(drawn)} beside it", soft_wrap=True)
     return path
 
 
-def write_pictures(findings: Findings) -> list[str]:
-    """The names of the PNG files that were drawn."""
-    root = findings.reading.folder.root
+def write_pictures(findings: Findings, root: Path) -> list[str]:
+    """Draws the PNG files into the folder `root`; their names."""
     pictures.draw_front(findings.standing, root / "front.png")
     pictures.draw_course(findings.courses, root / "hypervolume.png")
     drawn = ["front.png", "hypervolume.png"]

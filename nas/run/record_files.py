@@ -110,7 +110,7 @@ class HeldRecord:
         except (NasError, sqlite3.Error) as error:
             return f"{head} What it held could not be saved: {error}"
         back = shlex.join(["mv", str(copy), str(self.path)])
-        return f"{head} What it held is saved in {copy}. Put it back ({back}), and the same command continues."
+        return f"{head} What it held is saved in {copy}. Put it back, and the same command continues: {back}"
 
     def _copy_to(self, copy: Path) -> None:
         if self._database is not None:

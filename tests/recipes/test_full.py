@@ -26,7 +26,7 @@ BY_MODEL = [
     ("randformer_300", "randformer", POOL_SIZES, (0.1, 0.1, 0.2, 0.3, 0.3), NONE, WHOLE),
     ("convformer_300", "convformer", CONV_SIZES, (0.2, 0.3, 0.4, 0.6), NONE[:4], WHOLE[:4]),
     ("caformer_300", "caformer", CONV_SIZES, (0.15, 0.3, 0.4, 0.6), (0.0, 0.4, 0.4, 0.5), WHOLE[:4]),
-    ("finetune_384", "convformer", CONV_SIZES, (0.3, 0.5, 0.8, 0.8), (0.4, 0.4, 0.5, 0.5), WHOLE[:4]),
+    ("finetune_384", "convformer", CONV_SIZES, (0.3, 0.5, 0.8, 0.8), (0.4, 0.4, 0.4, 0.5), WHOLE[:4]),
     ("caformer_384", "caformer", CONV_SIZES, (0.3, 0.5, 0.7, 0.8), (0.4, 0.4, 0.4, 0.5), WHOLE[:4]),
 ]
 ROWS = [

@@ -101,7 +101,7 @@ def test_what_a_lost_record_held_is_saved_and_goes_on_as_the_message_says(run, k
         held.check()
     text = str(caught.value)
     assert str(held.path) in text and ("was removed" in text or "was replaced" in text)
-    back = text.partition("Put it back (")[2].partition("), and")[0]
+    back = text.partition("the same command continues: ")[2]
     study.close()
     subprocess.run(shlex.split(back), check=True)
     assert len(read(folder.root).trials) == (2 if kind == "sqlite" else 1)
