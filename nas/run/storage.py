@@ -48,6 +48,7 @@ def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStora
             if create:
                 event.listen(storage.engine, "connect", _use_wal)
             storage.engine.dispose()
+            storage.engine.connect().close()  # from here on it is in WAL mode, which a watched file must be when it is opened
         return storage
 
 

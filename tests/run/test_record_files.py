@@ -88,6 +88,20 @@ def run(tiny, tmp_path):
     return opened
 
 
+@pytest.mark.parametrize("lose", [removed, replaced, gone_with_its_folder])
+def test_a_record_that_was_watched_before_anything_was_written_is_saved_as_well(tiny, tmp_path, lose):
+    search = tiny("search.trials=6")
+    folder = open_folder(tmp_path / "run", search)
+    storage = open_storage(search, folder, create=True)
+    held = held_record(search, folder, before_saving=lambda: open_folder(folder.root, search))
+    study = Study(search, folder, manifest_hash="feed", storage=storage)
+    for _ in range(3):
+        finish_next(study)
+    lose(held.path)
+    with pytest.raises(NasError, match="What it held is saved in"):
+        held.check()
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 @pytest.mark.parametrize("lose", [removed, replaced, gone_with_its_folder])
 def test_what_a_lost_record_held_is_saved_and_goes_on_as_the_message_says(run, kind, lose):
