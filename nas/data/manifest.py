@@ -7,6 +7,7 @@ evaluation of a retraining and for nothing else.
 import hashlib
 import json
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import pairwise
@@ -95,9 +96,8 @@ class Manifest(Value):
     @property
     def _uneven(self) -> list[str]:
         """What an accuracy hides where most images to judge by are of one class."""
-        labels = [label for _, label in self.validation or self.test]
-        number = max((labels.count(label) for label in set(labels)), default=0)
-        share, chance = number / max(len(labels), 1), 1 / len(self.class_names)
+        numbers = Counter(label for _, label in self.validation or self.test)
+        share, chance = max(numbers.values(), default=0) / max(numbers.total(), 1), 1 / len(self.class_names)
         if share <= UNEVEN * chance:
             return []
         return [
