@@ -73,7 +73,7 @@ def test_a_file_that_computes_something_else_is_refused(batch, tmp_path, monkeyp
 def test_a_format_that_fails_leaves_no_directory(tmp_path, monkeypatch):
     writer = module.Writer("model.pt2", lambda model, given, path: path.touch(), lambda path, given: torch.ones(len(given), 5))
     monkeypatch.setitem(module.WRITERS, "torch-export", writer)
-    monkeypatch.setattr("nas.export.directory.prove", lambda expected: [Proof(directory, 0.0) for directory in expected])
+    monkeypatch.setattr("nas.export.directory.prove", lambda expected, **_: [Proof(directory, 0.0) for directory in expected])
     architecture = Architecture(stages=[Stage(mixer="identity", depth=1, width=16)])
     state = build(architecture, image_size=64, num_classes=5).state_dict()
     about = Description(class_names=None, mean=(0.5,) * 3, std=(0.2,) * 3, provenance={})
