@@ -81,8 +81,8 @@ def run(tiny, tmp_path):
         search = tiny("search.trials=6", *url)
         folder = open_folder(tmp_path / "run", search)
         storage = open_storage(search, folder, create=True)
+        held = held_record(search, folder, before_saving=lambda: open_folder(folder.root, search))  # first, as in a search
         study = Study(search, folder, manifest_hash="feed", storage=storage)
-        held = held_record(search, folder, before_saving=lambda: open_folder(folder.root, search))
         return study, folder, held
 
     return opened
