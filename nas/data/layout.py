@@ -75,7 +75,12 @@ class Folder:
     @property
     def all_images(self) -> list[str]:
         """Those below as well."""
-        return [*self.images, *(name for folder in self.folders.values() for name in folder.all_images)]
+        images, waiting = [], [self]
+        while waiting:  # as deep as a disk goes, which is deeper than Python calls itself
+            folder = waiting.pop()
+            images += folder.images
+            waiting += folder.folders.values()
+        return images
 
     @property
     def is_split_like(self) -> bool:

@@ -160,3 +160,9 @@ def test_any_names_are_arranged_or_refused(paths):
     listed = [i for pool in (arrangement.train, arrangement.test or {}) for ids in pool.values() for i in ids]
     assert len(set(listed)) == len(listed)
     assert {arrangement.top + i for i in listed} <= set(tree)
+
+
+def test_folders_may_lie_deeper_than_python_calls_itself():
+    deep = "a/" + "d/" * 3000 + "0.png"
+    layout = arranged([*(f"{name}/{i}.png" for name in "ab" for i in range(2)), deep], where="DATA")
+    assert layout.train == {"a": ["a/0.png", "a/1.png", deep], "b": ["b/0.png", "b/1.png"]}
