@@ -17,7 +17,7 @@ from nas import __version__
 from nas.errors import ConfigError, NasError
 from nas.files import at_home
 from nas.shipped import shipped_files
-from nas.terminal import Terminal, printable, write_in_any_encoding
+from nas.terminal import Terminal, printable, write_anywhere
 
 NO_HOME = "/nonexistent"  # as in Debian's /etc/passwd
 MAX_TMPDIR_BYTES = 70  # of the 103 that macOS allows a socket's path, 107 Linux; Python's own part is 31
@@ -136,7 +136,7 @@ def run_reporting(command: Callable[[], object]) -> NoReturn:
     """Call `command`; print a NasError, or a disk that is full or read-only, as one message and exit with code 2."""
     _spare_the_home()
     _keep_sockets_short()
-    write_in_any_encoding()
+    write_anywhere()
     try:
         command()
     except NasError as error:
