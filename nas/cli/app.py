@@ -1,7 +1,6 @@
 """The command line's frame: the app, the options that several verbs share, and how a verb ends."""
 
 import contextlib
-import json
 import os
 import shlex
 import shutil
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from nas import __version__
+from nas.config import dump_yaml
 from nas.errors import ConfigError, NasError
 from nas.files import at_home
 from nas.shipped import shipped_files
@@ -111,7 +111,7 @@ def stoppable() -> Iterator[None]:
 
 def as_settings(flags: Mapping[str, object]) -> list[str]:
     """Flags that were given, as settings of the YAML by their dotted paths."""
-    return [f"{path}={json.dumps(value)}" for path, value in flags.items() if value is not None]
+    return [f"{path}={dump_yaml(value)}" for path, value in flags.items() if value is not None]
 
 
 def _spare_the_home() -> None:
