@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from nas.errors import MAX_SHOWN, ConfigError, shortened, unknown
-from nas.files import at_home
+from nas.files import at_home, in_utf8
 from nas.shipped import Kind, yaml_path
 
 
@@ -170,7 +170,7 @@ def _in_full(key: Any, value: str, folder: Path) -> str:
         return f"{SQLITE}{os.path.abspath(folder / at_home(value.removeprefix(SQLITE)))}"
     if key not in PATH_SETTINGS or value in NAMES_NO_PATH or value.startswith(PREFIXES_NO_PATH):
         return value
-    path = at_home(value)
+    path = at_home(in_utf8(value))
     existing = (os.path.abspath(place) for place in (folder / path, path) if value and os.path.exists(place))
     return next(existing, path)
 

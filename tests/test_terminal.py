@@ -104,3 +104,10 @@ def test_a_closed_stream_takes_what_is_said_and_no_file_takes_its_place(closed, 
     )
     assert process.returncode == 0
     assert (tmp_path / "record").read_text() == ""
+
+
+@pytest.mark.parametrize("word", ["red\x1b[31m", "bell\a", "caf\udce9", "it's \\ \x7f", "a\u202eb", "\x1bé"])
+def test_a_printed_command_holds_no_escape_and_means_the_same(word):
+    shown = pasteable("printf", "%s", word)
+    assert printable(shown) == shown
+    assert subprocess.run(["bash", "-c", shown], capture_output=True, check=True).stdout == os.fsencode(word)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +14,9 @@ import typer
 from nas import __version__
 from nas.config import dump_yaml
 from nas.errors import ConfigError, NasError
-from nas.files import at_home
+from nas.files import at_home, in_utf8
 from nas.shipped import shipped_files
-from nas.terminal import Terminal, printable, write_anywhere
+from nas.terminal import Terminal, pasteable, printable, write_anywhere
 
 NO_HOME = "/nonexistent"  # as in Debian's /etc/passwd
 MAX_TMPDIR_BYTES = 70  # of the 103 that macOS allows a socket's path, 107 Linux; Python's own part is 31
@@ -36,7 +35,7 @@ def as_path(text: str | Path) -> Path:
     """A path as a shell understands it; a default is one already."""
     if not str(text).strip():
         raise typer.BadParameter("must be a path, but it is empty.")
-    return Path(at_home(str(text)))
+    return Path(at_home(in_utf8(str(text))))
 
 
 path_argument: Callable[..., Any] = partial(typer.Argument, parser=as_path)
@@ -95,7 +94,7 @@ def again() -> str:
     started = [python, "-m", "nas"] if script.name == "__main__.py" else [python, str(script)] if script.suffix else ["nas"]
     if started == ["nas"] and not shutil.which("nas"):
         started = [str(script)]
-    return shlex.join([*started, *map(without_password, sys.argv[1:])])
+    return pasteable(*started, *map(without_password, sys.argv[1:]))
 
 
 @contextlib.contextmanager

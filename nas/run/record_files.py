@@ -109,7 +109,8 @@ class HeldRecord:
                 self._copy_to(copy)
         except (NasError, sqlite3.Error) as error:
             return f"{head} What it held could not be saved: {error}"
-        back = pasteable("mv", copy, self.path)
+        aside = [pasteable("mv", self.path, f"{copy}.found")] if self.path.is_dir() else []  # or mv would put it inside
+        back = " && ".join([*aside, pasteable("mv", copy, self.path)])
         return f"{head} What it held is saved in {copy}. Put it back ({back}), and the same command continues."
 
     def _copy_to(self, copy: Path) -> None:

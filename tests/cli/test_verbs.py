@@ -188,7 +188,9 @@ def test_names_with_markup_or_escapes_are_one_plain_message_in_every_verb(nas, v
     assert printable(name).partition(".")[0].encode("ascii", "backslashreplace").decode()[:3] in err
 
 
-@pytest.mark.parametrize("arguments", [("--out", ""), ("--out=~nobody-of-that-name/x",)])
+@pytest.mark.parametrize(
+    "arguments", [("--out", ""), ("--out=~nobody-of-that-name/x",), ("--out=caf\udce9",), ("--data=caf\udce9",)]
+)
 def test_a_path_that_cannot_be_meant_is_refused_before_any_work(nas, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     code, _, err = nas("search", "tiny", *arguments)
