@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from nas.errors import NasError
 from nas.run import driver as driver_module
 from nas.run.driver import driving
-from nas.run.folder import open_folder
+from nas.run.folder import open_folder, restored_folder
 from nas.run.reading import read
 from nas.run.record_files import WholeLines
 from nas.run.storage import held_record, open_storage
@@ -75,6 +75,12 @@ def gone_with_its_folder(path):
     shutil.rmtree(path.parent)
 
 
+def gone_and_made_again(path):
+    """By a worker that wrote a checkpoint."""
+    shutil.rmtree(path.parent)
+    (path.parent / "checkpoints").mkdir(parents=True)
+
+
 @pytest.fixture
 def run(tiny, tmp_path):
     """A search of six trials that is open, as a study, a folder and its watched record."""
@@ -85,7 +91,7 @@ def run(tiny, tmp_path):
         search = tiny("search.trials=6", *url)
         folder = open_folder(tmp_path / "run", search)
         storage = open_storage(search, folder, create=True)
-        held = held_record(search, folder, before_saving=lambda: open_folder(folder.root, search))  # first, as in a search
+        held = held_record(search, folder, before_saving=lambda: restored_folder(folder.root, search))  # first, as in a search
         study = Study(search, folder, manifest_hash="feed", storage=storage)
         return study, folder, held
 
@@ -93,7 +99,7 @@ def run(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
-@pytest.mark.parametrize("lose", [removed, replaced, replaced_by_a_folder, gone_with_its_folder])
+@pytest.mark.parametrize("lose", [removed, replaced, replaced_by_a_folder, gone_with_its_folder, gone_and_made_again])
 def test_what_a_lost_record_held_is_saved_and_goes_on_as_the_message_says(run, kind, lose):
     study, folder, held = run(kind)
     finish_next(study)
