@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from nas import __version__
-from nas.config import dump_yaml
 from nas.errors import ConfigError, NasError
 from nas.files import at_home, in_utf8
 from nas.shipped import shipped_files
@@ -110,6 +109,8 @@ def stoppable() -> Iterator[None]:
 
 def as_settings(flags: Mapping[str, object]) -> list[str]:
     """Flags that were given, as settings of the YAML by their dotted paths."""
+    from nas.config import dump_yaml  # brings pydantic, which a verb's help does not need
+
     return [f"{path}={dump_yaml(value)}" for path, value in flags.items() if value is not None]
 
 
