@@ -16,7 +16,7 @@ from rich.text import Text
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor, colour or hide text, or turn its direction; not the end of a line, nor a tab."""
-HIDDEN = re.compile(f"{UNSEEN.pattern}|[\ud800-\udfff]")
+UNPASTEABLE = re.compile(f"{UNSEEN.pattern}|[\ud800-\udfff]")
 """These, and bytes that are no UTF-8."""
 IN_ASCII = {"·": "-", "±": "+-", "…": "...", "–": "-", "×": "x", "’": "'", "“": '"', "”": '"'}
 PLAIN = "nas-plain"  # the name of our way to write what an encoding lacks
@@ -40,7 +40,7 @@ def pasteable(*words: object) -> str:
 
 def _quoted(word: str) -> str:
     """A word as a shell takes it; with what can't be shown by numbers, which bash and zsh read."""
-    if not HIDDEN.search(word):
+    if not UNPASTEABLE.search(word):
         return shlex.quote(word)
     shown = "".join(chr(b) if 32 <= b < 127 and chr(b) not in "'\\" else f"\\x{b:02x}" for b in os.fsencode(word))
     return f"$'{shown}'"
