@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import reprlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +12,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from nas.errors import ConfigError, unknown
-from nas.files import at_home
+from nas.errors import MAX_SHOWN, ConfigError, shortened, unknown
+from nas.files import at_home, in_utf8
 from nas.shipped import Kind, yaml_path
 
 
@@ -52,6 +53,17 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_document(self, node: yaml.Node) -> Any:
+        return self.construct_object(node, deep=True)  # at once, which refuses a mapping that holds itself
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (LookupError, AttributeError, ValueError):  # of PyYAML's own, as for `!!bool perhaps`
+            kind = node.tag.rpartition(":")[2]
+            rule = f"must be of the kind {kind}, but got {shortened(str(node.value))!r}"
+            raise yaml.constructor.ConstructorError(None, None, rule, node.start_mark) from None
+
 
 class _Dumper(yaml.SafeDumper):
     """YAML's safe dumper; it puts quotes around what this loader, or one of YAML 1.1, would not read as the text it is."""
@@ -72,7 +84,23 @@ _Loader.yaml_implicit_resolvers = {}
 for _kind, (_pattern, _first) in _SCALARS.items():
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"^(?:{_pattern})$"), list(_first))
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node), 0))
+
+
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    number = int(str(loader.construct_scalar(node)), 0)
+    str(number)  # ValueError for one that has more digits than Python writes, as int has for a decimal one
+    return number
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """A string; in quotes that keep them where it has line ends that YAML would read back as others."""
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style='"' if re.search("[\r\x85\u2028\u2029]", text) else None
+    )
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+_Dumper.add_representer(str, _text)
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
@@ -102,7 +130,7 @@ def read_json(path: Path) -> dict:
     """The mapping in a JSON file that another verb wrote; ConfigError where it is missing or damaged."""
     try:
         data = json.loads(read_text(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: is damaged: it must hold a JSON object. Restore it, or have it written again.")
@@ -120,9 +148,9 @@ def read_yaml(path: Path, kind: Kind, *, _below: tuple[Path, ...] = ()) -> dict[
     parent = data.pop("extends")
     if not isinstance(parent, str):
         raise ConfigError(f"{path}: extends: must be one name or path of a YAML file, but got {parent!r}.")
-    chain = (*_below, path.resolve())
+    chain = (*_below, Path(os.path.realpath(path)))  # which takes a link to itself as it is; reading it says what it is
     target = yaml_path(parent, kind, folder=path.parent, where=f"{path}: extends")
-    if target.resolve() in chain:
+    if Path(os.path.realpath(target)) in chain:
         names = " -> ".join(p.name for p in (*chain, target))
         raise ConfigError(f"{path}: extends: goes round in a circle: {names}. Remove one of these lines.")
     return merged(read_yaml(target, kind, _below=chain), data)
@@ -142,7 +170,7 @@ def _in_full(key: Any, value: str, folder: Path) -> str:
         return f"{SQLITE}{os.path.abspath(folder / at_home(value.removeprefix(SQLITE)))}"
     if key not in PATH_SETTINGS or value in NAMES_NO_PATH or value.startswith(PREFIXES_NO_PATH):
         return value
-    path = at_home(value)
+    path = at_home(in_utf8(value))
     existing = (os.path.abspath(place) for place in (folder / path, path) if value and os.path.exists(place))
     return next(existing, path)
 
@@ -163,9 +191,9 @@ def with_settings(data: dict[str, Any], settings: Sequence[str]) -> dict[str, An
             raise ConfigError(
                 f"--set {setting}: must have a value behind the equals sign. Write null to leave the setting out."
             )
-        value = parse_yaml(text, where=f"--set {setting}")
+        value = parse_yaml(text, where=f"--set {shortened(setting)}")
         for key in reversed(path.strip().split(".")):
-            value = {int(key) if key.isdigit() else key: value}
+            value = {int(key) if re.fullmatch("[0-9]{1,9}", key) else key: value}
         data = merged(data, rooted(value, Path()))
     return data
 
@@ -207,9 +235,15 @@ def _line(problem: ErrorDetails) -> str:
     elif problem["type"] == "missing":
         text = "this key is required; add it"
     else:
-        text = f"{_plain(rule)}, but got {value!r}"
+        text = f"{_plain(rule)}, but got {_in_short.repr(value)}"
     stop = "" if text.endswith(("?", ".")) else "."
     return f"{path}: {text}{stop}" if path else f"{text}{stop}"
+
+
+_in_short = reprlib.Repr()  # of a value; aliases in YAML make one of many gigabytes with few words
+_in_short.maxlevel = 3
+_in_short.maxstring = _in_short.maxother = MAX_SHOWN
+_in_short.maxlist = _in_short.maxtuple = _in_short.maxdict = 12
 
 
 def _plain(rule: str) -> str:

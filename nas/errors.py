@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 MANY_KNOWN = 20
 CAUSE_LENGTH = 300
+MAX_SHOWN = 200  # letters of a user's value in a message
 
 
 class NasError(Exception):
@@ -24,13 +25,18 @@ def in_one_line(error: object, *, most: int = CAUSE_LENGTH) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
+def shortened(text: str) -> str:
+    """The text of a user's value as messages show it: cut where it is long."""
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
+
+
 def unknown(kind: str, name: object, names: Iterable[object]) -> str:
     """A sentence for a name that does not exist: the nearest ones first, then all of them, or some where they are many."""
     listed = [str(n) for n in names]
     near = get_close_matches(str(name), listed, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else "."
     known_names = "" if near and len(listed) > MANY_KNOWN else f" Known: {few(listed, most=MANY_KNOWN)}."
-    return f"unknown {kind} {str(name)!r}{hint}{known_names}"
+    return f"unknown {kind} {shortened(str(name))!r}{hint}{known_names}"
 
 
 def few(names: Sequence[str], *, most: int, between: str = ", ") -> str:

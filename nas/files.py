@@ -26,6 +26,15 @@ def at_home(path: str) -> str:
     return expanded
 
 
+def in_utf8(path: str) -> str:
+    """The path itself; NasError for a name that no YAML, URL or page could hold, because its bytes are no UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise NasError(f"{path}: must be named in UTF-8. Rename it, or give a link to it that is.") from None
+    return path
+
+
 def patiently(write: Callable[[], None]) -> None:
     """Call `write`, and again for up to ten minutes while it says that the disk is full or out of reach."""
     until = time.monotonic() + PATIENCE_SECONDS

@@ -1,19 +1,23 @@
 """Where people read: text from outside can neither style nor steer the terminal, and what can't be shown ends no work."""
 
 import codecs
+import os
 import re
 import shlex
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor, colour or hide text, or turn its direction; not the end of a line, nor a tab."""
+UNPASTEABLE = re.compile(f"{UNSEEN.pattern}|[\ud800-\udfff]")
+"""These, and bytes that are no UTF-8."""
 IN_ASCII = {"·": "-", "±": "+-", "…": "...", "–": "-", "×": "x", "’": "'", "“": '"', "”": '"'}
 PLAIN = "nas-plain"  # the name of our way to write what an encoding lacks
 
@@ -26,7 +30,20 @@ def printable(text: str) -> str:
 def command(*arguments: object) -> str:
     """A command of ours that can be pasted into a shell as it is printed."""
     program = ["nas"] if shutil.which("nas") else ["python", "-m", "nas"]
-    return shlex.join([*program, *map(str, arguments)])
+    return pasteable(*program, *arguments)
+
+
+def pasteable(*words: object) -> str:
+    """Words as a shell takes them; a path that begins with a dash must not be read as an option."""
+    return " ".join(_quoted(f"./{w}" if isinstance(w, Path) and str(w).startswith("-") else str(w)) for w in words)
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell takes it; with what can't be shown by numbers, which bash and zsh read."""
+    if not UNPASTEABLE.search(word):
+        return shlex.quote(word)
+    shown = "".join(chr(b) if 32 <= b < 127 and chr(b) not in "'\\" else f"\\x{b:02x}" for b in os.fsencode(word))
+    return f"$'{shown}'"
 
 
 class Terminal(Console):
@@ -69,8 +86,14 @@ def _in_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
     return "".join(IN_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in letters), error.end
 
 
-def write_in_any_encoding() -> None:
-    """From now on this process's output never fails for a character that the terminal's encoding lacks."""
+def write_anywhere() -> None:
+    """From now on this process's output never fails for a character that the terminal's encoding lacks, nor where it is closed.
+
+    A file that is opened later must not become the process's output either, as it would where a shell's `>&-` left room.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (as long as the process)
     codecs.register_error(PLAIN, _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

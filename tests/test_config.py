@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.config import Value, dump_yaml, merged, parse_yaml, read_yaml, validated, with_settings
+from nas.config import Value, dump_yaml, merged, parse_yaml, read_json, read_yaml, validated, with_settings
 from nas.errors import ConfigError, NasError
 from nas.files import at_home
 from nas.units import Quantity
@@ -218,3 +218,42 @@ def test_a_database_beside_the_file_stays_there(tmp_path, monkeypatch):
     file = write(tmp_path / "there" / "mine.yaml", "search: {storage: 'sqlite:///a.db'}\n")
     monkeypatch.chdir(tmp_path)
     assert read_yaml(file, "search space") == {"search": {"storage": f"sqlite:///{tmp_path}/there/a.db"}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["!!bool perhaps", '!!float ""', "!!timestamp soon", "9" * 5000, "0x" + "f" * 5000, "&a {b: *a}", "&a [*a]", "[" * 5000],
+)
+def test_what_yaml_cannot_mean_is_one_short_message(text):
+    with pytest.raises(ConfigError) as caught:
+        with_settings({}, [f"inner.size={text}"])
+    assert str(caught.value).startswith("--set inner.size=") and len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("key", ["\u00b2", "1" * 5000])
+def test_a_key_of_digits_that_are_no_number_of_a_stage_is_a_name(key):
+    assert with_settings({}, [f"stages.{key}=1"]) == {"stages": {key: 1}}
+
+
+def test_a_value_is_shown_shortened(tmp_path):
+    assert len(_message({"inner": {"size": [1] * 10_000}})) < 200
+    assert len(_message({"inner": {"size": "x" * 10_000}})) < 400
+    assert len(_message({"inner": {"y" * 10_000: 1}})) < 400
+    nested = [1] * 9
+    for _ in range(30):
+        nested = [nested] * 9
+    assert len(_message({"inner": {"size": nested}})) < 20_000
+
+
+def test_a_file_that_is_a_link_to_itself_is_refused_where_it_is_extended(tmp_path):
+    (tmp_path / "round.yaml").symlink_to("round.yaml")
+    (tmp_path / "a.yaml").write_text("extends: round.yaml")
+    with pytest.raises(ConfigError, match=r"round\.yaml: cannot be read"):
+        read_yaml(tmp_path / "a.yaml", "search space")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' + "9" * 5000 + "}"])
+def test_json_that_python_cannot_hold_is_damaged(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ConfigError, match="is damaged"):
+        read_json(tmp_path / "a.json")

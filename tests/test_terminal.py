@@ -5,13 +5,14 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from nas.terminal import Terminal, command, printable
+from nas.terminal import Terminal, command, pasteable, printable
 
 
 def shown(*objects, **options):
@@ -42,7 +43,7 @@ def test_nothing_that_is_printed_moves_the_cursor(text):
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "cp1252", "shift_jis"])
 def test_no_encoding_of_the_terminal_is_an_error(encoding):
     script = (
-        "from nas.terminal import Terminal, write_in_any_encoding; import sys; write_in_any_encoding();"
+        "from nas.terminal import Terminal, write_anywhere; import sys; write_anywhere();"
         "Terminal().print('90 % · ± 0.3 … café \\udce9 \\U0001f600'); print('± done', file=sys.stderr)"
     )
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
@@ -78,3 +79,35 @@ def test_work_that_lasts_outlives_its_display_and_a_result_does_not_lie(error):
 def test_a_printed_command_is_read_back_by_a_shell_as_it_was_meant(arguments):
     words = shlex.split(command("front", *arguments))
     assert words[words.index("front") + 1 :] == arguments
+
+
+def test_a_path_that_begins_with_a_dash_is_no_option_of_a_printed_command(tmp_path, monkeypatch):
+    assert shlex.split(command("front", Path("-x"), "--out", Path("-x/y")))[-3:] == ["./-x", "--out", "./-x/y"]
+    monkeypatch.chdir(tmp_path)
+    Path("-saved").write_text("")
+    subprocess.run(pasteable("mv", Path("-saved"), Path("-back")), shell=True, check=True)
+    assert os.listdir() == ["-back"]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_takes_what_is_said_and_no_file_takes_its_place(closed, tmp_path):
+    code = (
+        "import sys; from nas.terminal import Terminal, write_anywhere; write_anywhere();"
+        "file = open('record', 'w'); assert file.fileno() > 2; Terminal().print('said');"
+        "print(sys.stdout.isatty(), file=sys.stderr)"
+    )
+    process = subprocess.run(
+        f"{shlex.join([sys.executable, '-c', code])} {closed}",
+        shell=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )
+    assert process.returncode == 0
+    assert (tmp_path / "record").read_text() == ""
+
+
+@pytest.mark.parametrize("word", ["red\x1b[31m", "bell\a", "caf\udce9", "it's \\ \x7f", "a\u202eb", "\x1bé"])
+def test_a_printed_command_holds_no_escape_and_means_the_same(word):
+    shown = pasteable("printf", "%s", word)
+    assert printable(shown) == shown
+    assert subprocess.run(["bash", "-c", shown], capture_output=True, check=True).stdout == os.fsencode(word)

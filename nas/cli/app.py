@@ -1,9 +1,7 @@
 """The command line's frame: the app, the options that several verbs share, and how a verb ends."""
 
 import contextlib
-import json
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +13,9 @@ import typer
 
 from nas import __version__
 from nas.errors import ConfigError, NasError
-from nas.files import at_home
+from nas.files import at_home, in_utf8
 from nas.shipped import shipped_files
-from nas.terminal import Terminal, printable, write_in_any_encoding
+from nas.terminal import Terminal, pasteable, printable, write_anywhere
 
 NO_HOME = "/nonexistent"  # as in Debian's /etc/passwd
 MAX_TMPDIR_BYTES = 70  # of the 103 that macOS allows a socket's path, 107 Linux; Python's own part is 31
@@ -36,7 +34,7 @@ def as_path(text: str | Path) -> Path:
     """A path as a shell understands it; a default is one already."""
     if not str(text).strip():
         raise typer.BadParameter("must be a path, but it is empty.")
-    return Path(at_home(str(text)))
+    return Path(at_home(in_utf8(str(text))))
 
 
 path_argument: Callable[..., Any] = partial(typer.Argument, parser=as_path)
@@ -95,7 +93,7 @@ def again() -> str:
     started = [python, "-m", "nas"] if script.name == "__main__.py" else [python, str(script)] if script.suffix else ["nas"]
     if started == ["nas"] and not shutil.which("nas"):
         started = [str(script)]
-    return shlex.join([*started, *map(without_password, sys.argv[1:])])
+    return pasteable(*started, *map(without_password, sys.argv[1:]))
 
 
 @contextlib.contextmanager
@@ -111,7 +109,9 @@ def stoppable() -> Iterator[None]:
 
 def as_settings(flags: Mapping[str, object]) -> list[str]:
     """Flags that were given, as settings of the YAML by their dotted paths."""
-    return [f"{path}={json.dumps(value)}" for path, value in flags.items() if value is not None]
+    from nas.config import dump_yaml  # brings pydantic, which a verb's help does not need
+
+    return [f"{path}={dump_yaml(value)}" for path, value in flags.items() if value is not None]
 
 
 def _spare_the_home() -> None:
@@ -136,7 +136,7 @@ def run_reporting(command: Callable[[], object]) -> NoReturn:
     """Call `command`; print a NasError, or a disk that is full or read-only, as one message and exit with code 2."""
     _spare_the_home()
     _keep_sockets_short()
-    write_in_any_encoding()
+    write_anywhere()
     try:
         command()
     except NasError as error:

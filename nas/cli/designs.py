@@ -8,6 +8,7 @@ import typer
 
 from nas.cli.app import CsvOption, JsonOption, app, console, output_of, path_option
 from nas.files import at_home
+from nas.terminal import printable
 
 _ImageSize = Annotated[
     int | None, typer.Option(help="Side of the square input image in pixels.", min=1, show_default="224, or a run's own")
@@ -137,6 +138,8 @@ def gradcam(
 
     checkpoints, images = split_targets(targets)
     for name in filter(is_random, checkpoints):
-        typer.echo(f"{name}: no weights of it lie on this machine, and none are downloaded: its map is of random weights.")
+        typer.echo(
+            f"{printable(name)}: no weights of it lie on this machine, and none are downloaded: its map is of random weights."
+        )
     for file in write_maps(checkpoints, images, out, image_size=image_size):
-        typer.echo(file)
+        typer.echo(printable(str(file)))

@@ -19,6 +19,7 @@ from typing import IO, NamedTuple
 
 from nas.data.cache import READ_BYTES, cache_folder, check_room, made
 from nas.data.decoding import OnDecoded
+from nas.data.layout import is_junk
 from nas.errors import ConfigError
 
 Unpack = Callable[[IO[bytes]], BufferedIOBase]
@@ -110,20 +111,21 @@ def _end_of(name: str, links: dict[str, str]) -> str:
 
 def _members(file: IO[bytes], end: int, folder: str = "") -> Iterator[tuple[str, tarfile.TarInfo]]:
     """Members, with their names, of the tar from the file's position to byte `end`; those of a tar inside it too."""
+    itself = f"{folder[:-1]}.tar in it" if folder else "it"
     tar = tarfile.TarFile(fileobj=file, encoding="utf-8")
     while member := tar.next():
         tar.members.clear()  # type: ignore[attr-defined]  # not in typeshed; or it keeps the headers of a million images
         if not member.offset < tar.offset <= end:
-            raise tarfile.ReadError(f"it ends in the middle of {member.name!r}")
+            raise tarfile.ReadError(f"{itself} ends in the middle of {member.name!r}")
         name = folder + _clean(member.name)
-        if name.endswith(".tar") and member.isreg() and not folder:
+        if name.endswith(".tar") and member.isreg() and not folder and not any(map(is_junk, name.split("/"))):
             file.seek(member.offset_data)
             yield from _members(file, member.offset_data + member.size, f"{name.removesuffix('.tar')}/")
         elif name:
             yield name, member
     file.seek(tar.offset)
     if tar.offset + tarfile.BLOCKSIZE > end or any(file.read(tarfile.BLOCKSIZE)):  # tarfile itself would take what it has
-        raise tarfile.ReadError(f"it is cut short or damaged at byte {tar.offset:,}")
+        raise tarfile.ReadError(f"{itself} is cut short or damaged at byte {tar.offset:,}")
 
 
 def _clean(name: str) -> str:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -75,9 +75,10 @@ def _listed(root: Path) -> tuple[list[str], Ignored]:
         names.append(below)
         for entry in _entries(root / below):
             name, own = below + entry.name, f"{below}{entry.name}/"
-            if entry.is_file():
+            kind = _kind(entry)
+            if kind == "file":
                 names.append(name)
-            elif not entry.is_dir():
+            elif kind != "folder":
                 ignored.append((name, "a broken link" if entry.is_symlink() else "no plain file"))
             elif is_junk(entry.name):
                 names.append(own)
@@ -96,6 +97,14 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         raise ConfigError(
             f"{folder}: must be a folder that can be listed, but: {error.strerror}. Make it readable, or move it elsewhere."
         ) from None
+
+
+def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "other"]:
+    """What a name, or a link's end, is."""
+    try:
+        return "file" if entry.is_file() else "folder" if entry.is_dir() else "other"
+    except OSError:  # of a link round in a circle, through a file, or to a name that no disk can hold
+        return "other"
 
 
 def _identity(folder: Path) -> FolderIdentity:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from math import ceil
 from multiprocessing import get_context
 from typing import Any, Literal, NamedTuple
 
@@ -128,10 +129,12 @@ def _eight_bits(image: Image.Image, white: int | None) -> tuple[Image.Image, Pix
     """A greyscale image of 16 or 32 bits with 8; convert("RGB") would cut it off at 255 instead of scaling."""
     values: np.ndarray = np.asarray(image, dtype=np.float64)
     bits = 16 if image.mode.startswith("I;16") else 32
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are no finite numbers")
     if white is None and (image.mode == "F" or values.min() < 0 or values.max() > SIXTEEN_BITS):
         raise ValueError(f"nothing says which of its {bits}-bit values is white; set white to it")
     scaled = np.clip(values * EIGHT_BITS / (white or SIXTEEN_BITS), 0, EIGHT_BITS)
-    return Image.fromarray(scaled.astype(np.uint8)).convert("RGB"), PixelFacts(bits=bits, top=int(values.max()))
+    return Image.fromarray(scaled.astype(np.uint8)).convert("RGB"), PixelFacts(bits=bits, top=ceil(values.max()))
 
 
 def decoded(

@@ -75,7 +75,12 @@ class Folder:
     @property
     def all_images(self) -> list[str]:
         """Those below as well."""
-        return [*self.images, *(name for folder in self.folders.values() for name in folder.all_images)]
+        images, waiting = [], [self]
+        while waiting:  # as deep as a disk goes, which is deeper than Python calls itself
+            folder = waiting.pop()
+            images += folder.images
+            waiting += folder.folders.values()
+        return images
 
     @property
     def is_split_like(self) -> bool:
@@ -214,6 +219,11 @@ def _split_of(name: str) -> str:
     return "train" if bare in TRAIN_NAMES else "test" if bare in TEST_NAMES else ""
 
 
+def _holds_split_word(name: str) -> bool:
+    """Whether one of its words is what a split is usually called, as in seg_train."""
+    return any(map(_split_of, re.split(r"[\W_]+", name)))
+
+
 def _rank(name: str) -> tuple[int, str]:
     bare = AFFIX.sub("", AFFIX.sub("", name.casefold()))
     return TEST_NAMES.index(bare), name
@@ -229,6 +239,13 @@ def _splits(here: Folder, where: str) -> tuple[Folder | None, Folder | None, lis
         return None, None, []
     if len(trains) > 1:
         raise ConfigError(f"{where}: must have one training split, but {_slashed(trains)} are called like one. Rename one.")
+    mixed = [name for name in others if _split_of(name) and here.folders[name].folders]
+    if mixed:
+        strays = few(here.folders[mixed[0]].images, most=FEW_NAMES)
+        raise ConfigError(
+            f"{where}: {mixed[0]}/ is called like a split, but holds images beside its folders: {strays}. Move them into the "
+            "folder of a class, or elsewhere."
+        )
     if not trains:
         raise ConfigError(_no_train(where, tests, others))
     _refuse_unclear(here, where, trains[0], tests, others)
@@ -270,17 +287,26 @@ def _refuse_unclear(here: Folder, where: str, train: str, tests: list[str], othe
 
 def _doubt(here: Folder) -> str:
     """Why the folders may be something else than classes."""
-    folders = here.folders
+    folders = {name: folder.without_wrappers() for name, folder in here.folders.items()}
+    for folder in folders.values():
+        splits = [name for name, below in folder.folders.items() if _split_of(name) and below.is_split_like]
+        if splits:
+            return f"{folder.path} holds {_slashed(splits)}, called like splits, so it may be the data set. Name it itself"
     kinds = {name: _split_of(name) for name in folders}
     named = [name for name, kind in kinds.items() if kind]
     if len(named) > 1 and (len(named) == len(folders) or len({kinds[name] for name in named}) > 1):
         return f"{_slashed(named)} are called like splits, but hold images and no class folders. Put each class into a folder"
-    if len(folders) < 2 or not all(folder.is_split_like for folder in folders.values()):
-        return ""
-    shared = sorted(set.intersection(*(set(folder.folders) for folder in folders.values())))
+    alike = {name: set(folder.folders) for name, folder in folders.items() if folder.is_split_like}
+    worded = {name: below for name, below in alike.items() if _holds_split_word(name)}
+    return _doubt_of_same(worded) or (_doubt_of_same(alike) if len(alike) == len(folders) else "")
+
+
+def _doubt_of_same(below: dict[str, set[str]]) -> str:
+    """Why folders that hold folders of the same names may be splits; empty where they hold others."""
+    shared = sorted(set.intersection(*below.values())) if len(below) > 1 else []
     if len(shared) > 1 or any(map(_split_of, shared)):
         return (
-            f"{_slashed(list(folders))} hold the same folders ({_slashed(shared)}), so these may be the classes, or the "
+            f"{_slashed(list(below))} hold the same folders ({_slashed(shared)}), so these may be the classes, or the "
             "splits. Call the splits train/ and val/, with the classes below"
         )
     return ""

@@ -113,7 +113,7 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest in a JSON file; ConfigError where it is missing or damaged."""
     try:
         data = json.loads(read_text(path))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         data = parse_yaml(read_text(path), where=str(path))  # says line and column
     return validated(Manifest, data, where=str(path))
 

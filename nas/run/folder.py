@@ -85,6 +85,12 @@ def open_folder(root: Path, search: Search) -> RunFolder:
         check_same(plain_search(read_run(folder.root)[1]), plain_search(search), where=str(folder.root))
     elif folder.root.is_dir() and any(p for p in folder.root.iterdir() if not p.name.startswith(".")):
         raise ConfigError(f"{folder.root}: is not empty and holds no search.yaml, so it is no run. Choose another --out.")
+    return restored_folder(folder.root, search)
+
+
+def restored_folder(root: Path, search: Search) -> RunFolder:
+    """The run's folder with its settings in it, whatever else is there or was taken away; NasError if it cannot be written."""
+    folder = RunFolder(Path(root))
     _check_writable(folder.root)
     if not folder.search_yaml.exists():
         head = {"versions": versions(), "started": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -4,7 +4,6 @@ Cleaners, sync tools and restores remove files that are in use; what is then wri
 """
 
 import os
-import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from nas.errors import NasError
 from nas.files import writable
+from nas.terminal import pasteable
 
 FileIdentity = tuple[int, int]  # device and number of a file, whatever it is called
 
@@ -109,7 +109,8 @@ class HeldRecord:
                 self._copy_to(copy)
         except (NasError, sqlite3.Error) as error:
             return f"{head} What it held could not be saved: {error}"
-        back = shlex.join(["mv", str(copy), str(self.path)])
+        aside = [pasteable("mv", self.path, f"{copy}.found")] if self.path.is_dir() else []  # or mv would put it inside
+        back = " && ".join([*aside, pasteable("mv", copy, self.path)])
         return f"{head} What it held is saved in {copy}. Put it back, and the same command continues: {back}"
 
     def _copy_to(self, copy: Path) -> None:

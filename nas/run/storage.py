@@ -28,7 +28,7 @@ JOURNAL = "journal:///"
 CONNECT_SECONDS = 5  # for a database server to answer
 DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # packages by the name of their module, where it is another
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb")
-URL_FORMS = ("postgresql+psycopg2", "mysql+pymysql", "sqlite")
+URL_FORMS = ("postgresql+psycopg2://", "mysql+pymysql://", "sqlite:///")
 CONNECT_ARGUMENTS = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "mariadb": "connect_timeout"}
 
 
@@ -48,7 +48,7 @@ def open_storage(search: Search, folder: RunFolder, *, create: bool) -> RDBStora
             if create:
                 event.listen(storage.engine, "connect", _use_wal)
             storage.engine.dispose()
-            storage.engine.connect().close()  # from here on it is in WAL mode, which a watched file must be when it is opened
+            storage.engine.connect().close()  # whoever watches the file must find it in the mode that it stays in
         return storage
 
 
@@ -104,6 +104,8 @@ def _journal_path(url: str, *, create: bool) -> str:
     path = _journal_file(url)
     if not path.parent.is_dir():
         raise NasError(f"{path}: the journal's folder must exist. Make it, or give another --storage.")
+    if path.exists() and not path.is_file():
+        raise NasError(f"{path}: the journal must be a file, but this is none. Give a file's name behind {JOURNAL}.")
     if not create and not path.exists():
         raise NasError(f"{path}: there is no such journal, so nothing was trained there. Start the search first.")
     return str(path)
@@ -132,9 +134,9 @@ def _dialect(url: str) -> str:
         kind = ""
     except ImportError:
         return kind  # of the driver, which is told when the database is opened
-    if kind not in DATABASES:
+    if kind not in DATABASES or (kind == "sqlite" and not parsed.database):  # it would hold the record in memory
         raise ConfigError(
-            f"search.storage: must be {', '.join(f'{name}://' for name in URL_FORMS)} or {JOURNAL}shared/run.journal, but got "
+            f"search.storage: must be {', '.join(URL_FORMS)} or {JOURNAL}shared/run.journal, but got "
             f"{without_password(url)!r}. Write it like postgresql+psycopg2://user@host/name."
         )
     return kind
@@ -201,7 +203,7 @@ def storage_errors(search: Search, folder: RunFolder | None) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        name = getattr(error.__cause__, "name", None) or "psycopg2"
+        name = getattr(error, "name", None) or getattr(error.__cause__, "name", None) or "psycopg2"
         raise NasError(f"{where}: needs a database driver. Install it: pip install {DRIVERS.get(name, name)}") from None
     except json.JSONDecodeError as error:  # of a journal's line
         raise NasError(f"{where}: is damaged: {error}. Nothing was changed. Restore it from a backup.") from None

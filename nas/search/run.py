@@ -13,7 +13,7 @@ from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.errors import few
 from nas.run.driver import Driver, driving
-from nas.run.folder import RunFolder, open_folder, update_folder
+from nas.run.folder import RunFolder, open_folder, restored_folder, update_folder
 from nas.run.front import front_records
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search, check_possible
@@ -62,7 +62,7 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
 
 def _bring_back(root: Path, settings: Search, manifest: Manifest) -> None:
     """What a search needs to go on where the whole folder was removed: its settings, its images by name."""
-    manifest.write(open_folder(root, settings).manifest)
+    manifest.write(restored_folder(root, settings).manifest)
 
 
 def _wait(message: str, *, console: Console, stopping: Stopping, driver: Driver) -> None:

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from nas.cli.app import again
+from nas.cli.app import again, as_settings
 from nas.cli.main import app, run_reporting
+from nas.config import with_settings
 from nas.terminal import printable
 
 ROOT = Path(__file__).parents[2]
@@ -160,14 +163,19 @@ def test_a_found_network_is_exported_retrained_and_exported_again(nas, tmp_path)
 
 def test_the_command_that_continues_can_be_pasted_and_holds_no_password(monkeypatch):
     storage = "postgresql://me:secret@host/db"
-    given = ["run_search.py", "my space.yaml", "--set", "resources={cpu: 2}", "--storage", storage]
-    monkeypatch.setattr(sys, "argv", given)
-    monkeypatch.setattr(sys, "orig_argv", ["python", *given])
-    expected = ["python", *given[:-1], storage.replace("secret", "***")]
+    arguments = ["run_search.py", "my space.yaml", "--set", "resources={cpu: 2}", "--storage", storage]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(sys, "orig_argv", ["python", *arguments])
+    expected = ["python", *arguments[:-1], storage.replace("secret", "***")]
     assert shlex.split(again()) == expected
 
 
 # Text and paths from outside
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_a_flag_of_any_letters_is_the_setting_it_stands_for(text):
+    assert with_settings({}, as_settings({"search.name": text})) == {"search": {"name": text}}
 
 
 @pytest.mark.parametrize("name", ["a[/b].yaml", "[bold]x[/].yaml", "no\x1b[31mred.yaml", "\udce9.yaml", "a\u202eb.yaml"])
@@ -180,7 +188,9 @@ def test_names_with_markup_or_escapes_are_one_plain_message_in_every_verb(nas, v
     assert printable(name).partition(".")[0].encode("ascii", "backslashreplace").decode()[:3] in err
 
 
-@pytest.mark.parametrize("arguments", [("--out", ""), ("--out=~nobody-of-that-name/x",)])
+@pytest.mark.parametrize(
+    "arguments", [("--out", ""), ("--out=~nobody-of-that-name/x",), ("--out=caf\udce9",), ("--data=caf\udce9",)]
+)
 def test_a_path_that_cannot_be_meant_is_refused_before_any_work(nas, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     code, _, err = nas("search", "tiny", *arguments)

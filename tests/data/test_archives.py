@@ -392,3 +392,22 @@ def test_a_span_is_where_the_bytes_lie(tmp_path):
             member.size = 3
             tar.addfile(member, io.BytesIO(b"abc"))
     assert opened(tmp_path / "one.tar").entries == {"ant/0.png": Span(512, 3), "ant/1.png": Span(1536, 3)}
+
+
+@pytest.mark.parametrize("name", ["._ant.tar", "__MACOSX/ant.tar", "ant/._more.tar"])
+def test_what_a_mac_leaves_beside_a_tar_in_a_tar_is_no_tar(folder, tmp_path, name):
+    path = tar_of(folder, tmp_path / "images.tar")
+    with tarfile.open(path, "a") as tar:
+        member = tarfile.TarInfo(f"images/{name}")
+        member.size = 600
+        tar.addfile(member, io.BytesIO(b"\0\5\x16\7" * 150))
+    assert manifest_of(path).hash == manifest_of(folder).hash
+
+
+def test_a_damaged_tar_in_a_tar_is_named(folder, tmp_path):
+    path = tar_of(folder, tmp_path / "images.tar")
+    with tarfile.open(path, "a") as tar:
+        member = tarfile.TarInfo("images/dog.tar")
+        member.size = 600
+        tar.addfile(member, io.BytesIO(b"no tar" * 100))
+    assert "images/dog.tar in it is cut short or damaged" in refusal(path)

@@ -43,12 +43,18 @@ def test_links_in_a_circle_and_broken_ones_are_named(folder):
     (folder / "ant" / "round").symlink_to(folder)
     (folder / "bee" / "gone.png").symlink_to(folder / "nowhere.png")
     (folder / "bee" / "lost").symlink_to(folder / "nowhere")
+    (folder / "bee" / "itself").symlink_to("itself")
+    (folder / "bee" / "through").symlink_to("000.png/file")
+    (folder / "bee" / "long").symlink_to("y" * 1000)
     os.mkfifo(folder / "cat" / "pipe.png")
     source = open_source(str(folder))
     assert {name: why for name, why in source.ignored} == {
         "ant/round/": "a link to a folder around it",
         "bee/gone.png": "a broken link",
         "bee/lost": "a broken link",
+        "bee/itself": "a broken link",
+        "bee/through": "a broken link",
+        "bee/long": "a broken link",
         "cat/pipe.png": "no plain file",
     }
     assert len(source.train["ant"]) == 10

@@ -80,6 +80,13 @@ def test_pixels_of_unknown_range_are_named_instead_of_clipped(image):
     assert "nothing says which of its 32-bit values is white" in found.reason
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_named(value):
+    image = Image.fromarray(np.array([[0.5, value]], np.float32))
+    with pytest.raises(ValueError, match="no finite numbers"):
+        as_rgb(image, Rendering(white=1))
+
+
 def test_a_rotation_that_exif_asks_for_is_not_applied_as_in_timm():
     image = Image.new("RGB", (8, 8))
     image.paste((255, 255, 255), (0, 0, 8, 4))  # the upper half is white

@@ -93,6 +93,13 @@ def test_another_white_makes_another_manifest_of_the_same_files(tmp_path):
     assert len({manifest_of(folder).hash, manifest_of(folder, white=4095).hash, manifest_of(folder, white=255).hash}) == 3
 
 
+def test_fractions_between_black_and_white_are_not_dark(tmp_path):
+    folder = deep_folders(tmp_path / "images", top=1, dtype=np.float32, suffix="tif")
+    for path in folder.rglob("*.tif"):
+        Image.fromarray(np.asarray(Image.open(path)) * np.float32(0.9)).save(path)
+    assert not any("dark" in note for note in manifest_of(folder, white=1, keep_copies=True).notes)
+
+
 def test_values_above_white_are_counted(tmp_path):
     notes = manifest_of(deep_folders(tmp_path / "images", top=4095), white=1023).notes
     assert notes[1] == "20 of them hold values above white=1,023, up to 4,095, which are cut off"

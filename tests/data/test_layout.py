@@ -160,3 +160,26 @@ def test_any_names_are_arranged_or_refused(paths):
     listed = [i for pool in (arrangement.train, arrangement.test or {}) for ids in pool.values() for i in ids]
     assert len(set(listed)) == len(listed)
     assert {arrangement.top + i for i in listed} <= set(tree)
+
+
+def test_folders_may_lie_deeper_than_python_calls_itself():
+    deep = "a/" + "d/" * 3000 + "0.png"
+    layout = arranged([*(f"{name}/{i}.png" for name in "ab" for i in range(2)), deep], where="DATA")
+    assert layout.train == {"a": ["a/0.png", "a/1.png", deep], "b": ["b/0.png", "b/1.png"]}
+
+
+def test_a_split_with_an_image_beside_its_classes_is_refused_with_the_image():
+    for split, other in (("train", "val"), ("val", "train")):
+        text = refusal(f"{other}/cat", f"{other}/dog", f"{split}/cat", f"{split}/dog", also=[f"{split}/montage.png"])
+        assert f"{split}/ is called like a split, but holds images beside its folders: {split}/montage.png" in text
+
+
+def test_folders_that_hold_splits_are_in_doubt_as_classes():
+    splits = [f"{split}/{name}" for split in ("train", "val") for name in ("cat", "dog")]
+    assert "data/ holds train/, val/, called like splits" in layout(*(f"data/{split}" for split in splits), "docs").doubt
+
+
+def test_folders_with_the_word_of_a_split_and_the_same_classes_are_in_doubt():
+    doubled = [f"seg_{split}/seg_{split}/{name}" for split in ("train", "test") for name in ("sea", "street")]
+    assert "seg_test/, seg_train/ hold the same folders" in layout(*doubled, "seg_pred/seg_pred").doubt
+    assert not layout("test_tube", "train_car", "flask").doubt

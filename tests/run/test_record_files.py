@@ -1,7 +1,6 @@
 """A journal holds whole lines only, its lock dies with its holder; a record that disappears while in use is saved beside."""
 
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from optuna.storages import JournalStorage
 from nas.errors import NasError
 from nas.run import driver as driver_module
 from nas.run.driver import driving
-from nas.run.folder import open_folder
+from nas.run.folder import open_folder, restored_folder
 from nas.run.reading import read
 from nas.run.record_files import WholeLines
 from nas.run.storage import held_record, open_storage
@@ -67,8 +66,19 @@ def replaced(path):
     os.replace(older, path)
 
 
+def replaced_by_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
 def gone_with_its_folder(path):
     shutil.rmtree(path.parent)
+
+
+def gone_and_made_again(path):
+    """By a worker that wrote a checkpoint."""
+    shutil.rmtree(path.parent)
+    (path.parent / "checkpoints").mkdir(parents=True)
 
 
 @pytest.fixture
@@ -81,8 +91,8 @@ def run(tiny, tmp_path):
         search = tiny("search.trials=6", *url)
         folder = open_folder(tmp_path / "run", search)
         storage = open_storage(search, folder, create=True)
+        held = held_record(search, folder, before_saving=lambda: restored_folder(folder.root, search))  # first, as in a search
         study = Study(search, folder, manifest_hash="feed", storage=storage)
-        held = held_record(search, folder, before_saving=lambda: open_folder(folder.root, search))
         return study, folder, held
 
     return opened
@@ -103,7 +113,7 @@ def test_a_record_that_was_watched_before_anything_was_written_is_saved_as_well(
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
-@pytest.mark.parametrize("lose", [removed, replaced, gone_with_its_folder])
+@pytest.mark.parametrize("lose", [removed, replaced, replaced_by_a_folder, gone_with_its_folder, gone_and_made_again])
 def test_what_a_lost_record_held_is_saved_and_goes_on_as_the_message_says(run, kind, lose):
     study, folder, held = run(kind)
     finish_next(study)
@@ -117,7 +127,7 @@ def test_what_a_lost_record_held_is_saved_and_goes_on_as_the_message_says(run, k
     assert str(held.path) in text and ("was removed" in text or "was replaced" in text)
     back = text.partition("the same command continues: ")[2]
     study.close()
-    subprocess.run(shlex.split(back), check=True)
+    subprocess.run(back, shell=True, check=True)
     assert len(read(folder.root).trials) == (2 if kind == "sqlite" else 1)
 
 

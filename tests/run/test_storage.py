@@ -170,6 +170,11 @@ def test_a_run_may_lie_in_a_folder_of_any_name(tiny, tmp_path, name):
         ("sqlite:////no/such/folder/x.db", "unable to open database file"),
         ("postgresql://me@127.0.0.1:9/db", "cannot be used|needs a database driver"),
         ("journal:///no/such/folder/x.journal", "the journal's folder must exist"),
+        ("journal:////", "the journal must be a file"),
+        ("sqlite://", r"sqlite:/// or .* but got 'sqlite://'"),  # a record in memory
+        ("sqlite+nobodys://x.db", "must be|cannot be used"),
+        ("mysql://me@127.0.0.1:9/db", "cannot be used|pip install mysqlclient"),
+        ("sqlite+aiosqlite:////tmp/x.db", "cannot be used|pip install aiosqlite"),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_refused_before_the_run_is_made(tiny, tmp_path, url, message):
