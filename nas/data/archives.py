@@ -80,6 +80,7 @@ def _indexed(plain: Path) -> Archive:
                 entries[f"{name}/"] = None
             elif member.issym() or member.islnk():
                 links[name] = _target(name, member)
+                entries.pop(name, None)  # the later of two with one name counts
             elif reason := _strange(member):
                 ignored.append((name, reason))
             else:

@@ -1,6 +1,7 @@
 """Class folders on a disk, or in a tar, as a source of images."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from nas.data.layout import arranged, is_junk, plain_name, plain_names
 from nas.data.source import Ignored, Source, image_in
 from nas.errors import ConfigError
 
+RUN_FILE = "search.yaml"  # by which a run is known, whose pictures are no class of images
+MOST_TIMES = 20  # that links may lead to one folder: a few that link to each other would else be walked for ever
 FolderIdentity = tuple[int, int]  # device and number of a folder, whatever it is called
 
 
@@ -70,10 +73,15 @@ def _listed(root: Path) -> tuple[list[str], Ignored]:
     names: list[str] = []
     ignored: list[tuple[str, str]] = []
     waiting: list[tuple[str, frozenset[FolderIdentity]]] = [("", frozenset([_identity(root)]))]
+    times: Counter[FolderIdentity] = Counter()
     while waiting:
         below, around = waiting.pop()
+        entries = list(_entries(root / below))
+        if below and any(entry.name == RUN_FILE for entry in entries):
+            ignored.append((below, "a run of this tool"))
+            continue
         names.append(below)
-        for entry in _entries(root / below):
+        for entry in entries:
             name, own = below + entry.name, f"{below}{entry.name}/"
             kind = _kind(entry)
             if kind == "file":
@@ -84,9 +92,19 @@ def _listed(root: Path) -> tuple[list[str], Ignored]:
                 names.append(own)
             elif (identity := _identity(Path(entry.path))) in around:
                 ignored.append((own, "a link to a folder around it"))
+            elif times[identity] == MOST_TIMES:
+                ignored.append((own, f"links have led to this folder {MOST_TIMES} times already"))
             else:
+                times[identity] += 1
                 waiting.append((own, around | {identity}))
-    return [name for name in names if name], tuple(sorted(ignored))
+    runs = tuple(name for name, why in ignored if why == "a run of this tool")
+    return [name for name in names if name and not _holds_only(name, runs, names)], tuple(sorted(ignored))
+
+
+def _holds_only(folder: str, runs: tuple[str, ...], names: list[str]) -> bool:
+    """Whether a folder is there for runs alone: it is no class without images."""
+    inside = bool(runs) and folder.endswith("/") and any(run.startswith(folder) for run in runs)
+    return inside and not any(name.startswith(folder) and not name.endswith("/") for name in names)
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -215,5 +215,6 @@ def storage_errors(search: Search, folder: RunFolder | None) -> Iterator[None]:
         if isinstance(error, OSError) and not (search.storage or "").startswith(JOURNAL):
             raise
         why = database_message(error)
-        safe = "" if isinstance(where, Path) and not where.exists() else " What was told before is safe;"
+        is_new = folder is None or (isinstance(where, Path) and not where.exists())
+        safe = "" if is_new else " What was told before is safe;"
         raise NasError(f"{where}: cannot be used: {why}.{safe} mend this and start the same command again.") from None

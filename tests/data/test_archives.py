@@ -411,3 +411,11 @@ def test_a_damaged_tar_in_a_tar_is_named(folder, tmp_path):
         member.size = 600
         tar.addfile(member, io.BytesIO(b"no tar" * 100))
     assert "images/dog.tar in it is cut short or damaged" in refusal(path)
+
+
+def test_a_link_behind_a_file_of_its_name_takes_its_place(folder, tmp_path):
+    path = tar_of(folder, tmp_path / "images.tar")
+    with tarfile.open(path, "a") as tar:
+        add_link(tar, "images/ant/000.png", "nowhere.png", kind=tarfile.SYMTYPE)
+    source = open_source(str(path))
+    assert "ant/000.png" not in source.train["ant"] and "ant/000.png" in dict(source.ignored)

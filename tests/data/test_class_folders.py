@@ -110,3 +110,25 @@ def test_a_list_of_classes_may_hold_spaces_a_bom_and_words_behind_the_names(tmp_
     assert manifest_of(tmp_path / "images", classes=str(listed)).class_names == ("hot dog", "n01440764", "tea")
     listed.write_text("tea one\ntea two\n")
     assert "'tea' stands twice" in refusal(tmp_path / "images", classes=str(listed))
+
+
+def test_folders_that_all_link_to_each_other_are_walked_in_no_time(tmp_path):
+    root = class_folders(tmp_path / "images")
+    for i in range(9):
+        (root / "ant" / f"sub{i}").mkdir()
+    for i in range(9):
+        for j in range(9):
+            (root / "ant" / f"sub{i}" / f"to{j}").symlink_to(root / "ant" / f"sub{j}")
+    source = open_source(str(root))
+    assert len(source.train["ant"]) == 10
+    assert any(why == "links have led to this folder 20 times already" for _, why in source.ignored)
+
+
+def test_runs_within_the_data_are_no_class(folder):
+    for run in ("runs/mine", "runs/other"):
+        picture(folder / run / "front.png")
+        picture(folder / run / "mixers.png", seed=1)
+        (folder / run / "search.yaml").write_text("name: mine")
+    source = open_source(str(folder))
+    assert list(source.train) == ["ant", "bee", "cat"]
+    assert ("runs/mine/", "a run of this tool") in source.ignored
