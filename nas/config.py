@@ -7,6 +7,7 @@ import reprlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote, unquote
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -166,8 +167,9 @@ def rooted(data: Any, folder: Path) -> Any:
 
 
 def _in_full(key: Any, value: str, folder: Path) -> str:
-    if key == "storage" and value.startswith(SQLITE) and not value.startswith(f"{SQLITE}/"):
-        return f"{SQLITE}{os.path.abspath(folder / at_home(value.removeprefix(SQLITE)))}"
+    if key == "storage" and value.startswith(SQLITE) and not value.startswith((f"{SQLITE}/", f"{SQLITE}:memory:")):
+        path, mark, query = value.removeprefix(SQLITE).partition("?")
+        return f"{SQLITE}{quote(os.path.abspath(folder / at_home(unquote(path))))}{mark}{query}"
     if key not in PATH_SETTINGS or value in NAMES_NO_PATH or value.startswith(PREFIXES_NO_PATH):
         return value
     path = at_home(in_utf8(value))

@@ -3,6 +3,7 @@ from typing import Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
 
 from nas.config import Value, dump_yaml, merged, parse_yaml, read_json, read_yaml, validated, with_settings
 from nas.errors import ConfigError, NasError
@@ -212,6 +213,13 @@ def test_the_home_folder_is_meant_by_a_tilde(tmp_path, monkeypatch):
     assert at_home("~") == str(tmp_path) and at_home("a~b") == "a~b"
     with pytest.raises(NasError, match="no home folder for ~nobody-of-that-name"):
         at_home("~nobody-of-that-name/x")
+
+
+@pytest.mark.parametrize("name", ["is it ok?", "a%2Fb", "c#d", "é"])
+def test_a_database_beside_a_file_in_a_folder_of_any_name_is_meant_as_one_file(tmp_path, name):
+    file = write(tmp_path / name / "mine.yaml", "search: {storage: 'sqlite:///a.db?timeout=3'}\n")
+    url = make_url(read_yaml(file, "search space")["search"]["storage"])
+    assert (url.database, dict(url.query)) == (str(tmp_path / name / "a.db"), {"timeout": "3"})
 
 
 def test_a_database_beside_the_file_stays_there(tmp_path, monkeypatch):
