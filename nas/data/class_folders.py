@@ -75,9 +75,9 @@ def _listed(root: Path) -> tuple[list[str], Ignored]:
         names.append(below)
         for entry in _entries(root / below):
             name, own = below + entry.name, f"{below}{entry.name}/"
-            if entry.is_file():
+            if _leads(entry.is_file):
                 names.append(name)
-            elif not entry.is_dir():
+            elif not _leads(entry.is_dir):
                 ignored.append((name, "a broken link" if entry.is_symlink() else "no plain file"))
             elif is_junk(entry.name):
                 names.append(own)
@@ -96,6 +96,14 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         raise ConfigError(
             f"{folder}: must be a folder that can be listed, but: {error.strerror}. Make it readable, or move it elsewhere."
         ) from None
+
+
+def _leads(is_kind: Callable[[], bool]) -> bool:
+    """Whether an entry is of a kind; not where a link leads in a circle, or to what nobody may see."""
+    try:
+        return is_kind()
+    except OSError:
+        return False
 
 
 def _identity(folder: Path) -> FolderIdentity:
