@@ -162,7 +162,7 @@ def test_threads_that_look_at_once_save_it_once(run):
 def test_a_file_system_that_does_not_answer_is_no_removal(run, monkeypatch, number):
     _, folder, held = run()
 
-    def fails(path):
+    def fails(path, **_):
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
