@@ -7,6 +7,7 @@ evaluation of a retraining and for nothing else.
 import hashlib
 import json
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import pairwise
@@ -95,9 +96,8 @@ class Manifest(Value):
     @property
     def _uneven(self) -> list[str]:
         """What an accuracy hides where most images to judge by are of one class."""
-        labels = [label for _, label in self.validation or self.test]
-        number = max((labels.count(label) for label in set(labels)), default=0)
-        share, chance = number / max(len(labels), 1), 1 / len(self.class_names)
+        numbers = Counter(label for _, label in self.validation or self.test)
+        share, chance = max(numbers.values(), default=0) / max(numbers.total(), 1), 1 / len(self.class_names)
         if share <= UNEVEN * chance:
             return []
         return [
@@ -219,7 +219,8 @@ def _listed_classes(names: list[str], listed: tuple[str, ...], data: str) -> lis
 
     A line of a list may say more behind the name, as in "n01440764 tench".
     """
-    chosen = {line: next((name for name in _beginnings(line) if name in names), None) for line in listed}
+    existing = set(names)
+    chosen = {line: next((name for name in _beginnings(line) if name in existing), None) for line in listed}
     odd = [line for line, name in chosen.items() if name is None]
     if odd:
         first, others = unknown("class", odd[0], names), f" Unknown as well: {_quoted(odd[1:])}." if odd[1:] else ""
