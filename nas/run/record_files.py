@@ -71,16 +71,20 @@ def _byte(file: Any, position: int) -> bytes:
 
 
 class HeldRecord:
-    """A record that one process writes, from its opening on; `before_saving` brings back what else its folder needs."""
+    """A record that one process writes, from its opening on; `before_saving` brings back what else its folder needs.
 
-    def __init__(self, path: Path, *, before_saving: Callable[[], None] = lambda: None):
+    A database is opened by SQLite alone: any other handle of this process, once closed, takes SQLite's locks with it, and a
+    reader elsewhere would put away the log that is being written (https://sqlite.org/howtocorrupt.html, section 2.2).
+    """
+
+    def __init__(self, path: Path, *, is_database: bool, before_saving: Callable[[], None] = lambda: None):
         self.path, self._before_saving = path, before_saving
         self._identity = _identity(path)
         self._file: IO[bytes] | None = None
         self._database: sqlite3.Connection | None = None
         self._trouble: str | None = None
         self._one_at_a_time = threading.Lock()
-        if _is_sqlite(path):
+        if is_database:
             self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
             self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()  # or its journal is not open yet
         else:
@@ -142,8 +146,3 @@ def _identity(path: Path) -> FileIdentity | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return stat.st_dev, stat.st_ino
-
-
-def _is_sqlite(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(16) == b"SQLite format 3\0"

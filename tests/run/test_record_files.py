@@ -147,7 +147,7 @@ def test_threads_that_look_at_once_save_it_once(run):
             held.check()
         causes.append(str(caught.value))
 
-    held = HeldRecord(folder.study_db, before_saving=slow)
+    held = HeldRecord(folder.study_db, is_database=True, before_saving=slow)
     folder.study_db.unlink()
     threads = [threading.Thread(target=look) for _ in range(4)]
     for thread in threads:
@@ -183,6 +183,17 @@ def test_a_heartbeat_saves_it_while_the_driver_waits(run, monkeypatch):
         with pytest.raises(NasError, match="was removed"):
             driver.check()
     assert len(list(folder.root.glob("study-saved-*.db"))) == 1
+
+
+def test_watching_a_database_leaves_its_locks_so_that_no_reader_puts_its_log_away(run):
+    study, folder, held = run()
+    held.close()
+    finish_next(study)  # from here on the study's own connection holds a lock
+    held = HeldRecord(folder.study_db, is_database=True)
+    code = f"import sqlite3; print(sqlite3.connect({str(folder.study_db)!r}).execute('PRAGMA journal_mode=DELETE').fetchone())"
+    reader = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "database is locked" in reader.stderr and reader.stdout == ""
+    held.close()
 
 
 def test_a_removed_database_is_not_made_anew_by_the_next_connection(run):
