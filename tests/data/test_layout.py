@@ -160,3 +160,9 @@ def test_any_names_are_arranged_or_refused(paths):
     listed = [i for pool in (arrangement.train, arrangement.test or {}) for ids in pool.values() for i in ids]
     assert len(set(listed)) == len(listed)
     assert {arrangement.top + i for i in listed} <= set(tree)
+
+
+def test_images_in_every_folder_between_a_split_and_its_classes_are_named():
+    folders = [f"{split}/x/y/{name}" for split in ("train", "val") for name in ("ant", "bee")]
+    strays = {"train/x/1.png", "train/x/y/2.png", "val/x/3.png"}
+    assert dict(layout(*folders, also=strays).ignored) == dict.fromkeys(strays, "an image outside of all class folders")
