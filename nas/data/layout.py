@@ -147,8 +147,9 @@ def arranged(names: Iterable[str], *, where: str) -> Layout:
     ignored += [(path, STRAY) for path in _strays(top, here)]
     train, test, passed_over = _splits(here, where)
     ignored += passed_over
-    sides = [side.without_wrappers() for side in (train, test) if side is not None] or [here]
-    ignored += [(path, STRAY) for side in sides if side is not here for path in side.images]
+    splits = [split for split in (train, test) if split is not None]
+    sides = [split.without_wrappers() for split in splits] or [here]
+    ignored += [(path, STRAY) for split, side in zip(splits, sides, strict=False) for path in _strays(split, side)]
     pools = [_classes(side, here.path, bare) for side in sides]
     ignored += [(path, "a folder without images") for path in bare if _parent(path) not in {side.path for side in sides}]
     named = tuple((path.removeprefix(here.path), why) for path, why in ignored)
@@ -188,10 +189,10 @@ def _holds_images(top: Folder, path: str) -> bool:
     return here is not None
 
 
-def _strays(top: Folder, here: Folder) -> list[str]:
-    """Images in the folders around the class folders."""
-    around, folder = list(top.images), top
-    for part in here.path.split("/")[:-1]:
+def _strays(outer: Folder, inner: Folder) -> list[str]:
+    """Images in the folders from the outer one to the inner one, in which the class folders lie."""
+    around, folder = list(outer.images), outer
+    for part in inner.path.removeprefix(outer.path).split("/")[:-1]:
         folder = folder.folders[part]
         around += folder.images
     return around

@@ -219,7 +219,8 @@ def _listed_classes(names: list[str], listed: tuple[str, ...], data: str) -> lis
 
     A line of a list may say more behind the name, as in "n01440764 tench".
     """
-    chosen = {line: next((name for name in _beginnings(line) if name in names), None) for line in listed}
+    existing = set(names)
+    chosen = {line: next((name for name in _beginnings(line) if name in existing), None) for line in listed}
     odd = [line for line, name in chosen.items() if name is None]
     if odd:
         first, others = unknown("class", odd[0], names), f" Unknown as well: {_quoted(odd[1:])}." if odd[1:] else ""

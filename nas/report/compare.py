@@ -26,7 +26,14 @@ from nas.run.settings import Search
 from nas.units import count, duration, percent
 
 REDRAWN = 500
-SEEDS_AND_PLACES = ("seed", "proposal_seed", "split_seed", "training_seed", "storage", "log", "max_hours", "max_gpu_hours")
+MAY_DIFFER = {
+    "search": (
+        *("seed", "proposal_seed", "split_seed", "training_seed"),
+        *("storage", "log", "max_hours", "max_gpu_hours", "replicates"),
+    ),
+    "proxy": ("data",),  # its manifest says which
+}
+"""Settings in which two runs of one search may differ: seeds, places, and what is trained after it."""
 
 
 class Compared(NamedTuple):
@@ -78,9 +85,10 @@ def _compared(name: str, trials: pd.DataFrame, reading: Reading, reference: list
 
 def _without_seeds(search: Search) -> str:
     """What must be equal for two runs to be the same search with other seeds."""
-    plain = plain_search(search)
-    settings = {key: value for key, value in plain.pop("search").items() if key not in SEEDS_AND_PLACES}
-    return json.dumps([settings, {key: value for key, value in plain.items() if key not in ("name", "resources")}])
+    plain = {key: value for key, value in plain_search(search).items() if key not in ("name", "resources", "calibration")}
+    for section, names in MAY_DIFFER.items():
+        plain[section] = {key: value for key, value in plain[section].items() if key not in names}
+    return json.dumps(plain)
 
 
 def _resampled(trials: pd.DataFrame, search: Search, reference: list[float], seed: int) -> list[float]:

@@ -83,7 +83,7 @@ def effects(trials: pd.DataFrame, search: Search) -> pd.DataFrame:
 
     An effect is the mean distance to what the same MACs give on average, in shares of 1; `best` counts the best quarter's. It
     describes what was tried and has no interval: a search that breeds tries good options together, so that an option without
-    effect goes with others' (experiments/report/effects.py measures how often).
+    effect goes with others' (experiments/report/luck.py measures how often).
     """
     better = at_equal_macs(trials)
     rows = pd.DataFrame(choices(trials.loc[better.index], search), index=better.index)

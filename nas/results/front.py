@@ -40,8 +40,9 @@ def joined(readings: list[Reading], *, latency: str | None = None) -> pd.DataFra
 
 
 def save(trials: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet or CSV, as the ending says; NasError for another."""
-    writers = {".parquet": trials.to_parquet, ".csv": trials.to_csv}
+    """Write a table as Parquet or CSV, as the ending says, without what was `right`; NasError for another ending."""
+    plain = trials.drop(columns="right", errors="ignore")
+    writers = {".parquet": plain.to_parquet, ".csv": plain.to_csv}
     if Path(path).suffix not in writers:
         raise NasError(f"{path}: must end in {' or '.join(writers)}, but ends in {Path(path).suffix!r}. Choose one of them.")
     with replacing(path) as temporary:

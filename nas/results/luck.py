@@ -1,9 +1,11 @@
 """What is left of an accuracy once its luck is taken out: who is picked because a number is high is rarely as good."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 
-from nas.results.noise import Noise, paired_variance
+from nas.results.noise import Noise, Right
 from nas.results.points import searched, trend
 
 FEWEST_PEERS = 8  # searched trainings below which nothing is said of their luck
@@ -58,8 +60,27 @@ def _likelihood(values: np.ndarray, truths: np.ndarray, variance: float) -> np.n
 def noise_variance(trials: pd.DataFrame, noise: Noise) -> float:
     """Of an accuracy by its own luck alone: what moves all networks together, such as hard images, picks none of them."""
     assert noise.images is not None, "without images nothing is known"
-    paired = paired_variance(trials, trials)
-    apart = paired[~np.isnan(paired) & ~np.eye(len(trials), dtype=bool)]
-    accuracy = trials["accuracy"].to_numpy(float)
-    images = float(apart.mean()) / 2 if len(apart) else float((accuracy * (1 - accuracy)).mean() / noise.images)
+    paired, accuracy = mean_paired_variance(trials), trials["accuracy"].to_numpy(float)
+    images = float((accuracy * (1 - accuracy)).mean() / noise.images) if np.isnan(paired) else paired / 2
     return images + (noise.seeds or 0.0) ** 2
+
+
+def mean_paired_variance(trials: pd.DataFrame) -> float:
+    """The mean of `paired_variance` over all pairs of different rows; NaN where no two have answers to as many images.
+
+    The squares of all differences sum up to 2 (N sum a^2 - (sum a)^2), so that no pair has to be looked at.
+    """
+    rights = [right for right in trials["right"] if isinstance(right, Right)] if "right" in trials else []
+    variances, pairs = 0.0, 0
+    for number, peers in Counter(right.number for right in rights).items():
+        total, own_squares, means = np.zeros(number), 0.0, []
+        for right in (right for right in rights if right.number == number):
+            shares = right.shares().astype(float)
+            total, own_squares = total + shares, own_squares + float(shares @ shares)
+            means.append(shares.mean())
+        squares = 2 * (peers * own_squares - float(total @ total))
+        gaps = 2 * peers**2 * float(np.var(means))
+        these = peers * (peers - 1)
+        variances += ((squares + these) / (number + 2) - gaps * (number / (number + 2)) ** 2) / (number + 2)
+        pairs += these
+    return variances / pairs if pairs else np.nan

@@ -167,6 +167,8 @@ def _pooled(by_trial: pd.DataFrame) -> tuple[float, int]:
 def _calibrated(reading: Reading) -> float | None:
     """The noise of the calibrated fidelity that trains as the run does, on its images."""
     calibration = _read(reading.folder.calibration / "calibration.json")
+    if not calibration:
+        return None  # before the manifest is read, which may list a million images
     try:
         name = calibrated_as(calibration, reading.search.proxy, manifest=read_manifest(reading.folder.manifest).hash)
         noise = calibration["fidelities"][name]["noise"] if name else None

@@ -6,6 +6,7 @@ Cleaners, sync tools and restores remove files that are in use; what is then wri
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,24 +71,33 @@ def _byte(file: Any, position: int) -> bytes:
 
 
 class HeldRecord:
-    """A record that one process writes, from its opening on; `before_saving` brings back what else its folder needs."""
+    """A record that one process writes, from its opening on; `before_saving` brings back what else its folder needs.
 
-    def __init__(self, path: Path, *, before_saving: Callable[[], None] = lambda: None):
+    A database is opened by SQLite alone: any other handle of this process, once closed, takes SQLite's locks with it, and a
+    reader elsewhere would put away the log that is being written (https://sqlite.org/howtocorrupt.html, section 2.2).
+    """
+
+    def __init__(self, path: Path, *, is_database: bool, before_saving: Callable[[], None] = lambda: None):
         self.path, self._before_saving = path, before_saving
         self._identity = _identity(path)
         self._file: IO[bytes] | None = None
         self._database: sqlite3.Connection | None = None
         self._trouble: str | None = None
-        if _is_sqlite(path):
+        self._one_at_a_time = threading.Lock()
+        if is_database:
             self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
             self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()  # or its journal is not open yet
         else:
             self._file = path.open("rb")
 
     def check(self) -> None:
-        """NasError where another file, or none, has the record's name by now; what it held is then saved, once."""
-        if self._trouble is None and _identity(self.path) != self._identity:
-            self._trouble = self._saved()
+        """NasError where another file, or none, has the record's name by now; what it held is then saved, once.
+
+        Any thread may look; a file system that does not answer says nothing.
+        """
+        with self._one_at_a_time:
+            if self._trouble is None and not self._is_in_place():
+                self._trouble = self._saved()
         if self._trouble is not None:
             raise NasError(self._trouble)
 
@@ -97,9 +107,15 @@ class HeldRecord:
             if handle is not None:
                 handle.close()
 
+    def _is_in_place(self) -> bool:
+        try:
+            return _identity(self.path) == self._identity
+        except OSError:
+            return True
+
     def _saved(self) -> str:
         """Saves what the record held under a name beside, and says so."""
-        what = "was removed" if _identity(self.path) is None else "was replaced by another file"
+        what = "was replaced by another file" if os.path.lexists(self.path) else "was removed"
         head = f"{self.path}: {what} while this process wrote it, perhaps by a cleaner, a sync tool or a restore."
         copy = self.path.with_name(f"{self.path.stem}-saved-{datetime.now(UTC):%Y%m%d-%H%M%S}{self.path.suffix}")
         try:
@@ -125,13 +141,9 @@ class HeldRecord:
 
 
 def _identity(path: Path) -> FileIdentity | None:
+    """None where there is no such file; OSError where nobody can say."""
     try:
         stat = os.stat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return stat.st_dev, stat.st_ino
-
-
-def _is_sqlite(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(16) == b"SQLite format 3\0"

@@ -73,11 +73,12 @@ def held_record(search: Search, folder: RunFolder, *, before_saving: Callable[[]
     """The open storage's file, watched; None for a database server."""
     url = _url(search, folder)
     if url.startswith(JOURNAL):
-        return HeldRecord(_journal_file(url), before_saving=before_saving) if _journal_file(url).exists() else None
+        path = _journal_file(url)
+        return HeldRecord(path, is_database=False, before_saving=before_saving) if path.exists() else None
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         return None
-    return HeldRecord(Path(parsed.database), before_saving=before_saving)
+    return HeldRecord(Path(parsed.database), is_database=True, before_saving=before_saving)
 
 
 def check_storage(search: Search) -> None:

@@ -39,6 +39,17 @@ def test_linked_folders_within_a_class_are_followed(folder, tmp_path):
     assert len(source.train["dog"]) == 10
 
 
+def test_a_link_to_itself_is_a_broken_one(folder):
+    (folder / "ant" / "own.png").symlink_to("own.png")
+    (folder / "bee" / "here").symlink_to("there")
+    (folder / "bee" / "there").symlink_to("here")
+    source = open_source(str(folder))
+    assert {name: why for name, why in source.ignored} == dict.fromkeys(
+        ["ant/own.png", "bee/here", "bee/there"], "a broken link"
+    )
+    assert len(source.train["ant"]) == 10
+
+
 def test_links_in_a_circle_and_broken_ones_are_named(folder):
     (folder / "ant" / "round").symlink_to(folder)
     (folder / "bee" / "gone.png").symlink_to(folder / "nowhere.png")

@@ -183,3 +183,9 @@ def test_folders_with_the_word_of_a_split_and_the_same_classes_are_in_doubt():
     doubled = [f"seg_{split}/seg_{split}/{name}" for split in ("train", "test") for name in ("sea", "street")]
     assert "seg_test/, seg_train/ hold the same folders" in layout(*doubled, "seg_pred/seg_pred").doubt
     assert not layout("test_tube", "train_car", "flask").doubt
+
+
+def test_images_in_every_folder_between_a_split_and_its_classes_are_named():
+    folders = [f"{split}/x/y/{name}" for split in ("train", "val") for name in ("ant", "bee")]
+    strays = {"train/x/1.png", "train/x/y/2.png", "val/x/3.png"}
+    assert dict(layout(*folders, also=strays).ignored) == dict.fromkeys(strays, "an image outside of all class folders")

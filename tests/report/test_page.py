@@ -134,6 +134,15 @@ def test_seeds_of_one_search_show_how_far_they_lie_apart(tmp_path, capsys):
     assert "All are one search with other seeds: hypervolume" in told(several(tmp_path, number=3), capsys)
 
 
+def test_replicates_and_the_place_of_the_data_make_no_other_search_of_a_run(tmp_path, capsys):
+    one, other = several(tmp_path, number=2)
+    text = (other / "search.yaml").read_text()
+    changed = text.replace("replicates: 0", "replicates: 3").replace("data: digits", "data: /elsewhere/digits")
+    assert changed.count("replicates: 3") == changed.count("/elsewhere/digits") == 1
+    (other / "search.yaml").write_text(changed)
+    assert "All are one search with other seeds" in told((one, other), capsys)
+
+
 def test_two_searches_with_several_seeds_each_are_judged_by_what_their_seeds_leave_open(tmp_path, capsys):
     one, other = several(tmp_path, number=3), several(tmp_path, number=3, settings=("search.sampler=random",))
     out = told((*one, *other), capsys)

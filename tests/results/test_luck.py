@@ -1,11 +1,14 @@
 """What was picked for a high number is expected lower; what was not picked, or replicated, is left as it is."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from nas.results.luck import expected_accuracies, posterior_means
-from nas.results.noise import Noise
+from nas.results.luck import expected_accuracies, mean_paired_variance, posterior_means
+from nas.results.noise import Noise, Right, paired_variance
+from nas.training.curve import packed_bits
 
 
 def table(spread, *, trials=60, images=500, seed=0):
@@ -56,3 +59,21 @@ def test_few_trainings_or_no_images_say_nothing_of_luck():
     assert (expected_accuracies(trials, Noise(images=500)) == trials["accuracy"]).all()
     trials, _ = table(0.0)
     assert (expected_accuracies(trials, Noise()) == trials["accuracy"]).all()
+
+
+def test_the_mean_over_all_pairs_is_that_of_each_pair_looked_at():
+    rng = np.random.default_rng(0)
+    chances = [(0.9, 40), (0.5, 40), (0.7, 40), (0.2, 90), (0.3, 90)]  # two data sets' sizes, one or two trainings each
+    answers = [Right(n, tuple(packed_bits(rng.random(n) < p) for _ in range(1 + i % 2))) for i, (p, n) in enumerate(chances)]
+    trials = pd.DataFrame({"right": pd.Series([*answers, None], dtype=object)})
+    pairs = paired_variance(trials, trials)[~np.eye(6, dtype=bool)]
+    assert mean_paired_variance(trials) == pytest.approx(np.nanmean(pairs), rel=1e-5)
+    assert np.isnan(mean_paired_variance(trials[2:4])) and np.isnan(mean_paired_variance(trials.drop(columns="right")))
+
+
+def test_the_luck_of_ten_thousand_networks_is_known_in_seconds():
+    rng = np.random.default_rng(0)
+    rights = pd.Series([Right(500, (packed_bits(rng.random(500) < 0.8),)) for _ in range(10_000)], dtype=object)
+    began = time.monotonic()
+    assert mean_paired_variance(pd.DataFrame({"right": rights})) == pytest.approx(2 * 0.16 / 500, rel=0.02)
+    assert time.monotonic() - began < 5

@@ -1,10 +1,12 @@
 """A journal holds whole lines only, its lock dies with its holder; a record that disappears while in use is saved beside."""
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import optuna
@@ -17,7 +19,7 @@ from nas.run import driver as driver_module
 from nas.run.driver import driving
 from nas.run.folder import open_folder, restored_folder
 from nas.run.reading import read
-from nas.run.record_files import WholeLines
+from nas.run.record_files import HeldRecord, WholeLines
 from nas.run.storage import held_record, open_storage
 from nas.search.study import Study
 from tests.studies import finish_next
@@ -141,6 +143,45 @@ def test_it_is_saved_once_however_often_it_is_looked_at(run):
     assert len(list(folder.root.glob("study-saved-*.db"))) == 1
 
 
+def test_threads_that_look_at_once_save_it_once(run):
+    study, folder, _ = run()
+    finish_next(study)
+    savings, causes = [], []
+
+    def slow():
+        savings.append(threading.get_ident())
+        time.sleep(0.2)
+
+    def look():
+        with pytest.raises(NasError) as caught:
+            held.check()
+        causes.append(str(caught.value))
+
+    held = HeldRecord(folder.study_db, is_database=True, before_saving=slow)
+    folder.study_db.unlink()
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(savings) == 1 and len(causes) == 4 and len(set(causes)) == 1
+    assert "What it held is saved in" in causes[0]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.ETIMEDOUT])
+def test_a_file_system_that_does_not_answer_is_no_removal(run, monkeypatch, number):
+    _, folder, held = run()
+
+    def fails(path, **_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nas.run.record_files.os.stat", fails)
+        held.check()
+    held.check()
+    assert not list(folder.root.glob("study-saved-*.db"))
+
+
 def test_a_heartbeat_saves_it_while_the_driver_waits(run, monkeypatch):
     monkeypatch.setattr(driver_module, "BEAT_SECONDS", 0.05)
     study, folder, held = run()
@@ -152,6 +193,17 @@ def test_a_heartbeat_saves_it_while_the_driver_waits(run, monkeypatch):
         with pytest.raises(NasError, match="was removed"):
             driver.check()
     assert len(list(folder.root.glob("study-saved-*.db"))) == 1
+
+
+def test_watching_a_database_leaves_its_locks_so_that_no_reader_puts_its_log_away(run):
+    study, folder, held = run()
+    held.close()
+    finish_next(study)  # from here on the study's own connection holds a lock
+    held = HeldRecord(folder.study_db, is_database=True)
+    code = f"import sqlite3; print(sqlite3.connect({str(folder.study_db)!r}).execute('PRAGMA journal_mode=DELETE').fetchone())"
+    reader = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "database is locked" in reader.stderr and reader.stdout == ""
+    held.close()
 
 
 def test_a_removed_database_is_not_made_anew_by_the_next_connection(run):
