@@ -70,7 +70,7 @@ class _Dumper(yaml.SafeDumper):
     """YAML's safe dumper; it puts quotes around what this loader, or one of YAML 1.1, would not read as the text it is."""
 
 
-# YAML 1.2's core schema: PyYAML's own, of YAML 1.1, reads 12:00 as 720, 010 as 8 and no as false
+# YAML 1.2's core schema, but that 010 stays text: PyYAML's own, of YAML 1.1, reads 12:00 as 720, 010 as 8 and no as false
 _SCALARS = {
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),

@@ -59,7 +59,7 @@ def compared(roots: tuple[Path, ...], *, seed: int = 0) -> tuple[list[Compared],
         differences = differences_that_matter(readings[0], other)
         refuse(readings[0], other, differences)
         remarks += marks(differences)
-    tables = [_as_searched(joined([r])) for r in readings]
+    tables = [_as_searched(r) for r in readings]
     for trials, root in zip(tables, roots, strict=True):
         require_finished(trials, (root,))
     reference = [max(values) for values in zip(*(reference_costs(r.search) for r in readings), strict=True)]
@@ -70,9 +70,9 @@ def compared(roots: tuple[Path, ...], *, seed: int = 0) -> tuple[list[Compared],
     return runs, list(dict.fromkeys(remarks))
 
 
-def _as_searched(trials: pd.DataFrame) -> pd.DataFrame:
-    """The table with the accuracies that the search itself saw: a mean over further seeds is no rival of a single lucky one."""
-    return trials.assign(accuracy=trials["accuracy_first"])
+def _as_searched(reading: Reading) -> pd.DataFrame:
+    """The table with what the search itself saw: a mean over further seeds is no rival of a single lucky accuracy."""
+    return joined([reading._replace(additions=[])])
 
 
 def _compared(name: str, trials: pd.DataFrame, reading: Reading, reference: list[float], seed: int) -> Compared:
@@ -162,6 +162,10 @@ def _verdict(runs: list[Compared]) -> list[str]:
     lines = _of_two_runs(*runs) if len(runs) == 2 else []
     if len(searches) == 2:
         lines.append(_of_searches(*searches.values()))
+    elif len(searches) > 2:
+        lines.append(
+            f"These are {len(searches)} different searches: compare two of them at a time to tell their seeds from them."
+        )
     elif len(searches) == 1:
         lines.append(f"All are one search with other seeds: hypervolume {_spread([run.volume for run in runs])}.")
     lines.append(
@@ -177,8 +181,7 @@ def _verdict(runs: list[Compared]) -> list[str]:
     limit = min(best[cost].max() for best in fronts)
     shown = [f"{s.name} {percent(b[b[cost] <= limit]['accuracy'].max())}" for s, b in zip(runs, fronts, strict=True)]
     lines.append(f"best accuracy up to {count(limit)} {axis_label(cost)}: {', '.join(shown)}.")
-    if any(run.ranked.trials["replicates"].any() for run in runs):
-        lines.append("each network counts by the accuracy that its search saw; `nas front` shows the means over further seeds.")
+    lines.append("each network counts by the accuracy that its search saw; replicates are left out.")
     return lines
 
 

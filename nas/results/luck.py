@@ -58,7 +58,10 @@ def _likelihood(values: np.ndarray, truths: np.ndarray, variance: float) -> np.n
 
 
 def noise_variance(trials: pd.DataFrame, noise: Noise) -> float:
-    """Of an accuracy by its own luck alone: what moves all networks together, such as hard images, picks none of them."""
+    """Of an accuracy by its own luck alone: what moves all networks together, such as hard images, picks none of them.
+
+    A little too large where replicates have measured the spread between seeds: that holds part of the luck with images too.
+    """
     assert noise.images is not None, "without images nothing is known"
     paired, accuracy = mean_paired_variance(trials), trials["accuracy"].to_numpy(float)
     images = float((accuracy * (1 - accuracy)).mean() / noise.images) if np.isnan(paired) else paired / 2
@@ -72,9 +75,10 @@ def mean_paired_variance(trials: pd.DataFrame) -> float:
     """
     rights = [right for right in trials["right"] if isinstance(right, Right)] if "right" in trials else []
     variances, pairs = 0.0, 0
-    for number, peers in Counter(right.number for right in rights).items():
+    for images, peers in Counter(right.images for right in rights).items():
+        _, number = images
         total, own_squares, means = np.zeros(number), 0.0, []
-        for right in (right for right in rights if right.number == number):
+        for right in (right for right in rights if right.images == images):
             shares = right.shares().astype(float)
             total, own_squares = total + shares, own_squares + float(shares @ shares)
             means.append(shares.mean())

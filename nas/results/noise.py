@@ -62,6 +62,13 @@ class Right(NamedTuple):
     """Of images."""
     trainings: tuple[str, ...]
     """As `packed_bits` wrote it."""
+    manifest: str = ""
+    """Hash of the manifest that says which images these are."""
+
+    @property
+    def images(self) -> tuple[str, int]:
+        """Which images these are answers to: only answers to the same ones can be compared in pairs."""
+        return self.manifest, self.number
 
     def shares(self) -> np.ndarray:
         """For each image the share of the trainings in which it was right: float32 `(number,)`."""
@@ -237,10 +244,10 @@ def paired_variance(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
     variances = np.full((len(one), len(other)), np.nan)
     if "right" not in one or "right" not in other:
         return variances
-    for rows, first in _answers(one):
-        for columns, second in _answers(other):
+    for images, rows, first in _answers(one):
+        for others, columns, second in _answers(other):
             number = first.shape[1]
-            if number != second.shape[1]:
+            if images != others:
                 continue
             gap = first.mean(axis=1)[:, None] - second.mean(axis=1)
             squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
@@ -254,14 +261,13 @@ def _of_seeds(trials: pd.DataFrame) -> np.ndarray:
     return trials["seed_margin"].fillna(0.0).to_numpy(float) if "seed_margin" in trials else np.zeros(len(trials))
 
 
-def _answers(trials: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Places of rows whose answers are known, and these: `(rows, images)`, so many rows at once and all of equal images."""
+def _answers(trials: pd.DataFrame) -> Iterator[tuple[tuple[str, int], np.ndarray, np.ndarray]]:
+    """Which images they are answers to, places of rows, and their answers `(rows, images)`; some rows at once."""
     rights = trials["right"].tolist()
-    numbers = {right.number for right in rights if isinstance(right, Right)}
-    for number in numbers:
-        places = np.array([i for i, right in enumerate(rights) if isinstance(right, Right) and right.number == number])
+    for images in {right.images for right in rights if isinstance(right, Right)}:
+        places = np.array([i for i, right in enumerate(rights) if isinstance(right, Right) and right.images == images])
         for block in np.array_split(places, -(-len(places) // AT_ONCE)):
-            yield block, np.stack([rights[i].shares() for i in block])
+            yield images, block, np.stack([rights[i].shares() for i in block])
 
 
 def tied(trials: pd.DataFrame, best: pd.DataFrame, *costs: str) -> pd.DataFrame:

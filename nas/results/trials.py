@@ -76,16 +76,17 @@ def _with_answers(trials: pd.DataFrame, reading: Reading) -> pd.DataFrame:
     trials["right"], trials["balanced_accuracy"] = None, np.nan
     if judged is None:
         return trials
-    rights = {number: _right(texts, judged) for number, texts in answers(reading).items()}
+    manifests = {record.number: record.manifest or "" for record in reading.trials}
+    rights = {number: _right(texts, judged, manifests[number]) for number, texts in answers(reading).items()}
     balanced = {number: judged.balanced(right.shares()) for number, right in rights.items() if right is not None}
     trials["right"] = pd.Series([rights.get(number) for number in trials["trial"]], index=trials.index, dtype=object)
     trials["balanced_accuracy"] = trials["trial"].map(balanced).astype(float)
     return trials
 
 
-def _right(texts: tuple[str, ...], judged: JudgedBy) -> Right | None:
+def _right(texts: tuple[str, ...], judged: JudgedBy, manifest: str) -> Right | None:
     """The answers of a network to the images that the manifest lists; None where they are to others."""
-    right = Right(len(judged.labels), texts)
+    right = Right(len(judged.labels), texts, manifest)
     try:
         right.shares()
     except ValueError:

@@ -38,20 +38,18 @@ def adding(
     from nas.run import storage as storages  # takes a second; readers go without
 
     storage = storages.open_storage(search, folder, create=False)
-    steady, held = storages.patient(storage, on_wait=on_wait), storages.held_record(search, folder)
-
-    def add(new: Addition) -> None:
-        if held is not None:
-            held.check()
-        steady.set_study_user_attr(study, f"{new.kind} {new.trial} {new.which}", new.value)
-
+    steady = storages.patient(storage, on_wait=on_wait)
     try:
-        with storages.storage_errors(search, folder):
+        with storages.storage_errors(search, folder), storages.watched(search, folder) as held:
             study = steady.get_study_id_from_name(search.name)
+
+            def add(new: Addition) -> None:
+                if held is not None:
+                    held.check()
+                steady.set_study_user_attr(study, f"{new.kind} {new.trial} {new.which}", new.value)
+
             yield add
     finally:
-        if held is not None:
-            held.close()
         storages.close_storage(storage)
 
 

@@ -22,7 +22,8 @@ def objectives(record: Record, search: Search) -> tuple[float, ...]:
 def reference_costs(search: Search) -> list[float]:
     """Upper corner of each cost for the hypervolume: its limit, else the most that the space can cost."""
     limits = [(name, getattr(search.constraints, name).max) for name in search.objectives[1:]]
-    return [limit or extreme(search.space, name, sign=-1) or 1 for name, limit in limits]  # 1 where nothing costs anything
+    corners = [extreme(search.space, name, sign=-1) if limit is None else limit for name, limit in limits]
+    return [corner or 1 for corner in corners]  # 1 where nothing costs anything
 
 
 def front_hypervolume(best: list[Record], search: Search, references: list[float]) -> float:

@@ -69,8 +69,18 @@ def _url(search: Search, folder: RunFolder) -> str:
     return os.environ[URL_VARIABLE]
 
 
-def held_record(search: Search, folder: RunFolder, *, before_saving: Callable[[], None] = ignore) -> HeldRecord | None:
-    """The open storage's file, watched; None for a database server."""
+@contextlib.contextmanager
+def watched(search: Search, folder: RunFolder, *, before_saving: Callable[[], None] = ignore) -> Iterator[HeldRecord | None]:
+    """The open storage's file, watched within the block; None for a database server."""
+    held = _held_record(search, folder, before_saving)
+    try:
+        yield held
+    finally:
+        if held is not None:
+            held.close()
+
+
+def _held_record(search: Search, folder: RunFolder, before_saving: Callable[[], None]) -> HeldRecord | None:
     url = _url(search, folder)
     if url.startswith(JOURNAL):
         path = _journal_file(url)
@@ -212,7 +222,7 @@ def storage_errors(search: Search, folder: RunFolder | None) -> Iterator[None]:
         if "optuna" not in str(error):  # how Optuna refuses tables of another version
             raise
         raise NasError(f"{where}: was written by another version of Optuna: {error}") from None
-    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, OSError) as error:
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, sqlite3.Error, OSError) as error:
         if isinstance(error, OSError) and not (search.storage or "").startswith(JOURNAL):
             raise
         why = database_message(error)

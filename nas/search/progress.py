@@ -29,6 +29,7 @@ class SearchProgress(AbstractContextManager):
         self.study: Study | None = None
         self._began, self._done_before = time.monotonic(), 0
         self._seen: dict[int, TrialState] = {}
+        self._is_broken = False
         self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if console.is_terminal else None
 
     def watch(self, study: Study) -> None:
@@ -61,6 +62,9 @@ class SearchProgress(AbstractContextManager):
         try:
             self._tell(best)
         except Exception as error:
+            if self._is_broken:
+                return
+            self._is_broken = True
             self.console.print(f"the search goes on, but its display broke: {in_one_line(error)}", soft_wrap=True)
 
     def _tell(self, best: list[Record]) -> None:

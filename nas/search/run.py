@@ -17,7 +17,7 @@ from nas.run.folder import RunFolder, open_folder, restored_folder, update_folde
 from nas.run.front import front_records
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search, check_possible
-from nas.run.storage import check_storage, close_storage, held_record, open_storage, patient, storage_errors
+from nas.run.storage import check_storage, close_storage, open_storage, patient, storage_errors, watched
 from nas.search.progress import SearchProgress
 from nas.search.study import Study
 from nas.search.tune import run_trials
@@ -40,9 +40,12 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     folder = open_folder(root, settings)
     with Stopping() as stopping, storage_errors(settings, folder):
         storage = open_storage(settings, folder, create=True)
-        held = held_record(settings, folder, before_saving=partial(_bring_back, root, settings, manifest))
+        saved = partial(_bring_back, root, settings, manifest)
         try:
-            with driving(storage, settings.name, on_wait=console.print, held=held) as driver:
+            with (
+                watched(settings, folder, before_saving=saved) as held,
+                driving(storage, settings.name, on_wait=console.print, held=held) as driver,
+            ):
                 _prepare_data(manifest, settings, folder, console)
                 console.print(_about(manifest, settings), soft_wrap=True)
                 waiting = partial(_wait, console=console, stopping=stopping, driver=driver)
@@ -54,8 +57,6 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
                     progress.watch(study)
                     _run(study, folder, manifest, progress, stopping=stopping)
         finally:
-            if held is not None:
-                held.close()
             close_storage(storage)
     return folder
 

@@ -36,7 +36,7 @@ class Limits(Value):
     def excess(self, value: int) -> float:
         """How far outside `value` lies, relative to the limit it breaks; 0 inside."""
         if self.max is not None and value > self.max:
-            return value / max(self.max, 1) - 1
+            return (value - self.max) / max(self.max, 1)
         if self.min is not None and value < self.min:
             return 1 - value / self.min
         return 0.0

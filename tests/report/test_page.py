@@ -125,13 +125,13 @@ def several(tmp_path, *, number, settings=()):
     return roots
 
 
-def told(roots, capsys):
+def printed_of(roots, capsys):
     show_comparison(roots, Console(width=200))
     return capsys.readouterr().out
 
 
 def test_seeds_of_one_search_show_how_far_they_lie_apart(tmp_path, capsys):
-    assert "All are one search with other seeds: hypervolume" in told(several(tmp_path, number=3), capsys)
+    assert "All are one search with other seeds: hypervolume" in printed_of(several(tmp_path, number=3), capsys)
 
 
 def test_replicates_and_the_place_of_the_data_make_no_other_search_of_a_run(tmp_path, capsys):
@@ -140,12 +140,12 @@ def test_replicates_and_the_place_of_the_data_make_no_other_search_of_a_run(tmp_
     changed = text.replace("replicates: 0", "replicates: 3").replace("data: digits", "data: /elsewhere/digits")
     assert changed.count("replicates: 3") == changed.count("/elsewhere/digits") == 1
     (other / "search.yaml").write_text(changed)
-    assert "All are one search with other seeds" in told((one, other), capsys)
+    assert "All are one search with other seeds" in printed_of((one, other), capsys)
 
 
 def test_two_searches_with_several_seeds_each_are_judged_by_what_their_seeds_leave_open(tmp_path, capsys):
     one, other = several(tmp_path, number=3), several(tmp_path, number=3, settings=("search.sampler=random",))
-    out = told((*one, *other), capsys)
+    out = printed_of((*one, *other), capsys)
     assert "mean hypervolume of 0-0 and its 2 other seeds less that of 1-0 and its 2 other seeds" in out
     assert "the seeds alone could bring that" in out  # the accuracies are made up by the same rule
 

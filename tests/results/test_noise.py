@@ -146,6 +146,13 @@ def test_answers_to_other_images_and_rows_without_answers_are_compared_by_their_
     assert surely_better(table, table)[0].tolist() == [False, True, True]
 
 
+def test_answers_to_as_many_other_images_are_no_pair():
+    table = judged([1, 1, 0, 1] * 20, [1, 0, 0, 1] * 20)
+    table.loc[1, "right"] = None
+    table.at[1, "right"] = Right(80, (packed_bits(np.array([1, 0, 0, 1] * 20, bool)),), "another manifest")
+    assert np.isnan(paired_variance(table, table)[0, 1])
+
+
 def test_bits_are_packed_and_read_back_and_another_number_is_refused():
     right = np.random.default_rng(0).random(77) < 0.5
     assert (unpacked_bits(packed_bits(right), 77) == right).all()

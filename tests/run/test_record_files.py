@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import optuna
 import pytest
@@ -20,7 +21,7 @@ from nas.run.driver import driving
 from nas.run.folder import open_folder, restored_folder
 from nas.run.reading import read
 from nas.run.record_files import HeldRecord, WholeLines
-from nas.run.storage import held_record, open_storage
+from nas.run.storage import open_storage, watched
 from nas.search.study import Study
 from tests.studies import finish_next
 
@@ -84,7 +85,14 @@ def gone_and_made_again(path):
 
 
 @pytest.fixture
-def run(tiny, tmp_path):
+def watch():
+    """Watches a record until the test's end."""
+    with ExitStack() as stack:
+        yield lambda search, folder, before: stack.enter_context(watched(search, folder, before_saving=before))
+
+
+@pytest.fixture
+def run(tiny, tmp_path, watch):
     """A search of six trials that is open, as a study, a folder and its watched record."""
 
     def opened(kind="sqlite"):
@@ -93,7 +101,7 @@ def run(tiny, tmp_path):
         search = tiny("search.trials=6", *url)
         folder = open_folder(tmp_path / "run", search)
         storage = open_storage(search, folder, create=True)
-        held = held_record(search, folder, before_saving=lambda: restored_folder(folder.root, search))  # first, as in a search
+        held = watch(search, folder, lambda: restored_folder(folder.root, search))  # first, as in a search
         study = Study(search, folder, manifest_hash="feed", storage=storage)
         return study, folder, held
 
@@ -101,11 +109,11 @@ def run(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("lose", [removed, replaced, gone_with_its_folder])
-def test_a_record_that_was_watched_before_anything_was_written_is_saved_as_well(tiny, tmp_path, lose):
+def test_a_record_that_was_watched_before_anything_was_written_is_saved_as_well(tiny, tmp_path, watch, lose):
     search = tiny("search.trials=6")
     folder = open_folder(tmp_path / "run", search)
     storage = open_storage(search, folder, create=True)
-    held = held_record(search, folder, before_saving=lambda: open_folder(folder.root, search))
+    held = watch(search, folder, lambda: open_folder(folder.root, search))
     study = Study(search, folder, manifest_hash="feed", storage=storage)
     for _ in range(3):
         finish_next(study)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from nas.config import validated
 from nas.errors import ConfigError, Infeasible
-from nas.space.constraints import Constraints, check_reachable, extreme, random_architecture, repair
+from nas.space.constraints import Constraints, Limits, check_reachable, extreme, random_architecture, repair
 from nas.space.search_space import SearchSpace
 
 SPACE = SearchSpace.model_validate(
@@ -69,3 +69,10 @@ def test_limits_in_a_narrow_band_are_found_reachable():
 def test_a_smallest_value_above_the_largest_is_refused():
     with pytest.raises(ConfigError, match=r"s\.yaml: macs: min must not be above max"):
         limits(macs={"min": "2G", "max": "1G"})
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "is_allowed"), [(0, 0, True), (0, 1, False), (1, 1, True), (1, 2, False), (0, 10**9, False)]
+)
+def test_a_limit_of_nothing_allows_nothing(limit, value, is_allowed):
+    assert (Limits(max=limit).excess(value) == 0) == is_allowed
