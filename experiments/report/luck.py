@@ -133,7 +133,7 @@ def _of_effects(table: pd.DataFrame, search: Search) -> dict:
     important = shares[shares["share"] > shares["chance"]]["axis"]
     course = volumes(table, ("macs",), reference_costs(search))
     best = standing(table, ("macs",)).best
-    lines = advise(table, best, search, effects=effects(table, search), course=course, calibrated=True)
+    lines = advise(table, best, search, effects=effects(table, search), importances=shares, course=course, calibrated=True)
     advice = [line for line in lines if line.what in ("widen", "drop") and not any(axis in line.text for axis in MATTER)]
     return {
         "null_options": len(excluded), "null_excluded": int(sum(excluded)),
@@ -151,13 +151,13 @@ def _of_pairs(table: pd.DataFrame, truth: pd.Series) -> dict:
     wide = np.hypot(table["below"].to_numpy()[:, None], table["above"].to_numpy())
     return {
         "equal_pairs": int(equal.sum()), "apart_wrong": int(apart[equal].sum()), "paired_wrong": int(paired[equal].sum()),
-        "apart_half": float(wide.mean()), "paired_half": float(halves.mean()),
+        "apart_half": float(np.nanmean(wide)), "paired_half": float(np.nanmean(halves)),
     }  # fmt: skip
 
 
 def summary(rows: pd.DataFrame) -> str:
     """Some lines a sampler: means over the searches, and for luck their standard error."""
-    rows = rows.assign(**{column: pd.to_numeric(rows[column]) for column in COLUMNS[1:]})
+    rows = rows.assign(**{column: pd.to_numeric(rows[column], errors="coerce") for column in COLUMNS[1:]})
     return "\n".join(_of_sampler(str(sampler), of) for sampler, of in rows.groupby("sampler"))
 
 

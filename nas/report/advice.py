@@ -33,14 +33,22 @@ class Advice(NamedTuple):
 
 
 def advise(
-    trials: pd.DataFrame, best: pd.DataFrame, search: Search, *, effects: pd.DataFrame, course: pd.DataFrame, calibrated: bool
+    trials: pd.DataFrame,
+    best: pd.DataFrame,
+    search: Search,
+    *,
+    effects: pd.DataFrame,
+    importances: pd.DataFrame,
+    course: pd.DataFrame,
+    calibrated: bool,
 ) -> list[Advice]:
     """What the data asks for, nothing where it asks for nothing; `best` is the front."""
+    matters = set(importances["axis"][importances["share"] > importances["chance"]])
     rules = (
         _failures(trials),
         _budget(course, search),
         _limits(best, search),
-        _choices(effects, len(searched(trials))),
+        _choices(effects, matters, len(searched(trials))),
         _gaps(trials, best, search.objectives[1]),
         _difficulty(trials, best, search.objectives[1:]),
         _trust(search, calibrated=calibrated),
@@ -95,11 +103,15 @@ def _limits(best: pd.DataFrame, search: Search) -> Iterator[Advice]:
             )
 
 
-def _choices(effects: pd.DataFrame, number: int) -> Iterator[Advice]:
+def _choices(effects: pd.DataFrame, matters: set[str], number: int) -> Iterator[Advice]:
+    """Advice on axes; to change one only where it goes with what is good more than chance would bring: a search that breeds
+    fills its best quarter with relatives, who share an option whether it helps or not."""
     if number < FEWEST_TRAININGS:
         return
     for axis, options in effects.groupby("axis", sort=False):
         yield from _rare(axis, options, number)
+        if axis not in matters:
+            continue
         yield from _edge(axis, options, tests=2 * effects["axis"].nunique())  # either end of each
         yield from _useless(axis, options, tests=len(effects))
 

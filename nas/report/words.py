@@ -174,7 +174,12 @@ def _plain(value: Any) -> Any:
 
 def _advice(findings: Findings) -> list[Any]:
     calibrated = is_calibrated(findings.reading.folder.root)
-    facts = {"effects": findings.effects, "course": findings.course, "calibrated": calibrated}
+    facts = {
+        "effects": findings.effects,
+        "importances": findings.importances,
+        "course": findings.course,
+        "calibrated": calibrated,
+    }
     return advise(findings.trials, findings.best, findings.search, **facts)
 
 

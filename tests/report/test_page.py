@@ -76,7 +76,13 @@ def test_the_choice_that_was_made_to_matter_is_found_and_the_bad_option_is_advis
     assert set(found.axis[:2]) == {"stage3.mixer", "stage4.mixer"}
     course = volumes(trials, ("macs",), [1.85e9])
     lines = advise(
-        trials, front(trials), reading.search, effects=effects(trials, reading.search), course=course, calibrated=False
+        trials,
+        front(trials),
+        reading.search,
+        effects=effects(trials, reading.search),
+        importances=found,
+        course=course,
+        calibrated=False,
     )
     assert any(a.what == "drop" and a.text.startswith("stage4.mixer: think of dropping identity") for a in lines)
     assert lines[-1].what == "measure"
@@ -242,12 +248,15 @@ def test_five_thousand_trials_stay_smooth(browser, tmp_path):
 
 
 def test_a_gap_is_advised_to_be_looked_into_only_where_chance_would_rarely_leave_it(made):
-    search, effects_ = read(made).search, pd.DataFrame(columns=["axis", "option", "trials", "effect", "low", "high", "best"])
+    search, effects_ = read(made).search, pd.DataFrame(columns=["axis", "option", "trials", "effect", "best"])
+    nothing = pd.DataFrame(columns=["axis", "share", "chance"])
 
     def gaps(macs):
         best = pd.DataFrame([row(i, "complete", 0.5 + i / 100, 1e6 * m) for i, m in enumerate(macs)])
         best = best.assign(params=1, activation_bytes=1, accuracy_low=float("nan"), accuracy_high=float("nan"))
-        found = advise(best, best, search, effects=effects_, course=volumes(best, ("macs",), [1e9]), calibrated=True)
+        found = advise(
+            best, best, search, effects=effects_, importances=nothing, course=volumes(best, ("macs",), [1e9]), calibrated=True
+        )
         return [line.text for line in found if line.what == "explore"]
 
     assert gaps([100, 110, 120, 300]) == []  # three steps: as wide a gap comes by chance
