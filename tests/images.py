@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.data.manifest import make_manifest
+from nas.data.draw import make_manifest
 from nas.errors import ConfigError
 from nas.recipes.recipe import Recipe
 

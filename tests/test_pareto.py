@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna._hypervolume import compute_hypervolume
 
@@ -30,7 +30,6 @@ def test_the_volume_is_the_dominated_area():
 
 
 @given(POINTS)
-@settings(deadline=None)
 def test_the_front_is_what_nothing_dominates(points):
     def dominates(a, b):
         return all(x <= y for x, y in zip(a, b, strict=True)) and a != b
@@ -39,7 +38,6 @@ def test_the_front_is_what_nothing_dominates(points):
 
 
 @given(POINTS)
-@settings(deadline=None)
 def test_the_volume_equals_optunas(points):
     reference = [6.5] * len(points[0])
     assert hypervolume_of(points, reference) == pytest.approx(compute_hypervolume(np.array(points), np.array(reference)))

@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from nas.data.manifest import load_split, make_manifest, prepare_images
+from nas.data.draw import make_manifest
+from nas.data.manifest import load_split, prepare_images
 from nas.recipes.recipe import Recipe
 
 OPENINGS = 20

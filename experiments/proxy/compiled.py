@@ -11,7 +11,7 @@ import tempfile
 
 import torch
 
-from nas.data.manifest import make_manifest
+from nas.data.draw import make_manifest
 from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture, Stage
 from nas.training.proxy import train_proxy

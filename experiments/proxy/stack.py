@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets.folder import default_loader
 
-from nas.data.manifest import MEAN, STD, Manifest, load_split, make_manifest
+from nas.data.draw import make_manifest
+from nas.data.manifest import MEAN, STD, Manifest, load_split
 from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import cost

@@ -21,7 +21,8 @@ from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from torch import nn
 
-from nas.data.manifest import MEAN, STD, Images, load_split, make_manifest
+from nas.data.draw import make_manifest
+from nas.data.manifest import MEAN, STD, Images, load_split
 from nas.models.metaformer import build
 from nas.recipes.full import FullRecipe, Loader
 from nas.retraining.data import FullData, data_of, manifest_of

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from nas.data.manifest import make_manifest
+from nas.data.draw import make_manifest
 from nas.recipes.full import FullRecipe
 from nas.recipes.recipe import Distillation
 from nas.retraining.folder import Result

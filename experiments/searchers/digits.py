@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from nas.data.manifest import make_manifest
+from nas.data.draw import make_manifest
 from nas.run.settings import Search, read_search
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture

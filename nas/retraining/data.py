@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from nas.callbacks import ignore
 from nas.data.decoding import OnDecoded
-from nas.data.manifest import Manifest, list_manifest, load_split, make_manifest, rendering_of
+from nas.data.draw import list_manifest, make_manifest, rendering_of
+from nas.data.manifest import Manifest, load_split
 from nas.data.registry import open_source
 from nas.errors import ConfigError
 from nas.recipes.full import FullRecipe

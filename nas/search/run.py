@@ -8,7 +8,8 @@ from rich.console import Console
 
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
-from nas.data.manifest import Manifest, make_manifest, prepare_images, read_manifest
+from nas.data.draw import make_manifest
+from nas.data.manifest import Manifest, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.errors import few

@@ -18,7 +18,8 @@ from nas.callbacks import ignore
 from nas.data import archives, decoding
 from nas.data.archives import Span, open_archive
 from nas.data.decoding import decode, decoded
-from nas.data.manifest import load_split, make_manifest
+from nas.data.draw import make_manifest
+from nas.data.manifest import load_split
 from nas.data.registry import open_source
 from nas.errors import ConfigError, NasError
 from nas.recipes.recipe import Recipe

@@ -67,7 +67,6 @@ def test_every_kind_of_image_becomes_eight_bit_rgb_of_the_same_grey(kind):
     height=st.integers(1, 40) | st.just(2000),
     size=st.integers(1, 40),
 )
-@settings(deadline=None)
 def test_an_image_of_any_mode_and_shape_becomes_a_square_of_the_size_asked_for(mode, width, height, size):
     pixels = decode(Image.new(mode, (width, height)), size)
     assert (pixels.shape, pixels.dtype) == ((size, size, 3), np.uint8)
@@ -122,7 +121,7 @@ def test_no_size_is_warned_of_by_pillow_itself():
 
 
 @given(width=st.integers(5, 90), height=st.integers(5, 90), size=st.integers(3, 60), seed=st.integers(0, 9))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_pixels_are_to_the_bit_what_timms_own_transform_makes(width, height, size, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     theirs = create_transform(size, interpolation="bilinear", crop_pct=1.0, mean=(0, 0, 0), std=(1, 1, 1))

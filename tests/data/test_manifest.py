@@ -15,7 +15,8 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from nas.data import inspection
 from nas.data import manifest as data
 from nas.data.decoding import decode
-from nas.data.manifest import MEAN, STD, Manifest, load_split, make_manifest, prepare_images, read_manifest
+from nas.data.draw import make_manifest
+from nas.data.manifest import MEAN, STD, Manifest, load_split, prepare_images, read_manifest
 from nas.errors import ConfigError, NasError
 from nas.recipes.recipe import Recipe
 from tests.images import class_folders, ids, manifest_of, picture, refusal

@@ -24,7 +24,7 @@ def assert_equal(fast, plain, x, atol=1e-5):
 
 
 @given(side=st.tuples(st.integers(1, 12), st.integers(1, 12)), size=st.sampled_from([1, 3, 5, 7, 9]), last=st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_average_is_that_of_torchs_pooling(side, size, last):
     x = torch.randn(2, 3, *side, generator=torch.Generator().manual_seed(0))
     x = x.contiguous(memory_format=torch.channels_last) if last else x

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from nas.calibration.record import plain_recipe
-from nas.data.manifest import make_manifest
+from nas.data.draw import make_manifest
 from nas.recipes.recipe import Proxy
 from nas.results.noise import (
     JudgedBy,
@@ -119,7 +119,7 @@ def test_networks_that_differ_on_many_images_are_not_told_apart_by_as_large_a_di
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(30, 400))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_paired_variance_is_that_of_the_difference_on_each_image(seed, number):
     rng = np.random.default_rng(seed)
     one, other = rng.random((2, number)) < 0.8

@@ -13,7 +13,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from nas.data.manifest import load_split, make_manifest
+from nas.data.draw import make_manifest
+from nas.data.manifest import load_split
 from nas.errors import ConfigError, NasError
 from nas.models.metaformer import build
 from nas.recipes.full import FullRecipe

@@ -37,7 +37,7 @@ def test_a_bare_number_is_the_largest_value():
 
 
 @given(seed=st.integers(0, 10**6), top=st.integers(500, 4000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_is_repaired_is_affordable_and_of_the_space(seed, top):
     wanted = limits(macs={"min": top * 800, "max": top * 1000})
     rng = random.Random(seed)

@@ -65,7 +65,7 @@ def test_the_size_equals_the_number_of_keys_that_can_be_drawn():
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_drawn_is_contained_and_its_choices_lead_back_to_it(seed):
     drawn = random_architecture(space(), random.Random(seed))
     chosen = space().choices(drawn)
@@ -74,7 +74,7 @@ def test_what_is_drawn_is_contained_and_its_choices_lead_back_to_it(seed):
 
 
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_neighbours_are_other_architectures_of_the_space(seed):
     here = random_architecture(space(), random.Random(seed))
     around = list(space().neighbours(here))

@@ -10,7 +10,8 @@ import timm
 import torch
 from torch import nn
 
-from nas.data.manifest import MEAN, STD, Images, make_manifest
+from nas.data.draw import make_manifest
+from nas.data.manifest import MEAN, STD, Images
 from nas.errors import ConfigError, Infeasible
 from nas.models.metaformer import build
 from nas.models.reparam import merge

@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nas.data.manifest import Images, load_split, make_manifest
+from nas.data.draw import make_manifest
+from nas.data.manifest import Images, load_split
 from nas.errors import ConfigError
 from nas.models.metaformer import build
 from nas.recipes.as_trained import as_trained

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from timm.data import create_dataset, create_transform
 
-from nas.data.manifest import make_manifest
+from nas.data.draw import make_manifest
 from nas.errors import NasError
 from nas.export.proof import write_samples
 from nas.recipes.full import FullRecipe

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from nas.cli import main as cli
-from nas.data.manifest import make_manifest
+from nas.data.draw import make_manifest
 from nas.errors import ConfigError, NasError
 from nas.models.metaformer import build
 from nas.recipes.full import FullRecipe
