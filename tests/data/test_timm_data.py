@@ -192,7 +192,7 @@ def test_an_image_folder_of_hugging_faces_is_read_too(tmp_path, monkeypatch):
     monkeypatch.setenv("NAS_DATA", str(tmp_path / "home"))
     class_folders(tmp_path / "mine" / "train", images=5)
     class_folders(tmp_path / "mine" / "test", images=2)
-    manifest = manifest_of(f"hfds/{tmp_path / 'mine'}")
+    manifest = manifest_of(f"hfds/{tmp_path / 'mine'}", keep_copies=True)
     assert (manifest.class_names, len(manifest.test)) == (NAMES, 6)
 
 
