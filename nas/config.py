@@ -29,8 +29,14 @@ class Value(BaseModel):
         if isinstance(data, dict):
             for key in data:
                 if key not in cls.model_fields:
-                    raise ValueError(unknown("key", key, cls.model_fields))
+                    below = [f"{name}.{key}" for name, field in cls.model_fields.items() if key in _fields_of(field.annotation)]
+                    raise ValueError(unknown("key", key, below or cls.model_fields))
         return data
+
+
+def _fields_of(kind: Any) -> Collection[str]:
+    """The keys of a section; none for anything else."""
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, Value) else ()
 
 
 V = TypeVar("V", bound=Value)

@@ -14,7 +14,14 @@ def quantity(text: Any) -> Any:
     return round(float(match[1]) * UNITS.get(match[2], 1)) if match else text
 
 
-Quantity = Annotated[int, BeforeValidator(quantity)]
+def _counted(written: Any) -> Any:
+    value = quantity(written)
+    if isinstance(value, str):
+        raise ValueError("must be a whole number, or one with a unit such as 2.5M or 0.3G")
+    return value
+
+
+Quantity = Annotated[int, BeforeValidator(_counted)]
 
 
 def percent(share: float | None) -> str:

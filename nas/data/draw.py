@@ -46,7 +46,7 @@ def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_dec
         splits, copies = split_up(drawn, test, recipe, checksums=inspector.checksums, own_test=source.test is not None)
         _check_splits(splits, recipe)
         manifest = _manifest(
-            recipe, seed, splits, content=content, skipped=source.ignored + copies.left_out + inspector.unreadable
+            recipe, seed, splits, content=content, skipped=inspector.unreadable + source.ignored + copies.left_out
         )
         manifest = manifest.model_copy(update=_looked_at(manifest, inspector, source.notes + copies.notes))
         for split in SPLITS:
@@ -176,7 +176,8 @@ def _check_counts(drawn: Pool, test: Pool, recipe: Recipe, *, own_test: bool) ->
         raise ConfigError(
             f"{recipe.data}: every class must have at least {wanted} readable training images, but class {name!r} has {number}"
             f"{'' if own_test else _set_aside_of(name, test)} ({len(short)} of {len(drawn)} classes have too few). "
-            "Lower images_per_class, add images, or list the classes to take under classes."
+            "Lower images_per_class (--set proxy.images_per_class=null takes all there are), add images, or list the classes "
+            "to take under classes."
         )
     empty = [name for name, ids in test.items() if not ids]
     if empty:

@@ -115,6 +115,6 @@ def _too_dark(tops: list[int]) -> list[str]:
 def _dark(top: int) -> str:
     nearest = 2 ** max(top, 1).bit_length() - 1
     return (
-        f"no image uses a value above {top:,}, so all come out dark: if {nearest:,} is white there, say white: {nearest} in "
-        f"the recipe (--set proxy.white={nearest} for a search)"
+        f"no image uses a value above {top:,}, so all come out dark: if {nearest:,} is white there, say so (--set "
+        f"proxy.white={nearest} and another --out for a search, --set white={nearest} for a retraining)"
     )

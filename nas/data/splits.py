@@ -95,7 +95,10 @@ def _num_held_out(number: int, share: float) -> int:
 def _notes(claims: _Claims, splits: Splits, contents: Mapping[str, int]) -> Iterator[str]:
     """What is said of copies."""
     if claims.left_out:
-        yield f"{len(claims.left_out):,} copies of images in another split are left out (keep_copies: true takes them)"
+        yield (
+            f"{len(claims.left_out):,} copies of images in another split are left out (--set proxy.keep_copies=true for a "
+            "search, --set keep_copies=true for a retraining takes them)"
+        )
     untested = [name for name, ids in splits["test"].items() if not ids]
     if claims.left_out and untested:
         yield f"no image to test on is left of {few(untested, most=3)}: a retraining needs some"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from nas.config import Value, broken, known_name, read_text
+from nas.errors import ConfigError
 from nas.recipes.by_size import BySize
 from nas.space.architecture import MixerName
 from nas.units import Quantity
@@ -68,7 +69,10 @@ def _listed(classes: Any) -> Any:
         return [_name(value) for value in classes]
     if not isinstance(classes, str):
         return classes
-    lines = read_text(Path(classes)).splitlines()
+    try:
+        lines = read_text(Path(classes)).splitlines()
+    except ConfigError as error:
+        raise broken("", f"must be a number, names, or a text file of names: {error}") from None
     return [line.partition("\t")[0].strip() for line in lines if line.strip() and line[0] != "#"]
 
 
@@ -211,7 +215,8 @@ class Recipe(Value):
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "Recipe":
         if self.warmup_epochs >= self.epochs:
-            rule = f"must be below epochs={self.epochs}, but got {self.warmup_epochs}; shorten the warm-up or train longer"
+            rule = f"must be below epochs={self.epochs}, but got {self.warmup_epochs}; shorten the warm-up, such as to "
+            rule += f"{self.epochs / 4:g}, or train longer"
             raise broken("warmup_epochs", rule)
         if self.crop_padding >= self.full_size:
             rule = f"must be below image_size={self.full_size}, but got {self.crop_padding}; an eighth of it is usual"

@@ -176,13 +176,18 @@ def _verdict(runs: list[Compared]) -> list[str]:
     for run in runs:
         row = reached(run.course, lowest)
         assert row is not None, "all reached the lowest of their volumes"
-        lines.append(f"{lowest:.4f} was reached by {run.name} after {_trainings(row)}, {duration(row['seconds'])}.")
+        after = f"{_trainings(row)}, {duration(row['seconds'])}"
+        lines.append(f"hypervolume {lowest:.4f}, the least of these, was reached by {run.name} after {after}.")
     cost, fronts = runs[0].ranked.costs[0], [run.ranked.best for run in runs]
     limit = min(best[cost].max() for best in fronts)
-    shown = [f"{s.name} {percent(b[b[cost] <= limit]['accuracy'].max())}" for s, b in zip(runs, fronts, strict=True)]
+    shown = [f"{s.name} {_best(b[b[cost] <= limit])}" for s, b in zip(runs, fronts, strict=True)]
     lines.append(f"best accuracy up to {count(limit)} {axis_label(cost)}: {', '.join(shown)}.")
     lines.append("each network counts by the accuracy that its search saw; replicates are left out.")
     return lines
+
+
+def _best(able: pd.DataFrame) -> str:
+    return percent(able["accuracy"].max()) if len(able) else "has none that cheap"
 
 
 def _of_two_runs(one: Compared, other: Compared) -> list[str]:
@@ -203,11 +208,11 @@ def _of_searches(one: list[Compared], other: list[Compared]) -> str:
     error = np.sqrt(first + second)
     freedom = (first + second) ** 2 / max(first**2 / (len(one) - 1) + second**2 / (len(other) - 1), 1e-300)
     half = float(stdtrit(max(freedom, 1.0), 0.975)) * error
-    names = [f"{runs[0].name} and its {len(runs) - 1} other seed{'s' if len(runs) > 2 else ''}" for runs in (one, other)]
-    word = "the searches differ" if abs(gap) > half else "the seeds alone could bring that"
+    names = [" and ".join(run.name for run in runs) for runs in (one, other)]
+    word = "the searches differ" if abs(gap) > half else "no difference is shown, seeds alone could bring that"
     return (
-        f"mean hypervolume of {names[0]} less that of {names[1]}: {gap:+.4f}, 95 % interval {gap - half:+.4f} to "
-        f"{gap + half:+.4f}; {word}."
+        f"mean hypervolume of {names[0]} minus that of {names[1]}: {gap:+.4f}, 95 % interval {gap - half:+.4f} to "
+        f"{gap + half:+.4f}: {word}."
     )
 
 

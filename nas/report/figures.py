@@ -17,6 +17,7 @@ from nas.units import count, duration, percent
 MANY_POINTS = 1000  # points from which WebGL draws them
 SHOWN_CURVES = 150
 SHOWN_LINES = 1500
+FEW_TRAININGS = 12
 CLOCK = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
 SIDES = {"top": "top center", "bottom": "bottom center", "left": "middle left", "right": "middle right"}
 Figure = dict[str, Any]
@@ -111,7 +112,10 @@ def course_figure(courses: dict[str, pd.DataFrame], by: str) -> Figure:
         data.append({"type": "scatter", "mode": "lines", "name": name, "x": _numbers(x), "y": _numbers(kept["hypervolume"], 5),
                      "line": {"shape": "hv", "color": colour, "dash": dash, "width": 2}, "text": text,
                      "hovertemplate": "%{y:.4f} after %{text}<extra>" + name + "</extra>"})  # fmt: skip
-    return _figure(data, x=f"{unit} of training, summed" if by == "seconds" else "trainings ended", y="hypervolume")
+    figure = _figure(data, x=f"{unit} of training, summed" if by == "seconds" else "trainings ended", y="hypervolume")
+    if by != "seconds" and max(map(len, courses.values()), default=0) < FEW_TRAININGS:
+        figure["layout"]["xaxis"]["dtick"] = 1  # no half trainings
+    return figure
 
 
 def _corners(course: pd.DataFrame) -> pd.DataFrame:

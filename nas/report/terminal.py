@@ -29,7 +29,7 @@ from nas.units import count, percent, quantity
 TIES = 6
 EXPECTED = (
     "expected: a front is picked for high accuracies, and with them luck is picked; this is what other seeds and images should "
-    "give, as far as all trainings of the run can tell (the verb replicate measures it)"
+    "give, as far as all trainings of the run can tell (nas replicate measures it)"
 )
 LATENCY_COLUMN = "latency_ms"
 ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns that hold JSON
@@ -118,7 +118,9 @@ def show_standing(
         prefix = f"{reading.folder.root}: " if len(readings) > 1 else ""
         lines.append(f"{prefix}±: {noise_of(reading)}")
         judged = judged_by(reading)
-        lines += [f"{prefix}{judged}"] if judged is not None else []
+        if judged is not None:
+            counted, blind = reading.search.counted_elsewhere(len(judged.class_names)), judged.blind(ranked.best)
+            lines += [f"{prefix}{line}" for line in (str(judged), blind, counted) if line is not None]
         lines.append(quote(reading.folder.root))
         if LATENCY_COLUMN in ranked.costs:
             lines.append(f"{prefix}latency: {_measured(reading, latency)}")

@@ -58,8 +58,7 @@ def _head(findings: Findings) -> dict[str, Any]:
         bend = f" The knee, trial {row['trial']}, has {percent(row['accuracy'])} at {count(row['macs'])} MACs."
     lead = (
         f"{whole:,} of {search.trials + len(search.baselines):,} architectures were trained in full; "
-        f"{len(best)} of them form the front between {count(best['macs'].min())} and {count(best['macs'].max())} MACs. "
-        f"{_top(top, equals)}{bend}"
+        f"{_range(best)} {_top(top, equals)}{bend}{_blind(findings)}"
     )
     tiles = [
         ("highest accuracy", percent(top["accuracy"]), _told_apart(top, equals)),
@@ -75,6 +74,20 @@ def _head(findings: Findings) -> dict[str, Any]:
     return {"name": search.name, "lead": lead, "tiles": tiles}
 
 
+def _range(best: pd.DataFrame) -> str:
+    """How many networks the front has, and what they cost."""
+    low, high = count(best["macs"].min()), count(best["macs"].max())
+    if len(best) == 1:
+        return f"One of them is the front, at {low} MACs."
+    return f"{len(best)} of them form the front between {low} and {high} MACs."
+
+
+def _blind(findings: Findings) -> str:
+    judged = judged_by(findings.reading)
+    blind = None if judged is None else judged.blind(findings.best)
+    return "" if blind is None else f" {blind}"
+
+
 def _top(top: pd.Series, equals: pd.DataFrame) -> str:
     """The highest accuracy without a winner that the data does not support."""
     text = f"The highest accuracy is {percent(top['accuracy'])} (trial {top['trial']})"
@@ -83,11 +96,14 @@ def _top(top: pd.Series, equals: pd.DataFrame) -> str:
     if not len(equals):
         return f"{text}, surely above all others."
     number = f"{len(equals)} other{'s' if len(equals) > 1 else ''}"
-    return f"{text}, but the noise leaves {number} as good; the cheapest of these has {count(equals['macs'].min())} MACs."
+    cheapest = equals["macs"].min()
+    beside = f"; the cheapest of these has {count(cheapest)} MACs" if cheapest < top["macs"] else ""
+    return f"{text}, but the noise leaves {number} as good{beside}."
 
 
 def _told_apart(top: pd.Series, equals: pd.DataFrame) -> str:
-    return f"trial {top['trial']}, " + (f"tied with {len(equals)}" if len(equals) else f"{count(top['macs'])} MACs")
+    others = f"tied with {len(equals)} other{'s' if len(equals) > 1 else ''}"
+    return f"trial {top['trial']}, {others if len(equals) else count(top['macs']) + ' MACs'}"
 
 
 def _front_section(findings: Findings) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def _way_out(one: Reading, other: Reading, wrong: list[str]) -> str:
     seeds = one.search.split_seed, other.search.split_seed
     if wrong == ["data"] and seeds[0] != seeds[1]:
         return (
-            f"Their images were split by different seeds, {seeds[0]} and {seeds[1]}. Search again with --set "
-            f"search.split_seed={seeds[0]}, beside any --seed."
+            f"Their images were split by different seeds, {seeds[0]} and {seeds[1]}. Search again, into a new --out, with "
+            f"--set search.split_seed={seeds[0]}, beside any --seed."
         )
     return "Search again with the same data and sizes, or look at each by itself."
 

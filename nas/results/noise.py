@@ -52,6 +52,17 @@ class JudgedBy(NamedTuple):
         return (
             f"of the {len(self.labels):,} images judged by, {100 * share:.1f} % are of the largest class ({name}), which is "
             f"what always answering so would reach; chance is {100 / len(self.class_names):.1f} %"
+        ) + ("; balanced is the mean of the classes' own accuracies" if self.is_uneven else "")
+
+    def blind(self, best: pd.DataFrame) -> str | None:
+        """What to say where no network of the front `best` is surely better than one that always answers the same."""
+        name, share = self.largest
+        if best["accuracy_low"].fillna(best["accuracy"]).max() > share:
+            return None
+        return (
+            f"No network is surely better than always answering {name} ({100 * share:.1f} %), so none has shown that it learnt "
+            "anything. Train longer (proxy.epochs), in smaller batches (proxy.batch_size) or on more images "
+            "(proxy.images_per_class) before one is taken."
         )
 
 
@@ -100,7 +111,7 @@ class Noise(NamedTuple):
             return "no interval: the run holds no manifest that can be read"
         judged = f"95 % interval from the {self.images:,} images judged by"
         if self.seeds is None:
-            return f"{judged} alone; seeds add to it, and how much is not known (the verb replicate measures it)"
+            return f"{judged} alone; seeds add to it, and how much is not known (nas replicate measures it, with two or more)"
         by = "a calibration" if self.freedom is None else "replicates"
         return f"{judged} and the {100 * self.seeds:.1f} points between seeds, measured by {by}"
 

@@ -1,5 +1,6 @@
 """What lies in a run's folder, and whether a search may go on in it."""
 
+import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from nas import __version__
 from nas.config import changed_settings, dump_yaml, parse_yaml, read_text, validated
 from nas.errors import ConfigError, NasError
 from nas.files import write_whole
+from nas.recipes.recipe import Recipe
 from nas.run.settings import RUN_FACTS, Search
 from nas.terminal import command
 
@@ -25,6 +27,8 @@ MAY_CHANGE = (
 )
 SECRET = re.compile(r"([?&][^=&]*(?:password|passwd|passphrase|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)  # in a URL's query
 QUICK_RECIPE = "digits_quick"  # the shipped recipe that suits any data and machine
+ITS_IMAGES = ("classes", "unreadable_share", "keep_copies", "white", "max_pixels", "flip")
+"""What a retraining takes over from a search's proxy, so that it learns from the same kind of images."""
 VERSIONED = ("torch", "timm", "optuna", "ray", "numpy")
 
 
@@ -201,10 +205,13 @@ def export_command(root: Path, number: int | str) -> str:
 
 def retrain_command(root: Path, search: Search, number: int | str) -> str:
     """Trains a trial at length on the search's own images."""
-    data = [] if search.proxy.data == "digits" else ["--data", search.proxy.data]
-    size = [] if search.proxy.full_size == 32 else ["--set", f"image_size={search.proxy.full_size}"]
+    proxy = search.proxy
+    data = [] if proxy.data == "digits" else ["--data", proxy.data]
+    settings = {"image_size": proxy.full_size} if proxy.full_size != 32 else {}
+    settings |= {name: getattr(proxy, name) for name in ITS_IMAGES if getattr(proxy, name) != getattr(Recipe(), name)}
+    set_ = [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value, ensure_ascii=False)}")]
     out = f"retrained/{number}"
-    return command("retrain", root, "--trial", number, "--recipe", QUICK_RECIPE, *data, *size, "--out", out)
+    return command("retrain", root, "--trial", number, "--recipe", QUICK_RECIPE, *data, *set_, "--out", out)
 
 
 def calibrate_command(root: Path) -> str:

@@ -184,6 +184,16 @@ class Search(Value):
         """Designs to begin near, one by one."""
         return self.search.start_designs
 
+    def counted_elsewhere(self, num_classes: int) -> str | None:
+        """What to say where costs are not those of the networks as the proxy trains them, on so many classes."""
+        space, size = self.space, self.proxy.full_size
+        if (space.image_size, space.num_classes) == (size, num_classes):
+            return None
+        return (
+            f"MACs and params are counted at {space.image_size} px and {space.num_classes:,} classes (space.image_size, "
+            f"space.num_classes); the proxy trains at {size} px and {num_classes:,} classes"
+        )
+
     @model_validator(mode="after")
     def _consistent(self) -> "Search":
         if self.search.max_gpu_hours is not None and not self.resources.gpu:

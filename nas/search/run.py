@@ -94,11 +94,14 @@ def _prepare_data(manifest: Manifest, settings: Search, folder: RunFolder, conso
 def _about(manifest: Manifest, settings: Search) -> str:
     """What is trained and judged on, and what there is to mind about it."""
     names = few(list(manifest.class_names), most=CLASSES_SHOWN)
+    number, each = len(manifest.class_names), settings.proxy.images_per_class
+    some = "" if each is None else f", {each:,} of each class (proxy.images_per_class=null takes all)"
     head = (
-        f"data: {settings.proxy.data}, {len(manifest.class_names)} classes ({names}), {len(manifest.train):,} images to train "
-        f"on, {len(manifest.validation):,} to judge by; the test split is not read (manifest {manifest.hash})"
+        f"data: {settings.proxy.data}, {number} classes ({names}), {len(manifest.train):,} images to train on, "
+        f"{len(manifest.validation):,} to judge by{some}; the test split is not read (manifest {manifest.hash})"
     )
-    return "\n".join([head, *manifest.remarks])
+    counted = settings.counted_elsewhere(number)
+    return "\n".join([head, *manifest.remarks, *([counted] if counted else [])])
 
 
 def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchProgress, *, stopping: Stopping) -> None:

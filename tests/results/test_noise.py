@@ -171,3 +171,12 @@ def test_the_share_of_the_largest_class_and_chance_are_said_and_classes_can_coun
     always_common = np.array([True] * 1500 + [False] * 6)
     assert judged_by.balanced(always_common) == pytest.approx(0.5)
     assert not JudgedBy(np.array([0, 1, 0, 1]), ("a", "b")).is_uneven
+
+
+def test_networks_that_always_answer_the_same_are_called_what_they_are():
+    judged_by = JudgedBy(np.array([0] * 90 + [1] * 10), ("common", "rare"))
+    best = pd.DataFrame({"accuracy": [0.90, 0.92], "accuracy_low": [0.83, 0.85]})
+    assert "always answering common (90.0 %)" in judged_by.blind(best)
+    assert judged_by.blind(best.assign(accuracy_low=[0.83, 0.91])) is None
+    assert judged_by.blind(best.assign(accuracy_low=np.nan)) is None
+    assert judged_by.blind(best.assign(accuracy=0.9, accuracy_low=np.nan)) is not None

@@ -1,8 +1,11 @@
+import shlex
+
 import pytest
 import yaml
 
 from nas.errors import ConfigError, NasError
-from nas.run.folder import open_folder, plain_search, read_run, update_folder, without_password
+from nas.recipes.full import read_full_recipe
+from nas.run.folder import ITS_IMAGES, open_folder, plain_search, read_run, retrain_command, update_folder, without_password
 
 
 def test_a_run_is_read_back_as_it_was_opened(tmp_path, tiny):
@@ -74,3 +77,15 @@ def test_a_url_without_a_password_stays(url):
 def test_a_password_in_a_urls_query_is_hidden_as_well(query):
     shown = without_password(f"postgresql://host/db?{query}")
     assert "secret" not in shown and "***" in shown and ("ssl=1" in shown) == ("ssl=1" in query)
+
+
+def test_the_printed_retraining_learns_from_the_same_kind_of_images(tiny, tmp_path):
+    classes = ["tench, fish", "it's", "nö"]
+    search = tiny(
+        f"proxy.classes={classes}", "proxy.white=4095", "proxy.keep_copies=true", "proxy.flip=true", "proxy.image_size=48"
+    )
+    words = shlex.split(retrain_command(tmp_path, search, 3))
+    settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    recipe = read_full_recipe(words[words.index("--recipe") + 1], settings=settings)
+    assert {name: getattr(recipe, name) for name in ITS_IMAGES} == {name: getattr(search.proxy, name) for name in ITS_IMAGES}
+    assert recipe.image_size == 48 and recipe.classes == tuple(classes)

@@ -36,11 +36,14 @@ def test_the_flagship_has_all_six_mixers_and_a_billion_architectures():
         ("search.start=[cafomer_s18]", "search.start: unknown design 'cafomer_s18'; did you mean caformer_s18"),
         ("objectives=[macs]", "objectives: must be accuracy, then one or two different costs"),
         ("objectives=[accuracy, latency]", "objectives: unknown objective 'latency'"),
-        ("constraints.macs.max=many", "constraints.macs.max: must be a valid integer"),
+        ("constraints.macs.max=many", "constraints.macs.max: must be a whole number"),
         ("proxy.rungs=[3, 9]", "proxy.rungs"),
         ("proxy.epochs=none", "proxy.epochs: must be a valid integer"),
         ("proxy.image_size=[24, 32]", "proxy.image_size: must be one size where stages may mix by random"),
         ("name=a/b", "name: must match pattern"),
+        ("keep_copies=true", "unknown key 'keep_copies'; did you mean proxy.keep_copies?"),
+        ("constraints.macs=2,5M", "a whole number, or one with a unit such as 2.5M or 0.3G, but got '2,5M'."),
+        ("proxy.classes=few.txt", "proxy.classes: must be a number, names, or a text file of names: "),
         ("serch.trials=3", "unknown key 'serch'; did you mean search"),
         ("resources.gpu=-1", "resources.gpu: must be greater than or equal to 0"),
         ("resources.gpu=1.5", "resources.gpu: must be a part of one GPU or a whole number of them, but got 1.5"),
@@ -76,3 +79,9 @@ def test_a_proxy_that_no_network_can_be_trained_with_is_refused(tiny, setting, m
 
 def test_the_shipped_proxy_suits_the_space_and_the_baselines(tiny):
     check_possible(tiny("baselines=[poolformer_s12, caformer_s18]"))
+
+
+def test_it_is_said_where_costs_are_not_those_of_the_networks_that_the_proxy_trains(tiny):
+    assert tiny().counted_elsewhere(10) is None
+    text = tiny("proxy.image_size=64").counted_elsewhere(8)
+    assert "counted at 32 px and 10 classes" in text and "trains at 64 px and 8 classes" in text
