@@ -113,7 +113,7 @@ def export(
         f"{out}: a fresh process loaded it through timm and computed the same logits.\n"
         f"Level {level.letter}, {MEANING[level.letter]}. How to load it: {out / 'README.md'}"
     )
-    for note in trained.manifest.notes:
+    for note in trained.notes:
         typer.echo(f"mind: {note}")
     if push is not None:
         typer.echo(f"uploaded: {push_directory(out.absolute(), push, private=private)}")

@@ -76,21 +76,22 @@ class Manifest(Value):
     @property
     def remarks(self) -> list[str]:
         """What is said of the images before a training, a line each: the notes, and what was left out up to a handful."""
-        lines = [f"  mind: {note}" for note in (*self.notes, *self._uneven)]
+        uneven = self.uneven("validation" if self.validation else "test")
+        lines = [f"  mind: {note}" for note in (*self.notes, *uneven)]
         lines += [f"  left out {name}: {why}" for name, why in self.skipped[:LINES_SHOWN]]
         more = len(self.skipped) - LINES_SHOWN
         return [*lines, f"  and {more:,} more were left out, listed in manifest.json"] if more > 0 else lines
 
-    @property
-    def _uneven(self) -> list[str]:
-        """What an accuracy hides where most images to judge by are of one class."""
-        numbers = Counter(label for _, label in self.validation or self.test)
-        share, chance = max(numbers.values(), default=0) / max(numbers.total(), 1), 1 / len(self.class_names)
+    def uneven(self, split: Split) -> tuple[str, ...]:
+        """What an accuracy on a split hides where most of its images are of one class."""
+        (label, number), *_ = Counter(label for _, label in getattr(self, split)).most_common(1) or [(0, 0)]
+        share, chance = number / max(1, len(getattr(self, split))), 1 / len(self.class_names)
         if share <= UNEVEN * chance:
-            return []
-        return [
-            f"{share:.1%} of the images to judge by are of one class: always answering so reaches that, chance {chance:.1%}"
-        ]
+            return ()
+        return (
+            f"{100 * share:.1f} % of the {split} images are of one class, {self.class_names[label]}: always answering so "
+            f"reaches that; chance is {100 * chance:.1f} %",
+        )
 
     def write(self, path: Path) -> None:
         """The manifest as JSON; a half-written file is never seen."""

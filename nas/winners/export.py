@@ -29,7 +29,7 @@ def export_trained(
         origin,
         crop_pct=trained.crop_pct,
         interpolation=trained.interpolation,
-        notes=manifest.notes,
+        notes=trained.notes,
         bits=manifest.bits,
         white=manifest.white,
         license=license_name,

@@ -37,6 +37,11 @@ class Trained(NamedTuple):
     interpolation: str = "bilinear"
     crop_pct: float = 1.0
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to mind about its images, and about an accuracy on them."""
+        return self.manifest.notes + self.manifest.uneven("test" if self.provenance.get("split") == "test" else "validation")
+
 
 def seen_in_memory(files: Sequence[Path], size: int) -> "Tensor":
     """Image files as a proxy training, or another that decodes them beforehand, is judged by them: `(N, 3, size, size)`."""

@@ -81,7 +81,7 @@ def test_sixteen_bits_are_said_in_the_manifest(tmp_path):
 def test_values_that_come_out_dark_are_said_with_a_way_out(tmp_path, top, dtype, suffix, nearest):
     folder = deep_folders(tmp_path / "images", top=top, dtype=dtype, suffix=suffix)
     note = manifest_of(folder).notes[-1] if nearest != 255 else " ".join(manifest_of(folder).notes)
-    assert f"say white: {nearest} in the recipe" in note
+    assert f"proxy.white={nearest} and another --out for a search" in note
     bright = manifest_of(folder, white=top)
     assert bright.white == top
     assert load_split(bright, "train", image_size=12).pixels.max() == 255
