@@ -15,7 +15,7 @@ from nas.results.noise import highest, judged_by
 from nas.results.points import require_finished
 from nas.results.standing import Standing, standing
 from nas.run.attempts import TimeSpent, time_spent
-from nas.run.folder import export_command, retrain_command, without_password
+from nas.run.folder import export_command, longer_command, retrain_command, without_password
 from nas.run.front import reference_costs
 from nas.run.reading import Reading, read
 from nas.run.record import TRAINED, TrialState
@@ -81,7 +81,7 @@ def _next(ranked: Standing, reading: Reading) -> list[str]:
     top, equals = highest(ranked.trials, ranked.best)
     judged = judged_by(reading)
     if judged is not None and judged.blind(ranked.best):
-        return lines
+        return [*lines, f"Next: {longer_command(root, reading.search)}"]
     able = pd.concat([top.to_frame().T, equals])
     able = able[able.index.isin(ranked.best.index) & able["baseline"].isna()]
     if not len(able):

@@ -29,7 +29,7 @@ from nas.units import count, percent, quantity
 TIES = 6
 EXPECTED = (
     "expected: a front is picked for high accuracies, and with them luck is picked; this is what other seeds and images should "
-    "give, as far as all trainings of the run can tell (nas replicate measures it)"
+    "give, as far as all trainings of the run can tell (the verb replicate measures it)"
 )
 LATENCY_COLUMN = "latency_ms"
 ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns that hold JSON

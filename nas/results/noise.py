@@ -111,7 +111,7 @@ class Noise(NamedTuple):
             return "no interval: the run holds no manifest that can be read"
         judged = f"95 % interval from the {self.images:,} images judged by"
         if self.seeds is None:
-            return f"{judged} alone; seeds add to it, and how much is not known (nas replicate measures it, with two or more)"
+            return f"{judged} alone; seeds add to it, how much is not known (the verb replicate measures it, with two or more)"
         by = "a calibration" if self.freedom is None else "replicates"
         return f"{judged} and the {100 * self.seeds:.1f} points between seeds, measured by {by}"
 

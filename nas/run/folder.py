@@ -214,6 +214,12 @@ def retrain_command(root: Path, search: Search, number: int | str) -> str:
     return command("retrain", root, "--trial", number, "--recipe", QUICK_RECIPE, *data, *set_, "--out", out)
 
 
+def longer_command(root: Path, search: Search) -> str:
+    """Searches anew with trainings four times as long."""
+    longer = f"proxy.epochs={4 * search.proxy.epochs}"
+    return command("search", root / "search.yaml", "--set", longer, "--out", root.with_name(f"{root.name}-longer"))
+
+
 def calibrate_command(root: Path) -> str:
     """Measures how far the ranking of a run's proxy can be trusted."""
     return command("calibrate", root / "search.yaml", "--out", root)
