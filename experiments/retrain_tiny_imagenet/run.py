@@ -29,7 +29,7 @@ LAYER_SCALE = 0.1  # PoolFormer's own 1e-5 is made for 300 epochs: in ten its bl
 
 def poolformer_of(widths: tuple[int, ...]) -> Architecture:
     """PoolFormer-S12 (arXiv:2111.11418) with depths 1-1-2-1."""
-    return resized(poolformer("s12", layer_scale=LAYER_SCALE), (1, 1, 2, 1), widths)
+    return resized(poolformer(layer_scale=LAYER_SCALE), (1, 1, 2, 1), widths)
 
 
 def convformer_of(widths: tuple[int, ...]) -> Architecture:

@@ -19,7 +19,6 @@ from nas.run.settings import Calibration, Search
 from nas.space.architecture import Architecture, Stage
 from nas.space.constraints import check_reachable, random_architecture, repair
 from nas.space.cost import cost
-from nas.space.reference import design
 
 SPREAD_DRAWS = 400  # random architectures of which a spread is chosen
 WIDTH_STEP = 4  # channels: an eighth of the papers' attention heads
@@ -150,7 +149,7 @@ def architectures_of(search: Search) -> tuple[dict[str, Architecture], list[str]
     architectures: dict[str, Architecture] = {}
     notes: list[str] = []
     names = search.baselines or DIFFERENT_MIXERS if settings.designs is None else settings.designs
-    named = [(name, design(name)) for name in names]
+    named = [(name, search.design(name)) for name in names]
     spread = random_spread(search, settings.random)
     named += [(f"random_{i:02d}", architecture) for i, architecture in enumerate(spread, start=1)]
     if len(spread) < settings.random:

@@ -8,22 +8,15 @@ from rich.console import Console
 
 from nas.calibration.plan import Plan, draft
 from nas.calibration.progress import CalibrationBar, Pace
-from nas.calibration.record import Training, Trainings, hashed
+from nas.calibration.record import Training, Trainings
+from nas.calibration.work import train_one, with_data
 from nas.cluster.jobs import run_jobs
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
-from nas.data.draw import make_manifest
-from nas.data.manifest import Manifest, prepare_images, read_manifest
-from nas.data.progress import shown_decoding
-from nas.data.registry import data_root
 from nas.errors import NasError
-from nas.recipes.recipe import Proxy
-from nas.run.folder import RunFolder, alone, open_folder, read_run
+from nas.run.folder import alone, open_folder, read_run
 from nas.run.settings import Search
 from nas.training.curve import Outcome
-from nas.training.proxy import train_proxy
-
-WHICH_DATA = ("data", "classes", "images_per_class", "validation_share", "unreadable_share")
 
 
 def run_calibration(
@@ -51,46 +44,6 @@ def read_calibration(search: Search, *, root: Path, where: str, console: Console
     if not folder.calibration.is_dir():
         raise NasError(f"{root}: must hold a calibration to show, but has none. Leave out --show to begin one.")
     return with_data(draft(search, where=where), folder, console), done
-
-
-def with_data(plan: Plan, folder: RunFolder, console: Console) -> Plan:
-    """The plan with its images listed and decoded and its trainings in order."""
-    search, manifests = plan.search, {}
-    for name, recipe in plan.fidelities.items():
-        with shown_decoding(console, image_size=recipe.full_size) as on_decoded:
-            manifests[name] = _manifest(recipe, folder, seed=search.split_seed, on_decoded=on_decoded)
-            prepare_images(manifests[name], image_size=recipe.full_size, root=data_root(recipe.data), on_decoded=on_decoded)
-    trainings = tuple(
-        Training(
-            fidelity=fidelity,
-            name=name,
-            architecture=architecture,
-            recipe=recipe,
-            manifest=manifests[fidelity].hash,
-            seed=search.training_seed + seed,
-        )
-        for seed in range(search.calibration.seeds)
-        for fidelity, recipe in plan.fidelities.items()
-        for name, architecture in plan.architectures.items()
-    )
-    return plan._replace(manifests=manifests, trainings=trainings)
-
-
-def _manifest(recipe: Proxy, folder: RunFolder, *, seed: int, on_decoded: Callable) -> Manifest:
-    """The images of a data setting: as they were drawn when the calibration began, else drawn now."""
-    setting = hashed([recipe.model_dump(mode="json", include=set(WHICH_DATA)), seed])
-    path = folder.calibration / "manifests" / f"{setting}.json"
-    if path.exists():
-        return read_manifest(path)
-    manifest = make_manifest(recipe, seed=seed, on_decoded=on_decoded)
-    manifest.write(path)
-    return manifest
-
-
-def train_one(training: Training, *, manifests: dict[str, Manifest], device: str) -> Outcome:
-    """One training in a worker."""
-    manifest, root = manifests[training.fidelity], data_root(training.recipe.data)
-    return train_proxy(training.architecture, training.recipe, manifest, seed=training.seed, device=device, root=root)
 
 
 def _train(plan: Plan, done: Trainings, console: Console) -> None:

@@ -42,7 +42,7 @@ _InputSize = Annotated[
 
 @app.command()
 def cost(
-    target: Annotated[str, typer.Argument(parser=at_home, help="A design's name, an architecture .json, or RUN:TRIAL.")],
+    target: Annotated[str, typer.Argument(parser=at_home, help="A design's name, such as caformer@0.6G; a .json; RUN:TRIAL.")],
     image_size: _ImageSize = None,
     num_classes: _Classes = None,
     as_json: JsonOption = False,
@@ -54,8 +54,9 @@ def cost(
     from nas.space.cost import cost as cost_of
     from nas.winners.lookup import architecture_of, counted_at
 
-    architecture, own = architecture_of(target), counted_at(target)
+    own = counted_at(target)
     image_size, num_classes = image_size or own[0], num_classes or own[1]
+    architecture = architecture_of(target, image_size=image_size, num_classes=num_classes)
     counted = cost_of(architecture, image_size=image_size, num_classes=num_classes)
     if as_json:
         typer.echo(json.dumps({"name": target, "image_size": image_size, "num_classes": num_classes, **counted._asdict()}))

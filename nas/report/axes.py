@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from nas.space.families import is_scaled
+
 MARGIN = 0.06  # of an axis beyond its outermost points
 LOGARITHMIC_FROM = 8  # largest over smallest cost from which the axis is logarithmic
 LETTER, LINE = 0.009, 0.05  # width of a letter and height of a line, as shares of a figure
@@ -36,13 +38,28 @@ def _span(values: pd.Series) -> tuple[float, float]:
     return low - margin, high + margin
 
 
+def family_lines(baselines: pd.DataFrame, cost: str) -> list[pd.DataFrame]:
+    """The members of each family that was scaled to several costs, cheapest first: one line of the picture each."""
+    members = baselines[[is_scaled(name) for name in baselines["baseline"]]]
+    families = members.groupby([name.partition("@")[0] for name in members["baseline"]], sort=False)
+    return [rows.sort_values(cost, kind="stable") for _, rows in families if len(rows) > 1]
+
+
+def baseline_names(baselines: pd.DataFrame, cost: str) -> list[str]:
+    """What stands beside each baseline: its name; of a family's line its dearest member alone, under the family's name."""
+    names = dict(baselines["baseline"])
+    for line in family_lines(baselines, cost):
+        names |= dict.fromkeys(line.index, "") | {line.index[-1]: names[line.index[-1]].partition("@")[0]}
+    return list(names.values())
+
+
 def baseline_places(baselines: pd.DataFrame, cost: str, axes: FrontAxes) -> list[str]:
     """At which side of its point each baseline's name stands."""
     scale = np.log10 if axes.logarithmic else np.asarray
     (left, right), (low, high) = scale(np.asarray(axes.x)), axes.y
     across = (scale(baselines[cost].to_numpy(float)) - left) / (right - left)
     up = (100 * baselines["accuracy"].to_numpy(float) - low) / (high - low)
-    return places(list(zip(across, up, strict=True)), list(baselines["baseline"]))
+    return places(list(zip(across, up, strict=True)), baseline_names(baselines, cost))
 
 
 def places(points: Sequence[tuple[float, float]], names: Sequence[str]) -> list[str]:
@@ -53,6 +70,9 @@ def places(points: Sequence[tuple[float, float]], names: Sequence[str]) -> list[
     taken: list[tuple[float, float, float, float]] = []
     chosen = []
     for point, name in zip(points, names, strict=True):
+        if not name:
+            chosen.append(PLACES[0])
+            continue
         boxes = {place: _box(point, name, place) for place in PLACES}
         free = [place for place, box in boxes.items() if _inside(box) and not any(_overlap(box, other) for other in taken)]
         chosen.append((free or PLACES)[0])

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas.report.axes import baseline_places, front_axes
+from nas.report.axes import baseline_names, baseline_places, family_lines, front_axes
 from nas.results.columns import axis_label
 from nas.results.points import complete, labels, searched
 from nas.results.standing import Standing
@@ -45,16 +45,19 @@ def front_figure(ranked: Standing) -> Figure:
     axes = front_axes(done, best, cost)
     sides = baseline_places(baselines, cost, axes)
     named = {**_dots(baselines, cost), "name": "baseline", "mode": "markers+text",
-             "text": [_beside(name, side) for name, side in zip(baselines["baseline"], sides, strict=True)],
+             "text": [_beside(name, side) for name, side in zip(baseline_names(baselines, cost), sides, strict=True)],
              "hovertext": _hover(baselines), "hovertemplate": "%{hovertext}<extra></extra>",
              "textposition": [SIDES[side] for side in sides],
              "textfont": {"color": "--orange", "size": 11},
              "marker": {"symbol": "diamond-open", "color": "--orange", "size": 12, "line": {"width": 2}}}  # fmt: skip
+    families = [{"type": "scatter", "mode": "lines", "x": _numbers(row[cost], 0), "y": _numbers(100 * row["accuracy"]),
+                 "line": {"dash": "dot", "color": "--orange", "width": 1.5}, "hoverinfo": "skip", "showlegend": False}
+                for row in family_lines(baselines, cost)]  # fmt: skip
     bend = best.loc[[knee]] if knee is not None else best.iloc[:0]
     kink = {**_dots(bend, cost), "name": "knee", "marker": {"symbol": "star", "color": "--pink", "size": 16}}
     ring = {"type": "scatter", "mode": "markers", "x": [], "y": [], "name": "marked", "hoverinfo": "skip", "showlegend": False,
             "marker": {"symbol": "circle-open", "size": 20, "color": "--ink", "line": {"width": 3}}}  # fmt: skip
-    figure = _figure([cloud, line, marks, tie, named, kink, ring], x=axis_label(cost), y="proxy accuracy (%)")
+    figure = _figure([cloud, *families, line, marks, tie, named, kink, ring], x=axis_label(cost), y="proxy accuracy (%)")
     figure["layout"]["xaxis"]["tickformat"] = ".3~s"  # 0.4G instead of 0.4B
     # fixed, or the ring around a marked point would move the axes and with them all points
     span = [float(np.log10(v)) for v in axes.x] if axes.logarithmic else list(axes.x)

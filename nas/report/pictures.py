@@ -8,7 +8,7 @@ import pandas as pd
 
 from nas.colours import BLUE, DARK_ORANGE, GREEN, GREY, ORANGE, PINK
 from nas.files import replacing
-from nas.report.axes import FrontAxes, baseline_places, front_axes
+from nas.report.axes import FrontAxes, baseline_names, baseline_places, family_lines, front_axes
 from nas.results.columns import axis_label
 from nas.results.points import complete
 from nas.results.standing import Standing
@@ -54,6 +54,8 @@ def draw_front(ranked: Standing, path: Path) -> None:
     look = {"marker": "D", "facecolor": "white", "edgecolor": ORANGE, "linewidth": 1.6, "s": 60, "zorder": 5}
     if len(baselines):
         axes.scatter(baselines[cost], 100 * baselines["accuracy"], label="baseline", **look)
+    for line in family_lines(baselines, cost):
+        axes.plot(line[cost], 100 * line["accuracy"], color=ORANGE, linewidth=1.2, linestyle=":", zorder=3)
     span = front_axes(done, best, cost)
     _name(axes, baselines, cost, span)
     run = trials["run"].iloc[0] if trials["run"].nunique() == 1 else f"{trials['run'].nunique()} runs"
@@ -73,7 +75,8 @@ def _intervals(axes: Any, best: pd.DataFrame, cost: str, **look: Any) -> None:
 def _name(axes: Any, baselines: pd.DataFrame, cost: str, span: FrontAxes) -> None:
     """Write each baseline's name beside its point."""
     sides = baseline_places(baselines, cost, span)
-    for name, side, x, y in zip(baselines["baseline"], sides, baselines[cost], 100 * baselines["accuracy"], strict=True):
+    names = baseline_names(baselines, cost)
+    for name, side, x, y in zip(names, sides, baselines[cost], 100 * baselines["accuracy"], strict=True):
         look = {"textcoords": "offset points", "fontsize": 8, "color": DARK_ORANGE}
         axes.annotate(name, (x, y), **look, **BESIDE[side])
 

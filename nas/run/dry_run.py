@@ -13,7 +13,6 @@ from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture
 from nas.space.cost import cost
 from nas.space.costs import COSTS, COUNTED, Cost
-from nas.space.reference import design
 from nas.units import count, duration
 
 DRY_RUN_DRAWS = 2000
@@ -93,7 +92,7 @@ def _baselines(search: Search) -> Table:
     for column in ("", "MACs", "params", "within the constraints"):
         table.add_column(column, justify="left" if column in ("", "within the constraints") else "right")
     for name in search.baselines:
-        counted = search.space.cost(design(name))
+        counted = search.space.cost(search.design(name))
         broken = ", ".join(f"no: {k}" for k in search.constraints.excess(counted))
         table.add_row(name, count(counted.macs), count(counted.params), broken or "yes")
     return table
@@ -108,7 +107,7 @@ def _estimate(search: Search, drawn: list[Architecture]) -> str:
     num_classes = recipe.num_classes or search.space.num_classes
     costs = [cost(a, image_size=recipe.full_size, num_classes=num_classes) for a in drawn[:PROXY_DRAWS]]
     macs = float(np.mean([c.macs for c in costs]))
-    own = [cost(design(name), image_size=recipe.full_size, num_classes=num_classes).macs for name in search.baselines]
+    own = [cost(search.design(name), image_size=recipe.full_size, num_classes=num_classes).macs for name in search.baselines]
     total = (search.trials * macs + sum(own)) * recipe.epochs * (TRAINING_PASSES * trained + judged)
     beside = f" and {len(own)} baselines" if own else ""
     text = (

@@ -2,21 +2,25 @@
 
 import random
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from nas.config import Value, broken, known_name, read_yaml, validated, with_settings
-from nas.errors import unknown
+from nas.errors import ConfigError, Infeasible
 from nas.recipes.as_trained import check_sizes
 from nas.recipes.recipe import Proxy
 from nas.shipped import yaml_path
+from nas.space.architecture import Architecture
 from nas.space.constraints import Constraints, check_reachable, random_architecture
 from nas.space.costs import COUNTED
+from nas.space.families import Scaled, designed, named, short
 from nas.space.mixers import POSITIONAL
-from nas.space.reference import design, designs, timm_names
+from nas.space.reference import FAMILIES, timm_names
 from nas.space.search_space import SearchSpace
+from nas.units import Quantity
 
 SAMPLERS = {
     "front": "nas.search.samplers.front:make_front",
@@ -26,6 +30,8 @@ SAMPLERS = {
     "random": "nas.search.samplers.optunas:make_random",
 }
 """Where each is made, as module:function (see `nas.search.samplers.registry`), which reading a search does not import."""
+CostName = Annotated[str, known_name("cost", COUNTED)]
+FamilyName = Annotated[str, known_name("family", FAMILIES)]
 ObjectiveName = Annotated[str, known_name("objective", ("accuracy", *COUNTED))]
 SamplerName = Annotated[str, known_name("sampler", SAMPLERS)]
 RUN_FACTS = "run"  # the key under which a run's search.yaml says when and with what it began
@@ -37,6 +43,32 @@ REFERENCE_FAMILIES = ("poolformerv2", "convformer", "caformer")
 def _listed(names: Any) -> Any:
     """A list of one where a person writes a bare name."""
     return (names,) if isinstance(names, str) else names
+
+
+def _alone(amounts: Any) -> Any:
+    """A list of one where a person writes a bare amount."""
+    return (amounts,) if isinstance(amounts, str | int | float) else amounts
+
+
+class Families(Value):
+    """Published families, each scaled to the same costs."""
+
+    families: Annotated[tuple[FamilyName, ...], BeforeValidator(_listed), Field(min_length=1)]
+    at: Annotated[tuple[Quantity, ...], BeforeValidator(_alone), Field(min_length=1)]
+    by: CostName = "macs"
+
+    @property
+    def names(self) -> list[str]:
+        """The members, family by family."""
+        return [Scaled(family, at, self.by).name for family in self.families for at in self.at]
+
+
+def _baseline_names(written: Any) -> Any:
+    """A list of names where a person writes one, {families, at, by}, or a list of both."""
+    names: list[Any] = []
+    for entry in written if isinstance(written, list | tuple) else [written]:
+        names += Families.model_validate(entry).names if isinstance(entry, dict) else [entry]
+    return names
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -128,7 +160,8 @@ class Search(Value):
     space: SearchSpace
     constraints: Constraints = Constraints()
     objectives: tuple[ObjectiveName, ...] = ("accuracy", "macs")
-    baselines: tuple[str, ...] = ()
+    baselines: Annotated[tuple[str, ...], BeforeValidator(_baseline_names)] = ()
+    """Published designs by name, and families scaled to a cost: caformer@0.6G, or {families: [caformer], at: [0.3G, 0.6G]}."""
     search: SearchSettings = SearchSettings()
     proxy: Proxy = Proxy()
     resources: Resources = Resources()
@@ -206,18 +239,46 @@ class Search(Value):
             sizes = [self.proxy.size_at(1), self.proxy.full_size]
             rule = f"must be one size where stages may mix by {' or '.join(POSITIONAL)}, but got {sizes}"
             raise broken("proxy.image_size", f"{rule}; give one size, or take these mixers and position_embedding out")
-        named = (
-            ("baselines", "baseline", self.baselines),
-            ("search.start", "design", self.search.start_designs),
-            ("calibration.designs", "design", self.calibration.designs or ()),
+        lists = (
+            ("baselines", self.baselines),
+            ("search.start", self.search.start_designs),
+            ("calibration.designs", self.calibration.designs or ()),
         )
-        for path, kind, names in named:
+        for path, names in lists:
             for name in names:
-                if name not in designs():
-                    raise broken(path, unknown(kind, name, designs()))
-        if len(set(self.baselines)) != len(self.baselines):
-            raise broken("baselines", f"must be different designs, but got {list(self.baselines)}")
+                self._check_design(name, path)
+        _check_different(self.baselines, {name: self.design(name) for name in self.baselines})
         return self
+
+    def _check_design(self, name: str, path: str) -> None:
+        try:
+            self.design(name)
+        except (ConfigError, Infeasible) as error:
+            raise broken(path, str(error).rstrip(".")) from None
+        member = named(name)
+        if member is not None and (excess := getattr(self.constraints, member.by).excess(member.at)):
+            limits = getattr(self.constraints, member.by).model_dump(exclude_none=True)
+            allowed = " and ".join(f"{side} {short(value)}" for side, value in limits.items())
+            rule = f"must lie within constraints.{member.by} ({allowed}), but {name} is {excess:.0%} outside"
+            raise broken(path, f"{rule}; ask for a cost inside, or change the limit")
+
+    def design(self, name: str) -> Architecture:
+        """The published design of that name, or a family's member scaled to a cost as this space counts it; ConfigError."""
+        if name not in self._designs:
+            self._designs[name] = designed(name, self.space.cost, stem_strides=self.space.stem_strides)
+        return self._designs[name]
+
+    @cached_property
+    def _designs(self) -> dict[str, Architecture]:
+        return {}
+
+
+def _check_different(names: Sequence[str], known: dict[str, Architecture]) -> None:
+    by_key: dict[str, str] = {}
+    for name in names:
+        twin = by_key.setdefault(known[name].key, name)
+        if names.count(name) > 1 or twin != name:
+            raise broken("baselines", f"must be different designs, but {name} and {twin} are one; remove one")
 
 
 def check_possible(search: Search) -> None:
@@ -225,8 +286,8 @@ def check_possible(search: Search) -> None:
     check_reachable(search.space, search.constraints)
     rng = random.Random(search.proposal_seed)
     drawn = [random_architecture(search.space, rng) for _ in range(MAP_PROBES)]
-    named = {name: design(name) for name in search.baselines}
-    check_sizes(search.proxy, {**named, **{a.describe(): a for a in drawn}}, where="proxy")
+    baselines = {name: search.design(name) for name in search.baselines}
+    check_sizes(search.proxy, {**baselines, **{a.describe(): a for a in drawn}}, where="proxy")
 
 
 def read_search(name: str | Path, *, settings: Sequence[str] = ()) -> Search:

@@ -40,7 +40,6 @@ from nas.run.settings import Search
 from nas.run.writer import TrialRecords
 from nas.space.architecture import Architecture
 from nas.space.constraints import repair
-from nas.space.reference import design
 
 QUEUED = ("baseline", "start", "repaired")  # why a trial was put into the queue
 UNPROPOSED = "the driver was killed before it was proposed"
@@ -94,7 +93,7 @@ def start_points(search: Search) -> dict[str, Architecture]:
     points: dict[str, tuple[str, Architecture]] = {}
     for name in search.start_designs:
         rng = random.Random(search.proposal_seed)
-        near = repair(space.nearest(design(name)), space, search.constraints, rng=rng)
+        near = repair(space.nearest(search.design(name)), space, search.constraints, rng=rng)
         if near is not None:
             points.setdefault(near.key, (name, near))
         elif name in search.start:

@@ -21,7 +21,6 @@ from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.registry import sampler_maker, suggest
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture, repair
-from nas.space.reference import design
 from nas.training.curve import Epoch
 
 REDRAWS = 20  # unaffordable or running proposals in a row before one is repaired
@@ -90,7 +89,7 @@ class Study:
 
     def _draw(self, trial: optuna.Trial) -> Architecture:
         if "baseline" in trial.user_attrs:
-            return design(trial.user_attrs["baseline"])
+            return self.search.design(trial.user_attrs["baseline"])
         return self.search.space.draw(lambda name, options: suggest(trial, name, options))
 
     def _is_taken(self, number: int) -> bool:

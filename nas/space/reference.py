@@ -1,8 +1,8 @@
 """The papers' designs by name, each a few lines of data; every one is an Architecture like any that a search finds."""
 
-from collections.abc import Sequence
-from functools import cache
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple
 
 from nas.errors import ConfigError, unknown
 from nas.space.architecture import Architecture, Stage
@@ -11,16 +11,18 @@ IMAGENET_CLASSES, IMAGENET_PIXELS = 1000, 224  # at which the papers print param
 SMALL = (64, 128, 320, 512)
 MEDIUM = (96, 192, 384, 768)
 
-# size: depths, widths, LayerScale of PoolFormer v1. arXiv:2111.11418, table 1.
-POOLFORMER_SIZES = {
-    "s12": ((2, 2, 6, 2), SMALL, 1e-5),
-    "s24": ((4, 4, 12, 4), SMALL, 1e-5),
-    "s36": ((6, 6, 18, 6), SMALL, 1e-6),
-    "m36": ((6, 6, 18, 6), MEDIUM, 1e-6),
-    "m48": ((8, 8, 24, 8), MEDIUM, 1e-6),
+Sizes = Mapping[str, tuple[Sequence[int], Sequence[int]]]
+# size: depths, widths. arXiv:2111.11418, table 1.
+POOLFORMER_SIZES: Sizes = {
+    "s12": ((2, 2, 6, 2), SMALL),
+    "s24": ((4, 4, 12, 4), SMALL),
+    "s36": ((6, 6, 18, 6), SMALL),
+    "m36": ((6, 6, 18, 6), MEDIUM),
+    "m48": ((8, 8, 24, 8), MEDIUM),
 }
+FINE_LAYER_SCALE_FROM = 36  # blocks, from which on PoolFormer's LayerScale begins at 1e-6 (arXiv:2111.11418, section 4.1)
 # size: depths, widths. arXiv:2210.13452, table 2.
-CONVFORMER_SIZES = {
+CONVFORMER_SIZES: Sizes = {
     "s18": ((3, 3, 9, 3), SMALL),
     "s36": ((3, 12, 18, 3), SMALL),
     "m36": ((3, 12, 18, 3), (96, 192, 384, 576)),
@@ -28,9 +30,15 @@ CONVFORMER_SIZES = {
 }
 
 
-def poolformer(size: str = "s12", *, mixers: tuple[str, ...] = ("pool",) * 4, **changes: Any) -> Architecture:
+def poolformer(
+    depths: Sequence[int] = (2, 2, 6, 2),
+    widths: Sequence[int] = SMALL,
+    *,
+    mixers: tuple[str, ...] = ("pool",) * 4,
+    **changes: Any,
+) -> Architecture:
     """PoolFormer, arXiv:2111.11418; `changes` are stage fields that an ablation or RIFormer sets otherwise in all stages."""
-    depths, widths, layer_scale = POOLFORMER_SIZES[size]
+    layer_scale = 1e-6 if sum(depths) >= FINE_LAYER_SCALE_FROM else 1e-5
     block = {"norm": "group", "norm_bias": True, "mlp_bias": True, "activation": "gelu", "layer_scale": layer_scale, **changes}
     stages = tuple(Stage(mixer=m, depth=d, width=w, **block) for m, d, w in zip(mixers, depths, widths, strict=True))
     return Architecture(stages=stages, stem_norm=False, downsample_norm=False, head_norm="norm_pool")
@@ -58,25 +66,37 @@ def pool_attention(num_attention: int) -> Architecture:
     return plain.model_copy(update={"stages": tuple(stages)})
 
 
-def _families() -> dict[str, Architecture]:
-    architectures = {}
-    for size, (depths, widths, _) in POOLFORMER_SIZES.items():
-        architectures[f"poolformer_{size}"] = poolformer(size)
+class Family(NamedTuple):
+    """Designs that differ in depths and widths only."""
+
+    sizes: Sizes
+    """Those that were published, smallest first."""
+    make: Callable[[Sequence[int], Sequence[int]], Architecture]
+    """The member of given depths and widths."""
+
+
+_simple = partial(baseline, norm="group", head="linear")
+_strong = partial(baseline, norm="layer", head="mlp")
+FAMILIES = {
+    "poolformer": Family(POOLFORMER_SIZES, poolformer),
+    # RIFormer, arXiv:2304.05659, as it is deployed: in training its mixer is affine, which is folded into the norm
+    "riformer": Family(POOLFORMER_SIZES, partial(poolformer, mixers=("identity",) * 4)),
+    "poolformerv2": Family(POOLFORMER_SIZES, partial(_simple, mixers=("pool",) * 4)),
+    "identityformer": Family(POOLFORMER_SIZES, partial(_simple, mixers=("identity",) * 4)),
+    "randformer": Family(POOLFORMER_SIZES, partial(_simple, mixers=("identity", "identity", "random", "random"))),
+    "convformer": Family(CONVFORMER_SIZES, partial(_strong, mixers=("conv",) * 4)),
+    "caformer": Family(CONVFORMER_SIZES, partial(_strong, mixers=("conv", "conv", "attention", "attention"))),
+}
+
+
+def _published() -> dict[str, Architecture]:
+    architectures = {
+        f"{name}_{size}": family.make(*shape) for name, family in FAMILIES.items() for size, shape in family.sizes.items()
+    }
+    for size, shape in POOLFORMER_SIZES.items():
         # timm takes the mean first and then the norm: equal features, other logits; its weights need its order
-        architectures[f"poolformer_{size}_timm"] = poolformer(size).model_copy(update={"head_norm": "pool_norm"})
-        for family, mixers in {
-            "poolformerv2": ("pool",) * 4,
-            "identityformer": ("identity",) * 4,
-            "randformer": ("identity", "identity", "random", "random"),
-        }.items():
-            architectures[f"{family}_{size}"] = baseline(depths, widths, mixers=mixers, norm="group", head="linear")
-        # RIFormer, arXiv:2304.05659: an affine mixer in training, folded into the norm for inference
-        architectures[f"riformer_{size}"] = poolformer(size, mixers=("identity",) * 4)
-        architectures[f"riformer_{size}_train"] = poolformer(size, mixers=("affine",) * 4)
-    for size, (depths, widths) in CONVFORMER_SIZES.items():
-        hybrid = ("conv", "conv", "attention", "attention")
-        architectures[f"convformer_{size}"] = baseline(depths, widths, mixers=("conv",) * 4, norm="layer", head="mlp")
-        architectures[f"caformer_{size}"] = baseline(depths, widths, mixers=hybrid, norm="layer", head="mlp")
+        architectures[f"poolformer_{size}_timm"] = poolformer(*shape).model_copy(update={"head_norm": "pool_norm"})
+        architectures[f"riformer_{size}_train"] = poolformer(*shape, mixers=("affine",) * 4)
     return architectures
 
 
@@ -103,7 +123,7 @@ def _ablations() -> dict[str, Architecture]:
 @cache
 def designs() -> dict[str, Architecture]:
     """Every reference design by its name."""
-    return {**_families(), **_ablations()}
+    return {**_published(), **_ablations()}
 
 
 def design(name: str) -> Architecture:

@@ -96,7 +96,7 @@ class SearchSpace(NetworkChoices):
                     raise broken(f"stages.{number}.{refusal['path']}", refusal["rule"]) from None
 
     def _check_resolution(self) -> None:
-        for stride in self._network_axes.get("stem_stride", (4,)):
+        for stride in self.stem_strides:
             narrow = self.draw(_first_but({"stem_stride": stride}))
             try:
                 feature_sides(narrow, image_size=self.image_size)
@@ -118,6 +118,11 @@ class SearchSpace(NetworkChoices):
         """Every open choice by name (`head`, `stage2.mixer`): what a sampler has to decide."""
         staged = {f"stage{n}.{f}": o for n, fields in self._stage_axes.items() for f, o in fields.items()}
         return {name: options for name, options in {**self._network_axes, **staged}.items() if len(options) > 1}
+
+    @property
+    def stem_strides(self) -> tuple[int, ...]:
+        """Strides of the stem that it allows."""
+        return self._network_axes.get("stem_stride", (Architecture.model_fields["stem_stride"].default,))
 
     @property
     def needs_fixed_resolution(self) -> bool:

@@ -1,6 +1,7 @@
 """What a user names, as an architecture: a reference design, a JSON file, RUN:TRIAL, or a folder of weights."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,9 @@ from nas.run.folder import read_run, retrain_command
 from nas.run.reading import read
 from nas.run.record import Record
 from nas.space.architecture import Architecture, read_architecture
-from nas.space.reference import IMAGENET_CLASSES, IMAGENET_PIXELS, design, designs
+from nas.space.cost import cost
+from nas.space.families import designed, is_scaled
+from nas.space.reference import IMAGENET_CLASSES, IMAGENET_PIXELS, designs
 from nas.terminal import command
 
 if TYPE_CHECKING:  # a table needs no torch
@@ -56,10 +59,13 @@ def seen_in_memory(files: Sequence[Path], size: int) -> "Tensor":
     return normalised(torch.stack(pixels))
 
 
-def architecture_of(target: str) -> Architecture:
-    """The architecture behind a design's name, a .json file or RUN:TRIAL; ConfigError with the nearest names otherwise."""
-    if target in designs():
-        return design(target)
+def architecture_of(target: str, *, image_size: int = IMAGENET_PIXELS, num_classes: int = IMAGENET_CLASSES) -> Architecture:
+    """The architecture behind a design's name, a .json file or RUN:TRIAL; ConfigError with the nearest names otherwise.
+
+    A family scaled to a cost, such as caformer@0.6G, is scaled to it at `image_size` and `num_classes`.
+    """
+    if target in designs() or is_scaled(target):
+        return designed(target, partial(cost, image_size=image_size, num_classes=num_classes))
     run, colon, number = target.rpartition(":")
     if colon and number.isdigit():
         return trial_of(Path(run), int(number)).architecture

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from nas.calibration.progress import CalibrationBar, Pace
 from nas.calibration.record import Training
-from nas.calibration.train import train_one
+from nas.calibration.work import train_one
 from nas.cluster.jobs import run_jobs
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping

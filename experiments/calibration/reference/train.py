@@ -1,0 +1,77 @@
+"""The trainings of a calibration on one machine without Ray, so many at once, continued where an earlier call was killed.
+
+    python experiments/calibration/reference/train.py YAML --data DIR --out FOLDER
+
+Everything lies in the folder as `nas calibrate` would put it: `nas calibrate YAML --data DIR --out FOLDER --show` shows it.
+Trainings are done fidelity by fidelity, each with a seed, in the order of --order.
+"""
+
+import argparse
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from nas.calibration.plan import draft
+from nas.calibration.record import Trainings
+from nas.calibration.work import train_one, with_data
+from nas.run.folder import alone, open_folder
+from nas.run.settings import read_search
+from nas.units import duration, percent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("yaml")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--order", nargs="+", default=["tenth:0", "tenth:1", "reference:0", "reference:1"], metavar="NAME:SEED")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu")
+    asked = parser.parse_args()
+    search = read_search(asked.yaml, settings=[f"proxy.data={asked.data}"])
+    folder, console = open_folder(asked.out, search), Console()
+    with alone(folder):
+        plan = with_data(draft(search, where=asked.yaml), folder, console)
+        done = Trainings(folder.calibration / "trainings.csv")
+        places = {name: place for place, name in enumerate(asked.order)}
+        waiting = [t for t in plan.trainings if f"{t.fidelity}:{t.seed}" in places and not done.is_done(t)]
+        waiting.sort(key=lambda t: places[f"{t.fidelity}:{t.seed}"])
+        work = partial(train_one, manifests=plan.manifests, device=asked.device)
+        train(waiting, done, work=work, workers=asked.workers, device=asked.device)
+
+
+def train(waiting: list, done: Trainings, *, work: partial, workers: int, device: str) -> None:
+    """Each training in a process of its own pool, put down the moment it ends."""
+    context, started = multiprocessing.get_context("spawn"), time.monotonic()
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread) as pool:
+        futures = {pool.submit(work, training): training for training in waiting}
+        for number, future in enumerate(as_completed(futures), start=1):
+            training = futures[future]
+            try:
+                outcome = future.result()
+            except BrokenProcessPool:
+                raise SystemExit("a worker was killed; the same command continues") from None
+            done.add(training, outcome=outcome, machine=False, device=device)
+            left = (time.monotonic() - started) / number * (len(waiting) - number)
+            print(
+                f"[{number}/{len(waiting)}] {training.fidelity}:{training.seed} {training.name}: "
+                f"{outcome.cause or percent(outcome.accuracy)} in {duration(outcome.seconds)} · ETA {duration(left)}",
+                flush=True,
+            )
+
+
+def one_thread() -> None:
+    """Workers share the machine's cores, one each."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+if __name__ == "__main__":
+    main()
