@@ -138,10 +138,8 @@ class _Sizes:
             return [d // blocks * times for d in depths], [w * factor for w in widths]
         first = min(int(t), last - 1)
         lower, upper = self.shapes[first], self.shapes[first + 1]
-        between = [
-            [a ** (1 - t + first) * b ** (t - first) for a, b in zip(*pair, strict=True)]
-            for pair in zip(lower, upper, strict=True)
-        ]
+        share, pairs = t - first, zip(lower, upper, strict=True)
+        between = [[a ** (1 - share) * b**share for a, b in zip(*pair, strict=True)] for pair in pairs]
         return [math.floor(d + 0.5) for d in between[0]], between[1]
 
     def widened(self, t: float, wanted: int) -> tuple[float, Architecture]:
@@ -151,9 +149,8 @@ class _Sizes:
             middle = math.sqrt(low * high)
             low, high = (middle, high) if self.cost(self.rounded(t, middle)) < wanted else (low, middle)
         depths, widths = self.shape(t)
-        ends = [
-            {step * max(1, way(low * w / step)) for way in (math.floor, math.ceil)}
-            for w, step in zip(widths, self.steps, strict=True)
-        ]
-        members = [self.make(depths, choice) for choice in product(*map(sorted, ends))]
+        exact = [low * w / step for w, step in zip(widths, self.steps, strict=True)]
+        around = [sorted({max(1, math.floor(n)), math.ceil(n)}) for n in exact]
+        choices = [[n * step for n, step in zip(numbers, self.steps, strict=True)] for numbers in product(*around)]
+        members = [self.make(depths, choice) for choice in choices]
         return abs(math.log(low)), min(members, key=lambda m: abs(math.log(self.cost(m) / wanted)))
