@@ -21,6 +21,7 @@ from nas.calibration.ranking import (
     upper_half,
 )
 from nas.calibration.record import plain_recipe
+from nas.calibration.signals import HEADINGS, trust
 from nas.errors import NasError
 from nas.recipes.recipe import Proxy
 from nas.space.costs import COSTS
@@ -51,6 +52,8 @@ class Analysis(NamedTuple):
     """One row a fidelity, cheapest first."""
     floors: dict[str, dict[str, Estimate]]
     """By cost (macs, params), then by statistic such as tau_all."""
+    signals: pd.DataFrame
+    """One row a fidelity and signal, see `nas.calibration.signals.trust`."""
     verdict: list[str]
 
 
@@ -63,7 +66,7 @@ def analyse(
     wanted_tau: float = 0.7,
     chance: float = 0.0,
 ) -> Analysis:
-    """What trainings (columns fidelity, name, seed, accuracy, seconds) and costs (macs and params by name) say.
+    """What trainings (columns fidelity, name, seed, seconds, accuracy and other signals) and costs (macs, params by name) say.
 
     A failed training has the accuracy FAILED and ranks last in its fidelity; an architecture that failed in the reference
     drops out. NasError where fewer than four architectures are left.
@@ -81,6 +84,7 @@ def analyse(
     floor_pairs = _floor_pairs(costs.loc[names], reference, tables)
     floor_draws = {cost: _agreements(pairs, weights, keep) for cost, pairs in floor_pairs.items()}
     rows = _fidelity_rows(tables, draws, trainings, against if truth is None else None)
+    signals = _in_order(trust(trainings, costs, reference, trains=trains), list(rows.fidelity))
     return Analysis(
         against,
         names,
@@ -89,7 +93,8 @@ def analyse(
         0 if truth is not None else reference.shape[1],
         rows,
         {c: {key: estimate(values) for key, values in statistics.items()} for c, statistics in floor_draws.items()},
-        remarks + _verdict(rows, draws, floor_draws, wanted_tau=wanted_tau),
+        signals,
+        [*remarks, *_verdict(rows, draws, floor_draws, wanted_tau=wanted_tau), *_best_signal(signals, rows)],
     )
 
 
@@ -184,6 +189,26 @@ def _verdict(rows: pd.DataFrame, draws: dict, floors: dict, *, wanted_tau: float
     above = "ranks better than" if gap.low > 0 else "is not shown to rank better than"
     lines.append(f"{best.fidelity} {above} {FLOORS[floor]} ({estimate(floors[floor]['tau_trained'])}): difference {gap}.")
     return lines
+
+
+def _in_order(signals: pd.DataFrame, fidelities: list[str]) -> pd.DataFrame:
+    """The signals' rows in the order of the fidelities."""
+    return signals.sort_values("fidelity", key=lambda names: names.map(fidelities.index), kind="stable", ignore_index=True)
+
+
+def _best_signal(signals: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """Which signal of which short training ranks best, beside that training's accuracy."""
+    short = signals[~signals.fidelity.isin(rows[rows.is_reference].fidelity) & signals.tau.notna()]
+    if short.signal.nunique() < 2:
+        return []
+    best = short.loc[short.tau.idxmax()]
+    accuracy = short[(short.fidelity == best.fidelity) & (short.signal == "accuracy")]
+    beside = f"; its accuracy {of(accuracy.iloc[0], 'tau')}" if len(accuracy) and best.signal != "accuracy" else ""
+    less = [f"{FLOORS[c]} {of(best, f'over_{c}')}" for c in ("params", "macs")]
+    return [
+        f"Best signal: {HEADINGS[best.signal]} of {best.fidelity}, {of(best, 'tau')}{beside}. Difference to "
+        f"{' and to '.join(less)}."
+    ]
 
 
 def _choice(good: Any, best: Any, wanted_tau: float) -> str:

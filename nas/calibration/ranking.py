@@ -34,9 +34,14 @@ def resamples(number: int, *, seed: int = 0) -> np.ndarray:
     return np.vstack([np.ones((1, number)), drawn])
 
 
-def kendall(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b of `x` and `y` for each row of weights; NaN where either is constant. Kendall, Biometrika 33 (1945)."""
+def kendall(x: np.ndarray, y: np.ndarray, weights: np.ndarray, *, among: np.ndarray | None = None) -> np.ndarray:
+    """Kendall's tau-b of `x` and `y` for each row of weights; NaN where either is constant. Kendall, Biometrika 33 (1945).
+
+    Of the pairs for which the bool matrix `among` `(N, N)` is true, where it is given.
+    """
     sx, sy = (np.sign(v[:, None] - v[None, :]) for v in (x, y))  # (N, N)
+    if among is not None:
+        sx, sy = sx * among, sy * among
 
     def total(pairs: np.ndarray) -> np.ndarray:
         return ((weights @ pairs) * weights).sum(1)

@@ -13,7 +13,7 @@ from nas.errors import ConfigError
 from nas.files import patiently, write_whole
 from nas.recipes.recipe import Proxy, Recipe
 from nas.space.architecture import Architecture
-from nas.training.curve import Outcome
+from nas.training.curve import Epoch, Outcome
 
 TRAINING_COLUMNS = (
     "fidelity", "name", "seed", "accuracy", "seconds", "cause", "machine", "device", "setup", "manifest", "outcome",
@@ -93,6 +93,11 @@ class Trainings:
         writer.writeheader()
         writer.writerows(self._rows.values())
         patiently(partial(write_whole, self.path, text.getvalue()))
+
+
+def curve_of(row: dict[str, str]) -> tuple[Epoch, ...]:
+    """The epochs of a training that was put down."""
+    return Outcome.model_validate_json(row["outcome"]).curve
 
 
 def _read(path: Path) -> list[dict[str, str]]:

@@ -15,16 +15,19 @@ from nas.calibration.analysis import FLOORS, GROUPS, Analysis, Resolution, analy
 from nas.calibration.picture import draw
 from nas.calibration.plan import PUBLISHED, Plan, epochs_at_full_size
 from nas.calibration.ranking import FAILED, Estimate
-from nas.calibration.record import Training, Trainings, plain_recipe
+from nas.calibration.record import Training, Trainings, curve_of, plain_recipe
+from nas.calibration.signals import HEADINGS
 from nas.cores import num_cores
 from nas.errors import few
 from nas.files import write_whole
+from nas.recipes.signals import SIGNALS
 from nas.run.dry_run import MACS_PER_CORE_SECOND, TRAINING_PASSES
 from nas.run.folder import RunFolder, versions
 from nas.space.reference import IMAGENET_CLASSES
 from nas.units import count, duration
 
 MANY_NAMES = 6  # names shown of a list
+FILES = ("trainings.csv", "fidelities.csv", "signals.csv", "agreement.csv", "calibration.json", "calibration.png")
 
 
 # Before the first training
@@ -78,6 +81,8 @@ def show_calibration(plan: Plan, done: Trainings, *, root: Path, console: Consol
     mixers = {name: {s.mixer for s in a.stages} for name, a in plan.architectures.items()}
     checks = resolutions(trainings, plan.fidelities, mixers)
     write_whole(folder / "fidelities.csv", analysis.fidelities.to_csv(index=False))
+    write_whole(folder / "agreement.csv", analysis.signals.to_csv(index=False))
+    write_whole(folder / "signals.csv", _signal_values(plan, trainings, analysis).to_csv(index=False))
     write_whole(folder / "calibration.json", json.dumps(_summary(plan, analysis, checks), indent=1))
     draw(analysis, folder / "calibration.png", title=_title(analysis, plan))
     _print(analysis, checks, console)
@@ -85,10 +90,7 @@ def show_calibration(plan: Plan, done: Trainings, *, root: Path, console: Consol
     missing = len(plan.trainings) - len(trainings)
     if missing:
         console.print(f"{missing} of {len(plan.trainings)} trainings have not ended yet.")
-    console.print(
-        f"Everything lies in {folder}: trainings.csv, fidelities.csv, calibration.json, calibration.png",
-        soft_wrap=True,
-    )
+    console.print(f"Everything lies in {folder}: {', '.join(FILES)}", soft_wrap=True)
 
 
 def trainings_of(plan: Plan, done: Trainings) -> tuple[pd.DataFrame, list[str]]:
@@ -102,8 +104,24 @@ def trainings_of(plan: Plan, done: Trainings) -> tuple[pd.DataFrame, list[str]]:
         if row["cause"]:
             causes.append(f"{training.fidelity}, seed {training.seed}, {training.name}: {row['cause']}")
         named = {"fidelity": training.fidelity, "name": training.name, "seed": training.seed}
-        rows.append({**named, "accuracy": accuracy, "seconds": float(row["seconds"])})
-    return pd.DataFrame(rows, columns=["fidelity", "name", "seed", "accuracy", "seconds"]), causes
+        rows.append({**named, **_signals_of(row), "accuracy": accuracy, "seconds": float(row["seconds"])})
+    return pd.DataFrame(rows, columns=["fidelity", "name", "seed", "seconds", *SIGNALS]), causes
+
+
+def _signals_of(row: dict[str, str]) -> dict[str, float | None]:
+    """What the curve of a training says by each signal."""
+    curve = curve_of(row)
+    return {name: signal.of(curve) for name, signal in SIGNALS.items()} if curve else {}
+
+
+def _signal_values(plan: Plan, trainings: pd.DataFrame, analysis: Analysis) -> pd.DataFrame:
+    """One row a network, fidelity, seed and signal, larger being better; a failed training has none. `cost_share` is its
+    fidelity's mean duration over the truth's, or over the longest one's where the truth comes from outside."""
+    shares = dict(zip(analysis.fidelities.fidelity, analysis.fidelities.cost_ratio, strict=True))
+    ended = trainings[trainings.accuracy > FAILED].melt(["name", "fidelity", "seed"], list(SIGNALS), "signal", "value").dropna()
+    keys = {name: architecture.key for name, architecture in plan.architectures.items()}
+    table = ended.assign(key=ended.name.map(keys), cost_share=ended.fidelity.map(shares).round(4))
+    return table[["name", "key", "fidelity", "seed", "signal", "value", "cost_share"]].round({"value": 6})
 
 
 def _analysis(plan: Plan, trainings: pd.DataFrame) -> Analysis:
@@ -150,6 +168,7 @@ def _plain(score: Estimate) -> list[float | None]:
 
 def _print(analysis: Analysis, checks: list[Resolution], console: Console) -> None:
     console.print(_fidelity_table(analysis))
+    console.print(_signal_table(analysis))
     for line in [*_remarks(analysis), *analysis.verdict]:
         console.print(line, soft_wrap=True)
     if not checks:
@@ -177,6 +196,21 @@ def _fidelity_table(analysis: Analysis) -> Table:
     return table
 
 
+def _signal_table(analysis: Analysis) -> Table:
+    table = Table(title="agreement by signal", title_justify="left", box=None, pad_edge=False)
+    table.add_column("fidelity, signal", no_wrap=True)
+    for column in ("tau", "top", "band", "repeats", "params", "regret"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for fidelity, rows in analysis.signals.groupby("fidelity", sort=False):
+        table.add_row(str(fidelity))
+        for _, row in rows.iterrows():
+            keys = ("top", "band", "repeats", "over_params")
+            bare = ["-" if np.isnan(row[key]) else f"{row[key]:.2f}" for key in keys]
+            regret = "-" if np.isnan(row.regret) else f"{100 * row.regret:.1f}"
+            table.add_row(f"  {HEADINGS[row.signal]}", str(of(row, "tau")), *bare, regret)
+    return table
+
+
 def _scores(score_of: Callable[[str], Estimate], others: list[str]) -> list[str]:
     """Kendall tau with its interval, then without one for other groups of architectures, then Spearman."""
     bare = [score_of(f"tau_{g}") for g in others] + [score_of("rho_trained")]
@@ -193,7 +227,11 @@ def _remarks(analysis: Analysis) -> list[str]:
     lines = [
         f"s: seconds a training; tau: Kendall's tau-b of {whom} with its 95 % interval, then that of others (top: the truth's "
         "upper half); rho: Spearman; noise: points of accuracy between seeds, in brackets without what moves all together. "
-        "All intervals stand in fidelities.csv."
+        "All intervals stand in fidelities.csv.",
+        "By signal: band: tau over pairs whose MACs differ by at most a factor of 1.3; repeats: between two seeds; params: tau "
+        "less that of params alone; regret: points of accuracy that the best of the signal's first three lacks to the best of "
+        "all; combined: predicted from all signals, MACs and params, for architectures that were not learnt from. All "
+        "intervals, and the difference to MACs, stand in agreement.csv.",
     ]
     if analysis.seeds > 1:
         lines.append(

@@ -1,0 +1,157 @@
+"""Which number of a training to trust: each fidelity's signals against the truth, and the best that they say together."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from nas.calibration.ranking import (
+    FAILED,
+    Estimate,
+    Pairs,
+    agreement,
+    estimate,
+    kendall,
+    resamples,
+    truths,
+    upper_half,
+)
+from nas.recipes.signals import SIGNALS
+
+LOSSES = ("validation_loss", "training_losses", "last_training_loss")
+MEAN, COMBINED = "mean_of_losses", "combined"
+HEADINGS = {name: signal.heading for name, signal in SIGNALS.items()} | {MEAN: "mean of the losses", COMBINED: "combined"}
+BAND = 1.3  # largest over smallest MACs of two networks that a front has to tell apart
+FIRST = 3  # of which the best counts as what a signal finds
+FEWEST_TO_LEARN_FROM = 10  # architectures below which nothing is combined
+FOLDS = 10
+PENALTIES = np.logspace(-1, 3, 9)  # of the ridge regression, chosen by leaving one out within the other folds
+STATISTICS = ("tau", "top", "band", "repeats", "over_params", "over_macs", "regret")
+
+
+def trust(
+    trainings: pd.DataFrame, costs: pd.DataFrame, reference: pd.DataFrame | pd.Series, *, trains: np.ndarray
+) -> pd.DataFrame:
+    """One row a fidelity and signal: how it ranks the architectures of `reference` that train, each with a 95 % interval.
+
+    `tau`: Kendall's tau-b to the truth; `top`: in its upper half; `band`: over pairs whose MACs differ by at most a factor of
+    1.3, which is what a front asks; `repeats`: between two seeds of the signal; `over_params`, `over_macs`: tau less that of
+    the cost; `regret`: how much worse the best of the first three is than the best of all. `mean_of_losses` weighs the three
+    losses evenly, each over its standard deviation; `combined` is predicted by a ridge regression from all signals, log MACs
+    and log params, for architectures of folds that it has not learnt from.
+    """
+    names = list(reference.index[trains])
+    reference, costs = reference.loc[names], costs.loc[names]
+    weights = resamples(len(names))
+    among = _in_band(costs["macs"].to_numpy(float))
+    rows = []
+    for fidelity, own in trainings.groupby("fidelity", sort=False):
+        tables = _tables(own, names)
+        seeds = list(next(iter(tables.values())).columns)
+        truth = truths(reference, seeds)
+        tables |= _mean(tables) | _combined(tables, costs, truth)
+        floors = {cost: _tau([(costs[cost].to_numpy(float), y) for y in truth.values()], weights) for cost in costs}
+        for signal, table in tables.items():
+            pairs = [(table[seed].to_numpy(float), y) for seed, y in truth.items() if seed in table]
+            rows.append({"fidelity": fidelity, "signal": signal} | _row(pairs, table, weights, among, floors))
+    return pd.DataFrame(rows, columns=["fidelity", "signal", *_columns()])
+
+
+def _columns() -> list[str]:
+    return [f"{name}{end}" for name in STATISTICS for end in ("", "_low", "_high")]
+
+
+def _row(pairs: Pairs, table: pd.DataFrame, weights: np.ndarray, among: np.ndarray, floors: dict) -> dict[str, float]:
+    tau = _tau(pairs, weights)
+    draws = {
+        "tau": tau,
+        "top": agreement(pairs, weights, kendall, keep=upper_half),
+        "band": _tau(pairs, weights, among=among),
+        "repeats": _tau(_seed_pairs(table), weights),
+        "over_params": tau - floors["params"],
+        "over_macs": tau - floors["macs"],
+        "regret": _regret(pairs, weights),
+    }
+    return {key: value for name in STATISTICS for key, value in _flat(name, estimate(draws[name])).items()}
+
+
+def _flat(name: str, score: Estimate) -> dict[str, float]:
+    return {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
+
+
+def _tau(pairs: Pairs, weights: np.ndarray, *, among: np.ndarray | None = None) -> np.ndarray:
+    if among is None:
+        return agreement(pairs, weights, kendall, keep=lambda truth: np.ones(len(truth), bool))
+    whole = [(x, y) for x, y in pairs if np.isfinite(x).all() and np.isfinite(y).all()]
+    return agreement(whole, weights, partial(kendall, among=among), keep=lambda truth: np.ones(len(truth), bool))
+
+
+def _in_band(macs: np.ndarray) -> np.ndarray:
+    """Which pairs of networks cost about the same: bool `(N, N)`."""
+    logs = np.log(macs)
+    return np.abs(logs[:, None] - logs[None, :]) <= np.log(BAND)
+
+
+def _tables(own: pd.DataFrame, names: list[str]) -> dict[str, pd.DataFrame]:
+    """Each signal of one fidelity as architectures x seeds; a failed training ranks last."""
+    tables = {}
+    for signal in (name for name in SIGNALS if name in own):
+        values = own[signal].mask(own["accuracy"] == FAILED)
+        last = values.min() - 1
+        filled = own.assign(value=values.where(own["accuracy"] != FAILED, last))
+        tables[signal] = filled.pivot(index="name", columns="seed", values="value").reindex(names)
+    return tables
+
+
+def _mean(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The losses over their standard deviations, added up; nothing where one is not known."""
+    if not set(LOSSES) <= set(tables):
+        return {}
+    scaled = [(tables[name] - tables[name].mean()) / (tables[name].std() + 1e-12) for name in LOSSES]
+    return {MEAN: sum(scaled[1:], start=scaled[0])}
+
+
+def _combined(tables: dict[str, pd.DataFrame], costs: pd.DataFrame, truth: dict[int, np.ndarray]) -> dict[str, pd.DataFrame]:
+    """What all signals and costs together predict, by seed; nothing where there is too little to learn from."""
+    predictions = {}
+    for seed, y in truth.items():
+        columns = [table[seed].to_numpy(float) for table in tables.values()]
+        features = np.column_stack([*columns, np.log(costs.to_numpy(float))])
+        able = np.isfinite(features).all(axis=1) & np.isfinite(y)
+        if able.sum() >= FEWEST_TO_LEARN_FROM:
+            predicted = np.full(len(y), np.nan)
+            predicted[able] = _predicted(features[able], y[able])
+            predictions[seed] = predicted
+    return {COMBINED: pd.DataFrame(predictions, index=costs.index)} if predictions else {}
+
+
+def _predicted(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """For each row what a ridge regression says that has learnt from the other folds."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import KFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    folds = KFold(min(FOLDS, len(targets)), shuffle=True, random_state=0)
+    return np.asarray(cross_val_predict(make_pipeline(StandardScaler(), RidgeCV(PENALTIES)), features, targets, cv=folds))
+
+
+def _seed_pairs(table: pd.DataFrame) -> Pairs:
+    """A signal beside itself under every other seed, each pair once."""
+    columns = [table[seed].to_numpy(float) for seed in table.columns]
+    return [(columns[i], columns[j]) for i in range(len(columns)) for j in range(i)]
+
+
+def _regret(pairs: Pairs, weights: np.ndarray) -> np.ndarray:
+    """For the sample and each resample: the truth of the best less that of the best among the first three, mean over seeds."""
+    by_seed = []
+    for x, y in pairs:
+        able = np.isfinite(x) & np.isfinite(y)
+        if able.sum() <= FIRST:
+            continue
+        order = np.argsort(-x[able], kind="stable")
+        drawn, truth = weights[:, able][:, order] > 0, y[able][order]
+        first = drawn & (drawn.cumsum(axis=1) <= FIRST)
+        best, found = (np.where(chosen, truth, -np.inf).max(axis=1) for chosen in (drawn, first))
+        by_seed.append(best - found)
+    return np.mean(by_seed, axis=0) if by_seed else np.full(len(weights), np.nan)
