@@ -153,7 +153,7 @@ def test_every_mixer_is_drawn_shown_and_rated(run_with_every_mixer):
     assert shown["colorbar"]["ticktext"] == list(MIXERS)
     letters = {cell[0] for row in shown["text"] for cell in row}
     assert letters == {mixer.letter for mixer in MIXERS.values()}
-    rated = by_stage_and_mixer(trials)
+    rated = by_stage_and_mixer(trials, search)
     assert set(rated[rated["stage"] == 2]["mixer"]) == set(MIXERS)
     assert set(mixer_figure(rated)["data"][0]["y"]) == set(MIXERS)
     table = effects(trials, search)

@@ -66,5 +66,5 @@ def work_out(root: Path, *, against: tuple[Path, ...] = ()) -> Findings:
         refuse(reading, beside, differences_that_matter(reading, beside))
         name = f"{other.resolve().name} ({beside.search.sampler})"
         courses[str(other) if name in courses else name] = volumes(joined([beside]), costs, reference)
-    mixers = by_stage_and_mixer(trials)
+    mixers = by_stage_and_mixer(trials, search)
     return Findings(reading, standing(trials, costs), courses, importances(trials, search), effects(trials, search), mixers)

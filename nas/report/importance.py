@@ -27,11 +27,16 @@ def at_equal_macs(trials: pd.DataFrame) -> pd.Series:
 
 
 def choices(trials: pd.DataFrame, search: Search) -> list[dict[str, Any]]:
-    """For each row the space's open choices by name, those without effect left out."""
-    columns = {name: name.replace(".", "_") for name in search.space.axes}
+    """For each row the space's open choices by name, those without effect in it or on the proxy's maps left out."""
+    columns = {name: name.replace(".", "_") for name in asked(search)}
     present = {name: column for name, column in columns.items() if column in trials}
     rows = trials[list(present.values())].itertuples(index=False)
     return [{name: value for name, value in zip(present, row, strict=True) if not pd.isna(value)} for row in rows]
+
+
+def asked(search: Search) -> dict[str, tuple]:
+    """The space's open choices, but for those that make no difference on the proxy's maps."""
+    return {name: options for name, options in search.space.axes.items() if search.seen.is_told_apart(name)}
 
 
 def importances(trials: pd.DataFrame, search: Search, *, seed: int = 0) -> pd.DataFrame:
@@ -42,7 +47,7 @@ def importances(trials: pd.DataFrame, search: Search, *, seed: int = 0) -> pd.Da
     reports has a share above it without a cause. Empty for fewer than 20 trainings.
     """
     rows, rng = searched(trials), np.random.default_rng(seed)
-    if len(rows) < FEWEST_TRAININGS or not search.space.axes:
+    if len(rows) < FEWEST_TRAININGS or not asked(search):
         return pd.DataFrame(columns=["axis", "share", "chance"])
     if len(rows) > MOST:
         rows = rows.loc[np.sort(rng.choice(rows.index, MOST, replace=False))]
@@ -56,7 +61,7 @@ def importances(trials: pd.DataFrame, search: Search, *, seed: int = 0) -> pd.Da
 
 def _study(taken: list[dict[str, Any]], search: Search) -> optuna.Study:
     """A study in memory that holds the choices alone, in their order."""
-    kinds = {name: CategoricalDistribution([_plain(o) for o in options]) for name, options in search.space.axes.items()}
+    kinds = {name: CategoricalDistribution([_plain(o) for o in options]) for name, options in asked(search).items()}
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # or it tells of a study that nobody asked for
     study = optuna.create_study()
     for params in taken:
@@ -89,7 +94,7 @@ def effects(trials: pd.DataFrame, search: Search) -> pd.DataFrame:
     rows = pd.DataFrame(choices(trials.loc[better.index], search), index=better.index)
     top = better >= better.quantile(1 - TOP) if len(better) else better
     table = []
-    for axis, options in search.space.axes.items():
+    for axis, options in asked(search).items():
         column = rows[axis] if axis in rows else pd.Series(dtype=object)
         for option in options:
             values = better[column[column == option].index]
@@ -98,11 +103,14 @@ def effects(trials: pd.DataFrame, search: Search) -> pd.DataFrame:
     return pd.DataFrame(table, columns=["axis", "option", "trials", "effect", "best"])
 
 
-def by_stage_and_mixer(trials: pd.DataFrame) -> pd.DataFrame:
-    """A row for each mixer of each stage: `stage`, `mixer`, `trials` and `effect` at equal MACs, as in `effects`."""
+def by_stage_and_mixer(trials: pd.DataFrame, search: Search) -> pd.DataFrame:
+    """A row for each mixer of each stage whose maps have more than one position: `stage`, `mixer`, `trials` and `effect` at
+    equal MACs, as in `effects`."""
     better = at_equal_macs(trials)
     rows, table = trials.loc[better.index], []
     for stage, column in stage_columns(trials, "mixer").items():
+        if not search.seen.is_told_apart(f"stage{stage}.mixer"):
+            continue
         for mixer, index in rows.groupby(column).groups.items():
             values = better[index]
             table.append((stage, mixer, len(values), values.mean()))

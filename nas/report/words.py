@@ -169,6 +169,7 @@ def _choices_and_space(findings: Findings) -> dict[str, Any]:
             if sure
             else "No choice stands out from chance at equal MACs yet."
         ) + " Correlation in what was tried, not proof: the search tried good choices more often."
+    text = " ".join([text, *findings.search.seen.remarks])
     return {"choices_text": text, **_refused(findings), "advice": _advice(findings)}
 
 

@@ -52,6 +52,8 @@ def show_space(search: Search, console: Console) -> None:
     console.print(_axes(search))
     if search.baselines:
         console.print(_baselines(search))
+    for remark in search.seen.remarks:
+        console.print(remark, soft_wrap=True)
     console.print(_estimate(search, [drawn[i] for i in able] or drawn))
 
 

@@ -12,6 +12,7 @@ from nas.config import Value, broken, known_name, read_yaml, validated, with_set
 from nas.errors import ConfigError, Infeasible
 from nas.recipes.as_trained import check_sizes
 from nas.recipes.recipe import Proxy
+from nas.recipes.seen import Seen
 from nas.shipped import yaml_path
 from nas.space.architecture import Architecture
 from nas.space.constraints import Constraints, check_reachable, random_architecture
@@ -261,6 +262,11 @@ class Search(Value):
             allowed = " and ".join(f"{side} {short(value)}" for side, value in limits.items())
             rule = f"must lie within constraints.{member.by} ({allowed}), but {name} is {excess:.0%} outside"
             raise broken(path, f"{rule}; ask for a cost inside, or change the limit")
+
+    @property
+    def seen(self) -> Seen:
+        """The space as the proxy trains it."""
+        return Seen(self.space, self.proxy)
 
     def design(self, name: str) -> Architecture:
         """The published design of that name, or a family's member scaled to a cost as this space counts it; ConfigError."""

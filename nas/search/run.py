@@ -101,7 +101,7 @@ def _about(manifest: Manifest, settings: Search) -> str:
         f"{len(manifest.validation):,} to judge by{some}; the test split is not read (manifest {manifest.hash})"
     )
     counted = settings.counted_elsewhere(number)
-    return "\n".join([head, *manifest.remarks, *([counted] if counted else [])])
+    return "\n".join([head, *manifest.remarks, *([counted] if counted else []), *settings.seen.remarks])
 
 
 def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchProgress, *, stopping: Stopping) -> None:

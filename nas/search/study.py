@@ -90,7 +90,12 @@ class Study:
     def _draw(self, trial: optuna.Trial) -> Architecture:
         if "baseline" in trial.user_attrs:
             return self.search.design(trial.user_attrs["baseline"])
-        return self.search.space.draw(lambda name, options: suggest(trial, name, options))
+        return self._simplest(self.search.space.draw(lambda name, options: suggest(trial, name, options)))
+
+    def _simplest(self, architecture: Architecture) -> Architecture:
+        """The cheapest affordable architecture that the proxy can't tell from this one, so that none is trained twice."""
+        simplest = self.search.seen.simplest(architecture)
+        return simplest if self.search.constraints.allow(self.search.space.cost(simplest)) else architecture
 
     def _is_taken(self, number: int) -> bool:
         """Whether a described trial is to be trained; else what speaks against it is put down: a limit, or an equal trial."""
@@ -123,8 +128,9 @@ class Study:
         candidates = [near, *(random_architecture(space, rng) for _ in range(UNTRIED_DRAWS))]
         for candidate in candidates if space.contains(near) else candidates[1:]:
             affordable = repair(candidate, space, self.search.constraints, rng=rng)
-            if affordable is not None and affordable.key not in tried:
-                self._study.enqueue_trial(space.choices(affordable), user_attrs={"repaired": True})
+            untried = affordable and self._simplest(affordable)
+            if untried is not None and untried.key not in tried:
+                self._study.enqueue_trial(space.choices(untried), user_attrs={"repaired": True})
                 return
         self.exhausted = True
 

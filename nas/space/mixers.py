@@ -40,6 +40,12 @@ class Mixer(NamedTuple):
     uses_activation: bool = False
     timm_options: Mapping[str, str] | None = None
     """What timm's class of the same name calls its options, and its activation; None where timm has no such class."""
+    window: str | None = None
+    """The option that is the side of the window it looks through: what reaches past the map on every side changes nothing."""
+    alone: str | None = None
+    """The mixer that it equals on a map of one position."""
+    idle_alone: tuple[str, ...] = ()
+    """Options that change nothing on a map of one position."""
     merges_into: str | None = None
     """The mixer that it becomes at inference, its weights merged into the norm before it (`nas.models.reparam`)."""
 
@@ -111,9 +117,17 @@ def _attention(stage: "Stage", n: int) -> Cost:
 # Options with the papers' own values: pooling 3x3 (arXiv:2111.11418, table 1), separable convolution 7x7 with expansion 2 and
 # attention heads of 32 channels without bias (arXiv:2210.13452, section 3).
 MIXERS = {
-    "pool": Mixer("P", "Pooling", _pool, {"pool_size": 3}, _odd("pool_size"), timm_options={"pool_size": "pool_size"}),
+    "pool": Mixer(
+        "P",
+        "Pooling",
+        _pool,
+        {"pool_size": 3},
+        _odd("pool_size"),
+        timm_options={"pool_size": "pool_size"},
+        window="pool_size",
+    ),
     "identity": Mixer("I", "Identity", _identity, {}, _fits, timm_options={}),
-    "random": Mixer("R", "RandomMixing", _random, {}, _fits, position_weights=("random_matrix",)),
+    "random": Mixer("R", "RandomMixing", _random, {}, _fits, position_weights=("random_matrix",), alone="identity"),
     "conv": Mixer(
         "C",
         "SepConv",
@@ -121,9 +135,10 @@ MIXERS = {
         {"kernel_size": 7, "expansion": 2.0},
         _check_conv,
         uses_activation=True,
+        window="kernel_size",
         timm_options={"kernel_size": "kernel_size", "expansion": "expansion_ratio", "activation": "act1_layer"},
     ),
-    "dwconv": Mixer("D", "DepthwiseConv", _dwconv, {"kernel_size": 3}, _odd("kernel_size")),
+    "dwconv": Mixer("D", "DepthwiseConv", _dwconv, {"kernel_size": 3}, _odd("kernel_size"), window="kernel_size"),
     "attention": Mixer(
         "A",
         "Attention",
@@ -131,6 +146,7 @@ MIXERS = {
         {"head_dim": 32, "proj_bias": False},
         _check_attention,
         needs_tokens=True,
+        idle_alone=("head_dim",),
         timm_options={"head_dim": "head_dim", "proj_bias": "proj_bias"},
     ),
     "spatial_fc": Mixer("F", "SpatialFC", _spatial_fc, {}, _fits, position_weights=("fc.weight",)),

@@ -124,6 +124,10 @@ class SearchSpace(NetworkChoices):
         """Strides of the stem that it allows."""
         return self._network_axes.get("stem_stride", (Architecture.model_fields["stem_stride"].default,))
 
+    def options(self, number: int, field: str) -> tuple:
+        """The choices of a stage, counted from 1, for one of its fields; none where it has the default."""
+        return self._stage_axes[number].get(field, ())
+
     @property
     def needs_fixed_resolution(self) -> bool:
         """Whether some of its architectures have weights that belong to positions."""
