@@ -16,9 +16,8 @@ from nas.calibration.ranking import (
     truths,
     upper_half,
 )
-from nas.recipes.signals import SIGNALS
+from nas.recipes.signals import LOSSES, SIGNALS
 
-LOSSES = ("validation_loss", "training_losses", "last_training_loss")
 MEAN, COMBINED = "mean_of_losses", "combined"
 HEADINGS = {name: signal.heading for name, signal in SIGNALS.items()} | {MEAN: "mean of the losses", COMBINED: "combined"}
 BAND = 1.3  # largest over smallest MACs of two networks that a front has to tell apart

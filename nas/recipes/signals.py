@@ -37,6 +37,7 @@ def _training_losses(curve: Sequence[Measured]) -> float:
     return -sum(epoch.train_loss * epoch.steps for epoch in curve)
 
 
+LOSSES = ("validation_loss", "training_losses", "last_training_loss")
 SIGNALS = {
     "accuracy": Signal("accuracy", lambda curve: curve[-1].accuracy),
     "validation_loss": Signal("validation loss", _validation_loss),

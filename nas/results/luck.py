@@ -5,10 +5,12 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from nas.recipes.signals import LOSSES
 from nas.results.noise import Noise, Right
 from nas.results.points import searched, trend
 
 FEWEST_PEERS = 8  # searched trainings below which nothing is said of their luck
+PENALTIES = np.logspace(-1, 3, 9)  # of the ridge regression
 GRID = 200  # values that the truth may have
 ROUNDS = 300  # of expectation maximisation
 
@@ -16,18 +18,43 @@ ROUNDS = 300  # of expectation maximisation
 def expected_accuracies(trials: pd.DataFrame, noise: Noise) -> pd.Series:
     """What each complete trial would reach with other seeds and images, as far as its peers can tell.
 
-    What lies between a searched trial and what its MACs alone would give is shrunk (`posterior_means`). Baselines were not
+    What lies between a searched trial and what its MACs and losses foretell is shrunk (`posterior_means`). Baselines were not
     picked, and means over other seeds have no luck left: they stay as they are.
     """
     expected = trials["accuracy"].copy()
     able = searched(trials)
     if len(able) < FEWEST_PEERS or noise.images is None:
         return expected
-    usual = trend(able)
+    usual = foretold(able)
     shrunk = posterior_means((able["accuracy"] - usual).to_numpy(float), noise_variance(able, noise))
     picked = able.index[able["replicates"] == 0]
     expected.loc[picked] = usual[picked] + pd.Series(shrunk, index=able.index)[picked]
     return expected
+
+
+def foretold(trials: pd.DataFrame) -> pd.Series:
+    """What the MACs and losses of each trial say of its accuracy, learnt from the other trials.
+
+    A loss weighs every answer where accuracy counts right ones, so that it is less a matter of luck. Ridge regression, its
+    penalty chosen and its predictions made by leaving one out; MACs alone (`trend`) where losses are not known.
+    """
+    usual = trend(trials)
+    if not set(LOSSES) <= set(trials) or trials[list(LOSSES)].isna().any(axis=None):
+        return usual
+    features = np.column_stack([usual, trials[list(LOSSES)]]).astype(float)
+    spread = features.std(axis=0)
+    scaled = (features - features.mean(axis=0))[:, spread > 0] / spread[spread > 0]
+    accuracy = trials["accuracy"].to_numpy(float)
+    predictions = [left_out(scaled, accuracy, penalty) for penalty in PENALTIES]
+    return pd.Series(min(predictions, key=lambda p: float(((p - accuracy) ** 2).sum())), index=trials.index)
+
+
+def left_out(features: np.ndarray, targets: np.ndarray, penalty: float) -> np.ndarray:
+    """What a ridge regression says of each row that has learnt from the others: `(N,)`."""
+    number, width = features.shape
+    projection = features @ np.linalg.solve(features.T @ features + penalty * np.eye(width), features.T) + 1 / number
+    residuals = targets - targets.mean() - (projection - 1 / number) @ (targets - targets.mean())
+    return np.asarray(targets - residuals / (1 - np.diag(projection)))
 
 
 def posterior_means(values: np.ndarray, variance: float) -> np.ndarray:

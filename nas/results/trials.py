@@ -2,17 +2,19 @@
 
 import json
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nas.errors import NasError
+from nas.recipes.signals import LOSSES, SIGNALS
 from nas.results.latencies import latencies
 from nas.results.luck import expected_accuracies
 from nas.results.noise import JudgedBy, Noise, Right, answers, judged_by, margins, noise_of, replicates, seed_margin
 from nas.run.reading import Reading, parsed
-from nas.run.record import Reasons, Record, damaged
+from nas.run.record import Reasons, Record, TrialState, damaged
 from nas.run.settings import Search
 from nas.space.architecture import Stage
 from nas.space.costs import Cost
@@ -30,14 +32,25 @@ def trial_table(reading: Reading, columns: list[str], *, latency: str | None = N
     Rejected proposals are left out. A trial that is being written has the state running until its last fact is there.
     `latency` names the recorded conditions that latency_ms is of.
     """
-    epochs = _num_epochs(reading)
+    courses = _courses(reading)
+    epochs = {number: max((epoch["epoch"] for epoch in curve), default=0) for number, curve in courses.items()}
     rows = [{**_row(record), "epochs": epochs[record.number]} for record in reading.trials]
     trials = _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in (*columns, "began", "ended")}))
     trials["run"] = reading.folder.root.resolve().name
     trials["affordable"] = _affordable(trials, reading.search)
-    trials = _with_replicates(trials, reading)
+    trials = _with_replicates(_with_losses(trials, courses), reading)
     trials["latency_ms"] = trials["trial"].map(latencies(reading, latency)).astype(float)
     trials.attrs = {"runs": 1}
+    return trials
+
+
+def _with_losses(trials: pd.DataFrame, courses: dict[int, list[dict[str, Any]]]) -> pd.DataFrame:
+    """The table with what the losses of each whole training say, see `nas.recipes.signals`; larger is better."""
+    whole = dict.fromkeys(trials["trial"][trials["state"] == TrialState.COMPLETE])
+    curves = {n: [SimpleNamespace(**epoch) for epoch in courses[n]] for n in whole if all("steps" in e for e in courses[n])}
+    for name in LOSSES:
+        values = {number: SIGNALS[name].of(curve) for number, curve in curves.items() if curve}
+        trials[name] = trials["trial"].map(values).astype(float)
     return trials
 
 
@@ -121,15 +134,15 @@ def _text(data: Any) -> str:
     return data if isinstance(data, str) else json.dumps(data)
 
 
-def _num_epochs(reading: Reading) -> dict[int, int]:
-    """By trial how far its training got; NasError where a curve is none."""
-    trials, numbers = reading.trials, {}
+def _courses(reading: Reading) -> dict[int, list[dict[str, Any]]]:
+    """By trial the epochs that were put down; NasError where a curve is none."""
+    trials, courses = reading.trials, {}
     for record, curve in zip(trials, parsed([_text(r.curve_data) for r in trials]), strict=True):
         try:
-            numbers[record.number] = max((int(epoch["epoch"]) for epoch in curve), default=0)
+            courses[record.number] = [{**epoch, "epoch": int(epoch["epoch"])} for epoch in curve]
         except (ValueError, TypeError, KeyError) as error:
             raise NasError(f"{reading.folder.root}: {damaged(record.number, 'curve', repr(error), curve)}") from None
-    return numbers
+    return courses
 
 
 def _typed(trials: pd.DataFrame) -> pd.DataFrame:

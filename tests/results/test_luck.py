@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nas.results.luck import expected_accuracies, mean_paired_variance, posterior_means
+from nas.recipes.signals import LOSSES
+from nas.results.luck import expected_accuracies, foretold, left_out, mean_paired_variance, posterior_means
 from nas.results.noise import Noise, Right, paired_variance
+from nas.results.points import trend
 from nas.training.curve import packed_bits
 
 
@@ -77,3 +79,38 @@ def test_the_luck_of_ten_thousand_networks_is_known_in_seconds():
     began = time.monotonic()
     assert mean_paired_variance(pd.DataFrame({"right": rights})) == pytest.approx(2 * 0.16 / 500, rel=0.02)
     assert time.monotonic() - began < 5
+
+
+def test_losses_bring_what_is_expected_nearer_to_the_truth():
+    errors = {"macs": [], "losses": []}
+    for seed in range(20):
+        trials, truth = table(0.02, images=300, seed=seed)
+        noise = np.random.default_rng(seed).normal(0, 0.005, (3, len(truth)))
+        losses = {name: truth + own for name, own in zip(LOSSES, noise, strict=True)}
+        for name, frame in (("macs", trials), ("losses", trials.assign(**losses))):
+            errors[name].append(((expected_accuracies(frame, Noise(images=300)) - truth) ** 2).mean())
+    assert np.mean(errors["losses"]) < 0.6 * np.mean(errors["macs"])
+
+
+def test_a_trial_whose_losses_are_not_known_falls_back_on_macs():
+    trials, truth = table(0.02)
+    known = trials.assign(**dict.fromkeys(LOSSES, truth))
+    assert not foretold(known).equals(trend(trials))
+    known.loc[3, LOSSES[0]] = np.nan
+    assert foretold(known).equals(trend(trials))
+    assert np.allclose(foretold(trials.assign(**dict.fromkeys(LOSSES, 1.0))), trend(trials), atol=0.01)
+
+
+@pytest.mark.parametrize("penalty", [0.1, 10.0, 1000.0])
+def test_what_is_foretold_of_a_trial_is_learnt_from_the_others_alone(penalty):
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(12, 3)), rng.normal(size=12)
+    features -= features.mean(axis=0)
+    by_hand = []
+    for left in range(12):
+        rest = np.arange(12) != left
+        inputs = np.column_stack([np.ones(11), features[rest]])
+        shrink = np.diag([0.0, penalty, penalty, penalty])
+        weights = np.linalg.solve(inputs.T @ inputs + shrink, inputs.T @ targets[rest])
+        by_hand.append(np.array([1.0, *features[left]]) @ weights)
+    assert left_out(features, targets, penalty) == pytest.approx(by_hand)
