@@ -34,7 +34,7 @@ def draw(analysis: Analysis, path: Path, *, title: str) -> None:
     axes.grid(color="#e4e7eb", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    if len(shown):
+    if not shown.is_reference.all():
         _plain_seconds(axes)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")

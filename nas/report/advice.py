@@ -95,7 +95,7 @@ def _limits(best: pd.DataFrame, search: Search) -> Iterator[Advice]:
         if not limit or not len(best):
             continue
         close = best[best[name] >= (1 - CLOSE) * limit]
-        if best["accuracy"].idxmax() in close.index:
+        if best["expected"].idxmax() in close.index:
             yield Advice(
                 "loosen",
                 f"constraints.{name}.max binds: raise it if a dearer network would do.",

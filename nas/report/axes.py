@@ -40,8 +40,8 @@ def _span(values: pd.Series) -> tuple[float, float]:
 
 def family_lines(baselines: pd.DataFrame, cost: str) -> list[pd.DataFrame]:
     """The members of each family that was scaled to several costs, cheapest first: one line of the picture each."""
-    members = baselines[[is_scaled(name) for name in baselines["baseline"]]]
-    families = members.groupby([name.partition("@")[0] for name in members["baseline"]], sort=False)
+    members = baselines[baselines["baseline"].map(is_scaled).astype(bool)]
+    families = members.groupby(members["baseline"].map(lambda name: name.partition("@")[0]), sort=False)
     return [rows.sort_values(cost, kind="stable") for _, rows in families if len(rows) > 1]
 
 

@@ -134,7 +134,7 @@ def _table(runs: list[Compared]) -> Table:
     output.add_column("", no_wrap=True)
     costs = runs[0].ranked.costs
     together = pd.concat([run.ranked.trials.assign(run=i) for i, run in enumerate(runs)], ignore_index=True)
-    joint = front(together, costs[0], "accuracy", *costs[1:])
+    joint = front(together, costs[0], "expected", *costs[1:])
     cells = []
     for i, s in enumerate(runs):
         output.add_column(s.name, justify="right", overflow="fold")

@@ -6,10 +6,9 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from nas.pareto import hypervolume_of
 from nas.report.pictures import draw_front
 from nas.report.terminal import show_standing
-from nas.results.course import scaled
+from nas.results.course import volumes
 from nas.results.front import joined, write_tables
 from nas.results.noise import highest, judged_by
 from nas.results.points import require_finished
@@ -41,8 +40,7 @@ def show_result(search: Search, *, root: Path, console: Console) -> None:
 def _account(ranked: Standing, reading: Reading) -> list[str]:
     """What became of the trials, what that took, and what failed."""
     trials, states = ranked.trials, ranked.trials["state"].value_counts()
-    points, _ = scaled(ranked.best, ranked.costs, reference_costs(reading.search))
-    volume = hypervolume_of(points, [1.0] * points.shape[1])
+    volume = volumes(trials, ranked.costs, reference_costs(reading.search))["hypervolume"].iloc[-1]
     counts = ", ".join(f"{states.get(state, 0)} {state.words}" for state in (*TRAINED, TrialState.ANSWERED))
     lines = [f"{counts}; hypervolume {volume:.4f}", cost_line(time_spent(reading.records))]
     causes = trials.loc[trials["state"] == TrialState.FAILED, "cause"].value_counts()

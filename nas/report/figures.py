@@ -8,7 +8,7 @@ import pandas as pd
 from nas.report.axes import baseline_names, baseline_places, family_lines, front_axes
 from nas.results.columns import axis_label
 from nas.results.points import complete, labels, searched
-from nas.results.standing import Standing
+from nas.results.standing import Standing, is_lucky
 from nas.results.trials import curves, stage_columns
 from nas.run.settings import Search
 from nas.space.mixers import MIXERS, in_short
@@ -37,9 +37,12 @@ def front_figure(ranked: Standing) -> Figure:
     others = done[done["baseline"].isna() & ~done.index.isin(best.index) & ~done.index.isin(open_.index)]
     kind = "scattergl" if len(done) > MANY_POINTS else "scatter"
     cloud = {**_dots(others, cost), "name": "searched", "type": kind, "marker": {"color": "--grey", "size": 6, "opacity": 0.7}}
-    line = {"type": "scatter", "mode": "lines", "x": _numbers(best[cost], 0), "y": _numbers(100 * best["accuracy"]),
+    line = {"type": "scatter", "mode": "lines", "x": _numbers(best[cost], 0), "y": _numbers(100 * best["expected"]),
             "line": {"shape": "hv", "color": "--blue", "width": 2}, "hoverinfo": "skip", "showlegend": False}  # fmt: skip
-    marks = {**_dots(best, cost), "name": "front", "marker": {"color": "--blue", "size": 10}, "error_y": _bars(best)}
+    lucky = {**_dots(best, cost), "name": "as measured", "visible": is_lucky(ranked),
+             "marker": {"symbol": "line-ew-open", "color": "--blue", "size": 9}}  # fmt: skip
+    marks = {**_dots(best, cost, y="expected"), "name": "front", "marker": {"color": "--blue", "size": 10},
+             "error_y": _bars(best)}  # fmt: skip
     tie = {**_dots(open_, cost), "name": "could be on it", "type": kind,
            "marker": {"symbol": "circle-open", "color": "--blue", "size": 7, "opacity": 0.8}}  # fmt: skip
     axes = front_axes(done, best, cost)
@@ -54,10 +57,10 @@ def front_figure(ranked: Standing) -> Figure:
                  "line": {"dash": "dot", "color": "--orange", "width": 1.5}, "hoverinfo": "skip", "showlegend": False}
                 for row in family_lines(baselines, cost)]  # fmt: skip
     bend = best.loc[[knee]] if knee is not None else best.iloc[:0]
-    kink = {**_dots(bend, cost), "name": "knee", "marker": {"symbol": "star", "color": "--pink", "size": 16}}
+    kink = {**_dots(bend, cost, y="expected"), "name": "knee", "marker": {"symbol": "star", "color": "--pink", "size": 16}}
     ring = {"type": "scatter", "mode": "markers", "x": [], "y": [], "name": "marked", "hoverinfo": "skip", "showlegend": False,
             "marker": {"symbol": "circle-open", "size": 20, "color": "--ink", "line": {"width": 3}}}  # fmt: skip
-    figure = _figure([cloud, *families, line, marks, tie, named, kink, ring], x=axis_label(cost), y="proxy accuracy (%)")
+    figure = _figure([cloud, *families, line, lucky, marks, tie, named, kink, ring], x=axis_label(cost), y="proxy accuracy (%)")
     figure["layout"]["xaxis"]["tickformat"] = ".3~s"  # 0.4G instead of 0.4B
     # fixed, or the ring around a marked point would move the axes and with them all points
     span = [float(np.log10(v)) for v in axes.x] if axes.logarithmic else list(axes.x)
@@ -74,18 +77,19 @@ def _beside(name: str, side: str) -> str:
     return {"left": name + gap, "right": gap + name}.get(side, name)
 
 
-def _dots(rows: pd.DataFrame, cost: str) -> Figure:
-    return {"type": "scatter", "mode": "markers", "x": _numbers(rows[cost], 0), "y": _numbers(100 * rows["accuracy"]),
+def _dots(rows: pd.DataFrame, cost: str, y: str = "accuracy") -> Figure:
+    return {"type": "scatter", "mode": "markers", "x": _numbers(rows[cost], 0), "y": _numbers(100 * rows[y]),
             "customdata": rows["trial"].tolist(), "text": _hover(rows), "hovertemplate": "%{text}<extra></extra>"}  # fmt: skip
 
 
 def _hover(rows: pd.DataFrame) -> list[str]:
     """What a reader sees at a point: name, architecture, accuracy with its interval, costs."""
-    columns = ("baseline", "line", "accuracy", "accuracy_low", "accuracy_high", "macs", "params", "latency_ms")
+    columns = ("baseline", "line", "accuracy", "expected", "accuracy_low", "accuracy_high", "macs", "params", "latency_ms")
     return [
-        f"<b>trial {name}</b>{f' · {base}' if isinstance(base, str) else ''}<br>{line}<br>{percent(accuracy)}{_span(low, high)}"
+        f"<b>trial {name}</b>{f' · {base}' if isinstance(base, str) else ''}<br>{line}<br>{percent(accuracy)}"
+        f"{'' if accuracy == expected else f', expected {percent(expected)}'}{_span(low, high)}"
         f"<br>{count(macs)} MACs · {count(params)} params{'' if np.isnan(latency) else f' · {latency:.1f} ms a batch'}"
-        for name, (base, line, accuracy, low, high, macs, params, latency) in zip(
+        for name, (base, line, accuracy, expected, low, high, macs, params, latency) in zip(
             labels(rows), rows[list(columns)].itertuples(index=False), strict=True
         )
     ]
@@ -96,7 +100,7 @@ def _span(low: float, high: float) -> str:
 
 
 def _bars(rows: pd.DataFrame) -> Figure:
-    up, down = rows["accuracy_high"] - rows["accuracy"], rows["accuracy"] - rows["accuracy_low"]
+    up, down = rows["accuracy_high"] - rows["expected"], rows["expected"] - rows["accuracy_low"]
     shown = bool(len(rows)) and bool(up.notna().all())
     return {"type": "data", "symmetric": False, "array": _numbers(100 * up), "arrayminus": _numbers(100 * down),
             "thickness": 1.2, "width": 3, "color": "--blue", "visible": shown}  # fmt: skip

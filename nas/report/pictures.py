@@ -11,7 +11,7 @@ from nas.files import replacing
 from nas.report.axes import FrontAxes, baseline_names, baseline_places, family_lines, front_axes
 from nas.results.columns import axis_label
 from nas.results.points import complete
-from nas.results.standing import Standing
+from nas.results.standing import Standing, is_lucky
 
 STYLES = [(BLUE, "-"), (ORANGE, "--"), (GREEN, ":"), (PINK, "-.")]
 BESIDE = {
@@ -49,7 +49,9 @@ def draw_front(ranked: Standing, path: Path) -> None:
     baselines = done[done["baseline"].notna()]
     others = done[done["baseline"].isna()]
     axes.scatter(others[cost], 100 * others["accuracy"], s=22, color=GREY, label="searched", zorder=2)
-    axes.step(best[cost], 100 * best["accuracy"], where="post", color=BLUE, linewidth=1.4, zorder=3)
+    axes.step(best[cost], 100 * best["expected"], where="post", color=BLUE, linewidth=1.4, zorder=3)
+    if is_lucky(ranked):
+        axes.scatter(best[cost], 100 * best["accuracy"], marker="_", s=50, color=BLUE, label="front, as measured", zorder=4)
     _intervals(axes, best, cost, color=BLUE, fmt="o", label="front")
     look = {"marker": "D", "facecolor": "white", "edgecolor": ORANGE, "linewidth": 1.6, "s": 60, "zorder": 5}
     if len(baselines):
@@ -67,9 +69,9 @@ def draw_front(ranked: Standing, path: Path) -> None:
 
 def _intervals(axes: Any, best: pd.DataFrame, cost: str, **look: Any) -> None:
     """A front's points with their 95 % intervals, bare where none is known."""
-    spread = 100 * np.abs(best[["accuracy_low", "accuracy_high"]].to_numpy().T - best["accuracy"].to_numpy())
+    spread = 100 * np.abs(best[["accuracy_low", "accuracy_high"]].to_numpy().T - best["expected"].to_numpy())
     bars = None if np.isnan(spread).any() else spread
-    axes.errorbar(best[cost], 100 * best["accuracy"], yerr=bars, markersize=6, linewidth=1, capsize=2, zorder=4, **look)
+    axes.errorbar(best[cost], 100 * best["expected"], yerr=bars, markersize=6, linewidth=1, capsize=2, zorder=4, **look)
 
 
 def _name(axes: Any, baselines: pd.DataFrame, cost: str, span: FrontAxes) -> None:
@@ -101,7 +103,7 @@ def draw_fronts(standings: dict[str, Standing], path: Path) -> None:
     for (name, ranked), (colour, style), marker in zip(standings.items(), STYLES, "os^D", strict=False):
         done, best = everything[name], ranked.best
         axes.scatter(done[cost], 100 * done["accuracy"], s=14, color=colour, alpha=0.25, linewidth=0, zorder=2, marker=marker)
-        axes.step(best[cost], 100 * best["accuracy"], where="post", color=colour, linestyle=style, linewidth=1.6, zorder=3)
+        axes.step(best[cost], 100 * best["expected"], where="post", color=colour, linestyle=style, linewidth=1.6, zorder=3)
         _intervals(axes, best, cost, color=colour, fmt=marker, label=name)
     best = pd.concat([ranked.best for ranked in standings.values()])
     axes.set(xlabel=axis_label(cost), ylabel="proxy accuracy (%)", title="fronts with 95 % intervals")

@@ -28,8 +28,9 @@ from nas.units import count, percent, quantity
 
 TIES = 6
 EXPECTED = (
-    "expected: a front is picked for high accuracies, and with them luck is picked; this is what other seeds and images should "
-    "give, as far as all trainings of the run can tell (the verb replicate measures it)"
+    "expected: what other seeds and images should give, foretold from each training's accuracy and losses beside all others'. "
+    "The front is one of these: who is picked for a high accuracy is picked for luck as well. accuracy: as measured, once "
+    "(the verb replicate measures more)"
 )
 LATENCY_COLUMN = "latency_ms"
 ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns that hold JSON
@@ -142,7 +143,7 @@ def _table(ranked: Standing, readings: list[Reading], *, with_ties: bool) -> Tab
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("architecture", overflow="fold")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     shown = sorted([*entries(ranked), *ties(ranked)], key=lambda e: e.row[ranked.costs[0]]) if with_ties else entries(ranked)
     for entry in shown:
         cells = [write(entry) for write in columns.values()]

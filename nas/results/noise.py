@@ -309,7 +309,7 @@ def rivals(best: pd.DataFrame, *costs: str) -> pd.Series:
 
 
 def highest(trials: pd.DataFrame, best: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
-    """The front's most accurate row, and every other complete affordable trial that it is not surely better than."""
-    top = best.loc[[best["accuracy"].idxmax()]]
+    """The front's row of which most is expected, and every other finished trial that it is not surely better than."""
+    top = best.loc[[best["expected"].idxmax()]]
     able = finished(trials).drop(index=top.index)
     return top.iloc[0], able[~surely_better(top, able)[0]]

@@ -10,7 +10,7 @@ from nas.errors import NasError
 from nas.run.record import TrialState
 from nas.space.costs import COSTS
 
-LARGER_IS_BETTER = ("accuracy", "balanced_accuracy")  # everything else is a cost
+LARGER_IS_BETTER = ("accuracy", "expected", "balanced_accuracy")  # everything else is a cost
 
 
 def front(trials: pd.DataFrame, x: str = "macs", y: str = "accuracy", z: str | None = None) -> pd.DataFrame:

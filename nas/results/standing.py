@@ -28,16 +28,16 @@ class Standing(NamedTuple):
     trials: pd.DataFrame
     costs: tuple[str, ...]
     best: pd.DataFrame
-    """The front."""
+    """The front of what is expected, not of what was measured: one training's luck gives no place on it."""
     open: pd.DataFrame
     """What else could be on it within the noise."""
     knee: int | None
 
 
 def standing(trials: pd.DataFrame, costs: tuple[str, ...]) -> Standing:
-    """The front of accuracy against `costs`, what is tied with it, and its knee against the first of them."""
-    best = front(trials, costs[0], "accuracy", *costs[1:])
-    ranked = Standing(trials, costs, best, tied(trials, best, *costs), knee_of(best, costs[0]))
+    """The front of the expected accuracy against `costs`, what is tied with it, and its knee against the first of them."""
+    best = front(trials, costs[0], "expected", *costs[1:])
+    ranked = Standing(trials, costs, best, tied(trials, best, *costs), knee_of(best, costs[0], "expected"))
     for rows in (ranked.best, ranked.open):
         rows.attrs = trials.attrs
     return ranked
@@ -66,14 +66,11 @@ def ties(ranked: Standing) -> list[Entry]:
 
 
 def _listed(rows: pd.DataFrame, ranked: Standing) -> list[Entry]:
-    # baselines were not picked for their luck: they are compared with what is expected of those that were
-    trials, best = (rows.assign(accuracy=rows["expected"]) for rows in (ranked.trials, ranked.best))
-    trials.attrs = best.attrs = ranked.trials.attrs
-    beaten = dominators(trials, best, ranked.costs[0], "accuracy", *ranked.costs[1:])
+    beaten = dominators(ranked.trials, ranked.best, ranked.costs[0], "expected", *ranked.costs[1:])
     names, equals = labels(ranked.trials), rivals(ranked.best, *ranked.costs)
     return [
         Entry(names[i], row, i in ranked.best.index, ", ".join(_remarks(i, row, ranked, beaten[i], names.get(equals.get(i)))))
-        for i, row in with_choices(rows.sort_values([ranked.costs[0], "accuracy"], kind="stable")).iterrows()
+        for i, row in with_choices(rows.sort_values([ranked.costs[0], "expected"], kind="stable")).iterrows()
     ]
 
 
@@ -97,8 +94,8 @@ def nearest(ranked: Standing) -> pd.DataFrame:
     trials, costs = ranked.trials, list(ranked.costs)
     done = complete(trials).dropna(subset=costs)
     cheaper = (ranked.best[costs].to_numpy(float)[:, None] <= done[costs].to_numpy(float)).all(axis=2)  # (front, N)
-    best = np.where(cheaper, ranked.best["accuracy"].to_numpy()[:, None], -np.inf).max(axis=0)
-    lack = pd.Series(np.maximum(best - done["accuracy"].to_numpy(), 0.0), index=done.index)
+    best = np.where(cheaper, ranked.best["expected"].to_numpy()[:, None], -np.inf).max(axis=0)
+    lack = pd.Series(np.maximum(best - done["expected"].to_numpy(), 0.0), index=done.index)
     baselines = done[done["baseline"].notna()]
     others = done[is_whole(done)].loc[lambda rows: lack[rows.index].sort_values(kind="stable").index]
     rows = pd.concat([ranked.best, baselines, others])

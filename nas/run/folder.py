@@ -63,7 +63,7 @@ class RunFolder(NamedTuple):
         return any(self.weights(0).parent.glob("*.safetensors"))
 
     def weights(self, number: int) -> Path:
-        """Final proxy weights of a trial; only those on the front and the baselines are kept."""
+        """Final proxy weights of a trial; only those near the front and of the baselines are kept."""
         return self.root / "weights" / f"{number}.safetensors"
 
     def checkpoint(self, number: int) -> Path:

@@ -1,9 +1,13 @@
 """Which trials form the front of a run, and how much of the objectives' box it dominates."""
 
+import math
+
 from nas.pareto import hypervolume_of, pareto
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search
 from nas.space.constraints import extreme
+
+STANDARD_ERRORS = 2.0  # of an accuracy, by which a network off the front may yet be expected to be on it
 
 
 def front_records(records: list[Record], search: Search) -> list[Record]:
@@ -11,6 +15,21 @@ def front_records(records: list[Record], search: Search) -> list[Record]:
     able = [r for r in records if r.state == TrialState.COMPLETE and search.constraints.allow(r.cost)]
     chosen = [able[i] for i in pareto([objectives(r, search) for r in able])]
     return sorted(chosen, key=lambda r: (getattr(r.cost, search.objectives[1]), r.number))
+
+
+def near_front(records: list[Record], search: Search, *, images: int) -> list[Record]:
+    """The affordable complete trials that nothing dominates by more than the noise of so many validation images.
+
+    They hold all that may stand on the front of expected accuracies once the search is through, so that its weights are kept.
+    """
+    able = [r for r in records if r.state == TrialState.COMPLETE and search.constraints.allow(r.cost)]
+    best = [objectives(r, search) for r in front_records(records, search)]
+    return [r for r in able if not any(_is_beaten(objectives(r, search), other, images=images) for other in best)]
+
+
+def _is_beaten(own: tuple[float, ...], other: tuple[float, ...], *, images: int) -> bool:
+    spread = math.sqrt(own[0] * (1 - own[0]) / images)
+    return other[0] + STANDARD_ERRORS * spread < own[0] and all(a <= b for a, b in zip(other[1:], own[1:], strict=True))
 
 
 def objectives(record: Record, search: Search) -> tuple[float, ...]:

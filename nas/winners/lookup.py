@@ -112,7 +112,7 @@ def trained_trial(run: Path, number: int) -> Trained:
     weights = folder.weights(record.number)
     if not weights.is_file():
         raise NasError(
-            f"{run}: the weights of trial {number} were not kept, only those of the front and the baselines are. "
+            f"{run}: the weights of trial {number} were not kept, only those near the front and of the baselines are. "
             f"Train it, and export the folder: {retrain_command(run, search, number)}"
         )
     manifest = read_manifest(folder.manifest)

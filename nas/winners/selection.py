@@ -50,7 +50,7 @@ def selected(target: str, *, trial: int | None, knee: bool, front: bool) -> list
 def members(run: Path) -> list[Chosen]:
     """All that could be on a run's front within the noise, cheapest first, and then its baselines that are not among them."""
     reading, shown = _standing(run)
-    able = pd.concat([shown.best, shown.open]).sort_values([shown.costs[0], "accuracy"], kind="stable")
+    able = pd.concat([shown.best, shown.open]).sort_values([shown.costs[0], "expected"], kind="stable")
     rows = pd.concat([able, baselines_off(shown.trials, able)]).drop_duplicates("key")
     return [_chosen(row, reading) for _, row in rows.iterrows()]
 

@@ -59,6 +59,7 @@ def test_dearer_networks_of_the_front_that_are_not_surely_better_name_the_cheape
     table = pd.DataFrame({"accuracy": [0.50, 0.70, 0.705, 0.90], "macs": [1, 2, 3, 4], "state": "complete", "affordable": True})
     table["below"] = table["above"] = 0.01
     table["accuracy_low"] = table.accuracy - 0.01
+    table["expected"] = table.accuracy
     assert list(rivals(table, "macs")) == [None, None, 1, None]
     top, equals = highest(table, table)
     assert top.accuracy == 0.9 and not len(equals)
