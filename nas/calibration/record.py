@@ -19,7 +19,7 @@ TRAINING_COLUMNS = (
     "fidelity", "name", "seed", "accuracy", "seconds", "cause", "machine", "device", "setup", "manifest", "outcome",
     "architecture", "recipe",
 )  # fmt: skip
-WHERE_AND_WHEN = ("data", "rungs")  # the manifest says which data; a calibration stops nothing at a rung
+WHERE_AND_WHEN = ("data", "rungs", "signal")  # the manifest says which data; no training depends on how it is judged
 
 
 class Training(Value):

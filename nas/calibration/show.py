@@ -141,6 +141,10 @@ def _analysis(plan: Plan, trainings: pd.DataFrame) -> Analysis:
 def _summary(plan: Plan, analysis: Analysis, checks: list[Resolution]) -> dict[str, Any]:
     """What calibration.json holds: plain data, NaN as null."""
     rows = json.loads(analysis.fidelities.to_json(orient="records", double_precision=6))
+    signals = analysis.signals.astype({"tau": object}).where(analysis.signals.tau.notna(), None)
+    for row in rows:
+        own = signals[signals.fidelity == row["fidelity"]]
+        row["signals"] = dict(zip(own.signal, own.tau, strict=True))
     return {
         "against": analysis.against,
         "wanted_tau": plan.search.calibration.wanted_tau,

@@ -16,9 +16,9 @@ from nas.calibration.ranking import (
     truths,
     upper_half,
 )
-from nas.recipes.signals import LOSSES, SIGNALS
+from nas.recipes.signals import LOSSES, MEAN, SIGNALS
 
-MEAN, COMBINED = "mean_of_losses", "combined"
+COMBINED = "combined"
 HEADINGS = {name: signal.heading for name, signal in SIGNALS.items()} | {MEAN: "mean of the losses", COMBINED: "combined"}
 BAND = 1.3  # largest over smallest MACs of two networks that a front has to tell apart
 FIRST = 3  # of which the best counts as what a signal finds

@@ -113,7 +113,8 @@ def _front_section(findings: Findings) -> dict[str, Any]:
     letters = ", ".join(f"{mixer.letter} {name}" for name, mixer in MIXERS.items() if mixer.letter in used)
     setup = chosen_setup(findings.reading, None)
     return {
-        "found_text": f"No network of the front is beaten by another in both expected accuracy and {against}. Bars are 95 % intervals.",
+        "found_text": f"No network of the front is beaten by another in both expected accuracy and {against}. "
+        "Bars are 95 % intervals.",
         "rows": rows,
         "ties": others,
         "lucky": is_lucky(findings.standing),

@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from nas.calibration.record import calibrated_as
 from nas.data.manifest import UNEVEN, read_manifest
 from nas.errors import NasError
+from nas.recipes.signals import MEAN
 from nas.results.points import finished, is_whole
 from nas.run.additions import REPLICATE
 from nas.run.reading import Reading
@@ -154,7 +155,9 @@ def noise_of(reading: Reading) -> Noise:
         return Noise()
     images = len(judged.labels)
     seeds, freedom = _pooled(replicates(reading))
-    return Noise(images, seeds, freedom) if freedom >= FEWEST_FREEDOM else Noise(images, _calibrated(reading))
+    if freedom >= FEWEST_FREEDOM:
+        return Noise(images, seeds, freedom)
+    return Noise(images, _number(_calibrated(reading).get("noise")))
 
 
 def judged_by(reading: Reading) -> JudgedBy | None:
@@ -182,17 +185,30 @@ def _pooled(by_trial: pd.DataFrame) -> tuple[float, int]:
     return (float(np.sqrt((freedom * several["sd"] ** 2).sum() / total)) if total else np.nan), total
 
 
-def _calibrated(reading: Reading) -> float | None:
-    """The noise of the calibrated fidelity that trains as the run does, on its images."""
+def judged_by_losses(reading: Reading) -> bool:
+    """Whether losses help to foretell accuracies, as the run's proxy.signal says or, where that is auto, its calibration."""
+    if reading.search.proxy.signal != "auto":
+        return reading.search.proxy.signal == "losses"
+    taus = _calibrated(reading).get("signals")
+    accuracy, losses = (_number(taus.get(name)) for name in ("accuracy", MEAN)) if isinstance(taus, dict) else (None, None)
+    return accuracy is None or losses is None or losses >= accuracy
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _calibrated(reading: Reading) -> dict[str, Any]:
+    """What a calibration says of the fidelity that trains as the run does, on its images; empty where none does."""
     calibration = _read(reading.folder.calibration / "calibration.json")
     if not calibration:
-        return None  # before the manifest is read, which may list a million images
+        return {}  # before the manifest is read, which may list a million images
     try:
         name = calibrated_as(calibration, reading.search.proxy, manifest=read_manifest(reading.folder.manifest).hash)
-        noise = calibration["fidelities"][name]["noise"] if name else None
+        row = calibration["fidelities"][name] if name else {}
     except (KeyError, TypeError, NasError):  # no calibration, or none that can be read
-        return None
-    return float(noise) if isinstance(noise, int | float) else None
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
 def _read(path: Path) -> dict:

@@ -12,7 +12,18 @@ from nas.errors import NasError
 from nas.recipes.signals import LOSSES, SIGNALS
 from nas.results.latencies import latencies
 from nas.results.luck import expected_accuracies
-from nas.results.noise import JudgedBy, Noise, Right, answers, judged_by, margins, noise_of, replicates, seed_margin
+from nas.results.noise import (
+    JudgedBy,
+    Noise,
+    Right,
+    answers,
+    judged_by,
+    judged_by_losses,
+    margins,
+    noise_of,
+    replicates,
+    seed_margin,
+)
 from nas.run.reading import Reading, parsed
 from nas.run.record import Reasons, Record, TrialState, damaged
 from nas.run.settings import Search
@@ -38,7 +49,7 @@ def trial_table(reading: Reading, columns: list[str], *, latency: str | None = N
     trials = _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in (*columns, "began", "ended")}))
     trials["run"] = reading.folder.root.resolve().name
     trials["affordable"] = _affordable(trials, reading.search)
-    trials = _with_replicates(_with_losses(trials, courses), reading)
+    trials = _with_replicates(_with_losses(trials, courses if judged_by_losses(reading) else {}), reading)
     trials["latency_ms"] = trials["trial"].map(latencies(reading, latency)).astype(float)
     trials.attrs = {"runs": 1}
     return trials
@@ -47,7 +58,8 @@ def trial_table(reading: Reading, columns: list[str], *, latency: str | None = N
 def _with_losses(trials: pd.DataFrame, courses: dict[int, list[dict[str, Any]]]) -> pd.DataFrame:
     """The table with what the losses of each whole training say, see `nas.recipes.signals`; larger is better."""
     whole = dict.fromkeys(trials["trial"][trials["state"] == TrialState.COMPLETE])
-    curves = {n: [SimpleNamespace(**epoch) for epoch in courses[n]] for n in whole if all("steps" in e for e in courses[n])}
+    known = {n: courses[n] for n in whole if n in courses and all("steps" in epoch for epoch in courses[n])}
+    curves = {number: [SimpleNamespace(**epoch) for epoch in curve] for number, curve in known.items()}
     for name in LOSSES:
         values = {number: SIGNALS[name].of(curve) for number, curve in curves.items() if curve}
         trials[name] = trials["trial"].map(values).astype(float)

@@ -6,7 +6,8 @@ import pytest
 
 from nas.calibration.analysis import analyse
 from nas.calibration.ranking import FAILED, kendall
-from nas.calibration.signals import BAND, COMBINED, MEAN, trust
+from nas.calibration.signals import BAND, COMBINED, trust
+from nas.recipes.signals import MEAN
 
 NUMBER = 24
 NAMES = [f"n{i}" for i in range(NUMBER)]

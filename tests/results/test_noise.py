@@ -17,6 +17,7 @@ from nas.results.noise import (
     Noise,
     Right,
     highest,
+    judged_by_losses,
     margins,
     noise_of,
     paired_variance,
@@ -90,6 +91,34 @@ def test_the_spread_between_seeds_is_that_of_the_runs_own_recipe_on_its_own_imag
     assert calibrated(proxy, "another") is None
     (folder.calibration / "calibration.json").write_text("{")
     assert noise_of(run).seeds is None
+
+
+@pytest.mark.parametrize(
+    ("signal", "taus", "by_losses"),
+    [
+        ("auto", None, True),
+        ("auto", {"accuracy": 0.5, "mean_of_losses": 0.6}, True),
+        ("auto", {"accuracy": 0.6, "mean_of_losses": 0.5}, False),
+        ("auto", {"accuracy": None, "mean_of_losses": 0.5}, True),
+        ("auto", ["no", "mapping"], True),
+        ("losses", {"accuracy": 0.6, "mean_of_losses": 0.5}, True),
+        ("accuracy", {"accuracy": 0.5, "mean_of_losses": 0.6}, False),
+    ],
+)
+def test_losses_count_as_the_setting_says_or_where_it_is_auto_the_calibration(tiny, tmp_path, signal, taus, by_losses):
+    proxy = Proxy(epochs=3, signal=signal)
+    folder = open_folder(tmp_path / "run", tiny().model_copy(update={"proxy": proxy}))
+    run = Reading(folder, tiny().model_copy(update={"proxy": proxy}), records=[], additions=[])
+    manifest = make_manifest(proxy, seed=0)
+    manifest.write(folder.manifest)
+    folder.calibration.mkdir(exist_ok=True)
+    found = {"recipes": {"some": plain_recipe(proxy)}, "manifests": {"some": manifest.hash}}
+    found["fidelities"] = {"some": {"noise": 0.02, **({} if taus is None else {"signals": taus})}}
+    (folder.calibration / "calibration.json").write_text(json.dumps(found))
+    assert judged_by_losses(run) is by_losses
+    found["recipes"]["some"]["lr"] = 0.5
+    (folder.calibration / "calibration.json").write_text(json.dumps(found))
+    assert judged_by_losses(run) is (signal != "accuracy")  # of another recipe: not used
 
 
 # In pairs

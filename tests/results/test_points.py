@@ -10,7 +10,7 @@ from nas.errors import NasError
 from nas.pareto import hypervolume_of as volume_of
 from nas.pareto import pareto
 from nas.results.front import dominated_by, front, hypervolume, knee, save
-from nas.results.noise import Right
+from nas.results.noise import Right, highest
 from nas.results.standing import standing
 
 
@@ -87,6 +87,15 @@ def test_a_table_is_saved_as_its_ending_says(tmp_path):
         pd.testing.assert_frame_equal(read(tmp_path / name), table, check_dtype=False)
     with pytest.raises(NasError, match=r"must end in \.parquet or \.csv, but ends in '\.xlsx'"):
         save(table, tmp_path / "a.xlsx")
+
+
+def test_the_front_is_one_of_what_is_expected_and_not_of_what_was_measured():
+    table = trials((0.80, 1), (0.95, 2), (0.90, 3))
+    table = table.assign(affordable=True, baseline=None, accuracy_low=np.nan, accuracy_high=np.nan, below=np.nan, above=np.nan)
+    table["expected"] = [0.80, 0.85, 0.88]
+    ranked = standing(table, ("macs",))
+    assert list(ranked.best["macs"]) == [1, 2, 3] and list(front(table)["macs"]) == [1, 2]
+    assert highest(table, ranked.best)[0]["macs"] == 3
 
 
 def test_a_knee_of_three_objectives_lies_on_their_front():
