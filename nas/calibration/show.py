@@ -54,13 +54,21 @@ def show_estimate(plan: Plan, done: Trainings, console: Console) -> None:
 def _estimate(plan: Plan, waiting: list[Training]) -> str:
     total = sum(_macs(plan, training) for training in waiting)
     text = f"estimated cost: {len(waiting)} trainings, {count(total)} MACs"
-    resources = plan.search.resources
-    if resources.gpu:
+    seconds = _seconds(plan, total)
+    if seconds is None:
         return f"{text}; an ETA follows after the first"
-    cores = resources.workers or num_cores()
-    return (
-        f"{text}, about {duration(total / MACS_PER_CORE_SECOND / cores)} on {cores} CPU cores; an ETA follows after the first"
-    )
+    cores = plan.search.resources.workers or num_cores()
+    return f"{text}, about {duration(seconds)} on {cores} CPU cores; an ETA follows after the first"
+
+
+def expected_seconds(plan: Plan, done: Trainings) -> float | None:
+    """About how long the trainings take that are still to be done; None on GPUs, whose speed nobody knows beforehand."""
+    return _seconds(plan, sum(_macs(plan, training) for training in plan.trainings if not done.is_done(training)))
+
+
+def _seconds(plan: Plan, macs: float) -> float | None:
+    resources = plan.search.resources
+    return None if resources.gpu else macs / MACS_PER_CORE_SECOND / (resources.workers or num_cores())
 
 
 def _macs(plan: Plan, training: Training) -> float:
@@ -73,8 +81,8 @@ def _macs(plan: Plan, training: Training) -> float:
 # What came out
 
 
-def show_calibration(plan: Plan, done: Trainings, *, root: Path, console: Console) -> None:
-    """Write fidelities.csv, calibration.json and calibration.png of what is trained so far, and print what they say."""
+def show_calibration(plan: Plan, done: Trainings, *, root: Path, console: Console) -> Analysis:
+    """Write tables and the picture of what is trained so far, print what they say, and give it."""
     folder = RunFolder(root).calibration
     trainings, causes = trainings_of(plan, done)
     analysis = _analysis(plan, trainings)
@@ -91,6 +99,7 @@ def show_calibration(plan: Plan, done: Trainings, *, root: Path, console: Consol
     if missing:
         console.print(f"{missing} of {len(plan.trainings)} trainings have not ended yet.")
     console.print(f"Everything lies in {folder}: {', '.join(FILES)}", soft_wrap=True)
+    return analysis
 
 
 def trainings_of(plan: Plan, done: Trainings) -> tuple[pd.DataFrame, list[str]]:

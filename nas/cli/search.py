@@ -24,6 +24,10 @@ _Seed = Annotated[int | None, typer.Option(help="Seed of proposals, split and tr
 _Workers = Annotated[int | None, typer.Option(help="Trainings at once (resources.workers).", show_default="one a core")]
 _Storage = Annotated[str | None, typer.Option(help="Optuna storage URL instead of study.db in the run's folder.")]
 _Show = Annotated[bool, typer.Option("--show", help="Print what the trainings so far say; train nothing.")]
+_Choose = Annotated[
+    str | None,
+    typer.Option(metavar="HOURS", help="Then choose the training for a search of 24h, 90min, ... (GPU-hours on GPUs)."),
+]
 _Replicates = Annotated[
     int | None, typer.Option(help="Other seeds for each network.", min=1, show_default="search.replicates, or 3")
 ]
@@ -92,6 +96,7 @@ def calibrate(
     workers: _Workers = None,
     address: AddressOption = None,
     show: _Show = False,
+    choose: _Choose = None,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Measure how far the proxy's ranking can be trusted: train some architectures at several fidelities and seeds.
@@ -101,6 +106,8 @@ def calibrate(
     agrees with the costliest one's (Kendall tau and Spearman, with 95 % intervals), what parameters and MACs alone reach, the
     noise between seeds, and the cheapest fidelity that is good enough. The same command again continues where it was stopped
     or killed and trains nothing twice; results land in the run's folder under `calibration/`, and `nas front` quotes them.
+    With `--choose 24h` it then says which of these trainings, judged by which signal, ranks best among those that a search can
+    afford in that time, and writes it as `calibration/chosen.yaml`.
 
     Example: `nas calibrate hybrid --set calibration.random=20 --set calibration.seeds=3`
     """
@@ -108,17 +115,21 @@ def calibrate(
 
     settings = read_search(file, settings=[*as_settings(_machines(data, workers, address)), *set_])
 
-    from nas.calibration.show import show_calibration, show_estimate
+    from nas.calibration.choose import announced, budget, show_choice
+    from nas.calibration.show import show_calibration
     from nas.calibration.train import read_calibration, run_calibration
 
+    hours = None if choose is None else budget(choose)
     root, where, shown = out or Path("runs") / settings.name, str(file), console(lasting=True)
     with stoppable():
         if show:
             plan, done = read_calibration(settings, root=root, where=where, console=shown)
         else:
-            announce = partial(show_estimate, console=shown)
+            announce = partial(announced, console=shown, hours=hours)
             plan, done = run_calibration(settings, root=root, where=where, console=shown, announce=announce)
-    show_calibration(plan, done, root=root, console=shown)
+    analysis = show_calibration(plan, done, root=root, console=shown)
+    if hours is not None:
+        show_choice(plan, analysis, hours, root=root, console=shown)
 
 
 @app.command()
