@@ -21,7 +21,7 @@ from nas.calibration.ranking import (
     upper_half,
 )
 from nas.calibration.record import plain_recipe
-from nas.calibration.signals import HEADINGS, trust
+from nas.calibration.signals import UNTRAINED, heading, trust
 from nas.errors import NasError
 from nas.recipes.recipe import Proxy
 from nas.space.costs import COSTS
@@ -65,6 +65,7 @@ def analyse(
     truth: pd.Series | None = None,
     wanted_tau: float = 0.7,
     chance: float = 0.0,
+    scores: pd.DataFrame | None = None,
 ) -> Analysis:
     """What trainings (columns fidelity, name, seed, seconds, accuracy and other signals) and costs (macs, params by name) say.
 
@@ -84,7 +85,7 @@ def analyse(
     floor_pairs = _floor_pairs(costs.loc[names], reference, tables)
     floor_draws = {cost: _agreements(pairs, weights, keep) for cost, pairs in floor_pairs.items()}
     rows = _fidelity_rows(tables, draws, trainings, against if truth is None else None)
-    signals = _in_order(trust(trainings, costs, reference, trains=trains), list(rows.fidelity))
+    signals = _in_order(trust(trainings, costs, reference, trains=trains, scores=scores), list(rows.fidelity))
     return Analysis(
         against,
         names,
@@ -193,7 +194,8 @@ def _verdict(rows: pd.DataFrame, draws: dict, floors: dict, *, wanted_tau: float
 
 def _in_order(signals: pd.DataFrame, fidelities: list[str]) -> pd.DataFrame:
     """The signals' rows in the order of the fidelities."""
-    return signals.sort_values("fidelity", key=lambda names: names.map(fidelities.index), kind="stable", ignore_index=True)
+    order = [UNTRAINED, *fidelities]
+    return signals.sort_values("fidelity", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
 def _best_signal(signals: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
@@ -206,7 +208,7 @@ def _best_signal(signals: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     beside = f"; its accuracy {of(accuracy.iloc[0], 'tau')}" if len(accuracy) and best.signal != "accuracy" else ""
     less = [f"{FLOORS[c]} {of(best, f'over_{c}')}" for c in ("params", "macs")]
     return [
-        f"Best signal: {HEADINGS[best.signal]} of {best.fidelity}, {of(best, 'tau')}{beside}. Difference to "
+        f"Best signal: {heading(best.signal)} of {best.fidelity}, {of(best, 'tau')}{beside}. Difference to "
         f"{' and to '.join(less)}."
     ]
 

@@ -14,7 +14,7 @@ from nas.calibration.plan import Plan
 from nas.calibration.ranking import Estimate
 from nas.calibration.record import Trainings
 from nas.calibration.show import expected_seconds, show_estimate
-from nas.calibration.signals import HEADINGS
+from nas.calibration.signals import heading
 from nas.cores import num_cores
 from nas.errors import ConfigError, NasError
 from nas.files import write_whole
@@ -124,7 +124,7 @@ def show_choice(plan: Plan, analysis: Analysis, hours: float, *, root: Path, con
     settings = as_settings(plan.search, plan.fidelities[choice.fidelity], choice)
     of_what = " of GPU time" if plan.search.resources.gpu else ""
     head = [
-        f"For {duration(3600 * hours)}{of_what}: the training called {choice.fidelity}, judged by {HEADINGS[choice.signal]}.",
+        f"For {duration(3600 * hours)}{of_what}: the training called {choice.fidelity}, judged by {heading(choice.signal)}.",
         f"Kendall tau to {plan.against}: {choice.tau}, on {len(analysis.ranked)} architectures.",
         f"{choice.trials} trials and {len(plan.search.baselines)} baselines take about "
         f"{duration(3600 * choice.hours)}{of_what}, less what rungs spare.",

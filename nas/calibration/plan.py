@@ -46,6 +46,12 @@ class Plan(NamedTuple):
     trainings: tuple[Training, ...] = ()
     """In the order in which they run: seed by seed, cheap fidelities first."""
 
+    @property
+    def beginnings(self) -> list[Training]:
+        """For each network and seed its first training, whose untrained weights are scored."""
+        first = {(training.name, training.seed): training for training in reversed(self.trainings)}
+        return list(reversed(first.values()))
+
     def work(self, training: Training) -> float:
         """MACs of all images that a training passes forward: what it is expected to cost, up to a factor."""
         manifest = self.manifests[training.fidelity]

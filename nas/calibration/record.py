@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Iterable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ TRAINING_COLUMNS = (
     "fidelity", "name", "seed", "accuracy", "seconds", "cause", "machine", "device", "setup", "manifest", "outcome",
     "architecture", "recipe",
 )  # fmt: skip
+SCORES_FILE = "scores.csv"
 WHERE_AND_WHEN = ("data", "rungs", "signal")  # the manifest says which data; no training depends on how it is judged
 
 
@@ -65,7 +67,7 @@ class Trainings:
 
     def __init__(self, path: Path):
         self.path = path
-        self._rows = {_setup(row, path): row for row in _read(path)}
+        self._rows = {_setup(row, path): row for row in _read(path, TRAINING_COLUMNS)}
 
     def row(self, training: Training) -> dict[str, str] | None:
         """The row of an equal training, None where there is none."""
@@ -88,11 +90,28 @@ class Trainings:
             "recipe": training.recipe.model_dump_json(),
         }
         self._rows[training.setup] = {name: "" if row[name] is None else str(row[name]) for name in TRAINING_COLUMNS}
-        text = io.StringIO()
-        writer = csv.DictWriter(text, TRAINING_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows.values())
-        patiently(partial(write_whole, self.path, text.getvalue()))
+        _write(self.path, TRAINING_COLUMNS, self._rows.values())
+
+
+class Scores:
+    """What untrained networks were found to score, by setup, in scores.csv."""
+
+    COLUMNS = ("name", "seed", "setup", "scores")
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._rows = {row["setup"]: row for row in _read(path, self.COLUMNS)}
+
+    def of(self, beginning: Training) -> dict[str, float] | None:
+        """The scores of a network as that training begins with it; None where it has none yet."""
+        row = self._rows.get(beginning.setup)
+        return None if row is None else dict(json.loads(row["scores"]))
+
+    def add(self, beginning: Training, scores: dict[str, float]) -> None:
+        """Put a network's scores down."""
+        named = {"name": beginning.name, "seed": str(beginning.seed), "setup": beginning.setup}
+        self._rows[beginning.setup] = {**named, "scores": json.dumps(scores)}
+        _write(self.path, self.COLUMNS, self._rows.values())
 
 
 def curve_of(row: dict[str, str]) -> tuple[Epoch, ...]:
@@ -100,13 +119,21 @@ def curve_of(row: dict[str, str]) -> tuple[Epoch, ...]:
     return Outcome.model_validate_json(row["outcome"]).curve
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _write(path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, str]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    patiently(partial(write_whole, path, text.getvalue()))
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     if not path.exists():
         return []
     rows = list(csv.DictReader(io.StringIO(read_text(path))))
-    if any(set(row) != set(TRAINING_COLUMNS) or None in row.values() for row in rows):
+    if any(set(row) != set(columns) or None in row.values() for row in rows):
         raise ConfigError(
-            f"{path}: is damaged: every row must have the columns {', '.join(TRAINING_COLUMNS)}. Restore it, or remove it."
+            f"{path}: is damaged: every row must have the columns {', '.join(columns)}. Restore it, or remove it."
         )
     return rows
 

@@ -15,8 +15,8 @@ from nas.calibration.analysis import FLOORS, GROUPS, Analysis, Resolution, analy
 from nas.calibration.picture import draw
 from nas.calibration.plan import PUBLISHED, Plan, epochs_at_full_size
 from nas.calibration.ranking import FAILED, Estimate
-from nas.calibration.record import Training, Trainings, curve_of, plain_recipe
-from nas.calibration.signals import HEADINGS
+from nas.calibration.record import SCORES_FILE, Scores, Training, Trainings, curve_of, plain_recipe
+from nas.calibration.signals import UNTRAINED, heading
 from nas.cores import num_cores
 from nas.errors import few
 from nas.files import write_whole
@@ -27,7 +27,7 @@ from nas.space.reference import IMAGENET_CLASSES
 from nas.units import count, duration
 
 MANY_NAMES = 6  # names shown of a list
-FILES = ("trainings.csv", "fidelities.csv", "signals.csv", "agreement.csv", "calibration.json", "calibration.png")
+FILES = ("trainings.csv", SCORES_FILE, "fidelities.csv", "signals.csv", "agreement.csv", "calibration.json", "calibration.png")
 
 
 # Before the first training
@@ -85,12 +85,13 @@ def show_calibration(plan: Plan, done: Trainings, *, root: Path, console: Consol
     """Write tables and the picture of what is trained so far, print what they say, and give it."""
     folder = RunFolder(root).calibration
     trainings, causes = trainings_of(plan, done)
-    analysis = _analysis(plan, trainings)
+    scores = scores_of_plan(plan, Scores(folder / SCORES_FILE))
+    analysis = _analysis(plan, trainings, scores)
     mixers = {name: {s.mixer for s in a.stages} for name, a in plan.architectures.items()}
     checks = resolutions(trainings, plan.fidelities, mixers)
     write_whole(folder / "fidelities.csv", analysis.fidelities.to_csv(index=False))
     write_whole(folder / "agreement.csv", analysis.signals.to_csv(index=False))
-    write_whole(folder / "signals.csv", _signal_values(plan, trainings, analysis).to_csv(index=False))
+    write_whole(folder / "signals.csv", _signal_values(plan, trainings, scores, analysis).to_csv(index=False))
     write_whole(folder / "calibration.json", json.dumps(_summary(plan, analysis, checks), indent=1))
     draw(analysis, folder / "calibration.png", title=_title(analysis, plan))
     _print(analysis, checks, console)
@@ -123,17 +124,27 @@ def _signals_of(row: dict[str, str]) -> dict[str, float | None]:
     return {name: signal.of(curve) for name, signal in SIGNALS.items()} if curve else {}
 
 
-def _signal_values(plan: Plan, trainings: pd.DataFrame, analysis: Analysis) -> pd.DataFrame:
+def scores_of_plan(plan: Plan, scores: Scores) -> pd.DataFrame:
+    """The scores that are known: columns name, seed and one a score."""
+    known = [(beginning, scores.of(beginning)) for beginning in plan.beginnings]
+    return pd.DataFrame([{"name": each.name, "seed": each.seed, **values} for each, values in known if values])
+
+
+def _signal_values(plan: Plan, trainings: pd.DataFrame, scores: pd.DataFrame, analysis: Analysis) -> pd.DataFrame:
     """One row a network, fidelity, seed and signal, larger being better; a failed training has none. `cost_share` is its
     fidelity's mean duration over the truth's, or over the longest one's where the truth comes from outside."""
-    shares = dict(zip(analysis.fidelities.fidelity, analysis.fidelities.cost_ratio, strict=True))
+    shares = dict(zip(analysis.fidelities.fidelity, analysis.fidelities.cost_ratio, strict=True)) | {UNTRAINED: 0.0}
     ended = trainings[trainings.accuracy > FAILED].melt(["name", "fidelity", "seed"], list(SIGNALS), "signal", "value").dropna()
+    if len(scores):
+        ended = pd.concat(
+            [ended, scores.assign(fidelity=UNTRAINED).melt(["name", "fidelity", "seed"], None, "signal", "value")]
+        )
     keys = {name: architecture.key for name, architecture in plan.architectures.items()}
     table = ended.assign(key=ended.name.map(keys), cost_share=ended.fidelity.map(shares).round(4))
     return table[["name", "key", "fidelity", "seed", "signal", "value", "cost_share"]].round({"value": 6})
 
 
-def _analysis(plan: Plan, trainings: pd.DataFrame) -> Analysis:
+def _analysis(plan: Plan, trainings: pd.DataFrame, scores: pd.DataFrame) -> Analysis:
     costs = {name: plan.search.space.cost(a) for name, a in plan.architectures.items()}
     table = pd.DataFrame({c: {name: getattr(cost, c) for name, cost in costs.items()} for c in FLOORS})
     table = table.reindex(list(costs))
@@ -144,7 +155,7 @@ def _analysis(plan: Plan, trainings: pd.DataFrame) -> Analysis:
         chance = 1 / IMAGENET_CLASSES if plan.against == PUBLISHED else 0.0
         truth = pd.Series(plan.truth)
     wanted = plan.search.calibration.wanted_tau
-    return analyse(trainings, table, against=plan.against, truth=truth, wanted_tau=wanted, chance=chance)
+    return analyse(trainings, table, against=plan.against, truth=truth, wanted_tau=wanted, chance=chance, scores=scores)
 
 
 def _summary(plan: Plan, analysis: Analysis, checks: list[Resolution]) -> dict[str, Any]:
@@ -220,7 +231,7 @@ def _signal_table(analysis: Analysis) -> Table:
             keys = ("top", "band", "repeats", "over_params")
             bare = ["-" if np.isnan(row[key]) else f"{row[key]:.2f}" for key in keys]
             regret = "-" if np.isnan(row.regret) else f"{100 * row.regret:.1f}"
-            table.add_row(f"  {HEADINGS[row.signal]}", str(of(row, "tau")), *bare, regret)
+            table.add_row(f"  {heading(row.signal)}", str(of(row, "tau")), *bare, regret)
     return table
 
 

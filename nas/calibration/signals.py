@@ -19,7 +19,15 @@ from nas.calibration.ranking import (
 from nas.recipes.signals import LOSSES, MEAN, SIGNALS
 
 COMBINED = "combined"
+UNTRAINED = "untrained"
 HEADINGS = {name: signal.heading for name, signal in SIGNALS.items()} | {MEAN: "mean of the losses", COMBINED: "combined"}
+
+
+def heading(signal: str) -> str:
+    """A signal or score as a table calls it."""
+    return HEADINGS.get(signal, signal)
+
+
 BAND = 1.3  # largest over smallest MACs of two networks that a front has to tell apart
 FIRST = 3  # of which the best counts as what a signal finds
 FEWEST_TO_LEARN_FROM = 10  # architectures below which nothing is combined
@@ -29,7 +37,12 @@ STATISTICS = ("tau", "top", "band", "repeats", "over_params", "over_macs", "regr
 
 
 def trust(
-    trainings: pd.DataFrame, costs: pd.DataFrame, reference: pd.DataFrame | pd.Series, *, trains: np.ndarray
+    trainings: pd.DataFrame,
+    costs: pd.DataFrame,
+    reference: pd.DataFrame | pd.Series,
+    *,
+    trains: np.ndarray,
+    scores: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row a fidelity and signal: how it ranks the architectures of `reference` that train, each with a 95 % interval.
 
@@ -37,15 +50,17 @@ def trust(
     1.3, which is what a front asks; `repeats`: between two seeds of the signal; `over_params`, `over_macs`: tau less that of
     the cost; `regret`: how much worse the best of the first three is than the best of all. `mean_of_losses` weighs the three
     losses evenly, each over its standard deviation; `combined` is predicted by a ridge regression from all signals, log MACs
-    and log params, for architectures of folds that it has not learnt from.
+    and log params, for architectures of folds that it has not learnt from. `scores`, a column each beside name and seed, are
+    those of untrained networks; they stand under the fidelity "untrained".
     """
     names = list(reference.index[trains])
     reference, costs = reference.loc[names], costs.loc[names]
     weights = resamples(len(names))
     among = _in_band(costs["macs"].to_numpy(float))
     rows = []
-    for fidelity, own in trainings.groupby("fidelity", sort=False):
-        tables = _tables(own, names)
+    untrained = {} if scores is None or scores.empty else {UNTRAINED: _scored(scores, names)}
+    by_fidelity = {str(name): _tables(own, names) for name, own in trainings.groupby("fidelity", sort=False)}
+    for fidelity, tables in {**untrained, **by_fidelity}.items():
         seeds = list(next(iter(tables.values())).columns)
         truth = truths(reference, seeds)
         tables |= _mean(tables) | _combined(tables, costs, truth)
@@ -100,6 +115,12 @@ def _tables(own: pd.DataFrame, names: list[str]) -> dict[str, pd.DataFrame]:
         filled = own.assign(value=values.where(own["accuracy"] != FAILED, last))
         tables[signal] = filled.pivot(index="name", columns="seed", values="value").reindex(names)
     return tables
+
+
+def _scored(scores: pd.DataFrame, names: list[str]) -> dict[str, pd.DataFrame]:
+    """Each score as networks x seeds."""
+    values = [column for column in scores.columns if column not in ("name", "seed")]
+    return {score: scores.pivot(index="name", columns="seed", values=score).reindex(names) for score in values}
 
 
 def _mean(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from nas.calibration.plan import Plan, draft
 from nas.calibration.progress import CalibrationBar, Pace
-from nas.calibration.record import Training, Trainings
-from nas.calibration.work import train_one, with_data
+from nas.calibration.record import SCORES_FILE, Scores, Training, Trainings
+from nas.calibration.work import score_one, train_one, with_data
 from nas.cluster.jobs import run_jobs
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
@@ -33,6 +33,7 @@ def run_calibration(
         plan = with_data(drafted, folder, console)
         done = Trainings(folder.calibration / "trainings.csv")
         announce(plan, done)
+        _score(plan, Scores(folder.calibration / SCORES_FILE), console)
         _train(plan, done, console)
     return plan, done
 
@@ -44,6 +45,20 @@ def read_calibration(search: Search, *, root: Path, where: str, console: Console
     if not folder.calibration.is_dir():
         raise NasError(f"{root}: must hold a calibration to show, but has none. Leave out --show to begin one.")
     return with_data(draft(search, where=where), folder, console), done
+
+
+def _score(plan: Plan, scores: Scores, console: Console) -> None:
+    waiting = [beginning for beginning in plan.beginnings if scores.of(beginning) is None]
+    if not waiting:
+        return
+    console.print(f"scoring {len(waiting)} untrained networks")
+
+    def on_end(beginning: Training, result: dict[str, float] | None, cause: str | None) -> None:
+        if cause is not None:
+            console.print(f"no scores of {beginning.name}, seed {beginning.seed}: {cause}", soft_wrap=True)
+        scores.add(beginning, result or {})
+
+    run_jobs(waiting, work=partial(score_one, manifests=plan.manifests), resources=plan.search.resources, on_end=on_end)
 
 
 def _train(plan: Plan, done: Trainings, console: Console) -> None:

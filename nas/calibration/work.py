@@ -6,6 +6,7 @@ from rich.console import Console
 
 from nas.calibration.plan import Plan
 from nas.calibration.record import Training, hashed
+from nas.calibration.scores import scores_of
 from nas.data.draw import make_manifest
 from nas.data.manifest import Manifest, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
@@ -52,6 +53,12 @@ def _manifest(recipe: Proxy, folder: RunFolder, *, seed: int, on_decoded: Callab
     manifest = make_manifest(recipe, seed=seed, on_decoded=on_decoded)
     manifest.write(path)
     return manifest
+
+
+def score_one(beginning: Training, *, manifests: dict[str, Manifest]) -> dict[str, float] | None:
+    """The scores of one untrained network in a worker."""
+    manifest, root = manifests[beginning.fidelity], data_root(beginning.recipe.data)
+    return scores_of(beginning.architecture, beginning.recipe, manifest=manifest, seed=beginning.seed, root=root)
 
 
 def train_one(training: Training, *, manifests: dict[str, Manifest], device: str) -> Outcome:
