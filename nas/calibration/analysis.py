@@ -205,7 +205,9 @@ def _best_signal(signals: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
         return []
     best = short.loc[short.tau.idxmax()]
     accuracy = short[(short.fidelity == best.fidelity) & (short.signal == "accuracy")]
-    beside = f"; its accuracy {of(accuracy.iloc[0], 'tau')}" if len(accuracy) and best.signal != "accuracy" else ""
+    beside = ""
+    if len(accuracy) and best.signal != "accuracy":
+        beside = f"; its accuracy {of(accuracy.iloc[0], 'tau')}, difference {of(best, 'over_accuracy')}"
     less = [f"{FLOORS[c]} {of(best, f'over_{c}')}" for c in ("params", "macs")]
     return [
         f"Best signal: {heading(best.signal)} of {best.fidelity}, {of(best, 'tau')}{beside}. Difference to "

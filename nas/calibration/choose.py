@@ -105,7 +105,7 @@ def chosen(search: Search, analysis: Analysis, hours: float) -> Choice:
     return Choice(best.fidelity, best.signal, of(best, "tau"), (trials + len(search.baselines)) * each, trials)
 
 
-def as_settings(search: Search, recipe: Proxy, choice: Choice) -> dict[str, Any]:
+def settings_of_choice(search: Search, recipe: Proxy, choice: Choice) -> dict[str, Any]:
     """What the choice changes in the search, as its YAML says it."""
     own, new = search.proxy.model_dump(mode="json"), recipe.model_dump(mode="json")
     changes = {name: value for name, value in new.items() if value != own[name] and name != "rungs"}
@@ -121,7 +121,7 @@ def show_choice(plan: Plan, analysis: Analysis, hours: float, *, root: Path, con
     """Write chosen.yaml beside what the calibration found, and say what to expect of it and the next command."""
     choice = chosen(plan.search, analysis, hours)
     path = RunFolder(root).calibration / CHOSEN
-    settings = as_settings(plan.search, plan.fidelities[choice.fidelity], choice)
+    settings = settings_of_choice(plan.search, plan.fidelities[choice.fidelity], choice)
     of_what = " of GPU time" if plan.search.resources.gpu else ""
     head = [
         f"For {duration(3600 * hours)}{of_what}: the training called {choice.fidelity}, judged by {heading(choice.signal)}.",

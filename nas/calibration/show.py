@@ -20,7 +20,7 @@ from nas.calibration.signals import UNTRAINED, heading
 from nas.cores import num_cores
 from nas.errors import few
 from nas.files import write_whole
-from nas.recipes.signals import SIGNALS
+from nas.recipes.signals import RANKING_SIGNALS
 from nas.run.dry_run import MACS_PER_CORE_SECOND, TRAINING_PASSES
 from nas.run.folder import RunFolder, versions
 from nas.space.reference import IMAGENET_CLASSES
@@ -115,32 +115,31 @@ def trainings_of(plan: Plan, done: Trainings) -> tuple[pd.DataFrame, list[str]]:
             causes.append(f"{training.fidelity}, seed {training.seed}, {training.name}: {row['cause']}")
         named = {"fidelity": training.fidelity, "name": training.name, "seed": training.seed}
         rows.append({**named, **_signals_of(row), "accuracy": accuracy, "seconds": float(row["seconds"])})
-    return pd.DataFrame(rows, columns=["fidelity", "name", "seed", "seconds", *SIGNALS]), causes
+    return pd.DataFrame(rows, columns=["fidelity", "name", "seed", "seconds", *RANKING_SIGNALS]), causes
 
 
 def _signals_of(row: dict[str, str]) -> dict[str, float | None]:
     """What the curve of a training says by each signal."""
     curve = curve_of(row)
-    return {name: signal.of(curve) for name, signal in SIGNALS.items()} if curve else {}
+    return {name: signal.of(curve) for name, signal in RANKING_SIGNALS.items()} if curve else {}
 
 
 def scores_of_plan(plan: Plan, scores: Scores) -> pd.DataFrame:
     """The scores that are known: columns name, seed and one a score."""
-    known = [(beginning, scores.of(beginning)) for beginning in plan.beginnings]
-    return pd.DataFrame([{"name": each.name, "seed": each.seed, **values} for each, values in known if values])
+    scored = [(beginning, scores.of(beginning)) for beginning in plan.beginnings]
+    return pd.DataFrame([{"name": each.name, "seed": each.seed, **values} for each, values in scored if values])
 
 
 def _signal_values(plan: Plan, trainings: pd.DataFrame, scores: pd.DataFrame, analysis: Analysis) -> pd.DataFrame:
     """One row a network, fidelity, seed and signal, larger being better; a failed training has none. `cost_share` is its
     fidelity's mean duration over the truth's, or over the longest one's where the truth comes from outside."""
     shares = dict(zip(analysis.fidelities.fidelity, analysis.fidelities.cost_ratio, strict=True)) | {UNTRAINED: 0.0}
-    ended = trainings[trainings.accuracy > FAILED].melt(["name", "fidelity", "seed"], list(SIGNALS), "signal", "value").dropna()
+    column_of = {"id_vars": ["name", "fidelity", "seed"], "var_name": "signal", "value_name": "value"}
+    values = trainings[trainings.accuracy > FAILED].melt(value_vars=list(RANKING_SIGNALS), **column_of).dropna()
     if len(scores):
-        ended = pd.concat(
-            [ended, scores.assign(fidelity=UNTRAINED).melt(["name", "fidelity", "seed"], None, "signal", "value")]
-        )
+        values = pd.concat([values, scores.assign(fidelity=UNTRAINED).melt(**column_of)])
     keys = {name: architecture.key for name, architecture in plan.architectures.items()}
-    table = ended.assign(key=ended.name.map(keys), cost_share=ended.fidelity.map(shares).round(4))
+    table = values.assign(key=values.name.map(keys), cost_share=values.fidelity.map(shares).round(4))
     return table[["name", "key", "fidelity", "seed", "signal", "value", "cost_share"]].round({"value": 6})
 
 

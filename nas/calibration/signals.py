@@ -16,11 +16,12 @@ from nas.calibration.ranking import (
     truths,
     upper_half,
 )
-from nas.recipes.signals import LOSSES, MEAN, SIGNALS
+from nas.recipes.signals import LOSSES, MEAN_OF_LOSSES, RANKING_SIGNALS
 
 COMBINED = "combined"
 UNTRAINED = "untrained"
-HEADINGS = {name: signal.heading for name, signal in SIGNALS.items()} | {MEAN: "mean of the losses", COMBINED: "combined"}
+HEADINGS = {name: signal.heading for name, signal in RANKING_SIGNALS.items()}
+HEADINGS |= {MEAN_OF_LOSSES: "mean of the losses", COMBINED: "combined"}
 
 
 def heading(signal: str) -> str:
@@ -32,8 +33,8 @@ BAND = 1.3  # largest over smallest MACs of two networks that a front has to tel
 FIRST = 3  # of which the best counts as what a signal finds
 FEWEST_TO_LEARN_FROM = 10  # architectures below which nothing is combined
 FOLDS = 10
-PENALTIES = np.logspace(-1, 3, 9)  # of the ridge regression, chosen by leaving one out within the other folds
-STATISTICS = ("tau", "top", "band", "repeats", "over_params", "over_macs", "regret")
+RIDGE_PENALTIES = np.logspace(-1, 3, 9)  # of the ridge regression, chosen by leaving one out within the other folds
+STATISTICS = ("tau", "top", "band", "repeats", "over_params", "over_macs", "over_accuracy", "regret")
 
 
 def trust(
@@ -47,11 +48,11 @@ def trust(
     """One row a fidelity and signal: how it ranks the architectures of `reference` that train, each with a 95 % interval.
 
     `tau`: Kendall's tau-b to the truth; `top`: in its upper half; `band`: over pairs whose MACs differ by at most a factor of
-    1.3, which is what a front asks; `repeats`: between two seeds of the signal; `over_params`, `over_macs`: tau less that of
-    the cost; `regret`: how much worse the best of the first three is than the best of all. `mean_of_losses` weighs the three
-    losses evenly, each over its standard deviation; `combined` is predicted by a ridge regression from all signals, log MACs
-    and log params, for architectures of folds that it has not learnt from. `scores`, a column each beside name and seed, are
-    those of untrained networks; they stand under the fidelity "untrained".
+    1.3, which is what a front asks; `repeats`: between two seeds of the signal; `over_params`, `over_macs`, `over_accuracy`:
+    tau less that of the cost, or of the same trainings' accuracy; `regret`: how much worse the best of the first three is than
+    the best of all. `mean_of_losses` weighs the three losses evenly, each over its standard deviation; `combined` is predicted
+    by a ridge regression from all signals, log MACs and log params, for architectures of folds that it has not learnt from.
+    `scores`, a column each beside name and seed, are those of untrained networks, under the fidelity "untrained".
     """
     names = list(reference.index[trains])
     reference, costs = reference.loc[names], costs.loc[names]
@@ -65,8 +66,10 @@ def trust(
         truth = truths(reference, seeds)
         tables |= _mean(tables) | _combined(tables, costs, truth)
         floors = {cost: _tau([(costs[cost].to_numpy(float), y) for y in truth.values()], weights) for cost in costs}
+        own = _pairs(tables["accuracy"], truth) if "accuracy" in tables else []
+        floors["accuracy"] = _tau(own, weights)
         for signal, table in tables.items():
-            pairs = [(table[seed].to_numpy(float), y) for seed, y in truth.items() if seed in table]
+            pairs = _pairs(table, truth)
             rows.append({"fidelity": fidelity, "signal": signal} | _row(pairs, table, weights, among, floors))
     return pd.DataFrame(rows, columns=["fidelity", "signal", *_columns()])
 
@@ -84,9 +87,15 @@ def _row(pairs: Pairs, table: pd.DataFrame, weights: np.ndarray, among: np.ndarr
         "repeats": _tau(_seed_pairs(table), weights),
         "over_params": tau - floors["params"],
         "over_macs": tau - floors["macs"],
+        "over_accuracy": tau - floors["accuracy"],
         "regret": _regret(pairs, weights),
     }
     return {key: value for name in STATISTICS for key, value in _flat(name, estimate(draws[name])).items()}
+
+
+def _pairs(table: pd.DataFrame, truth: dict[int, np.ndarray]) -> Pairs:
+    """For each seed a signal's values and the truth to compare them with."""
+    return [(table[seed].to_numpy(float), y) for seed, y in truth.items() if seed in table]
 
 
 def _flat(name: str, score: Estimate) -> dict[str, float]:
@@ -109,7 +118,7 @@ def _in_band(macs: np.ndarray) -> np.ndarray:
 def _tables(own: pd.DataFrame, names: list[str]) -> dict[str, pd.DataFrame]:
     """Each signal of one fidelity as architectures x seeds; a failed training ranks last."""
     tables = {}
-    for signal in (name for name in SIGNALS if name in own):
+    for signal in (name for name in RANKING_SIGNALS if name in own):
         values = own[signal].mask(own["accuracy"] == FAILED)
         last = values.min() - 1
         filled = own.assign(value=values.where(own["accuracy"] != FAILED, last))
@@ -128,7 +137,7 @@ def _mean(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     if not set(LOSSES) <= set(tables):
         return {}
     scaled = [(tables[name] - tables[name].mean()) / (tables[name].std() + 1e-12) for name in LOSSES]
-    return {MEAN: sum(scaled[1:], start=scaled[0])}
+    return {MEAN_OF_LOSSES: sum(scaled[1:], start=scaled[0])}
 
 
 def _combined(tables: dict[str, pd.DataFrame], costs: pd.DataFrame, truth: dict[int, np.ndarray]) -> dict[str, pd.DataFrame]:
@@ -153,7 +162,7 @@ def _predicted(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
     from sklearn.preprocessing import StandardScaler
 
     folds = KFold(min(FOLDS, len(targets)), shuffle=True, random_state=0)
-    return np.asarray(cross_val_predict(make_pipeline(StandardScaler(), RidgeCV(PENALTIES)), features, targets, cv=folds))
+    return np.asarray(cross_val_predict(make_pipeline(StandardScaler(), RidgeCV(RIDGE_PENALTIES)), features, targets, cv=folds))
 
 
 def _seed_pairs(table: pd.DataFrame) -> Pairs:
@@ -172,6 +181,6 @@ def _regret(pairs: Pairs, weights: np.ndarray) -> np.ndarray:
         order = np.argsort(-x[able], kind="stable")
         drawn, truth = weights[:, able][:, order] > 0, y[able][order]
         first = drawn & (drawn.cumsum(axis=1) <= FIRST)
-        best, found = (np.where(chosen, truth, -np.inf).max(axis=1) for chosen in (drawn, first))
-        by_seed.append(best - found)
+        best, chosen = (np.where(counted, truth, -np.inf).max(axis=1) for counted in (drawn, first))
+        by_seed.append(best - chosen)
     return np.mean(by_seed, axis=0) if by_seed else np.full(len(weights), np.nan)

@@ -106,8 +106,7 @@ def calibrate(
     agrees with the costliest one's (Kendall tau and Spearman, with 95 % intervals), what parameters and MACs alone reach, the
     noise between seeds, and the cheapest fidelity that is good enough. The same command again continues where it was stopped
     or killed and trains nothing twice; results land in the run's folder under `calibration/`, and `nas front` quotes them.
-    With `--choose 24h` it then says which of these trainings, judged by which signal, ranks best among those that a search can
-    afford in that time, and writes it as `calibration/chosen.yaml`.
+    With `--choose 24h` the training and signal that rank best, of those a search of that time can afford, become a YAML file.
 
     Example: `nas calibrate hybrid --set calibration.random=20 --set calibration.seeds=3`
     """

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from nas.config import Value, broken, known_name, read_text
 from nas.errors import ConfigError
 from nas.recipes.by_size import BySize
-from nas.recipes.signals import JUDGED_BY
+from nas.recipes.signals import SIGNAL_CHOICES
 from nas.space.architecture import MixerName
 from nas.units import Quantity
 
@@ -245,7 +245,7 @@ class Proxy(Recipe):
     precision: Literal["auto", "bf16", "float32"] = "auto"
     """"auto" takes bf16 where the device computes in it, float32 elsewhere."""
     rungs: tuple[Count, ...] = ()
-    signal: Annotated[str, known_name("signal", JUDGED_BY)] = "auto"
+    signal: Annotated[str, known_name("signal", SIGNAL_CHOICES)] = "auto"
     """By what it is foretold how good a network would be under other seeds: "losses" beside its accuracy, or "accuracy" alone.
     "auto" takes what ranks better in the run's calibration of this very recipe, and both where there is none."""
 

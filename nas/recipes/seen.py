@@ -8,7 +8,7 @@ from nas.recipes.as_trained import as_trained
 from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture
 from nas.space.geometry import map_sides
-from nas.space.maps import FEW, is_told_apart, simplest
+from nas.space.maps import SMALL_SIDE, is_told_apart, simplest
 from nas.space.search_space import SearchSpace
 
 
@@ -17,7 +17,7 @@ class _Fields(NamedTuple):
     recipe: Recipe
 
 
-class Seen(_Fields):
+class SeenSpace(_Fields):
     """A space as a recipe trains it."""
 
     def sides_of(self, architecture: Architecture) -> list[int]:
@@ -46,7 +46,7 @@ class Seen(_Fields):
     @property
     def remarks(self) -> list[str]:
         """What there is to say of maps on which token mixers can show little, and the way out; nothing where all are large."""
-        small = [(number, side) for number, side in enumerate(self.sides, start=1) if side <= FEW]
+        small = [(number, side) for number, side in enumerate(self.sides, start=1) if side <= SMALL_SIDE]
         if not small:
             return []
         maps = " and ".join(f"stage {number} has maps of {side} x {side}" for number, side in small)

@@ -37,11 +37,11 @@ def _training_losses(curve: Sequence[Measured]) -> float:
     return -sum(epoch.train_loss * epoch.steps for epoch in curve)
 
 
-JUDGED_BY = ("auto", "losses", "accuracy")
+SIGNAL_CHOICES = ("auto", "losses", "accuracy")
 """What a proxy's networks may be judged by: "losses" beside accuracy, "accuracy" alone, "auto" as a calibration found."""
 LOSSES = ("validation_loss", "training_losses", "last_training_loss")
-MEAN = "mean_of_losses"  # their mean, each over its standard deviation
-SIGNALS = {
+MEAN_OF_LOSSES = "mean_of_losses"  # their mean, each over its standard deviation
+RANKING_SIGNALS = {
     "accuracy": Signal("accuracy", lambda curve: curve[-1].accuracy),
     "validation_loss": Signal("validation loss", _validation_loss),
     "training_losses": Signal("training losses", _training_losses),

@@ -46,21 +46,16 @@ def front_figure(ranked: Standing) -> Figure:
     tie = {**_dots(open_, cost), "name": "could be on it", "type": kind,
            "marker": {"symbol": "circle-open", "color": "--blue", "size": 7, "opacity": 0.8}}  # fmt: skip
     axes = front_axes(done, best, cost)
-    sides = baseline_places(baselines, cost, axes)
-    named = {**_dots(baselines, cost), "name": "baseline", "mode": "markers+text",
-             "text": [_beside(name, side) for name, side in zip(baseline_names(baselines, cost), sides, strict=True)],
-             "hovertext": _hover(baselines), "hovertemplate": "%{hovertext}<extra></extra>",
-             "textposition": [SIDES[side] for side in sides],
-             "textfont": {"color": "--orange", "size": 11},
-             "marker": {"symbol": "diamond-open", "color": "--orange", "size": 12, "line": {"width": 2}}}  # fmt: skip
-    families = [{"type": "scatter", "mode": "lines", "x": _numbers(row[cost], 0), "y": _numbers(100 * row["accuracy"]),
-                 "line": {"dash": "dot", "color": "--orange", "width": 1.5}, "hoverinfo": "skip", "showlegend": False}
-                for row in family_lines(baselines, cost)]  # fmt: skip
+    named = _named(baselines, cost, baseline_places(baselines, cost, axes))
     bend = best.loc[[knee]] if knee is not None else best.iloc[:0]
     kink = {**_dots(bend, cost, y="expected"), "name": "knee", "marker": {"symbol": "star", "color": "--pink", "size": 16}}
     ring = {"type": "scatter", "mode": "markers", "x": [], "y": [], "name": "marked", "hoverinfo": "skip", "showlegend": False,
             "marker": {"symbol": "circle-open", "size": 20, "color": "--ink", "line": {"width": 3}}}  # fmt: skip
-    figure = _figure([cloud, *families, line, lucky, marks, tie, named, kink, ring], x=axis_label(cost), y="proxy accuracy (%)")
+    figure = _figure(
+        [cloud, *_families(baselines, cost), line, lucky, marks, tie, named, kink, ring],
+        x=axis_label(cost),
+        y="proxy accuracy (%)",
+    )
     figure["layout"]["xaxis"]["tickformat"] = ".3~s"  # 0.4G instead of 0.4B
     # fixed, or the ring around a marked point would move the axes and with them all points
     span = [float(np.log10(v)) for v in axes.x] if axes.logarithmic else list(axes.x)
@@ -69,6 +64,25 @@ def front_figure(ranked: Standing) -> Figure:
         figure["layout"]["xaxis"]["dtick"] = "D2"  # a label at 1, 2 and 5 of each decade
     figure["layout"]["yaxis"]["range"] = list(axes.y)
     return figure
+
+
+def _named(baselines: pd.DataFrame, cost: str, sides: list[str]) -> Figure:
+    """The baselines with their names at these sides."""
+    return {**_dots(baselines, cost), "name": "baseline", "mode": "markers+text",
+            "text": [_beside(name, side) for name, side in zip(baseline_names(baselines, cost), sides, strict=True)],
+            "hovertext": _hover(baselines), "hovertemplate": "%{hovertext}<extra></extra>",
+            "textposition": [SIDES[side] for side in sides],
+            "textfont": {"color": "--orange", "size": 11},
+            "marker": {"symbol": "diamond-open", "color": "--orange", "size": 12, "line": {"width": 2}}}  # fmt: skip
+
+
+def _families(baselines: pd.DataFrame, cost: str) -> list[Figure]:
+    """A dotted line through the members of each family."""
+    look = {"line": {"dash": "dot", "color": "--orange", "width": 1.5}, "hoverinfo": "skip", "showlegend": False}
+    return [
+        {"type": "scatter", "mode": "lines", "x": _numbers(row[cost], 0), "y": _numbers(100 * row["accuracy"]), **look}
+        for row in family_lines(baselines, cost)
+    ]
 
 
 def _beside(name: str, side: str) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from nas.calibration.record import calibrated_as
 from nas.data.manifest import UNEVEN, read_manifest
 from nas.errors import NasError
-from nas.recipes.signals import MEAN
+from nas.recipes.signals import MEAN_OF_LOSSES
 from nas.results.points import finished, is_whole
 from nas.run.additions import REPLICATE
 from nas.run.reading import Reading
@@ -190,7 +190,8 @@ def judged_by_losses(reading: Reading) -> bool:
     if reading.search.proxy.signal != "auto":
         return reading.search.proxy.signal == "losses"
     taus = _calibrated(reading).get("signals")
-    accuracy, losses = (_number(taus.get(name)) for name in ("accuracy", MEAN)) if isinstance(taus, dict) else (None, None)
+    by_signal = taus if isinstance(taus, dict) else {}
+    accuracy, losses = (_number(by_signal.get(name)) for name in ("accuracy", MEAN_OF_LOSSES))
     return accuracy is None or losses is None or losses >= accuracy
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nas.errors import NasError
-from nas.recipes.signals import LOSSES, SIGNALS
+from nas.recipes.signals import LOSSES, RANKING_SIGNALS
 from nas.results.latencies import latencies
 from nas.results.luck import expected_accuracies
 from nas.results.noise import (
@@ -58,10 +58,10 @@ def trial_table(reading: Reading, columns: list[str], *, latency: str | None = N
 def _with_losses(trials: pd.DataFrame, courses: dict[int, list[dict[str, Any]]]) -> pd.DataFrame:
     """The table with what the losses of each whole training say, see `nas.recipes.signals`; larger is better."""
     whole = dict.fromkeys(trials["trial"][trials["state"] == TrialState.COMPLETE])
-    known = {n: courses[n] for n in whole if n in courses and all("steps" in epoch for epoch in courses[n])}
-    curves = {number: [SimpleNamespace(**epoch) for epoch in curve] for number, curve in known.items()}
+    able = {n: courses[n] for n in whole if n in courses and all("steps" in epoch for epoch in courses[n])}
+    epochs = {number: [SimpleNamespace(**epoch) for epoch in curve] for number, curve in able.items()}
     for name in LOSSES:
-        values = {number: SIGNALS[name].of(curve) for number, curve in curves.items() if curve}
+        values = {number: RANKING_SIGNALS[name].of(curve) for number, curve in epochs.items() if curve}
         trials[name] = trials["trial"].map(values).astype(float)
     return trials
 

@@ -12,7 +12,7 @@ from nas.config import Value, broken, known_name, read_yaml, validated, with_set
 from nas.errors import ConfigError, Infeasible
 from nas.recipes.as_trained import check_sizes
 from nas.recipes.recipe import Proxy
-from nas.recipes.seen import Seen
+from nas.recipes.seen import SeenSpace
 from nas.shipped import yaml_path
 from nas.space.architecture import Architecture
 from nas.space.constraints import Constraints, check_reachable, random_architecture
@@ -264,9 +264,9 @@ class Search(Value):
             raise broken(path, f"{rule}; ask for a cost inside, or change the limit")
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> SeenSpace:
         """The space as the proxy trains it."""
-        return Seen(self.space, self.proxy)
+        return SeenSpace(self.space, self.proxy)
 
     def design(self, name: str) -> Architecture:
         """The published design of that name, or a family's member scaled to a cost as this space counts it; ConfigError."""
@@ -279,10 +279,10 @@ class Search(Value):
         return {}
 
 
-def _check_different(names: Sequence[str], known: dict[str, Architecture]) -> None:
+def _check_different(names: Sequence[str], architectures: dict[str, Architecture]) -> None:
     by_key: dict[str, str] = {}
     for name in names:
-        twin = by_key.setdefault(known[name].key, name)
+        twin = by_key.setdefault(architectures[name].key, name)
         if names.count(name) > 1 or twin != name:
             raise broken("baselines", f"must be different designs, but {name} and {twin} are one; remove one")
 

@@ -70,10 +70,10 @@ def is_scaled(name: str) -> bool:
 def designed(name: str, cost_of: CountCost, *, stem_strides: Sequence[int] = ()) -> Architecture:
     """The published design or the scaled member of that name; ConfigError where there is none."""
     member = named(name)
-    return design(name) if member is None else scaled(member, cost_of, stem_strides=stem_strides)
+    return design(name) if member is None else scaled_to(member, cost_of, stem_strides=stem_strides)
 
 
-def scaled(member: Scaled, cost_of: CountCost, *, stem_strides: Sequence[int] = ()) -> Architecture:
+def scaled_to(member: Scaled, cost_of: CountCost, *, stem_strides: Sequence[int] = ()) -> Architecture:
     """The member whose cost is nearest to what is asked for; ConfigError with the family's range where it lies outside.
 
     `cost_of` counts at the resolution and number of classes that matter; a stem of the published stride that is not among
@@ -92,7 +92,8 @@ def scaled(member: Scaled, cost_of: CountCost, *, stem_strides: Sequence[int] = 
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if size.cost(size.rounded(middle)) < member.at else (low, middle)
-    nearest = min((size.widened(end, member.at) for end in (low, high)), key=lambda found: found[0])[1]
+    stretches, members = zip(*(size.widened(end, member.at) for end in (low, high)), strict=True)
+    nearest = members[stretches.index(min(stretches))]
     if abs(math.log(size.cost(nearest) / member.at)) > SLACK:
         raise ConfigError(
             f"{member.name}: the nearest {member.family} costs {count(size.cost(nearest))} {member.by}, since its widths are "

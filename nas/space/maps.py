@@ -11,7 +11,7 @@ from nas.space.architecture import Architecture, Stage
 from nas.space.mixers import MIXERS
 from nas.space.search_space import SearchSpace
 
-FEW = 2  # side of a map up to which a token mixer has hardly anything to mix
+SMALL_SIDE = 2  # side of a map up to which a token mixer has hardly anything to mix
 
 
 def simplest(architecture: Architecture, space: SearchSpace, sides: Sequence[int]) -> Architecture:

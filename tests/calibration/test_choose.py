@@ -7,7 +7,7 @@ import yaml
 from rich.console import Console
 
 from nas.calibration.analysis import analyse
-from nas.calibration.choose import announced, as_settings, budget, chosen, hours_of, show_choice
+from nas.calibration.choose import announced, budget, chosen, hours_of, settings_of_choice, show_choice
 from nas.calibration.plan import draft
 from nas.calibration.record import Trainings
 from nas.calibration.work import with_data
@@ -108,7 +108,7 @@ def test_what_is_written_extends_the_run_and_can_be_read(tmp_path):
 
 def test_only_what_differs_is_written():
     choice = chosen(search(), analysis(), 0.2)
-    settings = as_settings(search(), search().proxy, choice)
+    settings = settings_of_choice(search(), search().proxy, choice)
     assert yaml.safe_dump(settings) == yaml.safe_dump({"name": "tiny-chosen", "proxy": {"signal": "losses"}})
 
 

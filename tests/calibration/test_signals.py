@@ -7,7 +7,7 @@ import pytest
 from nas.calibration.analysis import analyse
 from nas.calibration.ranking import FAILED, kendall
 from nas.calibration.signals import BAND, COMBINED, trust
-from nas.recipes.signals import MEAN
+from nas.recipes.signals import MEAN_OF_LOSSES
 
 NUMBER = 24
 NAMES = [f"n{i}" for i in range(NUMBER)]
@@ -44,7 +44,7 @@ def by_signal(table, fidelity="short"):
 
 def test_a_signal_without_noise_ranks_perfectly_and_repeats_and_the_noisy_one_does_not():
     table = by_signal(trust(trainings(), COSTS, REFERENCE, trains=ALL))
-    assert table.tau["validation_loss"] == table.repeats["validation_loss"] == table.tau[MEAN] == 1
+    assert table.tau["validation_loss"] == table.repeats["validation_loss"] == table.tau[MEAN_OF_LOSSES] == 1
     assert table.tau["accuracy"] < 0.95 and table.repeats["accuracy"] < 0.95
     assert table.regret["validation_loss"] == 0 <= table.regret["accuracy"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nas.errors import ConfigError
 from nas.space.cost import cost
-from nas.space.families import SLACK, Scaled, designed, named, scaled, short
+from nas.space.families import SLACK, Scaled, designed, named, scaled_to, short
 from nas.space.reference import FAMILIES, design
 from nas.units import quantity
 
@@ -30,13 +30,13 @@ PUBLISHED = [(family, size) for family, row in FAMILIES.items() for size in row.
 def test_scaling_to_a_published_size_s_cost_gives_that_size(family, size, by):
     published = design(f"{family}_{size}")
     member = Scaled(family, getattr(at_imagenet(published), by), by)
-    assert scaled(member, at_imagenet) == published
+    assert scaled_to(member, at_imagenet) == published
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(FAMILIES)), st.floats(math.log(0.08e9), math.log(8e9)))
 def test_a_member_costs_about_what_was_asked_for_in_the_authors_proportions(family, log_macs):
-    member = scaled(Scaled(family, round(math.exp(log_macs))), at_imagenet)
+    member = scaled_to(Scaled(family, round(math.exp(log_macs))), at_imagenet)
     assert abs(math.log(at_imagenet(member).macs) - log_macs) < SLACK
     smallest = design(f"{family}_{next(iter(FAMILIES[family].sizes))}")
     depths, widths = zip(*((stage.depth, stage.width) for stage in member.stages), strict=True)
@@ -49,12 +49,12 @@ def test_a_member_costs_about_what_was_asked_for_in_the_authors_proportions(fami
 
 def test_half_of_s12_in_depth_and_width_is_a_member():
     half = FAMILIES["poolformerv2"].make((1, 1, 3, 1), (32, 64, 160, 256))
-    assert scaled(Scaled("poolformerv2", at_imagenet(half).macs), at_imagenet) == half
+    assert scaled_to(Scaled("poolformerv2", at_imagenet(half).macs), at_imagenet) == half
 
 
 def test_dearer_members_are_never_smaller():
     wanted = [Scaled("caformer", macs) for macs in range(7_500_000, 20_000_000, 500_000)]
-    macs = [at_64_px(scaled(member, at_64_px, stem_strides=(2,))).macs for member in wanted]
+    macs = [at_64_px(scaled_to(member, at_64_px, stem_strides=(2,))).macs for member in wanted]
     assert all(a <= 1.05 * b for a, b in pairwise(macs))
 
 

@@ -6,7 +6,7 @@ import torch
 from nas.config import validated
 from nas.models.metaformer import build
 from nas.recipes.recipe import Proxy
-from nas.recipes.seen import Seen
+from nas.recipes.seen import SeenSpace
 from nas.space.maps import alike_options
 from nas.space.search_space import SearchSpace
 
@@ -31,7 +31,7 @@ def space(*mixers, sizes=(3, 5, 7), **stage):
 
 
 def seen(searched, image_size):
-    return Seen(searched, Proxy(image_size=image_size))
+    return SeenSpace(searched, Proxy(image_size=image_size))
 
 
 def drawn(searched, **chosen):
@@ -109,7 +109,7 @@ def test_large_maps_need_no_remark_and_keep_every_architecture():
 
 
 def test_the_proxys_own_stem_counts():
-    assert Seen(space("pool"), Proxy(image_size=16, stem_stride=1)).sides == [16, 8]
+    assert SeenSpace(space("pool"), Proxy(image_size=16, stem_stride=1)).sides == [16, 8]
 
 
 @pytest.mark.parametrize("name", ["hybrid", "pooling", "imagenet"])
