@@ -45,7 +45,8 @@ class Distillation(Value):
     """A file of the teacher's weights: safetensors for ours, anything that timm reads for timm's."""
     labels: NotNegative = 1.0
     logits: NotNegative = 1.0
-    """Weight of the teacher's predictions; it must have the training's classes."""
+    """Weight of the teacher's predictions; it must have as many classes as the training, or know them among its own by name or
+    WordNet's id, as an ImageNet teacher knows those of any part of ImageNet."""
     targets: Literal["soft", "hard"] = "soft"
     """Its probabilities (arXiv:1503.02531), or the class that it finds the likeliest (arXiv:2012.12877)."""
     temperature: AboveZero = 1.0

@@ -143,7 +143,8 @@ def _retrain(
     held_out = 0 if data.validation is None else data.validation.num_images
     done = len(state["curve"]) if state else 0
     listener.on_begin(Beginning(data.train.num_images, held_out, data.test.num_images, done, remarks))
-    curve = _train(model, data, recipe, folder=folder, state=state, device=device, listener=listener)
+    names = manifest.class_names
+    curve = _train(model, data, recipe, class_names=names, folder=folder, state=state, device=device, listener=listener)
     return _finish(model, data, recipe, curve, folder=folder, device=torch.device(device))
 
 
@@ -166,6 +167,7 @@ def _train(
     data: FullData,
     recipe: FullRecipe,
     *,
+    class_names: tuple[str, ...],
     folder: RetrainingFolder,
     state: dict[str, Any] | None,
     device: str | torch.device,
@@ -188,18 +190,9 @@ def _train(
         listener.on_epoch(epoch)
 
     with _explained(folder, recipe):
-        return fit(
-            model,
-            data.train,
-            data.validation,
-            recipe,
-            seed=folder.setup["seed"],
-            device=device,
-            on_epoch=kept,
-            on_step=listener.on_step,
-            state=state,
-            save=save,
-        )
+        fitted = partial(fit, seed=folder.setup["seed"], device=device, state=state, class_names=class_names)
+        sets = data.train, data.validation
+        return fitted(model, *sets, recipe, on_epoch=kept, on_step=listener.on_step, save=save)
 
 
 @contextmanager

@@ -37,7 +37,8 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     if settings.proxy.distillation is not None:
         from nas.training.distill import teacher_of  # loads torch, which no other search needs before its workers do
 
-        teacher_of(settings.proxy, num_classes=len(manifest.class_names))  # a missing teacher is said once, before any trial
+        names = manifest.class_names
+        teacher_of(settings.proxy, num_classes=len(names), class_names=names)  # a missing one is said once, before any trial
     folder = open_folder(root, settings)
     with Stopping() as stopping, storage_errors(settings, folder):
         storage = open_storage(settings, folder, create=True)

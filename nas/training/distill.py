@@ -1,6 +1,6 @@
 """Distillation: a loss with a teacher's logits and the outputs of its token mixers beside the labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -81,15 +81,18 @@ class Distilled:
         return watched_mixers(model)
 
 
-def loss_of(recipe: Recipe, student: nn.Module, *, device: torch.device) -> Loss:
-    """What the recipe minimises; ConfigError where there is no such teacher, Infeasible where the student can't follow it."""
+def loss_of(recipe: Recipe, student: nn.Module, *, device: torch.device, class_names: Sequence[str] = ()) -> Loss:
+    """What the recipe minimises; ConfigError where there is no such teacher, Infeasible where the student can't follow it.
+
+    `class_names` are the student's: a teacher that knows these among others answers for these alone, in the student's order.
+    """
     settings = recipe.distillation
     if settings is None:
         return labels_only(recipe)
     sizes = sorted({recipe.size_at(1), recipe.full_size})
     images = [torch.zeros(1, 3, size, size, device=device) for size in sizes]
     ours = [_answer(student, image) for image in images]
-    teacher = teacher_of(recipe, num_classes=ours[0].logits[1]).to(device)
+    teacher = teacher_of(recipe, num_classes=ours[0].logits[1], class_names=class_names).to(device)
     if recipe.channels_last:
         teacher = teacher.to(memory_format=torch.channels_last)
     for answer, image in zip(ours, images, strict=True):
@@ -97,8 +100,8 @@ def loss_of(recipe: Recipe, student: nn.Module, *, device: torch.device) -> Loss
     return Distilled(recipe, settings, teacher)
 
 
-def teacher_of(recipe: Recipe, *, num_classes: int) -> nn.Module:
-    """The teacher in eval mode, for images normalised as ours; ConfigError where there is none."""
+def teacher_of(recipe: Recipe, *, num_classes: int, class_names: Sequence[str] = ()) -> nn.Module:
+    """The teacher in eval mode, for images normalised and classes ordered as ours; ConfigError where there is none."""
     settings = recipe.distillation
     assert settings is not None, "only a recipe with distillation has a teacher"
     try:
@@ -108,7 +111,31 @@ def teacher_of(recipe: Recipe, *, num_classes: int) -> nn.Module:
             )
     except ConfigError as error:
         raise ConfigError(f"distillation.teacher: {error}") from None
-    return Renormalised(network).requires_grad_(False).eval()
+    own_order = network._replace(model=_for_classes(network, class_names))
+    return Renormalised(own_order).requires_grad_(False).eval()
+
+
+def _for_classes(network: Network, class_names: Sequence[str]) -> nn.Module:
+    """The network with logits for these classes in their order, where it knows them all, by name or by WordNet's id."""
+    for names in (network.class_names or (), network.class_ids or ()):
+        if class_names and set(class_names) <= set(names):
+            order = [names.index(name) for name in class_names]
+            return network.model if order == list(range(len(names))) else OfClasses(network.model, order)
+    return network.model
+
+
+class OfClasses(nn.Module):
+    """A network that answers for some of its classes only."""
+
+    order: Tensor
+
+    def __init__(self, network: nn.Module, order: list[int]):
+        super().__init__()
+        self.network = network
+        self.register_buffer("order", torch.tensor(order))  # (classes,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)[:, self.order]
 
 
 class Renormalised(nn.Module):

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -49,6 +49,7 @@ def fit(
     on_step: OnStep = ignore,
     state: dict[str, Any] | None = None,
     save: Callable[[dict[str, Any]], None] | None = None,
+    class_names: Sequence[str] = (),
 ) -> list[Epoch]:
     """Trains `model` in place and returns its curve; `on_epoch` ends it early by returning False. Raises Diverged.
 
@@ -56,12 +57,13 @@ def fit(
     All draws of an epoch depend on (seed, epoch) and the process alone, so that a resumed training equals one that ran through.
     Of several processes (`processes.process_group`) each calls this alike and holds the same weights; `save` and the callbacks
     are called in all of them.
+    A teacher that knows more classes than these `class_names` answers for these alone.
     With an EMA in the recipe, the averaged weights are validated and are what `model` holds at the end.
     """
     if torch.device(device).type == "cpu":
         processes.keep_freed_memory()
     train = InMemory(train, recipe) if isinstance(train, Images) else train
-    training = _Training(model, recipe, device=torch.device(device), on_step=on_step)
+    training = _Training(model, recipe, device=torch.device(device), on_step=on_step, class_names=class_names)
     curve = training.restore(state) if state else []
     generators = torch.random.fork_rng(devices=[training.device] if training.device.type == "cuda" else [])
     with generators, _compiling(recipe):
@@ -93,13 +95,15 @@ def _compiling(recipe: Recipe) -> Iterator[None]:
 class _Training:
     """A network with what lives as long as its training: optimiser, averaged weights, arithmetic."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, *, device: torch.device, on_step: OnStep):
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, *, device: torch.device, on_step: OnStep, class_names: Sequence[str] = ()
+    ):
         self.recipe, self.device, self.on_step = recipe, device, on_step
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.model = model.to(device).to(memory_format=layout)
         self.optimizer = optimizer(self.model, recipe)
         self.ema = ModelEmaV3(self.model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
-        self.loss = loss_of(recipe, self.model, device=device)
+        self.loss = loss_of(recipe, self.model, device=device, class_names=class_names)
         self.parallel = _in_parallel(self.model, device) if processes.world() > 1 else None
         trained = self.parallel or self.model
         self.trained: Forward = torch.compile(trained) if recipe.compile else trained

@@ -59,7 +59,7 @@ def train_proxy(
     curve = tuple(Epoch(**epoch) for epoch in before.get("curve", ()))
     if on_start(curve) is False:
         return Outcome(curve=curve, accuracy=None, seconds=before["seconds"])
-    candidate = _Candidate(architecture, num_classes=len(manifest.class_names), seed=seed)
+    candidate = _Candidate(architecture, manifest.class_names, seed=seed)
     train = partial(_attempt, candidate, images, device=device, on_epoch=on_epoch, weights=weights, keeper=keeper)
     return _with_retry(train, recipe, before)
 
@@ -75,7 +75,7 @@ class _Candidate(NamedTuple):
     """What is built for a training, its weights drawn from the seed."""
 
     architecture: Architecture
-    num_classes: int
+    class_names: tuple[str, ...]
     seed: int
 
 
@@ -125,10 +125,10 @@ def _attempt(
         keeper.keep(content, epoch=len(epochs))
 
     state, seed = before.get("state"), candidate.seed
+    fitted = partial(fit, seed=seed, device=device, class_names=candidate.class_names)
     try:
-        model = fresh_network(candidate.architecture, recipe, num_classes=candidate.num_classes, seed=seed)
-        train, validation = images
-        fit(model, train, validation, recipe, seed=seed, device=device, on_epoch=recorded, state=state, save=kept)
+        model = fresh_network(candidate.architecture, recipe, num_classes=len(candidate.class_names), seed=seed)
+        fitted(model, *images, recipe, on_epoch=recorded, state=state, save=kept)
     except (Diverged, Infeasible, MemoryError, RuntimeError) as error:
         return Outcome(curve=tuple(curve), accuracy=None, seconds=_since(started), cause=cause_of(error))
     finished = len(curve) == recipe.epochs

@@ -34,6 +34,8 @@ class Network(NamedTuple):
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
     class_names: tuple[str, ...] | None = None
+    class_ids: tuple[str, ...] | None = None
+    """WordNet's, such as n01440764, which ImageNet's folders are called by, where the names are readable ones."""
 
 
 def load_network(name: str, *, weights: str | None, image_size: int, num_classes: int) -> Network:
@@ -168,7 +170,8 @@ def _readable_content(path: Path) -> Content:
 
 
 def timm_network(name: str, *, weights: str | None = None, num_classes: int | None = None) -> Network:
-    """timm's model of that name with the weights in a file (for `num_classes`), or else those in the Hugging Face cache."""
+    """timm's model of that name with the weights in a file (for as many classes as it holds, else `num_classes`), or those in
+    the Hugging Face cache."""
     if not timm.is_model(name):
         raise ConfigError(unknown("timm model", name, timm.list_models()))
     file = weights or cached_weights(name)
@@ -180,13 +183,23 @@ def timm_network(name: str, *, weights: str | None = None, num_classes: int | No
             f"Fetch them where there is a network ({fetch}), or name a file of them (weights)."
         )
     _check_for_timm(Path(file))
-    classes = {"num_classes": num_classes} if weights else {}
     try:
+        classes = {"num_classes": _classes_in(Path(file), name) or num_classes} if weights else {}
         overlay = {"file": str(file), **classes}
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **classes)
     except Exception as error:  # timm has no exception of its own for a file that does not fit or can't be read
         raise ConfigError(f"{file}: must hold the weights of timm's {name}, but: {in_one_line(error)}") from None
     return as_described_by_timm(model)
+
+
+def _classes_in(file: Path, name: str) -> int | None:
+    """How many classes the weights in a file are for, where they hold timm's classifier of that model."""
+    config = timm.get_pretrained_cfg(name)
+    classifier = config.classifier if config is not None else None
+    if not isinstance(classifier, str):
+        return None
+    weight = timm.models.load_state_dict(str(file), weights_only=True).get(f"{classifier}.weight")
+    return None if weight is None else len(weight)
 
 
 def _check_for_timm(file: Path) -> None:
@@ -206,11 +219,11 @@ def _check_for_timm(file: Path) -> None:
 def as_described_by_timm(model: nn.Module) -> Network:
     """A timm model with what it says itself about its images and classes."""
     images = timm.data.resolve_data_config(model=model)
-    names = None
+    names = ids = None
     if model.num_classes == 1000:
-        described_names = timm.data.ImageNetInfo()
-        names = tuple(described_names.index_to_description(i) for i in range(1000))
-    return Network(model.eval(), images["input_size"][-1], tuple(images["mean"]), tuple(images["std"]), names)
+        imagenet = timm.data.ImageNetInfo()
+        names, ids = (tuple(map(of, range(1000))) for of in (imagenet.index_to_description, imagenet.index_to_label_name))
+    return Network(model.eval(), images["input_size"][-1], tuple(images["mean"]), tuple(images["std"]), names, ids)
 
 
 def cached_weights(name: str) -> str | None:

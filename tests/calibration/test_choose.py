@@ -1,5 +1,7 @@
 """What a calibration recommends for a budget: what ranks best among what can be paid for."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +28,7 @@ def rows(fidelity, seconds, accuracy, loss, seeds=(0, 1)):
     return pd.concat([pd.DataFrame({**own, "seed": seed}) for seed in seeds])
 
 
+@cache
 def analysis(seeds=(0, 1)):
     """quick ranks badly, half well by its loss alone, long is the reference."""
     return analyse(

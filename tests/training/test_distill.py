@@ -19,7 +19,16 @@ from nas.recipes.full import FullRecipe
 from nas.recipes.recipe import Distillation, Recipe
 from nas.retraining.train import retrain_network
 from nas.space.architecture import Architecture, Stage
-from nas.training.distill import Renormalised, as_tokens, hard_loss, imitation_loss, loss_of, soft_loss, watched_mixers
+from nas.training.distill import (
+    Renormalised,
+    as_tokens,
+    hard_loss,
+    imitation_loss,
+    loss_of,
+    soft_loss,
+    teacher_of,
+    watched_mixers,
+)
 from nas.training.loop import fit
 from nas.training.loss import Batch, label_loss
 from nas.training.proxy import save_weights, train_proxy
@@ -199,6 +208,34 @@ def test_a_folder_of_a_retraining_is_a_teacher_with_the_stem_that_it_was_trained
     student = recipe.model_copy(update={"distillation": Distillation(teacher=str(tmp_path / "teacher"), imitation=1)})
     result = retrain_network(architecture("affine"), student, manifest, out=tmp_path / "student")
     assert result.setup["recipe"]["distillation"]["teacher"] == str(tmp_path / "teacher")
+
+
+def test_a_teacher_of_more_classes_answers_for_the_students_in_their_order(tmp_path):
+    recipe = FullRecipe(epochs=1, warmup_epochs=0.5, images_per_class=8, image_size=16, stem_stride=2)
+    retrain_network(architecture("pool"), recipe, make_manifest(recipe, seed=0), out=tmp_path / "teacher")
+    settings = Distillation(teacher=str(tmp_path / "teacher"))
+    few = recipe.model_copy(update={"classes": ("3", "7", "9"), "distillation": settings})
+    image = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    whole = teacher_of(few, num_classes=10, class_names=[str(n) for n in range(10)])(image)
+    for names in (("3", "7", "9"), ("9", "3")):
+        logits = teacher_of(few, num_classes=len(names), class_names=names)(image)
+        assert torch.equal(logits, whole[:, [int(name) for name in names]])
+    result = retrain_network(architecture("affine"), few, make_manifest(few, seed=0), out=tmp_path / "student")
+    assert result.setup["recipe"]["classes"] == ["3", "7", "9"]
+    with pytest.raises(ConfigError, match="must have the 3 classes of the training, but has 10"):
+        loss_of(few, network("affine"), device=CPU, class_names=("3", "7", "cat"))
+
+
+def test_an_imagenet_teacher_answers_for_a_part_of_imagenet_by_wordnets_ids(tmp_path):
+    torch.manual_seed(0)
+    model = timm.create_model("poolformerv2_s12")
+    save_weights(model, tmp_path / "weights.safetensors")
+    settings = Distillation(teacher="timm/poolformerv2_s12", weights=str(tmp_path / "weights.safetensors"))
+    recipe = Recipe(image_size=32, distillation=settings)
+    image = torch.randn(1, 3, 32, 32)
+    whole = teacher_of(recipe, num_classes=1000)(image)
+    part = teacher_of(recipe, num_classes=2, class_names=("n01484850", "n01440764"))(image)
+    assert torch.equal(part, whole[:, [2, 0]])
 
 
 def test_an_unfinished_folder_is_no_teacher(tmp_path):
