@@ -99,7 +99,8 @@ def show_calibration(plan: Plan, done: Trainings, *, root: Path, console: Consol
     missing = len(plan.trainings) - len(trainings)
     if missing:
         console.print(f"{missing} of {len(plan.trainings)} trainings have not ended yet.")
-    console.print(f"Everything lies in {folder}: {', '.join(FILES)}", soft_wrap=True)
+    written = [name for name in FILES if (folder / name).exists()]
+    console.print(f"Everything lies in {folder}: {', '.join(written)}", soft_wrap=True)
     return analysis
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from nas.report.axes import baseline_places, front_axes, places
+from nas.report.axes import baseline_names, baseline_places, family_lines, front_axes, places
 
 
 def test_a_lone_name_stands_on_top_of_its_point_and_below_it_at_the_upper_edge():
@@ -36,3 +36,12 @@ def test_baselines_of_nearly_the_same_cost_are_told_apart():
     )
     sides = baseline_places(table, "macs", axes)
     assert sides[0] != sides[1]
+
+
+def test_a_family_is_one_line_from_its_cheapest_member_and_named_at_its_dearest():
+    names = ["caformer@1.2G", "caformer@0.3G", "poolformerv2@0.6G", "convformer_s18"]
+    table = pd.DataFrame({"macs": [1.2e9, 0.3e9, 0.6e9, 3.9e9], "accuracy": [0.9, 0.8, 0.85, 0.95], "baseline": names})
+    (line,) = family_lines(table, "macs")
+    assert list(line["baseline"]) == ["caformer@0.3G", "caformer@1.2G"]
+    assert baseline_names(table, "macs") == ["caformer", "", "poolformerv2@0.6G", "convformer_s18"]
+    assert family_lines(table.iloc[:0], "macs") == [] and baseline_names(table.iloc[:0], "macs") == []
