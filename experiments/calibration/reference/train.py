@@ -7,6 +7,7 @@ Trainings are done fidelity by fidelity, each with a seed, in the order of --ord
 """
 
 import argparse
+import gzip
 import multiprocessing
 import os
 import time
@@ -33,10 +34,14 @@ def main() -> None:
     parser.add_argument("--order", nargs="+", default=["tenth:0", "tenth:1", "reference:0", "reference:1"], metavar="NAME:SEED")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--begin-with", type=Path, metavar="CSV.GZ", help="trainings that have ended elsewhere")
     asked = parser.parse_args()
     search = read_search(asked.yaml, settings=[f"proxy.data={asked.data}"])
     folder, console = open_folder(asked.out, search), Console()
     with alone(folder):
+        if asked.begin_with and not (folder.calibration / "trainings.csv").exists():
+            folder.calibration.mkdir(exist_ok=True)
+            (folder.calibration / "trainings.csv").write_bytes(gzip.decompress(asked.begin_with.read_bytes()))
         plan = with_data(draft(search, where=asked.yaml), folder, console)
         done = Trainings(folder.calibration / "trainings.csv")
         places = {name: place for place, name in enumerate(asked.order)}
