@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from nas.calibration.ranking import FEWEST_RANKED
 from nas.calibration.record import Training
+from nas.calibration.signals import UNTRAINED
 from nas.config import Value, merged, read_text, validated
 from nas.data.manifest import Manifest
 from nas.errors import ConfigError, unknown
@@ -97,8 +98,8 @@ def fidelities_of(search: Search, *, where: str) -> dict[str, Proxy]:
     """The recipes to compare by name, cheapest first; ConfigError where one breaks a rule of recipes or equals another."""
     changes = search.calibration.fidelities or default_changes(search.proxy)
     laid = {name: _laid_over(search.proxy, change) for name, change in changes.items()}
-    if PUBLISHED in laid:
-        raise ConfigError(f"{where}: calibration.fidelities: none may be called {PUBLISHED!r}, which has a meaning. Rename it.")
+    for name in {PUBLISHED, UNTRAINED} & laid.keys():
+        raise ConfigError(f"{where}: calibration.fidelities: none may be called {name!r}, which has a meaning. Rename it.")
     fidelities = validated(_Resolved, {"calibration": {"fidelities": laid}}, where=where).calibration.fidelities
     for name, recipe in fidelities.items():
         twin = next((n for n, r in fidelities.items() if n != name and r == recipe), None)

@@ -105,7 +105,7 @@ class Scores:
     def of(self, beginning: Training) -> dict[str, float] | None:
         """The scores of a network as that training begins with it; None where it has none yet."""
         row = self._rows.get(beginning.setup)
-        return None if row is None else dict(json.loads(row["scores"]))
+        return None if row is None else _numbers(row["scores"], self.path)
 
     def add(self, beginning: Training, scores: dict[str, float]) -> None:
         """Put a network's scores down."""
@@ -117,6 +117,17 @@ class Scores:
 def curve_of(row: dict[str, str]) -> tuple[Epoch, ...]:
     """The epochs of a training that was put down."""
     return Outcome.model_validate_json(row["outcome"]).curve
+
+
+def _numbers(text: str, path: Path) -> dict[str, float]:
+    """A JSON object of numbers; ConfigError for anything else."""
+    try:
+        scores = json.loads(text)
+    except (ValueError, RecursionError):
+        scores = None
+    if not isinstance(scores, dict) or not all(type(score) in (int, float) for score in scores.values()):
+        raise ConfigError(f"{path}: is damaged: scores must be a JSON object of numbers. Restore it, or remove it.")
+    return scores
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, str]]) -> None:

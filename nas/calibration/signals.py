@@ -23,18 +23,17 @@ UNTRAINED = "untrained"
 HEADINGS = {name: signal.heading for name, signal in RANKING_SIGNALS.items()}
 HEADINGS |= {MEAN_OF_LOSSES: "mean of the losses", COMBINED: "combined"}
 
-
-def heading(signal: str) -> str:
-    """A signal or score as a table calls it."""
-    return HEADINGS.get(signal, signal)
-
-
 BAND = 1.3  # largest over smallest MACs of two networks that a front has to tell apart
 FIRST = 3  # of which the best counts as what a signal finds
 FEWEST_TO_LEARN_FROM = 10  # architectures below which nothing is combined
 FOLDS = 10
 RIDGE_PENALTIES = np.logspace(-1, 3, 9)  # of the ridge regression, chosen by leaving one out within the other folds
 STATISTICS = ("tau", "top", "band", "repeats", "over_params", "over_macs", "over_accuracy", "regret")
+
+
+def heading(signal: str) -> str:
+    """A signal or score as a table calls it."""
+    return HEADINGS.get(signal, signal)
 
 
 def trust(

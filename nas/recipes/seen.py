@@ -57,5 +57,5 @@ class SeenSpace(_Fields):
         ]
         idle = [axis for axis in self.space.axes if not self.is_told_apart(axis)]
         if idle:
-            lines.append(f"Without effect on these maps, and so credited with none: {few(idle, most=len(idle))}.")
+            lines.append(f"Not asked on these maps, and so credited with no effect: {few(idle, most=len(idle))}.")
         return lines

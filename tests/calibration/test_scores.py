@@ -1,5 +1,6 @@
 """Scores of untrained networks: for every mixer, from a seed, and told apart; the best of them found by a calibration."""
 
+import csv
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from nas.calibration.record import Scores, Training
 from nas.calibration.scores import SCORES, expressivity, patterns, scores_of
 from nas.calibration.signals import UNTRAINED, trust
 from nas.data.draw import make_manifest
+from nas.errors import ConfigError
 from nas.recipes.recipe import Proxy
 from nas.space.architecture import Architecture, Stage
 from nas.space.mixers import MIXERS
@@ -62,6 +64,17 @@ def test_scores_are_put_down_and_found_by_the_training_that_they_are_of(tmp_path
     scores.add(other, {})
     read = Scores(tmp_path / "scores.csv")
     assert read.of(beginning) == {"patterns": 1.5} and read.of(other) == {}
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[1]", "null", '{"patterns": "high"}', '{"patterns": null}', "[" * 5000])
+def test_damaged_scores_are_said_with_the_file(tmp_path, manifest, text):
+    beginning = Training(fidelity="proxy", name="n", architecture=network(), recipe=RECIPE, manifest=manifest.hash, seed=0)
+    path = tmp_path / "scores.csv"
+    rows = [Scores.COLUMNS, ("n", "0", beginning.setup, text)]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    with pytest.raises(ConfigError, match=r"scores\.csv: is damaged: scores must be a JSON object of numbers"):
+        Scores(path).of(beginning)
 
 
 def test_scores_stand_beside_the_signals_as_those_of_the_untrained():

@@ -121,6 +121,7 @@ def test_by_default_there_are_a_quarter_a_half_the_proxy_a_long_one_and_larger_i
         ("calibration.fidelities.short.epoch=1", "x: calibration.fidelities.short: unknown key 'epoch'; did you mean epochs"),
         ("calibration.fidelities.again={}", "must be different trainings, but proxy is again"),
         ("calibration.fidelities.published={epochs: 1}", "none may be called 'published'"),
+        ("calibration.fidelities.untrained={epochs: 1}", "none may be called 'untrained'"),
         (
             "calibration.fidelities.tiny={image_size: 12}",
             "calibration.fidelities.tiny.image_size: must suit every network, but",

@@ -97,7 +97,7 @@ def test_choices_that_cannot_be_told_apart_are_named_and_small_maps_said_with_th
     assert not own.is_told_apart("stage1.pool_size") and own.is_told_apart("stage1.depth")
     assert own.remarks[0].startswith("At 4 px stage 1 has maps of 2 x 2 and stage 2 has maps of 1 x 1: ")
     assert "proxy.image_size" in own.remarks[0] and "proxy.stem_stride" in own.remarks[0]
-    assert own.remarks[1].startswith("Without effect on these maps, and so credited with none: stage1.pool_size, ")
+    assert own.remarks[1].startswith("Not asked on these maps, and so credited with no effect: stage1.pool_size, ")
 
 
 def test_large_maps_need_no_remark_and_keep_every_architecture():
