@@ -1,6 +1,6 @@
 """Trains what the simulator replays: every architecture of digits.yaml, one row each; or short schedules beside the long one.
 
-python experiments/searchers/digits.py table --out experiments/searchers/digits.csv
+python experiments/searchers/digits.py table --seeds 3 --out experiments/searchers/digits.csv    # continues what --out holds
 python experiments/searchers/digits.py schedules --out experiments/searchers/schedules.csv
 """
 
@@ -33,15 +33,18 @@ def architectures(search: Search) -> Iterator[tuple[str, Architecture]]:
         yield "".join(map(str, digits)), search.space.draw(lambda name, options, chosen=chosen: chosen[name])
 
 
-def table(search: Search) -> Iterator[dict]:
-    """A row an architecture: its choices, MACs, and accuracy and loss in percent after the rung and at the end."""
-    manifest, rung = make_manifest(search.proxy, seed=0), search.proxy.rungs[0]
-    for arch, architecture in architectures(search):
-        curve = train_proxy(architecture, search.proxy, manifest, seed=0).curve
-        early, last = curve[rung - 1], curve[-1]
-        cost = search.space.cost(architecture)
-        told = {"acc": 100 * last.accuracy, "acc_rung": 100 * early.accuracy, "loss_rung": early.train_loss}
-        yield {"arch": arch, "macs": cost.macs, "params": cost.params, **{n: round(v, 4) for n, v in told.items()}}
+def table(search: Search, *, seeds: int, done: set[tuple[int, str]]) -> Iterator[dict]:
+    """A row a seed and architecture that is not `done`: choices, costs, and what each epoch shows (accuracy in percent)."""
+    manifest = make_manifest(search.proxy, seed=0)
+    for seed, (arch, architecture) in product(range(seeds), list(architectures(search))):
+        if (seed, arch) in done:
+            continue
+        cost, row = search.space.cost(architecture), {"seed": seed, "arch": arch}
+        row |= {"macs": cost.macs, "params": cost.params}
+        for epoch in train_proxy(architecture, search.proxy, manifest, seed=seed).curve:
+            shown = {"accuracy": 100 * epoch.accuracy, "loss": epoch.loss, "train_loss": epoch.train_loss}
+            row |= {f"{name}{epoch.epoch}": round(value, 4) for name, value in shown.items()}
+        yield row
 
 
 def schedules(search: Search) -> Iterator[dict]:
@@ -65,12 +68,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("table", "schedules"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=1, help="of the table")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = pd.DataFrame({"table": table, "schedules": schedules}[given.what](read_search(SPACE)))
+    if given.what == "table":
+        before = pd.read_csv(given.out, dtype={"arch": str}) if given.out.exists() else pd.DataFrame(columns=["seed", "arch"])
+        done = set(before[["seed", "arch"]].itertuples(index=False, name=None))
+        for row in table(read_search(SPACE), seeds=given.seeds, done=done):
+            pd.DataFrame([row]).to_csv(given.out, mode="a", index=False, header=not given.out.exists())
+        return
+    rows = pd.DataFrame(schedules(read_search(SPACE)))
     rows.to_csv(given.out, index=False)
-    if given.what == "schedules":
-        print(rows.drop(columns="key").corr("kendall").loc[:, ["whole", "long"]].round(3).to_string())
+    print(rows.drop(columns="key").corr("kendall").loc[:, ["whole", "long"]].round(3).to_string())
 
 
 if __name__ == "__main__":

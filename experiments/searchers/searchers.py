@@ -1,6 +1,7 @@
 """Whole searches over a table, ours and their peers': each gives one event a training, whole or stopped at the rung."""
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from tables import Table
 
 from nas.pareto import pareto
@@ -38,17 +39,28 @@ Searcher = Callable[[Table, int], Iterator[Event]]
 
 
 def optuna_search(
-    table: Table, seed: int, *, sampler: Callable[[Table, int], BaseSampler], start: Callable[[], list[str]] = list
+    table: Table,
+    seed: int,
+    *,
+    sampler: Callable[[Table, int], BaseSampler],
+    start: Callable[[], list[str]] = list,
+    workers: int = 1,
 ) -> Iterator[Event]:
-    """Whole trainings of what one of Optuna's samplers, or ours, proposes after `start`; repeats cost nothing."""
+    """Whole trainings of what one of Optuna's samplers, or ours, proposes after `start`; repeats cost nothing.
+
+    So many `workers` train at once and end in the order in which they began.
+    """
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(table, seed))
     for arch in start():
         study.enqueue_trial(dict(zip(table.space, arch, strict=True)))
     seen: set[str] = set()
+    running: deque[tuple[Trial, str]] = deque()
     idle = 0
     while idle < ASKS:
-        trial = study.ask()
-        arch = table.arch({n: trial.suggest_categorical(n, d.choices) for n, d in table.space.items()})
+        while len(running) < workers:
+            trial = study.ask()
+            running.append((trial, table.arch({n: trial.suggest_categorical(n, d.choices) for n, d in table.space.items()})))
+        trial, arch = running.popleft()
         error, macs = table.objectives[arch]
         study.tell(trial, [100 - error, macs])
         idle = idle + 1 if arch in seen else 0
@@ -83,7 +95,7 @@ def front_rungs(table: Table, seed: int) -> Iterator[Event]:
         trial.set_user_attr("rung", table.rung[arch])
         yield Event(table.rung_cost, None)
         points = {p.number: p for p in history.observations(study.get_trials(deepcopy=False))}
-        expected = foreseen(list(points.values()), rung=0, seed=seed)
+        expected = foreseen(list(points.values()), axes=history.axes_of_features, rung=0, seed=seed)
         rivals = [(points[n].costs[0], value) for n, value in expected.items() if n != trial.number]
         error, macs = table.objectives[arch]
         if is_promising(macs, expected[trial.number], rivals, share=table.rung_cost):
@@ -187,6 +199,8 @@ def _optuna(sampler: Callable[[Table, int], BaseSampler]) -> Searcher:
 
 SEARCHERS: dict[str, Searcher] = {
     "front": _optuna(_front),
+    "front-16": partial(optuna_search, sampler=_front, workers=16),
+    "front-64": partial(optuna_search, sampler=_front, workers=64),
     "front-references": partial(optuna_search, sampler=_front, start=references),
     "evolution": _optuna(lambda table, seed: EvolutionSampler(History(table.space, table.cost), seed=seed)),
     "tpe": _optuna(lambda table, seed: TPESampler(multivariate=True, seed=seed)),

@@ -35,7 +35,8 @@ def passes(number: int, epoch: int, trials: list[FrozenTrial], *, search: Search
     observations = {point.number: point for point in history.observations(trials)}
     rungs = (*search.proxy.rungs, search.proxy.epochs)
     rung = rungs.index(epoch)
-    expected = foreseen(list(observations.values()), rung=rung, seed=search.proposal_seed)
+    axes = history.axes_of_features
+    expected = foreseen(list(observations.values()), axes=axes, rung=rung, seed=search.proposal_seed)
     if number not in expected:  # what it shows there is no number: its training will end by itself
         return True
     rivals = [(observations[n].costs[0], value) for n, value in expected.items() if n != number]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 
 import numpy as np
@@ -15,8 +15,10 @@ DRAWS = 100  # random draws of which one must be affordable, or the last is repa
 REPAIRS = 40  # draws that are repaired before the constraints are held to leave none
 CHANGES_TRIED = 400  # at random, by a repair
 DESCENT = 60  # best single changes after them
-TIMES_DRAWN = 10  # times as many draws as points are wanted; where fewer come out, some are repaired
-ENOUGH = 0.1  # share of the wanted points that will do where few are affordable
+USUAL = 24  # points whose costs say what is usual
+TIMES_DRAWN = 2  # times as many draws as points are wanted
+FEWEST = 4  # points that will do where few of the draws are affordable: so many are repaired
+LIKELY_DRAWS = 4  # of a point that need not be affordable
 SPARE = 20_000  # points of the whole space that are looked at for an untried one before it counts as used up
 REMEMBERED = 20_000  # costs that need not be worked out twice
 
@@ -62,6 +64,13 @@ class Domain:
             raise NasError(f"the cost function must give a finite number or None, but gave {cost} for {params}.")
         return costs
 
+    @cached_property
+    def usual_costs(self) -> np.ndarray:
+        """The middle one of some points' costs, as the unit in which others are compared: (costs,)."""
+        costs = [self.costs(params) for params in self.drawn(USUAL, np.random.default_rng(0))]
+        middle = np.median(np.abs(np.array(costs, dtype=float)), axis=0)
+        return np.where(middle > 0, middle, 1.0)
+
     def draw(self, rng: np.random.Generator) -> Params:
         """A random point that may be proposed, or one near it that may; Infeasible if none is found."""
         for _ in range(REPAIRS):
@@ -77,17 +86,22 @@ class Domain:
             "limits."
         )
 
+    def likely(self, rng: np.random.Generator) -> Params:
+        """A random point that may be proposed unless hardly any may."""
+        points = [self.axes.draw(rng) for _ in range(LIKELY_DRAWS)]
+        return next((point for point in points if self.costs(point) is not None), points[0])
+
     def drawn(self, number: int, rng: np.random.Generator) -> list[Params]:
-        """So many random points that may be proposed, or a tenth where hardly any may; Infeasible if none is found."""
+        """So many random points that may be proposed, or a few where hardly any may; Infeasible if none is found."""
         points: list[Params] = []
-        for _ in range(TIMES_DRAWN * number):
+        others: list[Params] = []
+        while len(points) < number and len(points) + len(others) < TIMES_DRAWN * number:
             params = self.axes.draw(rng)
-            if self.costs(params) is not None:
-                points.append(params)
-            if len(points) == number:
-                return points
-        missing = max(1, round(ENOUGH * number)) - len(points)
-        return points + [self.draw(rng) for _ in range(missing)]
+            (others if self.costs(params) is None else points).append(params)
+        nearest = iter(sorted(others, key=self._excess) if self._excess else ())
+        while len(points) < min(FEWEST, number):
+            points.append(next((p for p in (self.repaired(params, rng) for params in nearest) if p), None) or self.draw(rng))
+        return points
 
     def repaired(self, params: Params, rng: np.random.Generator) -> Params | None:
         """The point itself where it may be proposed, else one that random changes lead to which never lead farther away."""

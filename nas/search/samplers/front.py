@@ -7,9 +7,8 @@ surest of itself. Points that still run count as what is foreseen of them (krigi
 at every question: there is no hidden state.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from nas.pareto import pareto
 from nas.run.settings import Search
@@ -58,13 +57,20 @@ class FrontSampler(PointSampler):
         if len(observations) < self._start or len(finished) < 2:
             candidates = [Candidate(params, {"by": "start"}) for params in self._domain.drawn(CANDIDATES, rng)]
             costs = [self._costs(candidate) for candidate in candidates]
-            return [candidates[i] for i in _by_distance(costs, [point.costs for point in observations])]
+            return [candidates[i] for i in self._by_distance(costs, [point.costs for point in observations])]
         with one_thread():
-            foresight = Foresight(observations, seed=int(rng.integers(2**31)))
+            foresight = Foresight(observations, axes=self._history.axes_of_features, seed=int(rng.integers(2**31)))
             candidates = self._candidates(_parents(observations, foresight), rng)
             expected = self._expected(candidates, observations, foresight, rng)
         order = sorted(range(len(candidates)), key=lambda i: -expected[i].get("drawn_gain", expected[i]["expected_gain"]))
         return [Candidate(candidates[i].params, {**candidates[i].why, **expected[i]}) for i in order]
+
+    def _by_distance(self, costs: list[Costs], taken: list[Costs]) -> np.ndarray:
+        """Indices of `costs`, that which lies farthest from all those `taken` first."""
+        if not taken:
+            return np.arange(len(costs))
+        apart = cdist(log_costs(self._domain, costs), log_costs(self._domain, taken))  # (costs, taken)
+        return np.argsort(-apart.min(axis=1), kind="stable")
 
     def _candidates(self, front: list[Observation], rng: np.random.Generator) -> list[Candidate]:
         children: dict[tuple, Candidate] = {}
@@ -91,7 +97,7 @@ class FrontSampler(PointSampler):
         if kind < MUTANTS + CROSSINGS:
             crossed = axes.crossing(parent.params, other.params, rng)
             return Candidate(crossed, {"by": "crossing", "parents": [parent.number, other.number]})
-        return Candidate(self._domain.draw(rng), {"by": "random"})
+        return Candidate(self._domain.likely(rng), {"by": "random"})
 
     def _expected(
         self, candidates: list[Candidate], observations: list[Observation], foresight: Foresight, rng: np.random.Generator
@@ -133,11 +139,3 @@ def _points(observations: list[Observation], foresight: Foresight) -> np.ndarray
         believed = foresight.of(pending).mean(axis=1)
         points += [(*point.costs, value) for point, value in zip(pending, believed, strict=True)]
     return np.array(points)
-
-
-def _by_distance(costs: Sequence[Costs], taken: list[Costs]) -> np.ndarray:
-    """Indices of `costs`, that which lies farthest from all those `taken` first."""
-    if not taken:
-        return np.arange(len(costs))
-    apart = np.linalg.norm(log_costs(costs)[:, None] - log_costs(taken), axis=2)  # (costs, taken)
-    return np.argsort(-apart.min(axis=1), kind="stable")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from optuna.trial import TrialState as OptunaState
 from nas.search.samplers.axes import Params
 from nas.search.samplers.domain import CostFunction, Costs, Domain, ExcessFunction
 
+NEARLY_NOTHING = 1e-3  # of a usual cost: what costs less is nearly nothing
 PLAN = "front:plan"  # where a trial keeps its proposal until its parameters are suggested
 
 Early = Sequence[Sequence[float]]  # signals, the same at every rung, of each rung that was reached
@@ -74,6 +76,12 @@ class History:
         points = (read[key] if key in read else self._read[key] for key in keys)
         return [point for point in points if point is not None]
 
+    @cached_property
+    def axes_of_features(self) -> np.ndarray:
+        """The number of the axis that each column of an observation's features belongs to: (columns,)."""
+        widths, costs = [axis.width for axis in self.domain.axes.values()], len(self.domain.usual_costs)
+        return np.repeat(np.arange(len(widths) + costs), [*widths, *[1] * costs])
+
     def _points(self, trials: list[FrozenTrial]) -> list[Observation | None]:
         points = [self._point(trial) for trial in trials]
         there = [point for point in points if point is not None]
@@ -100,9 +108,9 @@ class History:
 
 def point_features(domain: Domain, points: Sequence[Params], costs: Sequence[Costs]) -> np.ndarray:
     """What a prediction sees of points: their parameters and the logarithms of their costs, (points, columns)."""
-    return np.column_stack([domain.axes.features(points), log_costs(costs)]).astype(np.float32)
+    return np.column_stack([domain.axes.features(points), log_costs(domain, costs)]).astype(np.float32)
 
 
-def log_costs(costs: Sequence[Costs]) -> np.ndarray:
-    """Logarithms that also take a cost of nothing, (points, costs)."""
-    return np.arcsinh(np.asarray(costs, dtype=float))
+def log_costs(domain: Domain, costs: Sequence[Costs]) -> np.ndarray:
+    """Logarithms of costs in any unit, which also take a cost of nothing: (points, costs)."""
+    return np.arcsinh(np.asarray(costs, dtype=float) / (NEARLY_NOTHING * domain.usual_costs))

@@ -5,7 +5,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from nas.errors import Infeasible, NasError
-from nas.search.samplers.domain import Domain, Tried
+from nas.search.samplers.domain import FEWEST, Domain, Tried
+from nas.search.samplers.history import log_costs
 
 GRID = {"a": IntDistribution(0, 2), "b": CategoricalDistribution(["x", "y"])}
 
@@ -70,10 +71,37 @@ def test_points_that_hardly_any_draw_meets_are_reached_by_repair(low, high):
     assert len({tuple(point.values()) for point in points}) > 1
 
 
-def test_as_many_points_are_drawn_as_asked_for_and_a_tenth_where_few_may_be_proposed():
+def test_as_many_points_are_drawn_as_asked_for_and_a_few_where_few_may_be_proposed():
     rng = np.random.default_rng(0)
     assert len(rare(0, 600).drawn(50, rng)) == 50
-    assert len(rare(300, 300).drawn(50, rng)) >= 5
+    few = rare(300, 300).drawn(50, rng)
+    assert len(few) >= FEWEST
+    assert all(sum(point.values()) == 300 for point in few)
+
+
+def test_a_draw_costs_no_more_where_one_in_a_hundred_thousand_may_be_proposed():
+    looked_at = []
+    space = Domain(
+        LARGE,
+        lambda p: looked_at.append(p) if sum(p.values()) != 594 else 594.0,
+        active=dict,
+        excess=lambda p: looked_at.append(p) or abs(sum(p.values()) - 594),
+    )
+    assert len(space.drawn(240, np.random.default_rng(0))) == FEWEST
+    assert len(looked_at) < 10_000
+
+
+def test_costs_in_any_unit_look_alike():
+    points = [{"a": a, "b": "x"} for a in range(3)]
+    small, large = (domain(lambda p, unit=unit: unit * (1.0 + p["a"])) for unit in (1e-9, 1e15))
+    logarithms = [log_costs(d, [d.costs(p) for p in points]) for d in (small, large)]
+    assert logarithms[0] == pytest.approx(logarithms[1])
+    assert np.ptp(logarithms[0]) == pytest.approx(np.log(3), rel=1e-3)
+
+
+def test_a_cost_of_nothing_has_a_finite_logarithm():
+    free = domain(lambda params: 0.0)
+    assert np.isfinite(log_costs(free, [(0.0,)])).all()
 
 
 def test_draws_are_what_they_were_where_many_points_may_be_proposed():
