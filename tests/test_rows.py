@@ -245,6 +245,7 @@ ENDS = {
     TrialState.REJECTED: OptunaState.PRUNED,
     TrialState.ANSWERED: OptunaState.COMPLETE,
     TrialState.RUNNING: OptunaState.RUNNING,
+    TrialState.PAUSED: OptunaState.RUNNING,
 }
 
 
@@ -252,11 +253,12 @@ ENDS = {
 def test_a_state_has_words_and_stands_in_optuna_and_in_the_table_as_what_it_is(tiny, tmp_path, state):
     search = tiny("constraints.macs.max=1M", "search.trials=30", "search.sampler=random")
     study = Study(search, open_folder(tmp_path / "run", search), manifest_hash="feed")
-    ends = [study.propose().number for _ in range(4)]
+    ends = [study.propose().number for _ in range(5)]
     study.finish(ends[0], accuracy=0.5, seconds=1.0)
     study.report(ends[1], epoch(1, 0.5))
     study.stop(ends[1])
     study.fail(ends[2], cause="the loss was nan")
+    study.report(ends[3], epoch(1, 0.5))
     study._study.enqueue_trial(search.space.choices(study.records[ends[0]].architecture))
     while not any(record.state == TrialState.REJECTED for record in study.records):
         study.propose()

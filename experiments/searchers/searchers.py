@@ -15,9 +15,8 @@ from tables import Table
 
 from nas.pareto import pareto
 from nas.run.settings import read_search
-from nas.search.rungs import is_promising
+from nas.search.rungs import A_PROMOTION, MOST_WAITING, ranked
 from nas.search.samplers.evolution import EvolutionSampler
-from nas.search.samplers.foresight import foreseen
 from nas.search.samplers.front import FrontSampler, start_at
 from nas.search.samplers.history import Early, History
 from nas.space.constraints import repair
@@ -81,28 +80,34 @@ def references() -> list[str]:
 
 
 def front_rungs(table: Table, seed: int) -> Iterator[Event]:
-    """FrontSampler and our rule at the rung: what is foreseen to end badly stops there."""
+    """FrontSampler and our rule at the rung: in turn with new ones, what should widen the front most is trained on."""
 
     def early(trial: FrozenTrial) -> Early:
         return [trial.user_attrs["rung"]] if "rung" in trial.user_attrs else []
 
-    history = History(table.space, table.cost, early=early)
-    sampler = FrontSampler(history, seed=seed, start=start_at(table.rung_cost, trials=len(table.objectives)))
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    history = History(table.space, table.cost, early=early, waits=lambda trial: int("rung" in trial.user_attrs))
+    start = start_at(table.rung_cost, trials=len(table.objectives))
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=FrontSampler(history, seed=seed, start=start))
+    waiting: dict[int, tuple[Trial, str]] = {}
+    reached = passed = 0
     while True:
+        if waiting and passed < (reached - start) / A_PROMOTION:
+            points = history.observations(study.get_trials(deepcopy=False))
+            best, *others = ranked(set(waiting), points, rung=0, history=history, seed=seed)
+            for number in others[MOST_WAITING - 1 :]:
+                study.tell(waiting.pop(number)[0], state=TrialState.PRUNED)
+            trial, arch = waiting.pop(best)
+            error, macs = table.objectives[arch]
+            study.tell(trial, [100 - error, macs])
+            passed += 1
+            yield Event(1 - table.rung_cost, (error, macs))
+            continue
         trial = study.ask()
         arch = table.arch({n: trial.suggest_categorical(n, d.choices) for n, d in table.space.items()})
         trial.set_user_attr("rung", table.rung[arch])
+        waiting[trial.number] = trial, arch
+        reached += 1
         yield Event(table.rung_cost, None)
-        points = {p.number: p for p in history.observations(study.get_trials(deepcopy=False))}
-        expected = foreseen(list(points.values()), axes=history.axes_of_features, rung=0, seed=seed)
-        rivals = [(points[n].costs[0], value) for n, value in expected.items() if n != trial.number]
-        error, macs = table.objectives[arch]
-        if is_promising(macs, expected[trial.number], rivals, share=table.rung_cost):
-            study.tell(trial, [100 - error, macs])
-            yield Event(1 - table.rung_cost, (error, macs))
-        else:
-            study.tell(trial, state=TrialState.PRUNED)
 
 
 def mo_asha(table: Table, seed: int) -> Iterator[Event]:

@@ -104,7 +104,7 @@ def _estimate(search: Search, drawn: list[Architecture]) -> str:
     """What training the whole budget would take, for architectures such as `drawn`."""
     recipe, images = search.proxy, num_images(search.proxy)
     if images is None:
-        return "estimated cost: unknown until the data is read; the search shows an ETA after two trainings"
+        return "estimated cost: unknown until the data is read; the search shows an ETA after its first epochs"
     trained, judged = images
     num_classes = recipe.num_classes or search.space.num_classes
     costs = [cost(a, image_size=recipe.full_size, num_classes=num_classes) for a in drawn[:PROXY_DRAWS]]

@@ -32,6 +32,8 @@ class TrialState(StrEnum):
     """What became of a trial; its text stands in the record and in tables."""
 
     RUNNING = "running"
+    PAUSED = "paused"
+    """Waits at a rung, with its checkpoint, and may be trained on."""
     COMPLETE = "complete"
     """Trained in full."""
     STOPPED = "stopped"
@@ -51,12 +53,15 @@ class TrialState(StrEnum):
 
 _WORDS = {
     TrialState.RUNNING: "running",
+    TrialState.PAUSED: "paused at a rung",
     TrialState.COMPLETE: "trained in full",
     TrialState.STOPPED: "stopped at a rung",
     TrialState.FAILED: "failed",
     TrialState.ANSWERED: "answered from the record",
     TrialState.REJECTED: "turned down",
 }
+OPEN = (TrialState.RUNNING, TrialState.PAUSED)
+"""The states of a training that has not ended."""
 TRAINED = (TrialState.COMPLETE, TrialState.STOPPED, TrialState.FAILED)
 """The states in which a training has ended."""
 CostOf = Callable[[Architecture], Cost]

@@ -63,12 +63,13 @@ class TrialRecords:
         curve: Sequence[Epoch] | None = None,
         repeated: float | None = None,
         passed: int | None = None,
+        state: TrialState | None = None,
     ) -> None:
-        """Put down something of a trial that goes on; None is nothing."""
+        """Put down something of a trial that has not ended; None is nothing."""
         self._check()
         epochs = None if curve is None else [epoch.model_dump(mode="json") for epoch in curve]
         tries = None if attempts is None else [attempt.to_dict() for attempt in attempts]
-        self._set(number, {"attempts": tries, "repeated": repeated, "curve": epochs, "passed": passed})
+        self._set(number, {"attempts": tries, "repeated": repeated, "curve": epochs, "passed": passed, "state": state})
         record = self._records[number]
         self._records[number] = replace(
             record,
@@ -76,6 +77,7 @@ class TrialRecords:
             curve_data=record.curve_data if epochs is None else tuple(epochs),
             repeated=record.repeated if repeated is None else repeated,
             passed=record.passed if passed is None else passed,
+            state=record.state if state is None else state,
         )
 
     def tell(

@@ -14,10 +14,12 @@ from nas.errors import in_one_line
 from nas.run.front import front_hypervolume, front_records, reference_costs
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search
+from nas.search.rungs import num_epochs
 from nas.search.study import Study
 from nas.units import count, duration, percent
 
 FRONT_ROWS = 12
+FEWEST_EPOCHS = 4  # of all trainings together, before their speed says when the search will end
 
 
 class SearchProgress(AbstractContextManager):
@@ -27,7 +29,7 @@ class SearchProgress(AbstractContextManager):
         self.search, self.console = search, console
         self.references = reference_costs(search)
         self.study: Study | None = None
-        self._began, self._done_before = time.monotonic(), 0
+        self._began, self._epochs_before = time.monotonic(), 0
         self._seen: dict[int, TrialState] = {}
         self._is_broken = False
         self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if console.is_terminal else None
@@ -36,9 +38,9 @@ class SearchProgress(AbstractContextManager):
         """Show `study` from now on; the clock of the ETA starts here."""
         self.study, self._began = study, time.monotonic()
         self._seen = {r.number: r.state for r in study.records}
-        self._done_before = self._trained()
-        if self._done_before:
-            self.console.print(f"continuing: {self._done_before} architectures are in the record already")
+        self._epochs_before = self._epochs()
+        if before := self._trained():
+            self.console.print(f"continuing: {before} architectures are in the record already")
 
     def __enter__(self) -> "SearchProgress":
         if self._live:
@@ -79,16 +81,24 @@ class SearchProgress(AbstractContextManager):
         return [] if self.study is None else self.study.records
 
     def _trained(self) -> int:
-        return sum(record.had_its_chance for record in self._records)
+        """Trials that were trained to their end or, so far, to a rung."""
+        return sum(r.had_its_chance or r.state == TrialState.PAUSED or r.passed > 0 for r in self._records)
+
+    def _epochs(self) -> int:
+        return sum(len(record.curve) for record in self._records if record.state != TrialState.ANSWERED)
+
+    def _expected_epochs(self) -> float:
+        return self.search.trials * num_epochs(self.search) + len(self.search.baselines) * self.search.proxy.epochs
 
     def _total(self) -> int:
         return self.search.trials + len(self.search.baselines)
 
     def _eta(self) -> str:
-        done = self._trained() - self._done_before
-        if done < 2:
-            return "ETA: after two trainings"
-        return f"ETA {duration((time.monotonic() - self._began) / done * max(0, self._total() - self._trained()))}"
+        done = self._epochs() - self._epochs_before
+        if done < FEWEST_EPOCHS:
+            return f"ETA: after {FEWEST_EPOCHS} epochs"
+        left = max(0.0, self._expected_epochs() - self._epochs())
+        return f"ETA {duration((time.monotonic() - self._began) / done * left)}"
 
     def _line(self, record: Record, best: list[Record]) -> str:
         what = f"trial {record.number}" + (f" ({record.baseline})" if record.baseline else "")
@@ -120,7 +130,7 @@ def _outcome(record: Record) -> str:
     """A trial's accuracy, and after how many epochs where these were not all; else why it has none."""
     if record.accuracy is not None:
         return percent(record.accuracy)
-    if record.state == TrialState.STOPPED:
+    if record.state in (TrialState.PAUSED, TrialState.STOPPED):
         return f"{percent(record.curve[-1].accuracy)} after epoch {record.curve[-1].epoch}"
     return str(record.cause)
 

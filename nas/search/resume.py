@@ -13,7 +13,8 @@ the checkpoints of running trials, in the order in which it is written:
    cause, and it is proposed again under its old number: its worker goes on from the checkpoint, and epochs that the checkpoint
    lacks are counted as repeated. A proposal that no worker had taken up is first compared with the record again, because
    the killed driver may have been about to turn it down.
-4. A rung that let a trial go on is remembered in it, so that it is asked once, however often the epoch is trained.
+4. At a rung a trial is put down as paused, and its checkpoint stays. When it goes on, the rung is remembered in it, so that it
+   waits there once, however often the epoch is trained. Those that still wait when the search is over are told as stopped.
 5. When a trial ends, what it came to is put down, its state last, and then told to Optuna. Killed between the two, Optuna is
    told now.
 
@@ -108,6 +109,8 @@ def interrupted(records: TrialRecords, study: optuna.Study, *, is_taken: Callabl
     """
     for trial in records.open:
         record = records[trial.number]
+        if record.state == TrialState.PAUSED:
+            continue
         if record.state != TrialState.RUNNING:
             records.close(trial.number)
         elif not record.is_drawn:

@@ -16,7 +16,7 @@ from nas.errors import few
 from nas.run.driver import Driver, driving
 from nas.run.folder import RunFolder, open_folder, restored_folder, update_folder
 from nas.run.front import front_records, near_front
-from nas.run.record import Record, TrialState
+from nas.run.record import OPEN, Record
 from nas.run.settings import Search, check_possible
 from nas.run.storage import check_storage, close_storage, open_storage, patient, storage_errors, watched
 from nas.search.progress import SearchProgress
@@ -123,16 +123,18 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchPr
 
     if study.has_work:
         run_trials(study, folder, work=work, resources=settings.resources, stopping=stopping, on_change=on_change)
+    study.settle()
+    _drop_files(study, folder, near_front(study.records, settings, images=len(manifest.validation)))
 
 
 def _drop_files(study: Study, folder: RunFolder, near: list[Record]) -> None:
     """Remove the checkpoint of every ended trial, and its weights where it is neither near the front nor a baseline."""
     records = study.records
-    running = {r.number for r in records if r.state == TrialState.RUNNING}
-    kept = running | {r.number for r in records if r.baseline} | {r.number for r in near}
+    unfinished = {r.number for r in records if r.state in OPEN}
+    kept = unfinished | {r.number for r in records if r.baseline} | {r.number for r in near}
     weights, checkpoints = folder.weights(0).parent.glob("*.safetensors"), folder.checkpoint(0).parent.glob("*.pt")
     old = [p for p in weights if p.stem.isdigit() and int(p.stem) not in kept]
-    old += [p for p in checkpoints if int(p.stem) not in running]
+    old += [p for p in checkpoints if int(p.stem) not in unfinished]
     for path in old:
         with suppress(OSError):  # of a disk that is away for a while; the next change of the record comes here again
             path.unlink(missing_ok=True)

@@ -1,43 +1,83 @@
-"""Who goes on after a rung: a pure rule over what the record holds, and how a study asks it."""
+"""Who goes on after a rung: every trial waits there, and in turn with new ones that is trained on which should widen the front.
 
+A trial that waits may be trained on as long as the search lasts, so that no judgement is final: what is foreseen of it changes
+with every training that ends. The idea is that of promotion in successive halving (arXiv:1810.05934), with the expected
+hypervolume improvement in place of a rank.
+"""
+
+import math
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
-from optuna.trial import FrozenTrial
+import numpy as np
 
-from nas.run.record import Record
+from nas.run.record import Record, TrialState
 from nas.run.settings import Search
-from nas.search.samplers.foresight import foreseen
-from nas.search.samplers.history import History
+from nas.search.samplers.foresight import Foresight
+from nas.search.samplers.front import believed_points, reached_costs, start_of
+from nas.search.samplers.gain import expected_gain
+from nas.search.samplers.gaussian_process import one_thread
+from nas.search.samplers.history import History, Observation
 
-COST_SLACK = 1.3  # a rival may cost so much more and still count; experiments/searchers says how both were chosen
-RATE = 0.5  # times a rung's share of the training: the share of rivals that may be ahead of who goes on
-
-
-def is_promising(cost: float, accuracy: float, rivals: Sequence[tuple[float, float]], *, share: float) -> bool:
-    """Whether a trial goes on, given the final accuracy foreseen for it and (cost, accuracy) of all others at that rung.
-
-    It is judged within its band, beside those that cost no more than itself or little more, and goes on if none of them
-    dominates it, or few: the cheap end has few such rivals and survives, where a comparison by accuracy alone would end it.
-    `share` is what the rung costs of the training up to the next one: the cheaper it is to ask another, the stricter the rung.
-    """
-    band = [other for macs, other in rivals if macs <= COST_SLACK * cost]
-    ahead = sum(other > accuracy for other in band)
-    return ahead < RATE * share * (len(band) + 1)
+MOST_WAITING = 48  # at one rung: beyond so many the least promising are stopped for good
+A_PROMOTION = 3  # trials that reach a rung for each that goes on; experiments/searchers says how it was chosen
+FEWEST_WHOLE = 8  # trials that go on before a search ends, if as many reached the rung
+FEW_FINISHED = 4  # finished trainings below which what a rung has shown is all that there is to compare
 
 
-def must_be_judged(record: Record, epoch: int, search: Search) -> bool:
-    """Whether a trial has to pass a rung after an epoch: no baseline, and no rung twice."""
+def must_wait(record: Record, epoch: int, search: Search) -> bool:
+    """Whether a trial has to wait after an epoch: at a rung, but no baseline, and at no rung twice."""
     return epoch in search.proxy.rungs and not record.baseline and epoch > record.passed
 
 
-def passes(number: int, epoch: int, trials: list[FrozenTrial], *, search: Search, history: History) -> bool:
-    """Whether a trial at a rung is foreseen to end well beside all others that reached it."""
-    observations = {point.number: point for point in history.observations(trials)}
-    rungs = (*search.proxy.rungs, search.proxy.epochs)
-    rung = rungs.index(epoch)
-    axes = history.axes_of_features
-    expected = foreseen(list(observations.values()), axes=axes, rung=rung, seed=search.proposal_seed)
-    if number not in expected:  # what it shows there is no number: its training will end by itself
-        return True
-    rivals = [(observations[n].costs[0], value) for n, value in expected.items() if n != number]
-    return is_promising(observations[number].costs[0], expected[number], rivals, share=epoch / rungs[rung + 1])
+def due_rung(records: Sequence[Record], search: Search, *, is_last: bool) -> int | None:
+    """The rung, counted from 0, from which a trial is to go on now; None while it is the turn of new ones.
+
+    First of all come as many new ones as the search starts with. `is_last` says that no new ones come any more: then a few go
+    on at least, once all are there.
+    """
+    for rung in reversed(range(len(search.proxy.rungs))):
+        at = Counter(r.state for r in records if not r.baseline and waits_at(r, search) == rung)
+        passed = sum(record.passed >= search.proxy.rungs[rung] and not record.baseline for record in records)
+        reached, is_complete = passed + at[TrialState.PAUSED] + at[TrialState.STOPPED], is_last and not at[TrialState.RUNNING]
+        first = 0 if rung else A_PROMOTION - 1 if is_last else start_of(search)
+        wanted = math.ceil((reached - first) / A_PROMOTION)
+        if at[TrialState.PAUSED] and passed < (max(wanted, min(reached, FEWEST_WHOLE)) if is_complete else wanted):
+            return rung
+    return None
+
+
+def waits_at(record: Record, search: Search) -> int:
+    """The rung, counted from 0, that has not let a trial go on."""
+    return sum(rung <= record.passed for rung in search.proxy.rungs)
+
+
+def num_epochs(search: Search) -> float:
+    """Epochs that a trial of the search is expected to train, all that reach each rung taken together."""
+    ends = [0, *search.proxy.rungs, search.proxy.epochs]
+    return sum((end - begin) / A_PROMOTION**rung for rung, (begin, end) in enumerate(pairwise(ends)))
+
+
+def ranked(waiting: set[int], observations: list[Observation], *, rung: int, history: History, seed: int) -> list[int]:
+    """Those trials which wait at a rung, by how much their training should widen the front, most first."""
+    paused = [point for point in observations if point.number in waiting and len(point.early) > rung]
+    silent = waiting - {point.number for point in paused}  # what they showed is no number: such a training ends by itself
+    gains = _gains(paused, observations, rung=rung, history=history, seed=seed) if paused else np.empty(0)
+    return [*(paused[i].number for i in np.argsort(-gains, kind="stable")), *sorted(silent)]
+
+
+def _gains(paused: list[Observation], observations: list[Observation], *, rung: int, history: History, seed: int) -> np.ndarray:
+    """Expected gain in hypervolume of each paused trial, (paused,); while hardly anything has finished, of what it showed."""
+    costs, reach = np.array([point.costs for point in paused], dtype=float), reached_costs(observations)
+    if sum(point.value is not None for point in observations) >= FEW_FINISHED:
+        with one_thread():
+            foresight = Foresight(observations, axes=history.axes_of_features, seed=seed)
+            guesses, points = foresight.of(paused), believed_points(observations, foresight)
+        return expected_gain(costs, guesses, points, reach=reach)
+    shown = np.array([point.early[rung][:1] for point in paused])
+    numbers = {point.number for point in paused}
+    others = [point for point in observations if len(point.early) > rung and point.number not in numbers]
+    if not others:
+        return shown[:, 0]
+    return expected_gain(costs, shown, np.array([(*k.costs, k.early[rung][0]) for k in others]), reach=reach)

@@ -11,12 +11,12 @@ from nas.errors import NasError
 from nas.run.attempts import RETRIES, num_lost, time_spent, with_attempt, with_cause
 from nas.run.driver import Driver
 from nas.run.folder import RunFolder
-from nas.run.record import TRAINED, Record, TrialState
+from nas.run.record import OPEN, TRAINED, Record, TrialState
 from nas.run.settings import Search
 from nas.run.storage import close_storage, open_storage, storage_errors, uncollected
 from nas.run.writer import TrialRecords, excess_of
 from nas.search.resume import UNPROPOSED, interrupted, open_study
-from nas.search.rungs import must_be_judged, passes
+from nas.search.rungs import MOST_WAITING, due_rung, must_wait, ranked, waits_at
 from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.registry import sampler_maker, suggest
 from nas.space.architecture import Architecture
@@ -65,11 +65,14 @@ class Study:
     # what is trained next
 
     def propose(self) -> Proposal | None:
-        """The next architecture to train; None when the budget is spent or nothing untried is left."""
+        """The next training: one to go on with, or a new architecture; None when the budget is spent or nothing is left."""
         if self._resumed:
             return self._resumed.pop(0)
+        if (number := self._promoted()) is not None:
+            self._go_on(number)
+            return Proposal(number, self._records[number].architecture)
         redraws = repeats = 0
-        while self.has_work:
+        while self._is_open:
             trial = self._ask()
             architecture = self._draw(trial)
             self._records.describe(trial, architecture, manifest=self.manifest_hash)
@@ -107,7 +110,7 @@ class Study:
             self._records.tell(number, state=TrialState.REJECTED, cause=broken)
         elif equal is None:
             return True
-        elif equal.state == TrialState.RUNNING:
+        elif equal.state in OPEN:
             self._records.tell(number, state=TrialState.REJECTED, cause=f"trial {equal.number} is training it")
         else:
             state, source = TrialState.ANSWERED, equal.number
@@ -118,7 +121,7 @@ class Study:
         """The earlier trial for which an architecture is not trained again: one that ran or runs, or the second one lost."""
         same = [r for r in self.records if r.key == key and r.number < before]
         lost = [r for r in same if r.machine]
-        ran = (r for r in same if r.had_its_chance or r.state == TrialState.RUNNING)
+        ran = (r for r in same if r.had_its_chance or r.state in OPEN)
         return next(ran, lost[-1] if len(lost) >= LOST else None)
 
     def _enqueue_untried(self, near: Architecture) -> None:
@@ -137,7 +140,7 @@ class Study:
     # what came out
 
     def begin(self, number: int, *, host: str, curve: Sequence[Epoch] = ()) -> bool:
-        """Put down that a worker took up a trial, whose checkpoint holds a curve; False if a rung ends it there."""
+        """Put down that a worker took up a trial, whose checkpoint holds a curve; False if it has to wait at a rung."""
         record = self._records[number]
         again = sum(epoch.seconds for epoch in record.curve[len(curve) :])
         self._records.note(
@@ -149,26 +152,48 @@ class Study:
         return not curve or self._is_kept(number, curve[-1].epoch)
 
     def report(self, number: int, epoch: Epoch) -> bool:
-        """Put down one epoch of a running trial; False if a rung stops it there."""
+        """Put down one epoch of a running trial; False if it has to wait at a rung."""
         self._records.note(number, curve=[*(e for e in self._records[number].curve if e.epoch < epoch.epoch), epoch])
         return self._is_kept(number, epoch.epoch)
 
     def _is_kept(self, number: int, epoch: int) -> bool:
-        """Whether a trial goes on after an epoch."""
-        if not must_be_judged(self._records[number], epoch, self.search):
+        """Whether a trial goes on after an epoch: it waits at a rung, unless it is the one whose turn it is."""
+        if not must_wait(self._records[number], epoch, self.search):
             return True
-        trials = self._study.get_trials(deepcopy=False)
-        is_kept = passes(number, epoch, trials, search=self.search, history=self._history)
+        self._records.note(number, state=TrialState.PAUSED)
+        is_kept = self._promoted() == number
         if is_kept:
-            self._records.note(number, passed=epoch)
+            self._go_on(number)
         return is_kept
+
+    def _promoted(self) -> int | None:
+        """The paused trial that is to be trained on now, if it is the turn of one."""
+        rung = self._due_rung
+        if rung is None:
+            return None
+        waiting = {r.number for r in self.records if r.state == TrialState.PAUSED and waits_at(r, self.search) == rung}
+        points, seed = self._history.observations(self._study.get_trials(deepcopy=False)), self.search.proposal_seed
+        first, *others = ranked(waiting, points, rung=rung, history=self._history, seed=seed)
+        for number in others[MOST_WAITING - 1 :]:
+            self.stop(number)
+        return first
+
+    def _go_on(self, number: int) -> None:
+        rung = self.search.proxy.rungs[waits_at(self._records[number], self.search)]
+        self._records.note(number, passed=rung, state=TrialState.RUNNING)
 
     def finish(self, number: int, *, accuracy: float, seconds: float) -> None:
         """Tell the final accuracy of a trial that had its whole training."""
         self._records.tell(number, state=TrialState.COMPLETE, accuracy=accuracy, seconds=seconds)
 
+    def settle(self) -> None:
+        """Tell the end of what still waits at a rung when the search is over; not where a limit ends it that may be raised."""
+        if not self.has_work and self.limit is None:
+            for record in [r for r in self.records if r.state == TrialState.PAUSED]:
+                self.stop(record.number)
+
     def stop(self, number: int) -> None:
-        """Tell that a rung ended a trial: its curve stays, it has no accuracy."""
+        """Tell that a trial got no farther than a rung: its curve stays, it has no accuracy."""
         seconds = round(self._records[number].trained_seconds, 3)
         self._records.tell(number, state=TrialState.STOPPED, seconds=seconds, cause="stopped at a rung")
 
@@ -207,9 +232,18 @@ class Study:
 
     @property
     def has_work(self) -> bool:
-        """Whether something is left to train: an interrupted trial, a baseline, or budget and an untried architecture."""
+        """Whether something is left to train: an interrupted or paused trial, a baseline, or an untried architecture."""
+        return bool(self._resumed) or self._is_open or self._due_rung is not None
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether new architectures may be asked for."""
         budget = self.num_started < self.search.trials or self._baselines_wait()
-        return bool(self._resumed) or (budget and not self.exhausted and self.limit is None)
+        return budget and not self.exhausted and self.limit is None
+
+    @property
+    def _due_rung(self) -> int | None:
+        return due_rung(self.records, self.search, is_last=not self._is_open) if self.limit is None else None
 
     @property
     def limit(self) -> str | None:
@@ -228,7 +262,7 @@ class Study:
     @property
     def num_started(self) -> int:
         """Architectures of the space that were or are being trained; baselines and failures of the machine do not count."""
-        return sum((r.had_its_chance or r.state == TrialState.RUNNING) and not r.baseline for r in self.records)
+        return sum((r.had_its_chance or r.state in OPEN) and not r.baseline for r in self.records)
 
     def _baselines_wait(self) -> bool:
         proposed = sum(bool(r.baseline) and r.state != TrialState.REJECTED for r in self.records)

@@ -59,7 +59,7 @@ class StudySearcher(Searcher):
         return {"architecture": proposal.architecture.to_dict(), **{name: str(p.absolute()) for name, p in files.items()}}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Tell the study how the trial ended, unless a rung has told it already."""
+        """Tell the study how the trial ended, unless it waits at a rung."""
         if trial_id in self.numbers:
             lost = self.errors.pop(trial_id, "the worker died") if error else None
             with self.writing():
@@ -92,7 +92,7 @@ class RungScheduler(FIFOScheduler):
         self.searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
-        """Put a begin or an epoch down; stop at a rung if the study says so."""
+        """Put a begin or an epoch down; end there for now where the study has it wait at a rung."""
         number, study = self.searcher.numbers[trial.trial_id], self.searcher.study
         message, is_kept = unpacked(result), True
         with self.searcher.writing():
@@ -101,7 +101,7 @@ class RungScheduler(FIFOScheduler):
             elif isinstance(message, Epoch):
                 is_kept = study.report(number, message)
             if not is_kept:
-                study.stop(self.searcher.numbers.pop(trial.trial_id))
+                self.searcher.numbers.pop(trial.trial_id)
         return TrialScheduler.CONTINUE if is_kept else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:

@@ -124,9 +124,10 @@ def test_a_trial_that_is_just_being_written_counts_as_running(tiny, tmp_path):
     folder = open_folder(tmp_path / "run", tiny())
     study = Study(tiny(), folder, manifest_hash="feed")
     study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
+    study.propose()
     study.report(study.propose().number, epoch(1, 0.4, loss=1.0))
-    assert list(load(folder.root).state) == ["complete", "running"]
-    assert list(load(folder.root).epochs) == [0, 1]
+    assert list(load(folder.root).state) == ["complete", "running", "paused"]
+    assert list(load(folder.root).epochs) == [0, 0, 1]
 
 
 def test_an_architecture_of_another_version_is_refused_with_the_way_out(run):

@@ -151,23 +151,23 @@ def test_epochs_that_a_checkpoint_holds_are_not_lost_and_the_others_count_as_rep
 
 
 def test_what_a_rung_let_pass_stays_passed_when_it_is_trained_again(opened, tiny):
-    study = opened(tiny("search.trials=20", "constraints={}"))
-    proposals = sorted((study.propose() for _ in range(8)), key=lambda p: study.search.space.cost(p.architecture).macs)
-    *cheaper, dearest = [p.number for p in proposals]
-    assert study.report(dearest, epoch(1, 0.1))
-    for number in cheaper:
-        study.report(number, epoch(1, 0.9))
-    assert study.report(dearest, epoch(1, 0.1))
-    assert study.begin(dearest, host="a", curve=[epoch(1, 0.1)])
+    study = opened(tiny("search.trials=2", "baselines=[]"))
+    number = study.propose().number
+    assert not study.report(number, epoch(1, 0.1))
+    study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
+    assert study.propose().number == number
+    study = opened(study.search)
+    assert study.propose().number == number
+    assert study.begin(number, host="a", curve=[epoch(1, 0.1)])
+    assert study.report(number, epoch(1, 0.1))
 
 
-def test_a_rung_that_a_kill_left_undecided_is_decided_when_the_trial_goes_on(opened, tiny):
-    study = opened(tiny("search.trials=20", "constraints={}"))
-    proposals = sorted((study.propose() for _ in range(8)), key=lambda p: study.search.space.cost(p.architecture).macs)
-    *cheaper, dearest = [p.number for p in proposals]
-    for number in cheaper:
-        study.report(number, epoch(1, 0.9))
-    assert not opened(study.search).begin(dearest, host="a", curve=[epoch(1, 0.1)])
+def test_a_rung_that_a_kill_left_unnoticed_is_noticed_when_the_trial_goes_on(opened, tiny):
+    search = tiny("search.trials=20", "baselines=[]")
+    number = opened(search).propose().number
+    study = opened(search)
+    assert not study.begin(number, host="a", curve=[epoch(1, 0.1)])
+    assert study.records[number].state == "paused"
 
 
 def test_money_ends_a_search_and_more_of_it_lets_it_go_on(opened, tiny):

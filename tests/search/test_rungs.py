@@ -1,29 +1,99 @@
-from nas.search.rungs import is_promising
+"""Whose turn it is after a rung, from records alone, and which of those that wait should widen the front most."""
 
-RIVALS = [(80, 0.6), (90, 0.7), (100, 0.8), (70, 0.4)]
+import numpy as np
+import pytest
 
+from nas.run.record import Record, TrialState
+from nas.search.rungs import A_PROMOTION, FEWEST_WHOLE, due_rung, must_wait, num_epochs, ranked
+from nas.search.samplers.history import Observation
 
-def test_the_first_at_a_rung_is_promising():
-    assert is_promising(100, 0.0, [], share=0.5)
-
-
-def test_a_trial_that_nothing_no_dearer_beats_is_promising():
-    assert is_promising(100, 0.85, RIVALS, share=0.06)
-    assert not is_promising(100, 0.75, RIVALS, share=0.06)
+START = 16  # of a search of forty trials
 
 
-def test_the_cheaper_the_rung_the_fewer_go_on():
-    rivals = [(50, i / 20) for i in range(19)]  # with the trial twenty
-    assert is_promising(100, 0.72, rivals, share=0.5)  # four of them are ahead, five would be too many
-    assert not is_promising(100, 0.67, rivals, share=0.5)
-    assert is_promising(100, 0.87, rivals, share=0.25)  # one is ahead
-    assert not is_promising(100, 0.72, rivals, share=0.25)
+@pytest.fixture
+def search(tiny):
+    return tiny("search.trials=40", "proxy.epochs=6", "proxy.rungs=[1, 3]")
 
 
-def test_the_cheap_end_survives_beside_large_accurate_networks():
-    assert is_promising(10, 0.3, [(100, 0.9)] * 20, share=0.06)
+def waiting(number, *, passed=0):
+    return [Record(i, state=TrialState.PAUSED, passed=passed) for i in range(number)]
 
 
-def test_a_little_more_cost_counts_as_no_more():
-    assert not is_promising(100, 0.5, [(129, 0.9)] * 4, share=0.5)
-    assert is_promising(100, 0.5, [(131, 0.9)] * 4, share=0.5)
+def test_new_ones_have_the_turn_until_the_start_is_there(search):
+    assert due_rung(waiting(START), search, is_last=False) is None
+    assert due_rung(waiting(START + 1), search, is_last=False) == 0
+
+
+def test_one_in_so_many_goes_on(search):
+    on = Record(99, passed=1)
+    assert due_rung([on, *waiting(START + A_PROMOTION - 1)], search, is_last=False) is None
+    assert due_rung([on, *waiting(START + A_PROMOTION)], search, is_last=False) == 0
+
+
+def test_what_waits_at_a_later_rung_goes_first(search):
+    assert due_rung([*waiting(START + 9), *waiting(1, passed=1)], search, is_last=False) == 1
+
+
+def test_a_small_search_ends_with_a_few_trained_in_full_however_few_reached_the_rung(search):
+    on = [Record(i, state=TrialState.COMPLETE, passed=3) for i in range(FEWEST_WHOLE - 1)]
+    assert due_rung([*on, *waiting(1)], search, is_last=True) == 0
+    assert due_rung([*on, on[0], *waiting(1)], search, is_last=True) is None
+
+
+def test_while_others_are_on_their_way_there_only_one_in_so_many_goes_on_in_the_end_too(search):
+    running = Record(50)
+    assert due_rung([running, *waiting(A_PROMOTION - 1)], search, is_last=True) is None
+    assert due_rung([running, *waiting(A_PROMOTION)], search, is_last=True) == 0
+
+
+def test_where_none_waits_it_is_the_turn_of_none(search):
+    assert due_rung([Record(0, state=TrialState.STOPPED)] * 100, search, is_last=True) is None
+
+
+def test_a_baseline_waits_nowhere_and_no_trial_twice(search):
+    assert must_wait(Record(0), 1, search)
+    assert not must_wait(Record(0), 2, search)
+    assert not must_wait(Record(0, passed=1), 1, search)
+    assert not must_wait(Record(0, baseline="poolformer_s12"), 1, search)
+
+
+def test_epochs_are_counted_by_how_many_go_on(search):
+    assert num_epochs(search) == pytest.approx(1 + 2 / A_PROMOTION + 3 / A_PROMOTION**2)
+
+
+class Axes:
+    """As much of a history as is asked for."""
+
+    axes_of_features = np.array([0, 1])
+
+
+def at_rung(number, *, cost, shown, value=None):
+    features = np.array([number % 5, np.log(cost)], dtype=np.float32)
+    return Observation(number, {}, frozenset(), (cost,), value, False, [(shown,)], features)
+
+
+def order(points, numbers):
+    return ranked(set(numbers), points, rung=0, history=Axes(), seed=0)
+
+
+def test_while_hardly_anything_has_finished_what_a_rung_has_shown_counts():
+    points = [at_rung(0, cost=10, shown=0.9), at_rung(1, cost=5, shown=0.5), at_rung(2, cost=20, shown=0.4)]
+    assert order(points, [0, 1, 2])[0] == 0
+    assert order(points, [1, 2]) == [1, 2]  # trial 0 is beyond both in accuracy, and dearer than 1 alone
+
+
+def test_what_is_foreseen_to_be_dominated_comes_last():
+    finished = [at_rung(i, cost=10.0 + i, shown=0.5 + i / 50, value=0.6 + i / 50) for i in range(12)]
+    dominated, ahead = at_rung(20, cost=21.0, shown=0.2), at_rung(21, cost=15.0, shown=0.75)
+    assert order([*finished, dominated, ahead], [20, 21]) == [21, 20]
+
+
+def test_a_dear_one_can_lead_before_any_as_dear_has_finished():
+    finished = [at_rung(i, cost=10.0 + i, shown=0.3 + i / 100, value=0.4 + i / 100) for i in range(6)]
+    dear, near = at_rung(20, cost=100.0, shown=0.8), at_rung(21, cost=15.0, shown=0.35)
+    assert order([*finished, dear, near], [20, 21]) == [20, 21]
+
+
+def test_one_whose_rung_shows_no_number_comes_last():
+    silent = at_rung(3, cost=1.0, shown=0.0)._replace(early=[])
+    assert order([at_rung(0, cost=10, shown=0.9), silent], [0, 3]) == [0, 3]

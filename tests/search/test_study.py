@@ -124,12 +124,56 @@ def test_a_stopped_trial_keeps_its_curve_and_is_never_on_the_front(opened, tiny)
     assert number not in [r.number for r in front_records(study.records, search)]
 
 
-def test_a_rung_stops_what_lags_behind_cheaper_networks(opened, tiny):
-    study = opened(tiny("search.trials=20", "constraints={}"))
-    proposals = sorted((study.propose() for _ in range(8)), key=lambda p: study.search.space.cost(p.architecture).macs)
-    *cheaper, dearest = proposals
-    assert all([study.report(p.number, epoch(1, 0.9)) for p in cheaper])
-    assert not study.report(dearest.number, epoch(1, 0.1))
+def at_the_rung(study, accuracies):
+    """Trials that were trained to the first rung."""
+    proposals = [study.propose() for _ in accuracies]
+    kept = [study.report(p.number, epoch(1, accuracy)) for p, accuracy in zip(proposals, accuracies, strict=True)]
+    return [p.number for p in proposals], kept
+
+
+def test_trials_wait_at_a_rung_and_in_the_end_the_best_of_them_are_trained_on(opened, tiny):
+    study = opened(tiny("search.trials=12", "baselines=[]", "proxy.rungs=[1]"))
+    numbers, kept = at_the_rung(study, [0.1] * 3 + [0.9] * 8)
+    assert not any(kept)
+    assert {study.records[n].state for n in numbers} == {"paused"}
+    last = study.propose().number
+    on = [last] if study.report(last, epoch(1, 0.05)) else []
+    while (proposal := study.propose()) is not None:
+        on.append(proposal.number)
+        assert study.records[proposal.number].passed == 1
+        study.finish(proposal.number, accuracy=0.9, seconds=1.0)
+    assert len(on) >= 7 and not study.has_work
+    study.settle()
+    assert all(r.state in ("complete", "stopped") for r in study.records)
+    assert {study._study.trials[r.number].state.name for r in study.records if r.state == "stopped"} == {"PRUNED"}
+
+
+def test_what_waits_goes_on_waiting_in_a_study_that_is_opened_again(opened, tiny):
+    search = tiny("search.trials=20", "baselines=[]", "proxy.rungs=[1]")
+    numbers, _ = at_the_rung(opened(search), [0.5, 0.6])
+    again = opened(search)
+    assert [again.records[n].state for n in numbers] == ["paused", "paused"]
+    assert again.propose().number not in numbers
+
+
+def test_a_limit_leaves_waiting_what_waits(opened, tiny):
+    search = tiny("search.trials=20", "baselines=[]", "proxy.rungs=[1]", "resources.gpu=1", "search.max_gpu_hours=1")
+    study = opened(search)
+    (number,), _ = at_the_rung(study, [0.5])
+    other = study.propose().number
+    study.begin(other, host="a")
+    study.finish(other, accuracy=0.5, seconds=7200.0)
+    study.settle()
+    assert not study.has_work and study.records[number].state == "paused"
+
+
+def test_of_many_that_wait_the_least_promising_are_stopped(opened, tiny, monkeypatch):
+    monkeypatch.setattr("nas.search.study.MOST_WAITING", 3)
+    study = opened(tiny("search.trials=20", "baselines=[]", "proxy.rungs=[1]"))
+    for i in range(20):
+        study.report(study.propose().number, epoch(1, i / 20))
+    study.propose()
+    assert sum(r.state == "paused" for r in study.records) <= 3
 
 
 def test_references_as_a_start_are_queued_once_each(opened, tiny):

@@ -97,7 +97,10 @@ def test_the_same_command_after_sigkill_continues_and_repeats_nothing(survivor):
     before, after = survivor.before, load(survivor.root).set_index("trial")
     done = before[before.state == "complete"].set_index("trial").accuracy
     assert len(done) >= 1
-    assert f"continuing: {len(before[before.state.isin(['complete', 'stopped'])])} architectures" in survivor.again.stdout
+    assert (
+        f"continuing: {len(before[before.state.isin(['complete', 'paused', 'stopped'])])} architectures"
+        in survivor.again.stdout
+    )
     assert (after.accuracy[done.index] == done).all()
     assert after.state.isin(["complete", "stopped", "answered"]).all()
     assert after[after.state != "answered"].key.is_unique

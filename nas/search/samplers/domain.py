@@ -100,7 +100,8 @@ class Domain:
             (others if self.costs(params) is None else points).append(params)
         nearest = iter(sorted(others, key=self._excess) if self._excess else ())
         while len(points) < min(FEWEST, number):
-            points.append(next((p for p in (self.repaired(params, rng) for params in nearest) if p), None) or self.draw(rng))
+            repaired = (self.repaired(params, rng) for params in nearest)
+            points.append(next((point for point in repaired if point is not None), {}) or self.draw(rng))
         return points
 
     def repaired(self, params: Params, rng: np.random.Generator) -> Params | None:

@@ -6,10 +6,9 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats.qmc import Halton
 
-from nas.search.samplers.gaussian_process import GaussianProcess, one_thread
+from nas.search.samplers.gaussian_process import GaussianProcess
 from nas.search.samplers.history import Early, Observation
 
-FEW_FINISHED = 4  # finished trainings below which a rung is all that there is to compare
 GUESSES = 16  # equally likely values that stand for what may come of a point
 
 
@@ -130,20 +129,6 @@ class _Signals:
             shown = np.array([c[rung][: self._width] if len(c) > rung else [np.nan] * self._width for c in curves])
             rungs.append(np.column_stack([scale.of(sign * s) for (sign, scale), s in zip(scales, shown.T, strict=True)]))
         return rungs
-
-
-def foreseen(observations: list[Observation], *, axes: np.ndarray, rung: int, seed: int) -> dict[int, float]:
-    """Final value of each point that reached a rung (0 is the first), by trial: as measured, else as foreseen; while hardly
-    anything has finished, what each showed there first of all."""
-    there = [k for k in observations if len(k.early) > rung]
-    if sum(k.value is not None for k in observations) < FEW_FINISHED:
-        return {k.number: k.early[rung][0] for k in there}
-    values, open_ = {k.number: k.value for k in there if k.value is not None}, [k for k in there if k.value is None]
-    if not open_:
-        return values
-    with one_thread():
-        expected = np.median(Foresight(observations, axes=axes, seed=seed).of(open_), axis=1)
-    return values | dict(zip((k.number for k in open_), map(float, expected), strict=True))
 
 
 def _failed(observations: list[Observation]) -> list[Observation]:

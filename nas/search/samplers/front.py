@@ -3,8 +3,8 @@
 The expensive one is predicted by a Gaussian process; candidates are mutants of the front, crossings and random draws. Proposed
 is that with the largest expected hypervolume improvement at its known cost, and every second time that with the largest
 improvement in one draw from the posterior (Thompson sampling), so that the search does not settle where the prediction is
-surest of itself. Points that still run count as what is foreseen of them (kriging believer). Everything is read from the study
-at every question: there is no hidden state.
+surest of itself. Points that still run count as what is foreseen of them (kriging believer), those that wait at a rung not at
+all. Everything is read from the study at every question: there is no hidden state.
 """
 
 import numpy as np
@@ -36,9 +36,7 @@ def make_front(search: Search) -> SamplerMaker:
     It starts with more random points where the first rung is cheap.
     """
     history = history_of(search)
-    share = search.proxy.rungs[0] / search.proxy.epochs if search.proxy.rungs else 1.0
-    start = start_at(share, trials=search.trials)
-    return lambda seed: FrontSampler(history, seed=search.proposal_seed, start=start)
+    return lambda seed: FrontSampler(history, seed=search.proposal_seed, start=start_of(search))
 
 
 class FrontSampler(PointSampler):
@@ -106,12 +104,19 @@ class FrontSampler(PointSampler):
         known_costs = [self._costs(candidate) for candidate in candidates]
         features = point_features(self._domain, [self._domain.active(c.params) for c in candidates], known_costs)
         costs = np.array(known_costs, dtype=float)
-        guesses, points = foresight.guesses(features), _points(observations, foresight)
+        guesses, points = foresight.guesses(features), believed_points(observations, foresight)
         columns = {"predicted": guesses.mean(axis=1), "spread": guesses.std(axis=1)}
-        columns["expected_gain"] = expected_gain(costs, guesses, points)
+        reach = reached_costs(observations)
+        columns["expected_gain"] = expected_gain(costs, guesses, points, reach=reach)
         if len(observations) % DRAWN_EVERY == 0:
-            columns["drawn_gain"] = expected_gain(costs, foresight.drawn(features, rng), points)
+            columns["drawn_gain"] = expected_gain(costs, foresight.drawn(features, rng), points, reach=reach)
         return [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def start_of(search: Search) -> int:
+    """How many points a search starts with, spread over the costs."""
+    share = search.proxy.rungs[0] / search.proxy.epochs if search.proxy.rungs else 1.0
+    return start_at(share, trials=search.trials)
 
 
 def start_at(share: float, *, trials: int) -> int:
@@ -129,7 +134,12 @@ def _parents(observations: list[Observation], foresight: Foresight) -> list[Obse
     return [settled[i] for i in pareto([(*point.costs, -(point.value or 0.0)) for point in settled])]
 
 
-def _points(observations: list[Observation], foresight: Foresight) -> np.ndarray:
+def reached_costs(observations: list[Observation]) -> np.ndarray:
+    """The highest of each cost among all points that were asked for: (costs,)."""
+    return np.array([point.costs for point in observations], dtype=float).max(axis=0)
+
+
+def believed_points(observations: list[Observation], foresight: Foresight) -> np.ndarray:
     """The rows (costs..., value) from which a gain is counted: what finished as measured, what runs as believed.
 
     That a pending point will come to what is foreseen of it is the kriging believer (Ginsbourger et al. 2010).

@@ -8,17 +8,17 @@ REFERENCE = 1.1  # of the front's range, ideal 0 and nadir 1
 MOST_CELLS = 2_304  # that the costs are cut into: of two costs each has 48 steps
 
 
-def expected_gain(costs: np.ndarray, guesses: np.ndarray, observed: np.ndarray) -> np.ndarray:
+def expected_gain(costs: np.ndarray, guesses: np.ndarray, observed: np.ndarray, *, reach: np.ndarray) -> np.ndarray:
     """Expected hypervolume improvement (points,) at `costs` (points, costs) over the `observed` rows (costs..., value).
 
     The `guesses` (points, guesses) of a point's value are equally likely: the expectation is their mean.
-    Values are scaled by the range of the observed front and costs by that of all observed points, so that a costly point which
-    beats none yet does not end the front; the reference point lies at 1.1.
+    Values are scaled by the range of the observed front, and costs up to `reach` (costs,), the highest that counts, so that a
+    costly point which beats none yet does not end the front; the reference point lies at 1.1.
     """
     errors = np.column_stack([observed[:, :-1], -observed[:, -1]])
     front = np.unique(errors[pareto(errors)], axis=0)
     ideal = front.min(axis=0)
-    span = np.append(observed[:, :-1].max(axis=0) - ideal[:-1], np.ptp(front[:, -1]))
+    span = np.append(reach - ideal[:-1], np.ptp(front[:, -1]))
     span[span == 0] = np.abs(ideal[span == 0]) + 1e-12
     heights, areas = _areas_under_steps((costs - ideal[:-1]) / span[:-1], (front - ideal) / span)
     below = (-guesses - ideal[-1]) / span[-1]

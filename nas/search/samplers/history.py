@@ -20,7 +20,10 @@ Early = Sequence[Sequence[float]]  # signals, the same at every rung, of each ru
 
 
 class Observation(NamedTuple):
-    """A point that was asked before; `value` is None while it runs, and if it was stopped or came to nothing finite."""
+    """A point that was asked before; `value` is None while it runs or waits, and if it was stopped or came to nothing finite.
+
+    It is `pending` while it runs.
+    """
 
     number: int
     params: Params
@@ -37,18 +40,24 @@ def nothing_early(trial: FrozenTrial) -> Early:
     return ()
 
 
+def none_waits(trial: FrozenTrial) -> int:
+    """No trial that runs is at rest."""
+    return 0
+
+
 def none_void(trial: FrozenTrial) -> bool:
     """Every trial counts: one that failed says that its point is bad."""
     return False
 
 
 class History:
-    """Reads trials as points of `space`, of which `cost` is known beforehand; a finished trial is read once.
+    """Reads trials as points of `space`, of which `cost` is known beforehand; one that is finished or at rest is read once.
 
     `cost` gets every parameter of `space` and gives a number, or one for each further objective of the study, or None for what
     shall never be proposed. `active(params)` gives those parameters that the objective will ask for, where some depend on
     others, and `excess(params)` how far a point is outside its limits. `early(trial)` gives what a trial showed at each rung
-    that it reached; `void(trial)` says of which trials nothing is to be learnt, not even that they were tried.
+    that it reached, and `waits(trial)` at which of these, counted from 1, it is at rest, or 0; `void(trial)` says of which
+    trials nothing is to be learnt, not even that they were tried.
 
     Samplers share one. It holds nothing but what it would read again from the same trials.
     """
@@ -61,18 +70,19 @@ class History:
         active: Callable[[Params], Params] = dict,
         excess: ExcessFunction | None = None,
         early: Callable[[FrozenTrial], Early] = nothing_early,
+        waits: Callable[[FrozenTrial], int] = none_waits,
         void: Callable[[FrozenTrial], bool] = none_void,
     ):
         self.space, self.domain = space, Domain(space, cost, active=active, excess=excess)
-        self._early, self._void = early, void
+        self._early, self._waits, self._void = early, waits, void
         self._read: dict[tuple, Observation | None] = {}
 
     def observations(self, trials: list[FrozenTrial]) -> list[Observation]:
         """What is known of those trials that have a point of the domain."""
-        keys = [(trial._trial_id, trial.number, trial.datetime_complete) for trial in trials]
+        keys = [(trial._trial_id, trial.number, trial.datetime_complete, self._waits(trial)) for trial in trials]
         new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in self._read}
         read = dict(zip(new, self._points(list(new.values())), strict=True))
-        self._read |= {key: point for key, point in read.items() if new[key].state.is_finished()}
+        self._read |= {key: point for key, point in read.items() if new[key].state.is_finished() or self._waits(new[key])}
         points = (read[key] if key in read else self._read[key] for key in keys)
         return [point for point in points if point is not None]
 
@@ -102,7 +112,8 @@ class History:
         return None if costs is None else self._observation(trial, self.domain.active(whole), costs, None)
 
     def _observation(self, trial: FrozenTrial, params: Params, costs: Costs, value: float | None) -> Observation:
-        pending, nothing = not trial.state.is_finished(), np.empty(0)  # the features of many points are worked out together
+        pending = not trial.state.is_finished() and not self._waits(trial)
+        nothing = np.empty(0)  # the features of many points are worked out together
         return Observation(trial.number, params, frozenset(params.items()), costs, value, pending, self._early(trial), nothing)
 
 

@@ -43,6 +43,7 @@ def history_of(search: Search) -> History:
         active=lambda params: cost_and_choices(params)[1],
         excess=excess,
         early=partial(signals_at_rungs, rungs=search.proxy.rungs),
+        waits=partial(rung_of_rest, rungs=search.proxy.rungs),
         void=is_void,
     )
 
@@ -60,6 +61,13 @@ def signals_at_rungs(trial: FrozenTrial, *, rungs: tuple[int, ...]) -> list[tupl
 def _signals(epoch: Epoch) -> tuple[float, ...]:
     """What of an epoch foretells the final accuracy."""
     return tuple(value for value in (epoch.accuracy, epoch.loss, epoch.train_loss) if value is not None)
+
+
+def rung_of_rest(trial: FrozenTrial, *, rungs: tuple[int, ...]) -> int:
+    """At which rung, counted from 1, a trial waits; 0 while it trains."""
+    if trial.user_attrs.get("state") != TrialState.PAUSED:
+        return 0
+    return 1 + sum(rung <= trial.user_attrs.get("passed", 0) for rung in rungs)
 
 
 def is_void(trial: FrozenTrial) -> bool:

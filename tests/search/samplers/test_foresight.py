@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas.search.samplers.foresight import GUESSES, Foresight, Levels, foreseen
+from nas.search.samplers.foresight import GUESSES, Foresight, Levels
 from nas.search.samplers.history import Observation
 
 
@@ -26,18 +26,6 @@ def test_what_a_rung_has_shown_outweighs_where_the_point_lies():
     point = np.array([[5, 10], [5, 10]], dtype=np.float32)
     poor, good = foresight.guesses(point, [[(0.5, -1)], [(4.5, -9)]]).mean(axis=1)
     assert good > poor + 1
-
-
-def test_a_point_that_was_stopped_is_taken_on_as_its_rung_foretells():
-    stopped = known(10, 4.5, early=[(4.0, -8)])
-    expected = foreseen([*FINISHED, stopped], axes=AXES, rung=0, seed=0)
-    assert expected[10] == pytest.approx(8, abs=1.5)
-    assert [expected[i] for i in range(10)] == [float(i) for i in range(10)]  # those are measured
-
-
-def test_while_hardly_anything_has_finished_a_rung_shows_what_it_shows():
-    early = [known(0, 1.0, value=7.0, early=[(0.3, 1)]), known(1, 2.0, pending=True, early=[(0.6, 1)]), known(2, 3.0)]
-    assert foreseen(early, axes=AXES, rung=0, seed=0) == {0: 0.3, 1: 0.6}
 
 
 def test_what_failed_counts_as_bad():

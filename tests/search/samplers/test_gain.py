@@ -5,7 +5,8 @@ from nas.search.samplers.gain import expected_gain
 
 
 def gain(costs, guesses, known):
-    return expected_gain(np.array(costs, float), np.array(guesses, float), np.array(known, float))
+    reach = np.array(known, float)[:, :-1].max(axis=0)
+    return expected_gain(np.array(costs, float), np.array(guesses, float), np.array(known, float), reach=reach)
 
 
 def test_a_point_gains_the_area_between_it_and_the_front_behind_it():
