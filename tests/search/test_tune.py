@@ -1,6 +1,7 @@
 """Ray for real: one search on the embedded digits, from a fresh folder to a front, and what a worker's death does to it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -97,10 +98,9 @@ def test_the_same_command_after_sigkill_continues_and_repeats_nothing(survivor):
     before, after = survivor.before, load(survivor.root).set_index("trial")
     done = before[before.state == "complete"].set_index("trial").accuracy
     assert len(done) >= 1
-    assert (
-        f"continuing: {len(before[before.state.isin(['complete', 'paused', 'stopped'])])} architectures"
-        in survivor.again.stdout
-    )
+    number = int(re.search(r"continuing: (\d+) architectures", survivor.again.stdout)[1])
+    ended = before.state.isin(["complete", "paused", "stopped"]).sum()
+    assert ended <= number <= ended + (before.state == "running").sum()  # some of these may be past the rung
     assert (after.accuracy[done.index] == done).all()
     assert after.state.isin(["complete", "stopped", "answered"]).all()
     assert after[after.state != "answered"].key.is_unique
