@@ -15,7 +15,7 @@ from tables import Table
 
 from nas.pareto import pareto
 from nas.run.settings import read_search
-from nas.search.rungs import A_PROMOTION, MOST_WAITING, ranked
+from nas.search.rungs import A_PROMOTION, MOST_AT_A_RUNG, ranked
 from nas.search.samplers.evolution import EvolutionSampler
 from nas.search.samplers.front import FrontSampler, start_at
 from nas.search.samplers.history import Early, History
@@ -94,7 +94,7 @@ def front_rungs(table: Table, seed: int) -> Iterator[Event]:
         if waiting and passed < (reached - start) / A_PROMOTION:
             points = history.observations(study.get_trials(deepcopy=False))
             best, *others = ranked(set(waiting), points, rung=0, history=history, seed=seed)
-            for number in others[MOST_WAITING - 1 :]:
+            for number in others[MOST_AT_A_RUNG - 1 :]:
                 study.tell(waiting.pop(number)[0], state=TrialState.PRUNED)
             trial, arch = waiting.pop(best)
             error, macs = table.objectives[arch]

@@ -40,7 +40,8 @@ class Distillation(Value):
 
     teacher: Annotated[str, Field(min_length=1)]
     """A folder that `nas retrain` or `nas export` wrote; a design of ours or an architecture .json, with `weights`; or
-    timm/NAME, with `weights` or with timm's own from the Hugging Face cache. Nothing is downloaded."""
+    a model of timm's, such as caformer_s18.sail_in1k (timm/NAME where a design of ours has that name), with `weights` or with
+    timm's own from the Hugging Face cache. Nothing is downloaded."""
     weights: Annotated[str, Field(min_length=1)] | None = None
     """A file of the teacher's weights: safetensors for ours, anything that timm reads for timm's."""
     labels: NotNegative = 1.0

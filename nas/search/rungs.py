@@ -20,7 +20,7 @@ from nas.search.samplers.gain import expected_gain
 from nas.search.samplers.gaussian_process import one_thread
 from nas.search.samplers.history import History, Observation
 
-MOST_WAITING = 48  # at one rung: beyond so many the least promising are stopped for good
+MOST_AT_A_RUNG = 48  # at one rung: beyond so many the least promising are stopped for good
 A_PROMOTION = 3  # trials that reach a rung for each that goes on; experiments/searchers says how it was chosen
 FEWEST_WHOLE = 8  # trials that go on before a search ends, if as many reached the rung
 FEW_FINISHED = 4  # finished trainings below which what a rung has shown is all that there is to compare

@@ -16,7 +16,7 @@ from nas.run.settings import Search
 from nas.run.storage import close_storage, open_storage, storage_errors, uncollected
 from nas.run.writer import TrialRecords, excess_of
 from nas.search.resume import UNPROPOSED, interrupted, open_study
-from nas.search.rungs import MOST_WAITING, due_rung, must_wait, ranked, waits_at
+from nas.search.rungs import MOST_AT_A_RUNG, due_rung, must_wait, ranked, waits_at
 from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.registry import sampler_maker, suggest
 from nas.space.architecture import Architecture
@@ -174,7 +174,7 @@ class Study:
         waiting = {r.number for r in self.records if r.state == TrialState.PAUSED and waits_at(r, self.search) == rung}
         points, seed = self._history.observations(self._study.get_trials(deepcopy=False)), self.search.proposal_seed
         first, *others = ranked(waiting, points, rung=rung, history=self._history, seed=seed)
-        for number in others[MOST_WAITING - 1 :]:
+        for number in others[MOST_AT_A_RUNG - 1 :]:
             self.stop(number)
         return first
 

@@ -41,8 +41,9 @@ class Network(NamedTuple):
 def load_network(name: str, *, weights: str | None, image_size: int, num_classes: int) -> Network:
     """The network of that name; ConfigError where it or its weights can't be found, or don't belong together.
 
-    A folder that `nas retrain` or `nas export` wrote holds its weights; `timm/NAME` takes `weights` or else what lies in the
-    Hugging Face cache; a design of ours or an architecture .json takes `weights`, and is built for `image_size`.
+    A folder that `nas retrain` or `nas export` wrote holds its weights; a name of timm's, with timm/ before it where a design
+    of ours has it too, takes `weights` or else what lies in the Hugging Face cache; a design of ours or an architecture .json
+    takes `weights`, and is built for `image_size`.
     `num_classes` are those that a timm model is given for a `weights` of one's own.
     """
     if name.startswith(TIMM_PREFIX):
@@ -51,6 +52,8 @@ def load_network(name: str, *, weights: str | None, image_size: int, num_classes
         if weights is not None:
             raise ConfigError(f"{name}: a folder holds its own weights, but got weights={weights} as well. Leave them out.")
         return folder_network(Path(name))
+    if name not in designs() and timm.is_model(name):
+        return timm_network(name, weights=weights, num_classes=num_classes)
     architecture = _architecture(name)
     if weights is None:
         raise ConfigError(f"{name}: names an architecture without weights. Add weights: FILE.safetensors.")
@@ -62,10 +65,9 @@ def _architecture(name: str) -> Architecture:
         return designs()[name]
     if name.endswith(".json"):
         return read_architecture(Path(name))
-    way_out = f"Write {TIMM_PREFIX}{name} for timm's model" if timm.is_model(name) else unknown("design", name, designs())
     raise ConfigError(
-        "must be a folder of `nas retrain` or `nas export`, a design of ours, an architecture .json or "
-        f"{TIMM_PREFIX}NAME, but got {name}. {way_out}."
+        "must be a folder of `nas retrain` or `nas export`, a design of ours, an architecture .json or a model of timm's, but "
+        f"got {name}. {unknown('design', name, designs())}."
     )
 
 

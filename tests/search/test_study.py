@@ -168,7 +168,7 @@ def test_a_limit_leaves_waiting_what_waits(opened, tiny):
 
 
 def test_of_many_that_wait_the_least_promising_are_stopped(opened, tiny, monkeypatch):
-    monkeypatch.setattr("nas.search.study.MOST_WAITING", 3)
+    monkeypatch.setattr("nas.search.study.MOST_AT_A_RUNG", 3)
     study = opened(tiny("search.trials=20", "baselines=[]", "proxy.rungs=[1]"))
     for i in range(20):
         study.report(study.propose().number, epoch(1, i / 20))

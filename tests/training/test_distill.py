@@ -249,7 +249,8 @@ def test_weights_that_are_missing_are_asked_for(tmp_path, teacher):
         ({"teacher": "timm/resnet18"}, "nothing is downloaded, but .* has none. Fetch them .*or name a file"),
         ({"teacher": "timm/resnet18", "weights": "/no/such.pth"}, "/no/such.pth is no file"),
         ({**teacher, "weights": str(tmp_path / "none.safetensors")}, "none.safetensors: must be .* but it does not exist"),
-        ({"teacher": "resnet18"}, "Write timm/resnet18 for timm's model"),
+        ({"teacher": "caformer_s18.sail_in1k"}, "timm/caformer_s18.sail_in1k: .* has none. Fetch them"),
+        ({"teacher": "resnet81"}, "must be .* a model of timm's"),
         ({"teacher": "timm/resnet81"}, "did you mean"),
         ({"teacher": "runs/no_such"}, "must be a folder of"),
     ]:
