@@ -7,7 +7,7 @@ import pandas as pd
 
 from nas import pareto
 from nas.errors import NasError
-from nas.run.record import OPEN, TrialState
+from nas.run.record import UNFINISHED, TrialState
 from nas.space.costs import COSTS
 
 LARGER_IS_BETTER = ("accuracy", "expected", "balanced_accuracy")  # everything else is a cost
@@ -129,7 +129,7 @@ def require_finished(trials: pd.DataFrame, roots: tuple[Path, ...]) -> None:
     fruitless = trials[trials["state"].isin([TrialState.FAILED, TrialState.STOPPED])]
     causes = (fruitless["state"].astype(str) + ": " + fruitless["cause"].fillna("").astype(str)).value_counts()
     why = "".join(f"\n  {number} x {cause}" for cause, number in causes.head(5).items())
-    is_over = not trials["state"].isin(OPEN).any() and len(trials) > 0
+    is_over = not trials["state"].isin(UNFINISHED).any() and len(trials) > 0
     way_out = (
         "Train more: give the search more trials, or mend what failed." if is_over else "Continue the search and look again."
     )

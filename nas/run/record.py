@@ -60,7 +60,7 @@ _WORDS = {
     TrialState.ANSWERED: "answered from the record",
     TrialState.REJECTED: "turned down",
 }
-OPEN = (TrialState.RUNNING, TrialState.PAUSED)
+UNFINISHED = (TrialState.RUNNING, TrialState.PAUSED)
 """The states of a training that has not ended."""
 TRAINED = (TrialState.COMPLETE, TrialState.STOPPED, TrialState.FAILED)
 """The states in which a training has ended."""

@@ -16,7 +16,7 @@ from nas.errors import few
 from nas.run.driver import Driver, driving
 from nas.run.folder import RunFolder, open_folder, restored_folder, update_folder
 from nas.run.front import front_records, near_front
-from nas.run.record import OPEN, Record
+from nas.run.record import UNFINISHED, Record
 from nas.run.settings import Search, check_possible
 from nas.run.storage import check_storage, close_storage, open_storage, patient, storage_errors, watched
 from nas.search.progress import SearchProgress
@@ -130,7 +130,7 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchPr
 def _drop_files(study: Study, folder: RunFolder, near: list[Record]) -> None:
     """Remove the checkpoint of every ended trial, and its weights where it is neither near the front nor a baseline."""
     records = study.records
-    unfinished = {r.number for r in records if r.state in OPEN}
+    unfinished = {r.number for r in records if r.state in UNFINISHED}
     kept = unfinished | {r.number for r in records if r.baseline} | {r.number for r in near}
     weights, checkpoints = folder.weights(0).parent.glob("*.safetensors"), folder.checkpoint(0).parent.glob("*.pt")
     old = [p for p in weights if p.stem.isdigit() and int(p.stem) not in kept]

@@ -11,7 +11,7 @@ from nas.errors import NasError
 from nas.run.attempts import RETRIES, num_lost, time_spent, with_attempt, with_cause
 from nas.run.driver import Driver
 from nas.run.folder import RunFolder
-from nas.run.record import OPEN, TRAINED, Record, TrialState
+from nas.run.record import UNFINISHED, TRAINED, Record, TrialState
 from nas.run.settings import Search
 from nas.run.storage import close_storage, open_storage, storage_errors, uncollected
 from nas.run.writer import TrialRecords, excess_of
@@ -110,7 +110,7 @@ class Study:
             self._records.tell(number, state=TrialState.REJECTED, cause=broken)
         elif equal is None:
             return True
-        elif equal.state in OPEN:
+        elif equal.state in UNFINISHED:
             self._records.tell(number, state=TrialState.REJECTED, cause=f"trial {equal.number} is training it")
         else:
             state, source = TrialState.ANSWERED, equal.number
@@ -121,7 +121,7 @@ class Study:
         """The earlier trial for which an architecture is not trained again: one that ran or runs, or the second one lost."""
         same = [r for r in self.records if r.key == key and r.number < before]
         lost = [r for r in same if r.machine]
-        ran = (r for r in same if r.had_its_chance or r.state in OPEN)
+        ran = (r for r in same if r.had_its_chance or r.state in UNFINISHED)
         return next(ran, lost[-1] if len(lost) >= LOST else None)
 
     def _enqueue_untried(self, near: Architecture) -> None:
@@ -262,7 +262,7 @@ class Study:
     @property
     def num_started(self) -> int:
         """Architectures of the space that were or are being trained; baselines and failures of the machine do not count."""
-        return sum((r.had_its_chance or r.state in OPEN) and not r.baseline for r in self.records)
+        return sum((r.had_its_chance or r.state in UNFINISHED) and not r.baseline for r in self.records)
 
     def _baselines_wait(self) -> bool:
         proposed = sum(bool(r.baseline) and r.state != TrialState.REJECTED for r in self.records)
