@@ -11,7 +11,7 @@ from nas.errors import NasError
 from nas.run.attempts import RETRIES, num_lost, time_spent, with_attempt, with_cause
 from nas.run.driver import Driver
 from nas.run.folder import RunFolder
-from nas.run.record import UNFINISHED, TRAINED, Record, TrialState
+from nas.run.record import TRAINED, UNFINISHED, Record, TrialState
 from nas.run.settings import Search
 from nas.run.storage import close_storage, open_storage, storage_errors, uncollected
 from nas.run.writer import TrialRecords, excess_of
