@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from nas.space.families import is_scaled
+from nas.results.families import family_lines, family_of
 
 MARGIN = 0.06  # of an axis beyond its outermost points
 LOGARITHMIC_FROM = 8  # largest over smallest cost from which the axis is logarithmic
@@ -38,18 +38,11 @@ def _span(values: pd.Series) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def family_lines(baselines: pd.DataFrame, cost: str) -> list[pd.DataFrame]:
-    """The members of each family that was scaled to several costs, cheapest first: one line of the picture each."""
-    members = baselines[baselines["baseline"].map(is_scaled).astype(bool)]
-    families = members.groupby(members["baseline"].map(lambda name: name.partition("@")[0]), sort=False)
-    return [rows.sort_values(cost, kind="stable") for _, rows in families if len(rows) > 1]
-
-
 def baseline_names(baselines: pd.DataFrame, cost: str) -> list[str]:
     """What stands beside each baseline: its name; of a family's line its dearest member alone, under the family's name."""
     names = dict(baselines["baseline"])
     for line in family_lines(baselines, cost):
-        names |= dict.fromkeys(line.index, "") | {line.index[-1]: names[line.index[-1]].partition("@")[0]}
+        names |= dict.fromkeys(line.index, "") | {line.index[-1]: family_of(names[line.index[-1]])}
     return list(names.values())
 
 

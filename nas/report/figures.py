@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas.report.axes import baseline_names, baseline_places, family_lines, front_axes
+from nas.report.axes import baseline_names, baseline_places, front_axes
 from nas.results.columns import axis_label
+from nas.results.families import family_lines
 from nas.results.points import complete, labels, searched
 from nas.results.standing import Standing, is_lucky
 from nas.results.trials import curves, stage_columns

@@ -8,8 +8,9 @@ import pandas as pd
 
 from nas.colours import BLUE, DARK_ORANGE, GREEN, GREY, ORANGE, PINK
 from nas.files import replacing
-from nas.report.axes import FrontAxes, baseline_names, baseline_places, family_lines, front_axes
+from nas.report.axes import FrontAxes, baseline_names, baseline_places, front_axes
 from nas.results.columns import axis_label
+from nas.results.families import family_lines
 from nas.results.points import complete
 from nas.results.standing import Standing, is_lucky
 

@@ -15,6 +15,7 @@ from nas.calibration.quote import quote
 from nas.errors import ConfigError, NasError, few, unknown
 from nas.results.columns import COLUMNS, axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
+from nas.results.families import lead_over_families
 from nas.results.front import joined
 from nas.results.latencies import chosen_setup, setups
 from nas.results.noise import judged_by, noise_of
@@ -114,6 +115,8 @@ def show_standing(
     console.print(title.append(f": accuracy against {against}", style="not bold"), soft_wrap=True)
     console.print(_table(ranked, readings, with_ties=with_ties))
     lines = [] if with_ties else _ties(ranked)
+    lead = lead_over_families(ranked.trials, ranked.best, ranked.costs[0])
+    lines += [] if lead is None else [lead.in_words(ranked.costs[0])]
     lines += [EXPECTED] if is_lucky(ranked) else []
     for reading in readings:
         prefix = f"{reading.folder.root}: " if len(readings) > 1 else ""

@@ -14,6 +14,7 @@ from nas.report.importance import FEWEST_TRAININGS
 from nas.report.terminal import EXPECTED
 from nas.results.columns import axis_label
 from nas.results.course import failures, rejections, saved, time_by_fate
+from nas.results.families import lead_over_families
 from nas.results.latencies import chosen_setup
 from nas.results.noise import highest, judged_by, noise_of
 from nas.results.points import searched
@@ -120,9 +121,20 @@ def _front_section(findings: Findings) -> dict[str, Any]:
         "lucky": is_lucky(findings.standing),
         "again": bool(findings.trials["replicates"].any()),
         "letters": f"An architecture reads mixer, depth · width, stage by stage: {letters}.",
+        "families": _families(findings),
         "noise": _noise(findings),
         "latency": None if setup is None else f"Latency is of a batch: {setup}; {setup.trials} networks were measured.",
     }
+
+
+def _families(findings: Findings) -> str | None:
+    """How far the search is ahead of hand-made families at equal cost, where any was trained at several."""
+    best, cost = findings.standing.best, findings.standing.costs[0]
+    lead = lead_over_families(findings.trials, best, cost)
+    if lead is None:
+        return None
+    text = lead.in_words(cost)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _noise(findings: Findings) -> str:

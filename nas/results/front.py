@@ -7,12 +7,13 @@ import pandas as pd
 from nas.errors import NasError
 from nas.files import replacing
 from nas.results.columns import COLUMNS
+from nas.results.families import lead_over_families
 from nas.results.noise import tied
 from nas.results.points import dominated_by, front, hypervolume, knee
 from nas.results.trials import trial_table, with_choices
 from nas.run.reading import Reading, read
 
-__all__ = ["COLUMNS", "dominated_by", "front", "hypervolume", "joined", "knee", "load", "save", "tied"]
+__all__ = ["COLUMNS", "dominated_by", "front", "hypervolume", "joined", "knee", "lead_over_families", "load", "save", "tied"]
 
 
 def load(*roots: Path, latency: str | None = None) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from nas.report.axes import baseline_names, baseline_places, family_lines, front_axes, places
+from nas.report.axes import baseline_names, baseline_places, front_axes, places
+from nas.results.families import family_lines
 
 
 def test_a_lone_name_stands_on_top_of_its_point_and_below_it_at_the_upper_edge():
