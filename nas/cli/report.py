@@ -20,6 +20,10 @@ _Latency = Annotated[
     str | None, typer.Option(help="Which recorded latency: words of its device or conditions.", show_default="the last")
 ]
 _Ties = Annotated[bool, typer.Option("--ties", help="List everything that the noise leaves a place on the front.")]
+_AgainstPublished = Annotated[
+    str | None,
+    typer.Option("--against", help="timm: below it, what others published on ImageNet-1k at such costs.", show_default=False),
+]
 _Against = Annotated[list[Path], path_option(help="Another run beside its hypervolume, say a random search.")]
 
 
@@ -30,6 +34,7 @@ def front(
     max_macs: _MaxMacs = None,
     latency: _Latency = None,
     ties: _Ties = False,
+    against: _AgainstPublished = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
@@ -48,6 +53,7 @@ def front(
         max_macs=most_macs(max_macs),
         latency=latency,
         with_ties=ties,
+        against=against,
         output=output,
     )
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from nas.calibration.quote import quote
 from nas.errors import ConfigError, NasError, few, unknown
+from nas.papers.published import PUBLISHED_ABOUT, published_front
 from nas.results.columns import COLUMNS, axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.families import lead_over_families
@@ -34,6 +35,7 @@ EXPECTED = (
     "(the verb replicate measures more)"
 )
 LATENCY_COLUMN = "latency_ms"
+PUBLISHED = "timm"
 ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns that hold JSON
 Output = Literal["table", "json", "csv"]
 
@@ -46,13 +48,16 @@ def show_front(
     max_macs: int | None = None,
     latency: str | None = None,
     with_ties: bool = False,
+    against: str | None = None,
     output: Output = "table",
 ) -> None:
     """Print the front of a run, or that of several together; NasError without a finished trial.
 
     `x` takes another cost than the search's own, `max_macs` leaves out what costs more, `latency` names the conditions that
-    latency_ms is of, `with_ties` adds everything that the noise leaves a place on the front.
+    latency_ms is of, `with_ties` adds everything that the noise leaves a place on the front, `against` "timm" shows what was
+    published at such MACs.
     """
+    _check_against(against, output)
     readings = _that_can_be_joined(roots)
     if x == LATENCY_COLUMN or latency:
         _check_latencies(readings, latency)
@@ -73,6 +78,28 @@ def show_front(
         console.file.write(with_choices(shown).drop(columns=["curve", "architecture", "right"]).to_csv(index=False))
     else:
         show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
+        if against is not None:
+            _show_published(ranked, console)
+
+
+def _check_against(against: str | None, output: Output) -> None:
+    if against not in (None, PUBLISHED):
+        raise ConfigError(f"--against: must be {PUBLISHED}, but got {against!r}. To compare runs: nas compare RUN OTHER.")
+    if against is not None and output != "table":
+        raise ConfigError(f"--against: {PUBLISHED} is a table of its own, which --{output} can't hold. Leave one of them out.")
+
+
+def _show_published(ranked: Standing, console: Console) -> None:
+    """What others have trained on ImageNet-1k at about the MACs of the front, in a table of its own."""
+    table = Table(title="Published on ImageNet-1k", box=None, pad_edge=False, header_style="bold", title_justify="left")
+    for heading in ("top-1", "MACs", "params", "px"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    for row in published_front(ranked.best["macs"].min(), ranked.best["macs"].max()).itertuples():
+        table.add_row(percent(row.top1), count(row.macs), count(row.params), str(row.img_size), row.model)
+    console.print()
+    console.print(table)
+    console.print(PUBLISHED_ABOUT, soft_wrap=True)
 
 
 def _that_can_be_joined(roots: tuple[Path, ...]) -> list[Reading]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from nas.calibration.quote import is_calibrated, quote
 from nas.config import parse_yaml, read_text
+from nas.papers.published import PUBLISHED_ABOUT, published_front
 from nas.report.advice import advise
 from nas.report.findings import Findings
 from nas.report.importance import FEWEST_TRAININGS
@@ -24,6 +25,7 @@ from nas.run.record import TRAINED, TrialState
 from nas.run.settings import RUN_FACTS, Search
 from nas.space.constraints import random_architecture
 from nas.space.mixers import MIXERS
+from nas.space.reference import IMAGENET_CLASSES
 from nas.units import count, duration, percent
 
 FEASIBLE_DRAWS = 1000
@@ -122,6 +124,8 @@ def _front_section(findings: Findings) -> dict[str, Any]:
         "again": bool(findings.trials["replicates"].any()),
         "letters": f"An architecture reads mixer, depth · width, stage by stage: {letters}.",
         "families": _families(findings),
+        "published": _published(findings),
+        "published_text": PUBLISHED_ABOUT,
         "noise": _noise(findings),
         "latency": None if setup is None else f"Latency is of a batch: {setup}; {setup.trials} networks were measured.",
     }
@@ -135,6 +139,15 @@ def _families(findings: Findings) -> str | None:
         return None
     text = lead.in_words(cost)
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def _published(findings: Findings) -> list[tuple[str, str, str, str, int]]:
+    """What others have trained on ImageNet-1k at about the MACs of the front; nothing where these count other classes."""
+    if findings.search.space.num_classes != IMAGENET_CLASSES:
+        return []
+    macs = findings.standing.best["macs"]
+    rows = published_front(macs.min(), macs.max()).itertuples()
+    return [(r.model, percent(r.top1), count(r.macs), count(r.params), r.img_size) for r in rows]
 
 
 def _noise(findings: Findings) -> str:

@@ -235,3 +235,16 @@ def test_a_storage_of_the_users_own_tells_the_same_as_a_file(run, tiny, tmp_path
     yaml.write_text(yaml.read_text().replace("search:\n", f"search:\n  storage: sqlite:///{tmp_path}/elsewhere/study.db\n"))
     (tmp_path / "run2" / "run" / "study.db").unlink()
     pd.testing.assert_frame_equal(load(tmp_path / "run2" / "run"), load(run), check_dtype=False)
+
+
+def test_what_others_published_stands_in_a_table_of_its_own(run, capsys):
+    console = Console(file=io.StringIO(), width=120)
+    show_front((run,), console, against="timm")
+    text = console.file.getvalue()
+    assert text.index("Pareto front of") < text.index("Published on ImageNet-1k") < text.index("share no axis")
+
+
+@pytest.mark.parametrize(("options", "message"), [({"against": "tim"}, "must be timm"), ({"output": "json"}, "can't hold")])
+def test_other_opponents_are_refused(run, options, message):
+    with pytest.raises(ConfigError, match=f"--against: .*{message}"):
+        show_front((run,), Console(), **{"against": "timm", **options})
