@@ -35,7 +35,7 @@ EXPECTED = (
     "(the verb replicate measures more)"
 )
 LATENCY_COLUMN = "latency_ms"
-PUBLISHED = "timm"
+TIMM_RESULTS = "timm"
 ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns that hold JSON
 Output = Literal["table", "json", "csv"]
 
@@ -83,10 +83,10 @@ def show_front(
 
 
 def _check_against(against: str | None, output: Output) -> None:
-    if against not in (None, PUBLISHED):
-        raise ConfigError(f"--against: must be {PUBLISHED}, but got {against!r}. To compare runs: nas compare RUN OTHER.")
+    if against not in (None, TIMM_RESULTS):
+        raise ConfigError(f"--against: must be {TIMM_RESULTS}, but got {against!r}. To compare runs: nas compare RUN OTHER.")
     if against is not None and output != "table":
-        raise ConfigError(f"--against: {PUBLISHED} is a table of its own, which --{output} can't hold. Leave one of them out.")
+        raise ConfigError(f"--against: {TIMM_RESULTS} is a table of its own, which --{output} can't hold. Leave one of them out.")
 
 
 def _show_published(ranked: Standing, console: Console) -> None:
