@@ -86,7 +86,7 @@ def _check_against(against: str | None, output: Output) -> None:
     if against not in (None, TIMM_RESULTS):
         raise ConfigError(f"--against: must be {TIMM_RESULTS}, but got {against!r}. To compare runs: nas compare RUN OTHER.")
     if against is not None and output != "table":
-        raise ConfigError(f"--against: {TIMM_RESULTS} is a table of its own, which --{output} can't hold. Leave one of them out.")
+        raise ConfigError(f"--against: {TIMM_RESULTS} is a table of its own, which --{output} can't hold. Leave one out.")
 
 
 def _show_published(ranked: Standing, console: Console) -> None:
