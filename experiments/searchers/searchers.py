@@ -93,7 +93,7 @@ def front_rungs(table: Table, seed: int) -> Iterator[Event]:
     while True:
         if waiting and passed < (reached - start) / A_PROMOTION:
             points = history.observations(study.get_trials(deepcopy=False))
-            best, *others = ranked(set(waiting), points, rung=0, seed=seed)
+            best, *others = ranked(set(waiting), points, rung=0, history=history, seed=seed)
             for number in others[MOST_AT_A_RUNG - 1 :]:
                 study.tell(waiting.pop(number)[0], state=TrialState.PRUNED)
             trial, arch = waiting.pop(best)

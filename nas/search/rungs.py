@@ -18,7 +18,7 @@ from nas.search.samplers.foresight import Foresight
 from nas.search.samplers.front import believed_points, reached_costs, start_of
 from nas.search.samplers.gain import expected_gain
 from nas.search.samplers.gaussian_process import one_thread
-from nas.search.samplers.history import Observation
+from nas.search.samplers.history import History, Observation
 
 MOST_AT_A_RUNG = 48  # at one rung: beyond so many the least promising are stopped for good
 A_PROMOTION = 3  # trials that reach a rung for each that goes on; experiments/searchers says how it was chosen
@@ -59,20 +59,20 @@ def num_epochs(search: Search) -> float:
     return sum((end - begin) / A_PROMOTION**rung for rung, (begin, end) in enumerate(pairwise(ends)))
 
 
-def ranked(waiting: set[int], observations: list[Observation], *, rung: int, seed: int) -> list[int]:
+def ranked(waiting: set[int], observations: list[Observation], *, rung: int, history: History, seed: int) -> list[int]:
     """Those trials which wait at a rung, by how much their training should widen the front, most first."""
     paused = [point for point in observations if point.number in waiting and len(point.early) > rung]
     silent = waiting - {point.number for point in paused}  # what they showed is no number: such a training ends by itself
-    gains = _gains(paused, observations, rung=rung, seed=seed) if paused else np.empty(0)
+    gains = _gains(paused, observations, rung=rung, history=history, seed=seed) if paused else np.empty(0)
     return [*(paused[i].number for i in np.argsort(-gains, kind="stable")), *sorted(silent)]
 
 
-def _gains(paused: list[Observation], observations: list[Observation], *, rung: int, seed: int) -> np.ndarray:
+def _gains(paused: list[Observation], observations: list[Observation], *, rung: int, history: History, seed: int) -> np.ndarray:
     """Expected gain in hypervolume of each paused trial, (paused,); while hardly anything has finished, of what it showed."""
     costs, reach = np.array([point.costs for point in paused], dtype=float), reached_costs(observations)
     if sum(point.value is not None for point in observations) >= FEW_FINISHED:
         with one_thread():
-            foresight = Foresight(observations, seed=seed)
+            foresight = Foresight(observations, axes=history.axes_of_features, seed=seed)
             guesses, points = foresight.of(paused), believed_points(observations, foresight)
         return expected_gain(costs, guesses, points, reach=reach)
     shown = np.array([point.early[rung][:1] for point in paused])

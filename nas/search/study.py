@@ -173,7 +173,7 @@ class Study:
             return None
         waiting = {r.number for r in self.records if r.state == TrialState.PAUSED and waits_at(r, self.search) == rung}
         points, seed = self._history.observations(self._study.get_trials(deepcopy=False)), self.search.proposal_seed
-        first, *others = ranked(waiting, points, rung=rung, seed=seed)
+        first, *others = ranked(waiting, points, rung=rung, history=self._history, seed=seed)
         for number in others[MOST_AT_A_RUNG - 1 :]:
             self.stop(number)
         return first

@@ -52,12 +52,17 @@ class Axis(NamedTuple):
         there = int(rng.integers(last))
         return self.options[there + (there >= here)]
 
+    @property
+    def width(self) -> int:
+        """How many columns its features have."""
+        return 1 + (len(self.options) if 2 < len(self.options) <= LETTERS else 0)
+
     def features(self, values: Sequence[Any | None]) -> np.ndarray:
         """Order and, of few options, one column each; None, where the axis does not count, is -1 and no column."""
         code = {option: i for i, option in enumerate(self.options)} if len(self.options) <= LETTERS else None
         index = code.__getitem__ if code else self.options.index
         order = np.array([-1 if v is None else index(v) for v in values])
-        columns = np.arange(len(self.options) if code and len(self.options) > 2 else 0)
+        columns = np.arange(self.width - 1)
         return np.column_stack([order, order[:, None] == columns])  # (values, 1 + columns)
 
 
@@ -106,6 +111,11 @@ class Stretch(NamedTuple):
         if low == high:
             return 0.0
         return math.log(value / low) / math.log(high / low) if self.distribution.log else (value - low) / (high - low)
+
+    @property
+    def width(self) -> int:
+        """How many columns its features have."""
+        return 1
 
     def features(self, values: Sequence[float | None]) -> np.ndarray:
         """One column of positions; None, where the axis does not count, is -1."""

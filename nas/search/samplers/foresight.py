@@ -38,7 +38,8 @@ class Foresight:
     from what failed, as from the worst.
     """
 
-    def __init__(self, observations: list[Observation], *, seed: int):
+    def __init__(self, observations: list[Observation], *, axes: np.ndarray, seed: int):
+        self._axes, self._costs = axes, len(observations[0].costs)
         rng = np.random.default_rng(seed)
         shown = [k for k in observations if k.value is not None or k.early]
         seen = self._learn_rungs(shown, rng)  # (shown, columns)
@@ -49,8 +50,8 @@ class Foresight:
         usual = np.zeros(len(self._rungs))  # deviations
         bad = self._seen(np.stack([k.features for k in failed]), [()] * len(failed), usual) if failed else seen[:0]
         targets = self._levels.of(np.append(values, np.full(len(bad), values.min())))[:, None]
-        trends = seen.shape[1] - shown[0].features.size
-        measured = GaussianProcess(np.vstack([seen[finished], bad]), targets, trends=trends, rng=rng)
+        points = np.vstack([seen[finished], bad])
+        measured = GaussianProcess(points, targets, axes=self._with_rungs(points), trends=self._trends(points), rng=rng)
         self._last = measured.believing(seen[~finished], rng)  # else it would stay curious about what is stopped each time
 
     def _learn_rungs(self, shown: list[Observation], rng: np.random.Generator) -> np.ndarray:
@@ -59,12 +60,21 @@ class Foresight:
         seen = np.stack([k.features for k in shown])
         for levels in self._signals.levels([k.early for k in shown]):
             reached = ~np.isnan(levels).any(axis=1)
-            trends = seen.shape[1] - shown[0].features.size
-            self._rungs.append(GaussianProcess(seen[reached], levels[reached], trends=trends, rng=rng))
+            axes, trends = self._with_rungs(seen), self._trends(seen)
+            self._rungs.append(GaussianProcess(seen[reached], levels[reached], axes=axes, trends=trends, rng=rng))
             if not reached.all():
                 levels[~reached] = self._rungs[-1].predict(seen[~reached])[0]
             seen = np.column_stack([seen, levels])
         return seen
+
+    def _with_rungs(self, seen: np.ndarray) -> np.ndarray:
+        """The axis of each column; what a rung shows is an axis a signal."""
+        more = seen.shape[1] - len(self._axes)
+        return np.append(self._axes, self._axes.max() + 1 + np.arange(more))
+
+    def _trends(self, seen: np.ndarray) -> int:
+        """How many of the last columns act linearly as well: costs and rungs."""
+        return self._costs + seen.shape[1] - len(self._axes)
 
     def guesses(self, features: np.ndarray, early: Sequence[Early] | None = None) -> np.ndarray:
         """Equally likely final values of each point, given what it has `early` shown: (points, GUESSES)."""

@@ -57,7 +57,7 @@ class FrontSampler(PointSampler):
             costs = [self._costs(candidate) for candidate in candidates]
             return [candidates[i] for i in self._by_distance(costs, [point.costs for point in observations])]
         with one_thread():
-            foresight = Foresight(observations, seed=int(rng.integers(2**31)))
+            foresight = Foresight(observations, axes=self._history.axes_of_features, seed=int(rng.integers(2**31)))
             candidates = self._candidates(_parents(observations, foresight), rng)
             expected = self._expected(candidates, observations, foresight, rng)
         order = sorted(range(len(candidates)), key=lambda i: -expected[i].get("drawn_gain", expected[i]["expected_gain"]))

@@ -7,12 +7,16 @@ from itertools import product
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg.lapack import dpotri
+from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from threadpoolctl import ThreadpoolController
 
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # over which values change, in usual distances of two points
 NOISES = (1e-3, 1e-2, 5e-2, 2e-1)  # share of the variance that equal points would not share
-FITTED = 150  # points on which length and noise are chosen
+SPREAD = 1.0  # of the logarithms of the axes' own lengths about the common one, a standard deviation
+DESCENT_STEPS = 12  # of the descent to them
+FITTED = 150  # points on which lengths and noise are chosen
 JITTER = 1e-6  # added to variances, that a root can be taken
 LEARNT = 400  # points that it learns from: the last and as many at random of the others
 
@@ -30,12 +34,16 @@ def _libraries() -> ThreadpoolController:
 class GaussianProcess:
     """Learns `targets` (points, outputs) at `features` (points, columns), of which the last `trends` also act linearly.
 
-    The kernel is the Laplacian one, exp(-distance / length): in one column a Matérn kernel of smoothness 1/2, over several the
-    product of these. The distance is a sum over columns scaled to 0..1 (one-hot columns count choices that differ). Length and
-    noise are those of the largest marginal likelihood (Rasmussen and Williams 2006, section 5.4.1).
+    The kernel is the Laplacian one, exp(-distance): in one column a Matérn kernel of smoothness 1/2, over several the product
+    of these. The distance is a sum over columns scaled to 0..1 (one-hot columns count choices that differ), each divided by the
+    length of its axis; `axes` (columns,) numbers the axis of each column. A common length and the noise are those of the
+    largest marginal likelihood (Rasmussen and Williams 2006, section 5.4.1); each axis's own length is then the likeliest one
+    under a log-normal prior about the common one.
     """
 
-    def __init__(self, features: np.ndarray, targets: np.ndarray, *, trends: int = 0, rng: np.random.Generator):
+    def __init__(
+        self, features: np.ndarray, targets: np.ndarray, *, axes: np.ndarray, trends: int = 0, rng: np.random.Generator
+    ):
         rows = _chosen(len(features), LEARNT, rng)
         features, targets = features[rows].astype(float), targets[rows]
         self._low, self._span = features.min(axis=0), np.ptp(features, axis=0)
@@ -45,7 +53,7 @@ class GaussianProcess:
         self._points = (features - self._low) / self._span
         wanted = (targets - self._mean) / self._scale
         few = _chosen(len(wanted), FITTED, rng)
-        self._length, self._noise = self._fitted(self._points[few], wanted[few])
+        self._rates, self._noise = self._fitted(self._points[few], wanted[few], axes)
         self._root = _noisy_root(self._kernel(self._points, self._points), self._noise)
         self._weights = cho_solve((self._root, True), wanted, check_finite=False)
         self._variance = (wanted * self._weights).mean(axis=0)  # (outputs,)
@@ -82,21 +90,47 @@ class GaussianProcess:
         mean = self._mean + self._scale * (shared.T @ self._weights)
         return points, mean, solve_triangular(self._root, shared, lower=True, check_finite=False)
 
-    def _fitted(self, points: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
-        apart, trend = cdist(points, points, "cityblock"), self._trend(points)
+    def _fitted(self, points: np.ndarray, wanted: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, float]:
+        """One over the length of each column, and the noise."""
+        own = np.stack([cdist(own, own, "cityblock") for own in (points[:, axes == a] for a in range(axes.max() + 1))])
+        apart, trend = own.sum(axis=0), self._trend(points)  # own: (axes, points, points)
         usual, linear = np.median(apart[apart > 0]) if apart.any() else 1.0, trend @ trend.T
 
         def likelihood(chosen: tuple[float, float]) -> float:
             length, noise = chosen
             return _likelihood(_noisy_root(np.exp(-apart / length) + linear, noise), wanted)
 
-        return max(product(usual * np.array(LENGTHS), NOISES), key=likelihood)
+        length, noise = max(product(usual * np.array(LENGTHS), NOISES), key=likelihood)
+        return _own_rates(own / length, linear, noise, wanted)[axes] / length, noise
 
     def _kernel(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return np.exp(-cdist(one, other, "cityblock") / self._length) + self._trend(one) @ self._trend(other).T
+        return np.exp(-cdist(one * self._rates, other * self._rates, "cityblock")) + self._trend(one) @ self._trend(other).T
 
     def _trend(self, points: np.ndarray) -> np.ndarray:
         return 2.0 * points[:, points.shape[1] - self._trends :] - 1.0  # from -1 to 1
+
+
+def _own_rates(apart: np.ndarray, linear: np.ndarray, noise: float, wanted: np.ndarray) -> np.ndarray:
+    """Factors on the distances `apart` (axes, points, points) that are the likeliest under the prior about 1: (axes,)."""
+    flat = apart.reshape(len(apart), -1)
+
+    def loss(logs: np.ndarray) -> tuple[float, np.ndarray]:
+        rates = np.exp(logs)
+        near = np.exp(-(rates @ flat)).reshape(linear.shape)
+        root = _noisy_root(near + linear, noise)
+        gradient = -rates * (flat @ (_pull(root, wanted) * near).ravel())
+        return 0.5 * (logs @ logs) / SPREAD**2 - _likelihood(root, wanted), logs / SPREAD**2 - gradient
+
+    return np.exp(minimize(loss, np.zeros(len(apart)), jac=True, method="L-BFGS-B", options={"maxiter": DESCENT_STEPS}).x)
+
+
+def _pull(root: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The derivative of `_likelihood` by each entry of the kernel with that root: (points, points)."""
+    weights = cho_solve((root, True), wanted, check_finite=False)  # (points, outputs)
+    variance = (wanted * weights).mean(axis=0) + 1e-12
+    lower = np.tril(dpotri(root, lower=True)[0])  # of the inverse
+    inverse = lower + lower.T - np.diag(lower.diagonal())
+    return 0.5 * ((weights / variance) @ weights.T - wanted.shape[1] * inverse)
 
 
 def _noisy_root(kernel: np.ndarray, noise: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +85,12 @@ class History:
         self._read |= {key: point for key, point in read.items() if new[key].state.is_finished() or self._waits(new[key])}
         points = (read[key] if key in read else self._read[key] for key in keys)
         return [point for point in points if point is not None]
+
+    @cached_property
+    def axes_of_features(self) -> np.ndarray:
+        """The number of the axis that each column of an observation's features belongs to: (columns,)."""
+        widths, costs = [axis.width for axis in self.domain.axes.values()], len(self.domain.usual_costs)
+        return np.repeat(np.arange(len(widths) + costs), [*widths, *[1] * costs])
 
     def _points(self, trials: list[FrozenTrial]) -> list[Observation | None]:
         points = [self._point(trial) for trial in trials]

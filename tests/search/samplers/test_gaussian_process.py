@@ -2,27 +2,50 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
-from nas.search.samplers.gaussian_process import LEARNT, GaussianProcess
+from nas.search.samplers.gaussian_process import LEARNT, GaussianProcess, _likelihood, _noisy_root, _pull
 
 X = np.linspace(0, 1, 12)[:, None]
 RNG = np.random.default_rng(0)
 
 
 def learnt(features, values, **settings):
-    return GaussianProcess(np.asarray(features), np.asarray(values, float), rng=np.random.default_rng(0), **settings)
+    features = np.asarray(features)
+    axes = np.arange(features.shape[1])
+    return GaussianProcess(features, np.asarray(values, float), axes=axes, rng=np.random.default_rng(0), **settings)
 
 
 def test_on_one_axis_it_foresees_what_scikit_learn_does_with_the_same_kernel():
     wanted = np.sin(6 * X)
     process = learnt(X, wanted)
-    kernel = Matern(process._length, "fixed", nu=0.5) + WhiteKernel(process._noise, "fixed")
+    kernel = Matern(1 / process._rates[0], "fixed", nu=0.5) + WhiteKernel(process._noise, "fixed")
     peer = GaussianProcessRegressor(kernel, normalize_y=True, optimizer=None).fit(X, wanted[:, 0])
     asked = np.array([[0.03], [0.5], [0.97], [1.4]])
     mean, _ = process.predict(asked)
     assert mean[:, 0] == pytest.approx(peer.predict(asked), abs=1e-6)
+
+
+def test_an_axis_that_changes_nothing_is_given_a_greater_length_than_one_that_does():
+    points = RNG.random((60, 2))
+    process = learnt(points, np.sin(9 * points[:, :1]))
+    assert process._rates[0] > 2 * process._rates[1]
+
+
+def test_columns_of_one_axis_share_its_length():
+    points = RNG.random((40, 3))
+    process = GaussianProcess(points, points[:, :1], axes=np.array([0, 0, 1]), rng=np.random.default_rng(0))
+    assert process._rates[0] == process._rates[1] != process._rates[2]
+
+
+def test_the_pull_on_a_kernel_is_the_derivative_of_the_likelihood():
+    points, wanted = RNG.random((12, 2)), RNG.standard_normal((12, 2))
+    kernel, way = np.exp(-cdist(points, points)), RNG.standard_normal((12, 12))
+    way, step = way + way.T, 1e-6
+    up, down = (_likelihood(_noisy_root(kernel + s * way, 0.1), wanted) for s in (step, -step))
+    assert (_pull(_noisy_root(kernel.copy(), 0.1), wanted) * way).sum() == pytest.approx((up - down) / (2 * step), rel=1e-4)
 
 
 def test_it_is_surer_near_what_was_measured():
