@@ -16,7 +16,7 @@ LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # over which values change, in usual dista
 NOISES = (1e-3, 1e-2, 5e-2, 2e-1)  # share of the variance that equal points would not share
 SPREAD = 1.0  # of the logarithms of the axes' own lengths about the common one, a standard deviation
 DESCENT_STEPS = 12  # of the descent to them
-FITTED = 150  # points on which lengths and noise are chosen
+FITTED = 120  # points on which lengths and noise are chosen
 JITTER = 1e-6  # added to variances, that a root can be taken
 LEARNT = 400  # points that it learns from: the last and as many at random of the others
 
