@@ -17,7 +17,7 @@ from nas.results.columns import axis_label
 from nas.results.course import failures, rejections, saved, time_by_fate
 from nas.results.families import lead_over_families
 from nas.results.latencies import chosen_setup
-from nas.results.noise import highest, judged_by, noise_of
+from nas.results.noise import Noise, highest, judged_by, noise_of
 from nas.results.points import searched
 from nas.results.standing import Entry, entries, is_lucky, ties
 from nas.run.front import reference_costs
@@ -61,7 +61,8 @@ def _head(findings: Findings) -> dict[str, Any]:
         bend = f" The knee, trial {row['trial']}, has {percent(row['accuracy'])} at {count(row['macs'])} MACs."
     lead = (
         f"{whole:,} of {search.trials + len(search.baselines):,} architectures were trained in full; "
-        f"{_range(best)} {_top(top, equals)}{bend}{_blind(findings)}"
+        f"{_range(best, stopped=states.get(TrialState.STOPPED, 0))} "
+        f"{_top(top, equals, noise=noise_of(findings.reading))}{bend}{_blind(findings)}"
     )
     tiles = [
         ("highest accuracy", percent(top["accuracy"]), _told_apart(top, equals)),
@@ -77,11 +78,12 @@ def _head(findings: Findings) -> dict[str, Any]:
     return {"name": search.name, "lead": lead, "tiles": tiles}
 
 
-def _range(best: pd.DataFrame) -> str:
+def _range(best: pd.DataFrame, *, stopped: int) -> str:
     """How many networks the front has, and what they cost."""
     low, high = count(best["macs"].min()), count(best["macs"].max())
     if len(best) == 1:
-        return f"One of them is the front, at {low} MACs."
+        why = f"; {stopped:,} others got no farther than a rung, so that more may be as good" if stopped else ""
+        return f"One of them is the front, at {low} MACs{why}."
     return f"{len(best)} of them form the front between {low} and {high} MACs."
 
 
@@ -91,13 +93,14 @@ def _blind(findings: Findings) -> str:
     return "" if blind is None else f" {blind}"
 
 
-def _top(top: pd.Series, equals: pd.DataFrame) -> str:
+def _top(top: pd.Series, equals: pd.DataFrame, *, noise: Noise) -> str:
     """The highest accuracy without a winner that the data does not support."""
     text = f"The highest accuracy is {percent(top['accuracy'])} (trial {top['trial']})"
     if pd.isna(top["accuracy_low"]):
         return f"{text}; how far it could be off is not known."
     if not len(equals):
-        return f"{text}, surely above all others."
+        images = "" if noise.seeds is not None else " of the images judged by; that between seeds was not measured"
+        return f"{text}, above all others that were trained in full by more than the noise{images}."
     number = f"{len(equals)} other{'s' if len(equals) > 1 else ''}"
     cheapest = equals["macs"].min()
     beside = f"; the cheapest of these has {count(cheapest)} MACs" if cheapest < top["macs"] else ""

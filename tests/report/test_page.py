@@ -20,9 +20,10 @@ from nas.report.advice import advise
 from nas.report.compare import compared, show_comparison
 from nas.report.importance import at_equal_macs, effects, importances
 from nas.report.page import write_report
-from nas.report.words import unbroken
+from nas.report.words import _range, _top, unbroken
 from nas.results.course import flat_for, time_by_fate, volumes
 from nas.results.front import front, load
+from nas.results.noise import Noise
 from nas.run.folder import RunFolder
 from nas.run.reading import read
 
@@ -287,3 +288,18 @@ def test_fronts_are_compared_in_the_costs_of_their_searches(tmp_path, capsys):
     for i, root in enumerate(roots):
         assert re.search(r"on its front +(.*)", out)[1].split()[i] == str(len(front(load(root), "params")))
     assert "parameters: a " in out
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [(0.01, "more than the noise."), (None, "noise of the images judged by; that between seeds was not measured")],
+)
+def test_the_highest_accuracy_is_above_the_others_by_no_more_than_what_was_measured(seeds, said):
+    top = pd.Series({"accuracy": 0.9, "accuracy_low": 0.8, "trial": 3, "macs": 1e6})
+    assert said in _top(top, pd.DataFrame({"macs": []}), noise=Noise(images=100, seeds=seeds))
+
+
+def test_a_front_of_one_says_that_others_were_not_trained_to_the_end():
+    one = pd.DataFrame({"macs": [1e6]})
+    assert _range(one, stopped=0).endswith("at 1.00 M MACs.")
+    assert "5 others got no farther than a rung" in _range(one, stopped=5)
