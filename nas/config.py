@@ -45,6 +45,7 @@ PATH_SETTINGS = ("data", "classes", "weights", "teacher", "against")  # settings
 NAMES_NO_PATH = ("digits", "published")
 PREFIXES_NO_PATH = ("torch/", "hfds/", "wds/", "timm/")
 SQLITE = "sqlite:///"
+NO_KEYS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "null"))  # true and 1.0 would pass for 1
 
 
 class _Loader(yaml.SafeLoader):
@@ -55,6 +56,9 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be one word or number", key.start_mark)
+            if key.tag in NO_KEYS:
+                problem = f"the key {key.value} must be a word or a whole number; put it in quotes if it is a name"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
             seen.add(key.value)
@@ -257,6 +261,10 @@ _in_short.maxlist = _in_short.maxtuple = _in_short.maxdict = 12
 def _plain(rule: str) -> str:
     """Pydantic's sentence in our words."""
     rule = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping of keys to values", rule)
+    rule = re.sub(r"a valid integer(, .*)?", "a whole number", rule)
+    rule = re.sub(r"a valid number(, .*)?", "a number", rule)
+    rule = re.sub(r"a valid (tuple|list)", "a list", rule)
+    rule = re.sub(r"(Tuple|List) should have", "must have", rule)
     return re.sub(r"^(Input|String) should", "must", rule)
 
 

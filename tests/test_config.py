@@ -28,7 +28,7 @@ def _message(data):
 
 
 def test_a_message_names_the_file_the_dotted_path_the_rule_and_the_value():
-    assert _message({"inner": {"size": "big"}}).startswith("a.yaml: inner.size: must be a valid integer")
+    assert _message({"inner": {"size": "big"}}).startswith("a.yaml: inner.size: must be a whole number")
     assert "'big'" in _message({"inner": {"size": "big"}})
 
 
@@ -265,3 +265,9 @@ def test_json_that_python_cannot_hold_is_damaged(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ConfigError, match="is damaged"):
         read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("key", ["true", "1.0", "null", "yes: 1\nfalse"])
+def test_a_key_that_would_pass_for_another_is_refused(key):
+    with pytest.raises(ConfigError, match=r"a.yaml: line \d.* must be a word or a whole number"):
+        parse_yaml(f"{key}: 2\n", where="a.yaml")

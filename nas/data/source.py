@@ -3,7 +3,9 @@
 import io
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -11,6 +13,7 @@ from nas.data.decoding import Read
 
 Pool = Mapping[str, list[str]]  # ids by class name, in a fixed order
 Ignored = tuple[tuple[str, str], ...]
+HOLD_COMMANDS = ("EPS", "WMF")  # PostScript, which Pillow hands to Ghostscript, and Windows metafiles
 
 
 class Source(NamedTuple):
@@ -36,9 +39,21 @@ def checksum_of(content: bytes) -> int:
     return zlib.adler32(content) << 32 | zlib.crc32(content)
 
 
+def open_image(file: IO[bytes] | Path) -> Image.Image:
+    """Pillow's image of a file, not decoded yet: of a kind that is pixels, none that a program must draw first."""
+    return Image.open(file, formats=pixel_formats())
+
+
+@cache
+def pixel_formats() -> tuple[str, ...]:
+    """Pillow's kinds of image but for those that hold commands: whatever a file is called, none of it is ever carried out."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in HOLD_COMMANDS)
+
+
 def image_in(content: bytes) -> tuple[Image.Image, int]:
     """The image in a file's bytes, not decoded yet, and a checksum of them."""
     try:
-        return Image.open(io.BytesIO(content)), checksum_of(content)
+        return open_image(io.BytesIO(content)), checksum_of(content)
     except UnidentifiedImageError:  # its own message names an address in memory
         raise ValueError(f"no kind of image that Pillow knows begins its {len(content):,} bytes") from None

@@ -72,13 +72,13 @@ def _baseline_names(written: Any) -> Any:
     return names
 
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 
 
 class SearchSettings(Value):
     """How many architectures are trained, and who proposes them."""
 
-    trials: Annotated[int, Field(ge=1)] = 40
+    trials: Annotated[int, Field(strict=True, ge=1)] = 40
     """Architectures to train besides the baselines; one stopped early counts, one answered from the record does not."""
     sampler: SamplerName = "front"
     start: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
@@ -90,7 +90,7 @@ class SearchSettings(Value):
     split_seed: Seed | None = None
     """Runs with equal ones are judged by the same images, and can be compared."""
     training_seed: Seed | None = None
-    replicates: Annotated[int, Field(ge=0)] = 0
+    replicates: Annotated[int, Field(strict=True, ge=0)] = 0
     """Trainings with other seeds that each network on or near the front gets when the search is through, and each baseline;
     `nas replicate` gives them later."""
     log: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
@@ -121,7 +121,7 @@ class Resources(Value):
 
     address: str | None = None
     """A running Ray cluster ("auto" or host:port); without one a local Ray is started."""
-    workers: Annotated[int, Field(ge=1)] | None = None
+    workers: Annotated[int, Field(strict=True, ge=1)] | None = None
     """Trials at once; without a number as many as the cores or the shares of GPUs allow."""
     cpu: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
     gpu: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
@@ -139,11 +139,11 @@ class Calibration(Value):
 
     designs: tuple[str, ...] | None = None
     """Reference designs; None takes the search's baselines, or a handful of different mixers where it has none."""
-    random: Annotated[int, Field(ge=0)] = 12
+    random: Annotated[int, Field(strict=True, ge=0)] = 12
     """Random affordable architectures of the space, spread evenly over the logarithm of their MACs."""
     shrink: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1
     """Divides the depths and widths of all of them, so that a small machine can train them; 1 leaves them as they are."""
-    seeds: Annotated[int, Field(ge=1)] = 2
+    seeds: Annotated[int, Field(strict=True, ge=1)] = 2
     """Trainings of each architecture at each fidelity; the seeds count up from the search's own."""
     fidelities: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], dict[str, Any]] = {}  # noqa: RUF012 (frozen)
     """For each name what it changes in `proxy`; none stands for quarter, half, proxy, long (4 times the epochs) and large (1.5
@@ -234,7 +234,7 @@ class Search(Value):
             rule = f"needs trials on a GPU, but got {self.search.max_gpu_hours:g} with resources.gpu=0"
             raise broken("search.max_gpu_hours", f"{rule}; use max_hours, or set resources.gpu")
         costs = self.objectives[1:]
-        if self.objectives[:1] != ("accuracy",) or len(costs) not in (1, 2) or len(set(costs)) != len(costs):
+        if self.objectives[:1] != ("accuracy",) or len(costs) not in (1, 2) or len({"accuracy", *costs}) <= len(costs):
             raise broken("objectives", f"must be accuracy, then one or two different costs, but got {list(self.objectives)}")
         if self.proxy.size_at(1) != self.proxy.full_size and self.space.needs_fixed_resolution:
             sizes = [self.proxy.size_at(1), self.proxy.full_size]

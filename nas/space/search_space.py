@@ -1,11 +1,13 @@
 """The `space:` section of a search: which architectures exist, drawn one choice at a time."""
 
+import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import product
 from types import GenericAlias
 from typing import Annotated, Any, Optional, get_type_hints
 
-from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
 from nas.config import Value, broken
 from nas.errors import Infeasible
@@ -63,10 +65,18 @@ class SearchSpace(NetworkChoices):
     `stages` maps 1, 2, ... to each stage's choices; `all_stages` holds those that every stage shares unless it says otherwise.
     """
 
-    image_size: Annotated[int, Field(ge=8)] = 224
-    num_classes: Annotated[int, Field(ge=2)] = 1000
+    image_size: Annotated[int, Field(strict=True, ge=8)] = 224
+    num_classes: Annotated[int, Field(strict=True, ge=2)] = 1000
     all_stages: StageChoices = StageChoices()
     stages: Annotated[dict[int, StageChoices], Field(min_length=1)]
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _numbers(cls, stages: Any) -> Any:
+        for key in stages if isinstance(stages, dict) else ():
+            if isinstance(key, bool | float) or not re.fullmatch(r"[1-9]\d*", str(key)):
+                raise broken("", f"must be numbered 1, 2, ..., but got the key {key!r}; write 1 for the first stage")
+        return stages
 
     @model_validator(mode="after")
     def _every_choice_can_be_built(self) -> "SearchSpace":
@@ -88,7 +98,8 @@ class SearchSpace(NetworkChoices):
         plain = {"depth": 1, "width": axes["width"][0]}
         for mixer in axes["mixer"]:
             names = [name for name in MIXERS[mixer].options if name in axes]
-            for chosen in _product([(n, axes[n]) for n in ["width", *names]]):
+            ratios = ["mlp_ratio"] if "mlp_ratio" in axes else []
+            for chosen in _product([(n, axes[n]) for n in ["width", *ratios, *names]]):
                 try:
                     Stage(**{**plain, "mixer": mixer, **chosen})
                 except ValidationError as error:
@@ -96,10 +107,14 @@ class SearchSpace(NetworkChoices):
                     raise broken(f"stages.{number}.{refusal['path']}", refusal["rule"]) from None
 
     def _check_resolution(self) -> None:
-        for stride in self.stem_strides:
-            narrow = self.draw(_first_but({"stem_stride": stride}))
+        kernels = self._network_axes.get("stem_kernel", (Architecture.model_fields["stem_kernel"].default,))
+        for stride, kernel in product(self.stem_strides, kernels):
             try:
+                narrow = self.draw(_first_but({"stem_stride": stride, "stem_kernel": kernel}))
                 feature_sides(narrow, image_size=self.image_size)
+            except ValidationError as error:
+                rule = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("stem_kernel ")
+                raise broken("stem_kernel", f"{rule}; leave one of the two out") from None
             except Infeasible as error:
                 raise broken("image_size", str(error).rstrip(".")) from None
 

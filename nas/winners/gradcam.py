@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nas.data.decoding import decode
+from nas.data.source import open_image
 from nas.errors import ConfigError, NasError, in_one_line
 from nas.training.trained import (
     TIMM_PREFIX,
@@ -79,7 +80,7 @@ def split_targets(targets: list[str]) -> tuple[list[str], list[Path]]:
 def read_image(path: Path) -> Image.Image:
     """The image in a file; ConfigError where there is none or it is too small."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for broken files
         why = getattr(error, "strerror", None) or in_one_line(error)

@@ -5,10 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from PIL import Image
-
 from nas.data.decoding import decode
 from nas.data.manifest import Manifest, read_manifest
+from nas.data.source import open_image
 from nas.errors import ConfigError, NasError, unknown
 from nas.recipes.recipe import Recipe
 from nas.run.folder import read_run, retrain_command
@@ -54,7 +53,7 @@ def seen_in_memory(files: Sequence[Path], size: int) -> "Tensor":
 
     pixels = []
     for file in files:
-        with Image.open(file) as image:
+        with open_image(file) as image:
             pixels.append(torch.from_numpy(decode(image, size).copy()))
     return normalised(torch.stack(pixels))
 

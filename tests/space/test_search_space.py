@@ -116,7 +116,7 @@ def test_an_architecture_from_elsewhere_is_not_contained():
         (stage(mixer="atention"), "stages.1.mixer: unknown mixer 'atention'; did you mean attention"),
         (stage(norm="lawyer"), "stages.1.norm: unknown norm 'lawyer'; did you mean layer"),
         (stage(activation="gelo"), "stages.1.activation: unknown activation 'gelo'; did you mean gelu"),
-        (stage(depth="two"), "stages.1.depth: must be a valid integer"),
+        (stage(depth="two"), "stages.1.depth: must be a whole number"),
         (stage(depth={"low": 1, "high": 4, "step": 2}), "stages.1.depth: a range must go from low up to high in whole steps"),
         (stage(depth={"low": 1}), "stages.1.depth: a range must be {low: integer, high: integer, step: integer}"),
         (stage(widht=3), "stages.1: unknown key 'widht'; did you mean width"),
@@ -124,6 +124,12 @@ def test_an_architecture_from_elsewhere_is_not_contained():
         ({"stages": {1: STAGE, 3: STAGE}}, "stages: must be numbered 1, 2, ... without a gap, but got 1, 3"),
         ({"stages": {1: {"mixer": "pool", "depth": 1}}}, "stages.1.width: is required here or in all_stages"),
         ({"stages": {}}, "stages: "),
+        ({"stages": {"01": STAGE}}, "stages: must be numbered 1, 2, ..., but got the key '01'"),
+        ({"stages": {True: STAGE}}, "stages: must be numbered 1, 2, ..., but got the key True"),
+        (
+            {"stem_kernel": [7, 3], "stem_stride": [2, 4]},
+            "stem_kernel: must be at least stem_stride=4 so that no pixel is skipped",
+        ),
         (
             {"image_size": 8, "stages": dict.fromkeys((1, 2, 3, 4), STAGE)},
             "image_size: an image of 8 px is too small for 4 stages",
