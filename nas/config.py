@@ -45,6 +45,7 @@ PATH_SETTINGS = ("data", "classes", "weights", "teacher", "against")  # settings
 NAMES_NO_PATH = ("digits", "published")
 PREFIXES_NO_PATH = ("torch/", "hfds/", "wds/", "timm/")
 SQLITE = "sqlite:///"
+MOST_VALUES = 1_000_000  # in a YAML file
 NO_KEYS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "null"))  # true and 1.0 would pass for 1
 
 
@@ -117,7 +118,10 @@ _Dumper.add_representer(str, _text)
 def parse_yaml(text: str, *, where: str) -> Any:
     """The plain data in a YAML text; ConfigError with line and column if it has none."""
     try:
-        return yaml.load(text, _Loader)
+        data = yaml.load(text, _Loader)
+        if _num_values(data, {}) > MOST_VALUES:
+            raise ConfigError(f"{where}: must hold at most {MOST_VALUES:,} values, its aliases written out. Write it shorter.")
+        return data
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -128,9 +132,21 @@ def parse_yaml(text: str, *, where: str) -> Any:
         raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}.") from None
 
 
+def _num_values(data: Any, counted: dict[int, int]) -> int:
+    """How many values there are if each is counted wherever it stands; what stands in several places is looked at once."""
+    if not isinstance(data, dict | list):
+        return 1
+    if id(data) not in counted:
+        below = data.values() if isinstance(data, dict) else data
+        counted[id(data)] = 1 + sum(_num_values(value, counted) for value in below)
+    return counted[id(data)]
+
+
 def read_text(path: Path) -> str:
     """The text of a user's file; ConfigError where it is missing or cannot be read."""
     try:
+        if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():  # a pipe or device may never end
+            raise ConfigError(f"{path}: must be a file, but is a pipe or a device. Write its content into a file.")
         return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

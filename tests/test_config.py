@@ -1,3 +1,4 @@
+import os
 from typing import Literal
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from nas.config import Value, dump_yaml, merged, parse_yaml, read_json, read_yaml, validated, with_settings
+from nas.config import Value, dump_yaml, merged, parse_yaml, read_json, read_text, read_yaml, validated, with_settings
 from nas.errors import ConfigError, NasError
 from nas.files import at_home
 from nas.units import Quantity
@@ -271,3 +272,20 @@ def test_json_that_python_cannot_hold_is_damaged(tmp_path, text):
 def test_a_key_that_would_pass_for_another_is_refused(key):
     with pytest.raises(ConfigError, match=r"a.yaml: line \d.* must be a word or a whole number"):
         parse_yaml(f"{key}: 2\n", where="a.yaml")
+
+
+def test_aliases_that_multiply_are_refused_before_anything_walks_through_them():
+    levels = [f"a{i}: &a{i} {{p: *a{i - 1}, q: *a{i - 1}, r: *a{i - 1}, s: *a{i - 1}}}" for i in range(1, 40)]
+    with pytest.raises(ConfigError, match="must hold at most 1,000,000 values"):
+        parse_yaml("\n".join(["a0: &a0 {x: 1}", *levels]), where="a.yaml")
+
+
+def test_aliases_that_stand_for_little_are_read():
+    assert parse_yaml("a: &a [1, 2]\nb: [*a, *a]", where="a.yaml") == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_never_ends_is_not_read(tmp_path, make):
+    make(tmp_path / "a.yaml")
+    with pytest.raises(ConfigError, match="must be a file, but is a pipe or a device"):
+        read_text(tmp_path / "a.yaml")
