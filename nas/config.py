@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from nas.errors import MAX_SHOWN, ConfigError, shortened, unknown
 from nas.files import at_home, in_utf8
 from nas.shipped import Kind, yaml_path
+from nas.units import LARGEST
 
 
 class Value(BaseModel):
@@ -45,6 +46,7 @@ PATH_SETTINGS = ("data", "classes", "weights", "teacher", "against")  # settings
 NAMES_NO_PATH = ("digits", "published")
 PREFIXES_NO_PATH = ("torch/", "hfds/", "wds/", "timm/")
 SQLITE = "sqlite:///"
+MOST_DIGITS = 100  # of a number, whatever its base
 MOST_VALUES = 1_000_000  # in a YAML file
 NO_KEYS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "null"))  # true and 1.0 would pass for 1
 
@@ -99,9 +101,11 @@ for _kind, (_pattern, _first) in _SCALARS.items():
 
 
 def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    number = int(str(loader.construct_scalar(node)), 0)
-    str(number)  # ValueError for one that has more digits than Python writes, as int has for a decimal one
-    return number
+    written = str(loader.construct_scalar(node))
+    if len(written) <= MOST_DIGITS and abs(number := int(written, 0)) <= LARGEST:
+        return number
+    problem = f"{reprlib.repr(written)} is larger than any count here ({LARGEST:,}); put it in quotes if it is a name"
+    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

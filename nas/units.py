@@ -1,23 +1,28 @@
 """Numbers as people write and read them: 2.0G, 1.82 G, 93.4 %, 3 h 12 min."""
 
+import math
 import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
 UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+LARGEST = 10**18  # of what people count
 
 
 def quantity(text: Any) -> Any:
     """A count as people write it ("2.0G", "20M") as a number; anything else is left for the type check."""
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kMGTP]?)\s*", text) if isinstance(text, str) else None
-    return round(float(match[1]) * UNITS.get(match[2], 1)) if match else text
+    number = float(match[1]) * UNITS.get(match[2], 1) if match else math.inf
+    return round(number) if math.isfinite(number) else text
 
 
 def _counted(written: Any) -> Any:
     value = quantity(written)
     if isinstance(value, str):
         raise ValueError("must be a whole number, or one with a unit such as 2.5M or 0.3G")
+    if isinstance(value, int) and value > LARGEST:
+        raise ValueError("must be at most 1000P")
     return value
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 from nas.config import Value, dump_yaml, merged, parse_yaml, read_json, read_text, read_yaml, validated, with_settings
 from nas.errors import ConfigError, NasError
 from nas.files import at_home
-from nas.units import Quantity
+from nas.units import LARGEST, Quantity
 
 
 class Inner(Value):
@@ -141,7 +141,7 @@ def test_a_scalar_is_read_as_it_is_written(text, value):
 
 
 @given(
-    st.text() | st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none() | st.from_regex(r"[-+0-9:._exob]{1,8}")
+    st.text() | st.integers(-LARGEST, LARGEST) | st.floats(allow_nan=False) | st.booleans() | st.none() | st.from_regex(r"[-+0-9:._exob]{1,8}")
 )
 def test_what_is_written_down_is_read_back_as_it_was(value):
     assert parse_yaml(dump_yaml({"key": [value]}), where="here") == {"key": [value]}
@@ -289,3 +289,9 @@ def test_what_never_ends_is_not_read(tmp_path, make):
     make(tmp_path / "a.yaml")
     with pytest.raises(ConfigError, match="must be a file, but is a pipe or a device"):
         read_text(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("number", ["9" * 19, "9" * 5000, "-" + "9" * 30, "0x" + "f" * 40])
+def test_a_number_larger_than_any_count_is_refused_with_its_place(number):
+    with pytest.raises(ConfigError, match=r"a.yaml: line 1, column 4: .* is larger than any count here"):
+        parse_yaml(f"a: {number}", where="a.yaml")

@@ -19,3 +19,7 @@ def test_numbers_read_as_people_expect():
     assert (count(1_822_000_000), count(26_774_000), count(547_840), count(999)) == ("1.82 G", "26.8 M", "548 k", "999")
     assert (percent(0.9342), percent(None)) == ("93.4 %", "-")
     assert (duration(45), duration(720), duration(11_520)) == ("45 s", "12 min", "3 h 12 min")
+
+
+def test_a_count_beyond_all_numbers_is_left_as_it_is():
+    assert quantity("9" * 400) == "9" * 400

@@ -138,10 +138,10 @@ def _threads(number: int | None) -> Iterator[None]:
 def device_of(name: str) -> torch.device:
     """The device of that name; NasError unless this machine has it."""
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+    if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not index.isdigit())):
         raise NasError(f"--device must be cpu, cuda or cuda:N, but got {name!r}.")
-    count = torch.cuda.device_count() if kind == "cuda" else 1
-    if int(index or 0) >= count:
+    count = torch.cuda.device_count()
+    if kind == "cuda" and int(index or 0) >= count:
         has = f"it has {count}" if count else "there is none, or this torch was built without CUDA"
         raise NasError(f"--device {name}: no such CUDA device here ({has}); measure with --device cpu or on another machine.")
     return torch.device(name)

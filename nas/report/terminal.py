@@ -238,5 +238,5 @@ def most_macs(text: str | None) -> int | None:
     """A limit such as 1.5G as a number; ConfigError with the form for anything else."""
     macs = None if text is None else quantity(text)
     if text is not None and (not isinstance(macs, int) or macs <= 0):
-        raise ConfigError(f"--max-macs: must be a count such as 1.5G or 800M, but got {text!r}. Write a number and its unit.")
+        raise ConfigError(f"--max-macs: must be a count such as 1.5G or 800M, but got {text!r:.60}. Write it like this.")
     return macs

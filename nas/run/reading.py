@@ -67,7 +67,7 @@ def read(root: Path, search: Search | None = None) -> Reading:
 
 def _file(search: Search, folder: RunFolder) -> tuple[list[Record], Facts]:
     """The records and the study's own attributes, read from study.db as the file it is: Optuna would take ten times as long."""
-    if not folder.study_db.exists():
+    if not folder.study_db.is_file():
         raise NasError(f"{folder.root}: holds no study.db, so nothing was trained there. Start the search first.")
     where = f"{folder.study_db.absolute().as_uri()}?mode=ro"
     try:

@@ -178,7 +178,9 @@ def _use_wal(connection: sqlite3.Connection, _: object) -> None:
 
 
 def _check_sqlite(folder: RunFolder, *, create: bool) -> None:
-    if not folder.study_db.exists():
+    if not folder.study_db.is_file():
+        if folder.study_db.exists():
+            raise NasError(f"{folder.study_db}: must be a file, but is something else. Move it away, or choose another --out.")
         if not create:
             raise NasError(f"{folder.root}: holds no study.db, so nothing was trained there. Start the search first.")
         return
