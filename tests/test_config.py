@@ -141,7 +141,12 @@ def test_a_scalar_is_read_as_it_is_written(text, value):
 
 
 @given(
-    st.text() | st.integers(-LARGEST, LARGEST) | st.floats(allow_nan=False) | st.booleans() | st.none() | st.from_regex(r"[-+0-9:._exob]{1,8}")
+    st.text()
+    | st.integers(-LARGEST, LARGEST)
+    | st.floats(allow_nan=False)
+    | st.booleans()
+    | st.none()
+    | st.from_regex(r"[-+0-9:._exob]{1,8}")
 )
 def test_what_is_written_down_is_read_back_as_it_was(value):
     assert parse_yaml(dump_yaml({"key": [value]}), where="here") == {"key": [value]}
