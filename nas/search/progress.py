@@ -50,12 +50,14 @@ class SearchProgress(AbstractContextManager):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live:
             self._live.stop()
-        if error is not None or self.study is None or self.study.num_started >= self.search.trials:
+        if error is not None or self.study is None:
             return
-        if self.study.exhausted:
+        waiting, is_short = self._count(TrialState.PAUSED), self.study.num_started < self.search.trials
+        if is_short and self.study.exhausted:
             self.console.print("every affordable architecture that was found has been tried: the search ends before its budget")
-        elif self.study.limit is not None:
-            self.console.print(f"the search ends before its budget: {self.study.limit}; raise it to continue")
+        elif (is_short or waiting) and self.study.limit is not None:
+            more = f", {waiting} still waiting at a rung" if waiting else ""
+            self.console.print(f"the search ends before its budget{more}: {self.study.limit}; raise it to continue")
 
     def changed(self, best: list[Record]) -> None:
         """Take note that the record changed; `best` is its front now. What can't be shown is no reason to end the search."""
@@ -79,6 +81,9 @@ class SearchProgress(AbstractContextManager):
     @property
     def _records(self) -> list[Record]:
         return [] if self.study is None else self.study.records
+
+    def _count(self, state: TrialState) -> int:
+        return sum(record.state == state for record in self._records)
 
     def _trained(self) -> int:
         """Trials that were trained to their end or, so far, to a rung."""

@@ -54,6 +54,16 @@ def test_a_limit_that_ends_a_search_is_named_with_the_way_on(tiny, tmp_path):
     )
 
 
+def test_trials_that_a_limit_leaves_waiting_are_counted(tiny, tmp_path):
+    search = tiny("resources.gpu=1", "search.max_gpu_hours=1", "baselines=[]", "search.trials=2", "proxy.rungs=[1]")
+    study = Study(search, open_folder(tmp_path, search), manifest_hash="feed")
+    study.report(study.propose().number, epoch(1, 0.5))
+    number = study.propose().number
+    study.begin(number, host="a")
+    study.finish(number, accuracy=0.5, seconds=7200.0)
+    assert "ends before its budget, 1 still waiting at a rung: search.max_gpu_hours=1" in shown(study)
+
+
 def test_a_search_that_spent_its_budget_ends_without_a_word(tiny, tmp_path):
     search = tiny("search.trials=1")
     study = Study(search, open_folder(tmp_path, search), manifest_hash="feed")
