@@ -14,7 +14,7 @@ from nas.errors import in_one_line
 from nas.run.front import front_hypervolume, front_records, reference_costs
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search
-from nas.search.rungs import num_epochs
+from nas.search.rungs import expected_epochs
 from nas.search.study import Study
 from nas.units import count, duration, percent
 
@@ -92,9 +92,6 @@ class SearchProgress(AbstractContextManager):
     def _epochs(self) -> int:
         return sum(len(record.curve) for record in self._records if record.state != TrialState.ANSWERED)
 
-    def _expected_epochs(self) -> float:
-        return self.search.trials * num_epochs(self.search) + len(self.search.baselines) * self.search.proxy.epochs
-
     def _total(self) -> int:
         return self.search.trials + len(self.search.baselines)
 
@@ -102,7 +99,7 @@ class SearchProgress(AbstractContextManager):
         done = self._epochs() - self._epochs_before
         if done < FEWEST_EPOCHS:
             return f"ETA: after {FEWEST_EPOCHS} epochs"
-        left = max(0.0, self._expected_epochs() - self._epochs())
+        left = max(0, expected_epochs(self.search) - self._epochs())
         return f"ETA {duration((time.monotonic() - self._began) / done * left)}"
 
     def _line(self, record: Record, best: list[Record]) -> str:

@@ -53,10 +53,13 @@ def waits_at(record: Record, search: Search) -> int:
     return sum(rung <= record.passed for rung in search.proxy.rungs)
 
 
-def num_epochs(search: Search) -> float:
-    """Epochs that a trial of the search is expected to train, all that reach each rung taken together."""
-    ends = [0, *search.proxy.rungs, search.proxy.epochs]
-    return sum((end - begin) / A_PROMOTION**rung for rung, (begin, end) in enumerate(pairwise(ends)))
+def expected_epochs(search: Search) -> int:
+    """Epochs that a whole search comes to if as many trials go on from each rung as `due_rung` lets, baselines included."""
+    total, reached = len(search.baselines) * search.proxy.epochs, search.trials
+    for begin, end in pairwise([0, *search.proxy.rungs, search.proxy.epochs]):
+        total += reached * (end - begin)
+        reached = max(math.ceil(reached / A_PROMOTION), min(reached, FEWEST_WHOLE))
+    return total
 
 
 def ranked(waiting: set[int], observations: list[Observation], *, rung: int, history: History, seed: int) -> list[int]:

@@ -167,7 +167,7 @@ class Study:
         return is_kept
 
     def _promoted(self) -> int | None:
-        """The paused trial that is to be trained on now, if it is the turn of one."""
+        """The paused trial that is to be trained on now, if it is the turn of one; where too many wait beside it, some end."""
         rung = self._due_rung
         if rung is None:
             return None

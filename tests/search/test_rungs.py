@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nas.run.record import Record, TrialState
-from nas.search.rungs import A_PROMOTION, FEWEST_WHOLE, due_rung, must_wait, num_epochs, ranked
+from nas.search.rungs import A_PROMOTION, FEWEST_WHOLE, due_rung, expected_epochs, must_wait, ranked
 from nas.search.samplers.history import Observation
 
 START = 16  # of a search of forty trials
@@ -57,8 +57,11 @@ def test_a_baseline_waits_nowhere_and_no_trial_twice(search):
     assert not must_wait(Record(0, baseline="poolformer_s12"), 1, search)
 
 
-def test_epochs_are_counted_by_how_many_go_on(search):
-    assert num_epochs(search) == pytest.approx(1 + 2 / A_PROMOTION + 3 / A_PROMOTION**2)
+def test_epochs_are_counted_by_how_many_go_on(search, tiny):
+    baselines = 6 * len(search.baselines)
+    assert expected_epochs(search) == baselines + 40 + 14 * 2 + 8 * 3
+    small = tiny("search.trials=5", "baselines=[]", "proxy.epochs=3", "proxy.rungs=[1]")
+    assert expected_epochs(small) == 5 * 3  # each goes on
 
 
 class Axes:
