@@ -176,6 +176,9 @@ def timm_network(name: str, *, weights: str | None = None, num_classes: int | No
     the Hugging Face cache."""
     if not timm.is_model(name):
         raise ConfigError(unknown("timm model", name, timm.list_models()))
+    model, dot, _ = name.partition(".")
+    if dot and name not in (tagged := timm.list_pretrained(f"{model}.*")):
+        raise ConfigError(unknown("weights of timm's", name, tagged))
     file = weights or cached_weights(name)
     if file is None or not Path(file).is_file():
         fetch = f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\""

@@ -251,6 +251,8 @@ def test_weights_that_are_missing_are_asked_for(tmp_path, teacher):
         ({**teacher, "weights": str(tmp_path / "none.safetensors")}, "none.safetensors: must be .* but it does not exist"),
         ({"teacher": "caformer_s18.sail_in1k"}, "timm/caformer_s18.sail_in1k: .* has none. Fetch them"),
         ({"teacher": "resnet81"}, "must be .* a model of timm's"),
+        ({"teacher": "resnet18.nope"}, "unknown weights of timm's 'resnet18.nope'.*resnet18.a1_in1k"),
+        ({"teacher": "timm/caformer_s18.sail_in1"}, "did you mean caformer_s18.sail_in1k"),
         ({"teacher": "timm/resnet81"}, "did you mean"),
         ({"teacher": "runs/no_such"}, "must be a folder of"),
     ]:
