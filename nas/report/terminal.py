@@ -25,6 +25,7 @@ from nas.results.standing import Entry, Standing, entries, is_lucky, standing, t
 from nas.results.trials import with_choices
 from nas.run.reading import Reading, read
 from nas.space.costs import COSTS
+from nas.space.reference import IMAGENET_CLASSES
 from nas.terminal import printable
 from nas.units import count, percent, quantity
 
@@ -57,8 +58,8 @@ def show_front(
     latency_ms is of, `with_ties` adds everything that the noise leaves a place on the front, `against` "timm" shows what was
     published at such MACs.
     """
-    _check_against(against, output)
     readings = _that_can_be_joined(roots)
+    _check_against(against, output, readings)
     if x == LATENCY_COLUMN or latency:
         _check_latencies(readings, latency)
     trials = joined(readings, latency=latency)
@@ -82,11 +83,17 @@ def show_front(
             _show_published(ranked, console)
 
 
-def _check_against(against: str | None, output: Output) -> None:
+def _check_against(against: str | None, output: Output, readings: list[Reading]) -> None:
     if against not in (None, TIMM_RESULTS):
         raise ConfigError(f"--against: must be {TIMM_RESULTS}, but got {against!r}. To compare runs: nas compare RUN OTHER.")
     if against is not None and output != "table":
         raise ConfigError(f"--against: {TIMM_RESULTS} is a table of its own, which --{output} can't hold. Leave one out.")
+    classes = {reading.search.space.num_classes for reading in readings} - {IMAGENET_CLASSES}
+    if against is not None and classes:
+        raise ConfigError(
+            f"--against: {TIMM_RESULTS}'s MACs are of {IMAGENET_CLASSES:,} classes, here they are counted at {min(classes):,} "
+            "(space.num_classes), and can't be compared. Leave it out."
+        )
 
 
 def _show_published(ranked: Standing, console: Console) -> None:

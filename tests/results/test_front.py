@@ -237,14 +237,21 @@ def test_a_storage_of_the_users_own_tells_the_same_as_a_file(run, tiny, tmp_path
     pd.testing.assert_frame_equal(load(tmp_path / "run2" / "run"), load(run), check_dtype=False)
 
 
-def test_what_others_published_stands_in_a_table_of_its_own(run, capsys):
+def test_what_others_published_stands_in_a_table_of_its_own(tiny, tmp_path):
+    settings = tiny("search.trials=1", "space.num_classes=1000", "baselines=[]", "constraints={}")
+    study = Study(settings, open_folder(tmp_path / "run", settings), manifest_hash="feed")
+    study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
+    study.close()
     console = Console(file=io.StringIO(), width=120)
-    show_front((run,), console, against="timm")
+    show_front((tmp_path / "run",), console, against="timm")
     text = console.file.getvalue()
     assert text.index("Pareto front of") < text.index("Published on ImageNet-1k") < text.index("share no axis")
 
 
-@pytest.mark.parametrize(("options", "message"), [({"against": "tim"}, "must be timm"), ({"output": "json"}, "can't hold")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"against": "tim"}, "must be timm"), ({"output": "json"}, "can't hold"), ({}, "are of 1,000 classes")],
+)
 def test_other_opponents_are_refused(run, options, message):
     with pytest.raises(ConfigError, match=f"--against: .*{message}"):
         show_front((run,), Console(), **{"against": "timm", **options})
