@@ -25,6 +25,7 @@ from nas.search.samplers import evolution, front
 from nas.search.samplers.evolution import EvolutionSampler
 from nas.search.samplers.front import FrontSampler
 from nas.search.samplers.history import History
+from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.registry import distribution, suggest
 
 FLAT = {f"x{i}": IntDistribution(0, 3) for i in range(25)}
@@ -77,7 +78,11 @@ SPACES = {
     "hybrid": Space(
         hybrid_point,
         {name: distribution(options) for name, options in HYBRID.space.axes.items()},
-        {"front": lambda: front.make_front(HYBRID)(0), "evolution": lambda: evolution.make_evolution(HYBRID)(0), **PEERS},
+        {
+            "front": lambda: front.make_front(HYBRID, history_of(HYBRID))(0),
+            "evolution": lambda: evolution.make_evolution(HYBRID, history_of(HYBRID))(0),
+            **PEERS,
+        },
     ),
 }
 

@@ -1,6 +1,6 @@
 """Which trials form the front of a run, and how much of the objectives' box it dominates."""
 
-import math
+import numpy as np
 
 from nas.pareto import hypervolume_of, pareto
 from nas.run.record import Record, TrialState
@@ -12,8 +12,8 @@ STANDARD_ERRORS = 2.0  # of an accuracy, by which a network off the front may ye
 
 def front_records(records: list[Record], search: Search) -> list[Record]:
     """The affordable complete trials that no other dominates, cheapest first."""
-    able = [r for r in records if r.state == TrialState.COMPLETE and search.constraints.allow(r.cost)]
-    chosen = [able[i] for i in pareto([objectives(r, search) for r in able])]
+    able, points = _complete(records, search)
+    chosen = [able[i] for i in pareto(points)]
     return sorted(chosen, key=lambda r: (getattr(r.cost, search.objectives[1]), r.number))
 
 
@@ -22,14 +22,18 @@ def near_front(records: list[Record], search: Search, *, images: int) -> list[Re
 
     They hold all that may stand on the front of expected accuracies once the search is through, so that its weights are kept.
     """
+    able, points = _complete(records, search)
+    best = points[pareto(points)]
+    spread = np.sqrt(points[:, :1] * (1 - points[:, :1]) / images)
+    is_ahead = best[:, 0] + STANDARD_ERRORS * spread < points[:, :1]  # (points, best)
+    is_no_dearer = (best[:, 1:] <= points[:, None, 1:]).all(axis=2)
+    return [able[i] for i in np.flatnonzero(~(is_ahead & is_no_dearer).any(axis=1))]
+
+
+def _complete(records: list[Record], search: Search) -> tuple[list[Record], np.ndarray]:
+    """The affordable complete trials, and what is to be minimised of them: (trials, objectives)."""
     able = [r for r in records if r.state == TrialState.COMPLETE and search.constraints.allow(r.cost)]
-    best = [objectives(r, search) for r in front_records(records, search)]
-    return [r for r in able if not any(_is_beaten(objectives(r, search), other, images=images) for other in best)]
-
-
-def _is_beaten(own: tuple[float, ...], other: tuple[float, ...], *, images: int) -> bool:
-    spread = math.sqrt(own[0] * (1 - own[0]) / images)
-    return other[0] + STANDARD_ERRORS * spread < own[0] and all(a <= b for a, b in zip(other[1:], own[1:], strict=True))
+    return able, np.array([objectives(r, search) for r in able]).reshape(len(able), len(search.objectives))
 
 
 def objectives(record: Record, search: Search) -> tuple[float, ...]:

@@ -17,7 +17,29 @@ RETRY_PAUSE_SECONDS = (0.2, 5.0)  # between two attempts: the first pause, doubl
 DAMAGE = ("malformed", "not a database", "no such table", "does not exist")
 
 
-class PatientStorage(BaseStorage):
+class PassingStorage(BaseStorage):
+    """Passes everything on to `backend`: what a storage that does one thing otherwise is made from."""
+
+    def __init__(self, backend: BaseStorage):
+        self.backend = backend
+
+    def _passed(self, name: str, *arguments: Any, **named: Any) -> Any:
+        return getattr(self.backend, name)(*arguments, **named)
+
+
+def _passing(name: str) -> Callable:
+    def method(self: PassingStorage, *arguments: Any, **named: Any) -> Any:
+        return self._passed(name, *arguments, **named)
+
+    return method
+
+
+for _name in (name for name in dir(BaseStorage) if not name.startswith("_") and callable(getattr(BaseStorage, name))):
+    setattr(PassingStorage, _name, _passing(_name))
+abc.update_abstractmethods(PassingStorage)  # type: ignore[type-abstract]  # from here on it is no longer abstract
+
+
+class PatientStorage(PassingStorage):
     """Passes everything on to `backend`, and again for up to ten minutes while that cannot be reached or written.
 
     Every call is one transaction of the backend's, so that one that failed has done nothing. `on_wait` hears, once for each
@@ -25,13 +47,14 @@ class PatientStorage(BaseStorage):
     """
 
     def __init__(self, backend: BaseStorage, *, on_wait: Callable[[str], None]):
-        self.backend, self._on_wait = backend, on_wait
+        super().__init__(backend)
+        self._on_wait = on_wait
 
-    def _tried(self, name: str, *arguments: Any, **named: Any) -> Any:
+    def _passed(self, name: str, *arguments: Any, **named: Any) -> Any:
         began, pause, announced = time.monotonic(), RETRY_PAUSE_SECONDS[0], False
         while True:
             try:
-                return getattr(self.backend, name)(*arguments, **named)
+                return super()._passed(name, *arguments, **named)
             except (StorageInternalError, DBAPIError, OSError) as error:
                 if not may_pass(error) or time.monotonic() - began > PATIENCE_SECONDS:
                     raise
@@ -57,15 +80,3 @@ def database_message(error: Exception) -> str:
 def _announced(error: Exception) -> str:
     why = database_message(error)
     return f"the record cannot be used ({why}); trying again for {duration(PATIENCE_SECONDS)}"
-
-
-def _passed_on(name: str) -> Callable:
-    def method(self: PatientStorage, *arguments: Any, **named: Any) -> Any:
-        return self._tried(name, *arguments, **named)
-
-    return method
-
-
-for _name in (name for name in dir(BaseStorage) if not name.startswith("_") and callable(getattr(BaseStorage, name))):
-    setattr(PatientStorage, _name, _passed_on(_name))
-abc.update_abstractmethods(PatientStorage)  # type: ignore[type-abstract]  # from here on it is no longer abstract

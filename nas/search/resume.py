@@ -7,8 +7,9 @@ the checkpoints of running trials, in the order in which it is written:
    and the hash of the manifest. A study without that attribute has not begun, and is begun again: what is then queued twice is
    trained once, since an equal trial answers the second. One with other settings, or of another program, is refused and left
    as it is.
-2. A proposal is a trial of Optuna's (`RUNNING` there) that first gets its parameters, then its architecture and costs.
-   Killed before it has an architecture, it is turned down; if it came out of the queue, it is put at the queue's end.
+2. A proposal is a trial of Optuna's (`RUNNING` there), put down as a whole, in one transaction, with its parameters,
+   architecture and costs (`mirror.py`): killed before, it is asked for again. One that comes out of the queue gets them one by
+   one. Killed before it has an architecture, it is turned down and put at the queue's end.
 3. When a worker takes it up, an attempt is added to it, and after each epoch its curve. Killed then, its last attempt gets the
    cause, and it is proposed again under its old number: its worker goes on from the checkpoint, and epochs that the checkpoint
    lacks are counted as repeated. A proposal that no worker had taken up is first compared with the record again, because
@@ -38,7 +39,7 @@ from nas.run.attempts import DRIVER_GONE, with_cause
 from nas.run.folder import RunFolder, check_same, plain_search, versions
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search
-from nas.run.writer import TrialRecords
+from nas.search.writer import TrialRecords
 from nas.space.architecture import Architecture
 from nas.space.constraints import repair
 

@@ -1,5 +1,6 @@
 """A search from its settings to a full record: limits checked, data listed, trials run, what was found kept."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -116,15 +117,25 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchPr
         root=data_root(settings.proxy.data),
     )
 
-    def on_change() -> None:
-        best = front_records(study.records, settings)
-        _drop_files(study, folder, near_front(study.records, settings, images=len(manifest.validation)))
-        progress.changed(best)
-
+    on_change = noting(study, folder, progress, images=len(manifest.validation))
     if study.has_work:
         run_trials(study, folder, work=work, resources=settings.resources, stopping=stopping, on_change=on_change)
     study.settle()
     _drop_files(study, folder, near_front(study.records, settings, images=len(manifest.validation)))
+
+
+def noting(study: Study, folder: RunFolder, progress: SearchProgress, *, images: int) -> Callable[[], None]:
+    """What is to be done whenever the record changed: the display is told, and files that an ended trial leaves are removed."""
+    num_ended, best = -1, list[Record]()
+
+    def on_change() -> None:
+        nonlocal num_ended, best
+        if study.num_ended != num_ended:
+            num_ended, best = study.num_ended, front_records(study.records, study.search)
+            _drop_files(study, folder, near_front(study.records, study.search, images=images))
+        progress.changed(best)
+
+    return on_change
 
 
 def _drop_files(study: Study, folder: RunFolder, near: list[Record]) -> None:

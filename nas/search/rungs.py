@@ -14,7 +14,7 @@ import numpy as np
 
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search
-from nas.search.samplers.foresight import Foresight
+from nas.search.samplers.foresight import foresight_of
 from nas.search.samplers.front import believed_points, reached_costs, start_of
 from nas.search.samplers.gain import expected_gain
 from nas.search.samplers.gaussian_process import one_thread
@@ -75,7 +75,7 @@ def _gains(paused: list[Observation], observations: list[Observation], *, rung: 
     costs, reach = np.array([point.costs for point in paused], dtype=float), reached_costs(observations)
     if sum(point.value is not None for point in observations) >= FEW_FINISHED:
         with one_thread():
-            foresight = Foresight(observations, axes=history.axes_of_features, seed=seed)
+            foresight = foresight_of(observations, history, seed=seed)
             guesses, points = foresight.of(paused), believed_points(observations, foresight)
         return expected_gain(costs, guesses, points, reach=reach)
     shown = np.array([point.early[rung][:1] for point in paused])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import optuna
 from optuna.storages import BaseStorage
 
+from nas.callbacks import ignore
 from nas.errors import NasError
 from nas.run.attempts import RETRIES, num_lost, time_spent, with_attempt, with_cause
 from nas.run.driver import Driver
@@ -14,11 +15,12 @@ from nas.run.folder import RunFolder
 from nas.run.record import TRAINED, UNFINISHED, Record, TrialState
 from nas.run.settings import Search
 from nas.run.storage import close_storage, open_storage, storage_errors, uncollected
-from nas.run.writer import TrialRecords, excess_of
+from nas.search.mirror import Mirror
 from nas.search.resume import UNPROPOSED, interrupted, open_study
 from nas.search.rungs import MOST_AT_A_RUNG, due_rung, must_wait, ranked, waits_at
 from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.registry import sampler_maker, suggest
+from nas.search.writer import TrialRecords, excess_of
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture, repair
 from nas.training.curve import Epoch
@@ -52,13 +54,14 @@ class Study:
     ):
         self.search, self.manifest_hash, self.driver = search, manifest_hash, driver
         self.exhausted = False
-        self._sampler, self._history = sampler_maker(search), history_of(search)
+        self._history = history_of(search)
+        self._sampler = sampler_maker(search, self._history)
         self._storage = storage or open_storage(search, folder, create=True)
         with storage_errors(search, folder), uncollected():
-            self._study = open_study(search, folder, self._storage, manifest_hash=manifest_hash)
-        check = driver.check if driver is not None else lambda: None
-        with uncollected():
-            self._records = TrialRecords(self._study, self._storage, search, check=check)
+            study = open_study(search, folder, self._storage, manifest_hash=manifest_hash)
+            mirror = Mirror(self._storage, study._study_id)  # type: ignore[abstract]  # as in patient()
+            self._study = optuna.load_study(study_name=search.name, storage=mirror)
+            self._records = TrialRecords(self._study, mirror, search, check=driver.check if driver is not None else ignore)
         again = interrupted(self._records, self._study, is_taken=self._is_taken)
         self._resumed = [Proposal(record.number, record.architecture) for record in again]
 
@@ -76,7 +79,9 @@ class Study:
             trial = self._ask()
             architecture = self._draw(trial)
             self._records.describe(trial, architecture, manifest=self.manifest_hash)
-            if self._is_taken(trial.number):
+            is_taken = self._is_taken(trial.number)
+            self._records.put_down(trial.number)
+            if is_taken:
                 return Proposal(trial.number, architecture)
             is_answered = self._records[trial.number].state == TrialState.ANSWERED
             redraws, repeats = redraws + (not is_answered), repeats + is_answered
@@ -229,6 +234,11 @@ class Study:
     def records(self) -> list[Record]:
         """Every trial in the order of its number."""
         return self._records.all
+
+    @property
+    def num_ended(self) -> int:
+        """How many trials have ended since the study was opened."""
+        return self._records.num_ended
 
     @property
     def has_work(self) -> bool:

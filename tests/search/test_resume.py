@@ -42,12 +42,12 @@ def test_a_driver_killed_between_putting_a_result_down_and_telling_it_loses_noth
     assert again._study.trials[0].values == [0.75, float(again.records[0].cost.macs)]
 
 
-def test_a_driver_killed_inside_ask_leaves_no_running_trial(opened, tiny):
+def test_a_driver_killed_inside_ask_leaves_no_trial(opened, tiny):
     study = opened(tiny("search.trials=1"))
     study._study.ask()
     again = opened(tiny("search.trials=1"))
-    assert finish_all(again) == [1]
-    assert all(t.state.is_finished() for t in again._study.trials)
+    assert again.records == []
+    assert finish_all(again) == [0]
 
 
 def test_a_baseline_that_was_lost_inside_ask_is_asked_again(opened, tiny):
@@ -61,9 +61,8 @@ def test_a_baseline_that_was_lost_inside_ask_is_asked_again(opened, tiny):
     assert again.records[second.number].start == "caformer_s18"
 
 
-@pytest.mark.parametrize("state", ["answered", "rejected"])
-def test_a_driver_killed_before_it_turned_a_proposal_down_does_not_train_it(opened, tiny, monkeypatch, state):
-    study = opened(tiny("constraints.macs.max=1M", "search.trials=100", "search.sampler=random"))
+def _killed_at(state: str, study: Study, monkeypatch) -> None:
+    """Goes on with a search until it would put down that a proposal is of this state."""
     tell = study._records.tell
 
     def killed(number, **facts):
@@ -72,16 +71,31 @@ def test_a_driver_killed_before_it_turned_a_proposal_down_does_not_train_it(open
         tell(number, **facts)
 
     monkeypatch.setattr(study._records, "tell", killed)
-    if state == "answered":
-        first = study.propose()
-        study.finish(first.number, accuracy=0.5, seconds=1.0)
-        study._study.enqueue_trial(study.search.space.choices(first.architecture))
     with pytest.raises(KeyboardInterrupt):
         finish_all(study)
+
+
+def test_a_driver_killed_before_it_answered_a_queued_proposal_does_not_train_it(opened, tiny, monkeypatch):
+    study = opened(tiny("search.trials=100", "search.sampler=random"))
+    first = study.propose()
+    study.finish(first.number, accuracy=0.5, seconds=1.0)
+    study._study.enqueue_trial(study.search.space.choices(first.architecture))
+    _killed_at("answered", study, monkeypatch)
     number = study.records[-1].number
     again = opened(study.search)
-    assert again.records[number].state == state
+    assert again.records[number].state == "answered"
     assert again.propose().number > number
+
+
+def test_a_driver_killed_before_it_turned_a_proposal_down_turns_it_down(opened, tiny, monkeypatch):
+    study = opened(tiny("constraints.macs.max=1M", "search.trials=100", "search.sampler=random"))
+    _killed_at("rejected", study, monkeypatch)
+    *before, rejected = study.records
+    again = opened(study.search)
+    assert [r.number for r in again.records] == [r.number for r in before]
+    again.propose()
+    assert again.records[rejected.number].key == rejected.key
+    assert again.records[rejected.number].state == "rejected"
 
 
 def test_a_failure_of_the_machine_is_told_as_failed_and_not_as_a_bad_score(opened, tiny):

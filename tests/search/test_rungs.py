@@ -5,7 +5,7 @@ import pytest
 
 from nas.run.record import Record, TrialState
 from nas.search.rungs import A_PROMOTION, FEWEST_WHOLE, due_rung, expected_epochs, must_wait, ranked
-from nas.search.samplers.history import Observation
+from nas.search.samplers.history import History, Observation
 
 START = 16  # of a search of forty trials
 
@@ -64,10 +64,13 @@ def test_epochs_are_counted_by_how_many_go_on(search, tiny):
     assert expected_epochs(small) == 5 * 3  # each goes on
 
 
-class Axes:
+class Axes(History):
     """As much of a history as is asked for."""
 
     axes_of_features = np.array([0, 1])
+
+    def __init__(self):
+        self._last = (None, None)
 
 
 def at_rung(number, *, cost, shown, value=None):

@@ -4,8 +4,7 @@ import numpy as np
 
 from nas.pareto import pareto
 from nas.run.settings import Search
-from nas.search.samplers.history import Observation
-from nas.search.samplers.knowledge import history_of
+from nas.search.samplers.history import History, Observation
 from nas.search.samplers.point_sampler import Candidate, PointSampler
 from nas.search.samplers.registry import SamplerMaker
 
@@ -14,9 +13,8 @@ CHILD_CHANGES = 2
 CHILDREN = 20  # looked at for one that is affordable and untried
 
 
-def make_evolution(search: Search) -> SamplerMaker:
+def make_evolution(search: Search, history: History) -> SamplerMaker:
     """An EvolutionSampler of the search. It needs no question's seed: it draws by the search's and the number of points."""
-    history = history_of(search)
     return lambda seed: EvolutionSampler(history, seed=search.proposal_seed)
 
 

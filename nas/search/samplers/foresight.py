@@ -7,7 +7,7 @@ from scipy.special import ndtri
 from scipy.stats.qmc import Halton
 
 from nas.search.samplers.gaussian_process import GaussianProcess
-from nas.search.samplers.history import Early, Observation
+from nas.search.samplers.history import Early, History, Observation
 
 GUESSES = 16  # equally likely values that stand for what may come of a point
 
@@ -38,8 +38,9 @@ class Foresight:
     from what failed, as from the worst.
     """
 
-    def __init__(self, observations: list[Observation], *, axes: np.ndarray, seed: int):
+    def __init__(self, observations: list[Observation], *, axes: np.ndarray, seed: int | Sequence[int]):
         self._axes, self._costs = axes, len(observations[0].costs)
+        self._means: dict[tuple[int, int], float] = {}
         rng = np.random.default_rng(seed)
         shown = [k for k in observations if k.value is not None or k.early]
         seen = self._learn_rungs(shown, rng)  # (shown, columns)
@@ -47,8 +48,7 @@ class Foresight:
         values = np.array([k.value for k in shown if k.value is not None])
         self._levels = Levels(values)
         failed = _failed(observations)
-        usual = np.zeros(len(self._rungs))  # deviations
-        bad = self._seen(np.stack([k.features for k in failed]), [()] * len(failed), usual) if failed else seen[:0]
+        bad = self._with_expected_rungs(np.stack([k.features for k in failed])) if failed else seen[:0]
         targets = self._levels.of(np.append(values, np.full(len(bad), values.min())))[:, None]
         points = np.vstack([seen[finished], bad])
         measured = GaussianProcess(points, targets, axes=self._with_rungs(points), trends=self._trends(points), rng=rng)
@@ -78,16 +78,18 @@ class Foresight:
 
     def guesses(self, features: np.ndarray, early: Sequence[Early] | None = None) -> np.ndarray:
         """Equally likely final values of each point, given what it has `early` shown: (points, GUESSES)."""
-        curves = early if early is not None else [()] * len(features)
-        likely, steps = np.empty((len(features), GUESSES)), _spread(len(self._rungs) + 1)
-        whole = np.array([len(curve) >= len(self._rungs) for curve in curves])
-        for points in filter(np.any, (whole, ~whole)):
-            own = [curve for curve, chosen in zip(curves, points, strict=True) if chosen]
-            different = steps if points is not whole else steps[:1]  # nothing is left open before the end
-            predictions = [self._last.predict(self._seen(features[points], own, row[:-1])) for row in different]
-            mean, deviation = (np.column_stack(columns) for columns in zip(*predictions, strict=True))
-            likely[points] = self._levels.values(mean + steps[:, -1] * deviation)
-        return likely
+        steps = _spread(len(self._rungs) + 1)
+        shown = self._signals.levels(early if early is not None else [()] * len(features))
+        is_open = any(np.isnan(levels).any() for levels in shown)
+        courses = np.empty((GUESSES if is_open else 1, len(features), 0))  # that the rungs may take
+        for process, levels, step in zip(self._rungs, shown, steps.T, strict=False):
+            likely = levels[None]
+            if is_open:
+                mean, deviation = process.along(features, courses)
+                likely = np.where(np.isnan(levels), mean + step[:, None, None] * deviation, levels)
+            courses = np.concatenate([courses, likely], axis=2)
+        mean, deviation = self._last.along(features, courses)
+        return self._levels.values((mean + steps[:, -1, None, None] * deviation)[:, :, 0].T)
 
     def drawn(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One course that final values might take over points that have shown nothing yet: (points, 1)."""
@@ -99,15 +101,28 @@ class Foresight:
         """The same of known points: (points, GUESSES)."""
         return self.guesses(np.stack([k.features for k in observations]), [k.early for k in observations])
 
-    def _seen(self, features: np.ndarray, curves: Sequence[Early], steps: np.ndarray) -> np.ndarray:
-        """Features and rungs side by side; a rung not reached lies so many deviations above its mean."""
-        for process, levels, step in zip(self._rungs, self._signals.levels(curves), steps, strict=True):
-            missing = np.isnan(levels).any(axis=1)
-            if missing.any():
-                mean, deviation = process.predict(features[missing])
-                levels[missing] = mean + step * deviation
-            features = np.column_stack([features, levels])
+    def means(self, observations: list[Observation]) -> list[float]:
+        """What is expected of known points; each is worked out once."""
+        keys = [(k.number, len(k.early)) for k in observations]
+        if new := [k for k, key in zip(observations, keys, strict=True) if key not in self._means]:
+            expected = map(float, self.of(new).mean(axis=1))
+            self._means |= {(k.number, len(k.early)): mean for k, mean in zip(new, expected, strict=True)}
+        return [self._means[key] for key in keys]
+
+    def _with_expected_rungs(self, features: np.ndarray) -> np.ndarray:
+        """Features and what each rung is expected to show, side by side."""
+        for process in self._rungs:
+            features = np.column_stack([features, process.predict(features)[0]])
         return features
+
+
+def foresight_of(observations: list[Observation], history: History, *, seed: int) -> Foresight:
+    """What these observations foretell. It is worked out once for all that is asked before another training shows something."""
+    shown = tuple((k.number, k.value, len(k.early)) for k in observations if k.value is not None or k.early)
+    failed = tuple(k.number for k in _failed(observations))
+    seeds = (seed, len(shown))
+    axes = history.axes_of_features
+    return history.once((seed, shown, failed), lambda: Foresight(observations, axes=axes, seed=seeds))
 
 
 class _Signals:

@@ -13,11 +13,10 @@ from scipy.spatial.distance import cdist
 from nas.pareto import pareto
 from nas.run.settings import Search
 from nas.search.samplers.domain import Costs
-from nas.search.samplers.foresight import Foresight
+from nas.search.samplers.foresight import Foresight, foresight_of
 from nas.search.samplers.gain import expected_gain
 from nas.search.samplers.gaussian_process import one_thread
 from nas.search.samplers.history import History, Observation, log_costs, point_features
-from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.point_sampler import Candidate, PointSampler
 from nas.search.samplers.registry import SamplerMaker
 
@@ -30,12 +29,11 @@ FEW = 24  # affordable candidates below which mutants are repaired
 DRAWN_EVERY = 2  # so often a draw decides
 
 
-def make_front(search: Search) -> SamplerMaker:
+def make_front(search: Search, history: History) -> SamplerMaker:
     """A FrontSampler of the search. It needs no question's seed: it draws by the search's seed and the number of points.
 
     It starts with more random points where the first rung is cheap.
     """
-    history = history_of(search)
     return lambda seed: FrontSampler(history, seed=search.proposal_seed, start=start_of(search))
 
 
@@ -57,7 +55,7 @@ class FrontSampler(PointSampler):
             costs = [self._costs(candidate) for candidate in candidates]
             return [candidates[i] for i in self._by_distance(costs, [point.costs for point in observations])]
         with one_thread():
-            foresight = Foresight(observations, axes=self._history.axes_of_features, seed=int(rng.integers(2**31)))
+            foresight = foresight_of(observations, self._history, seed=self._seed)
             candidates = self._candidates(_parents(observations, foresight), rng)
             expected = self._expected(candidates, observations, foresight, rng)
         order = sorted(range(len(candidates)), key=lambda i: -expected[i].get("drawn_gain", expected[i]["expected_gain"]))
@@ -129,7 +127,7 @@ def _parents(observations: list[Observation], foresight: Foresight) -> list[Obse
     """The front of what finished and, as foreseen, of what reached a rung."""
     settled = [point for point in observations if point.value is not None]
     if stopped := [point for point in observations if point.value is None and point.early]:
-        believed = foresight.of(stopped).mean(axis=1)
+        believed = foresight.means(stopped)
         settled += [point._replace(value=value) for point, value in zip(stopped, believed, strict=True)]
     return [settled[i] for i in pareto([(*point.costs, -(point.value or 0.0)) for point in settled])]
 
@@ -146,6 +144,6 @@ def believed_points(observations: list[Observation], foresight: Foresight) -> np
     """
     points = [(*point.costs, point.value) for point in observations if point.value is not None]
     if pending := [point for point in observations if point.pending]:
-        believed = foresight.of(pending).mean(axis=1)
+        believed = foresight.means(pending)
         points += [(*point.costs, value) for point, value in zip(pending, believed, strict=True)]
     return np.array(points)

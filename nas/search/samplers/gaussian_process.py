@@ -64,6 +64,28 @@ class GaussianProcess:
         unexplained = 1.0 + (self._trend(points) ** 2).sum(axis=1) - (explained**2).sum(axis=0)
         return mean, self._scale * np.sqrt(np.maximum(unexplained, 1e-9)[:, None] * self._variance)
 
+    def along(self, features: np.ndarray, courses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Prediction at points whose last columns differ from course to course: `courses` (courses, points, last columns).
+
+        The mean of each course (courses, points, outputs), and the standard deviation at their middle (points, outputs), which
+        hardly differs from one to the other and takes most of the time.
+        """
+        first = features.shape[1]
+        deviation = self.predict(np.column_stack([features, courses.mean(axis=0)]))[1]
+        points = (features - self._low[:first]) / self._span[:first]
+        near = self._near(self._points[:, :first], points, self._rates[:first])
+        means = [self._mean_along(points, near, (course - self._low[first:]) / self._span[first:]) for course in courses]
+        return np.array(means), deviation
+
+    def _mean_along(self, points: np.ndarray, near: np.ndarray, course: np.ndarray) -> np.ndarray:
+        """Means (points, outputs) where the points' first columns, which lie so `near`, are continued by a course."""
+        first = points.shape[1]
+        if course.shape[1]:
+            near = near * self._near(self._points[:, first:], course, self._rates[first:])
+        linear = self._trend(self._points).T @ self._weights  # (trends, outputs)
+        both = near.T @ self._weights + self._trend(np.column_stack([points, course])) @ linear
+        return self._mean + self._scale * both
+
     def draw(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One sample of the posterior at all points together, (points, outputs), as Thompson sampling needs it."""
         points, mean, explained = self._explained(features)
@@ -104,7 +126,12 @@ class GaussianProcess:
         return _own_rates(own / length, linear, noise, wanted)[axes] / length, noise
 
     def _kernel(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return np.exp(-cdist(one * self._rates, other * self._rates, "cityblock")) + self._trend(one) @ self._trend(other).T
+        return self._near(one, other, self._rates) + self._trend(one) @ self._trend(other).T
+
+    @staticmethod
+    def _near(one: np.ndarray, other: np.ndarray, rates: np.ndarray) -> np.ndarray:
+        """exp(-distance) of scaled points: (one, other)."""
+        return np.exp(-cdist(one * rates, other * rates, "cityblock"))
 
     def _trend(self, points: np.ndarray) -> np.ndarray:
         return 2.0 * points[:, points.shape[1] - self._trends :] - 1.0  # from -1 to 1

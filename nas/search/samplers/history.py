@@ -1,9 +1,9 @@
 """A study's trials as a sampler reads them: points with their costs, what came of them, and what they showed early."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -16,6 +16,7 @@ from nas.search.samplers.domain import CostFunction, Costs, Domain, ExcessFuncti
 NEARLY_NOTHING = 1e-3  # of a usual cost: what costs less is nearly nothing
 PLAN = "front:plan"  # where a trial keeps its proposal until its parameters are suggested
 
+Answer = TypeVar("Answer")
 Early = Sequence[Sequence[float]]  # signals, the same at every rung, of each rung that was reached
 
 
@@ -76,6 +77,7 @@ class History:
         self.space, self.domain = space, Domain(space, cost, active=active, excess=excess)
         self._early, self._waits, self._void = early, waits, void
         self._read: dict[tuple, Observation | None] = {}
+        self._last: tuple[Hashable, Any] = (None, None)
 
     def observations(self, trials: list[FrozenTrial]) -> list[Observation]:
         """What is known of those trials that have a point of the domain."""
@@ -85,6 +87,12 @@ class History:
         self._read |= {key: point for key, point in read.items() if new[key].state.is_finished() or self._waits(new[key])}
         points = (read[key] if key in read else self._read[key] for key in keys)
         return [point for point in points if point is not None]
+
+    def once(self, key: Hashable, work: Callable[[], Answer]) -> Answer:
+        """What `work` gives, which follows from the key; worked out again only where the key is not the last one's."""
+        if self._last[0] != key:
+            self._last = (key, work())
+        return self._last[1]
 
     @cached_property
     def axes_of_features(self) -> np.ndarray:

@@ -15,15 +15,16 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler
 
 from nas.run.settings import SAMPLERS, Search
+from nas.search.samplers.history import History
 
 SamplerMaker = Callable[[int], BaseSampler]
 """Makes the sampler of one question from the question's seed."""
 
 
-def sampler_maker(search: Search) -> SamplerMaker:
-    """What makes the samplers of a search, as its settings name them."""
+def sampler_maker(search: Search, history: History) -> SamplerMaker:
+    """What makes the samplers of a search, as its settings name them; they read its trials through one `history`."""
     module, _, function = SAMPLERS[search.sampler].partition(":")
-    return getattr(import_module(module), function)(search)
+    return getattr(import_module(module), function)(search, history)
 
 
 def distribution(options: tuple) -> BaseDistribution:

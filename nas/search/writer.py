@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
@@ -13,19 +12,22 @@ from nas.run.folder import versions
 from nas.run.front import objectives
 from nas.run.record import Attempt, Record, TrialState, read_record
 from nas.run.settings import Search
+from nas.search.mirror import Mirror
 from nas.space.architecture import Architecture
 from nas.space.costs import Cost
 from nas.training.curve import Epoch
 
 
 class TrialRecords:
-    """What is known of every trial, read once from the storage and kept equal to it; `check` may forbid to write."""
+    """What is known of every trial, read once from the mirrored storage and kept equal to it; `check` may forbid to write."""
 
-    def __init__(self, study: optuna.Study, storage: BaseStorage, search: Search, *, check: Callable[[], None]):
-        self._study, self._storage, self._search, self._check = study, storage, search, check
+    def __init__(self, study: optuna.Study, mirror: Mirror, search: Search, *, check: Callable[[], None]):
+        self._study, self._mirror, self._search, self._check = study, mirror, search, check
         trials = [t for t in study.get_trials(deepcopy=False) if t.state != OptunaState.WAITING]
         self._records = {t.number: read_record(t, count=search.space.cost) for t in trials}
-        self._ids = {t.number: t._trial_id for t in trials}
+        self._all: list[Record] | None = None
+        self.num_ended = 0
+        """How many trials have ended since: the front may be another one where it has changed."""
         self.open: list[FrozenTrial] = [t for t in trials if t.state == OptunaState.RUNNING]
         """What a killed driver had not told Optuna the end of."""
 
@@ -35,14 +37,14 @@ class TrialRecords:
     @property
     def all(self) -> list[Record]:
         """Every trial in the order of its number."""
-        return [self._records[n] for n in sorted(self._records)]
+        if self._all is None:
+            self._all = [self._records[n] for n in sorted(self._records)]
+        return self._all
 
     def ask(self) -> optuna.Trial:
-        """A new trial, of which nothing is known yet."""
+        """A new trial, of which nothing is known or written yet; one that was queued is begun."""
         self._check()
-        trial = self._study.ask()
-        self._ids[trial.number] = trial._trial_id
-        return trial
+        return self._study.ask()
 
     def describe(self, trial: optuna.Trial, architecture: Architecture, *, manifest: str) -> None:
         """Put down which architecture a trial is, what it costs and how far it is outside each limit."""
@@ -54,6 +56,11 @@ class TrialRecords:
         made = {"design": architecture.describe(), "architecture": architecture.to_dict()}  # the first for optuna-dashboard
         self._set(trial.number, {"key": architecture.key, **cost._asdict(), **facts, **made})
         self._reread(trial.number)
+
+    def put_down(self, number: int) -> None:
+        """Write a trial that was asked for, with all that is known of it by now."""
+        self._check()
+        self._mirror.put_down(number)
 
     def note(
         self,
@@ -71,7 +78,7 @@ class TrialRecords:
         tries = None if attempts is None else [attempt.to_dict() for attempt in attempts]
         self._set(number, {"attempts": tries, "repeated": repeated, "curve": epochs, "passed": passed, "state": state})
         record = self._records[number]
-        self._records[number] = replace(
+        changed = replace(
             record,
             attempts=record.attempts if attempts is None else tuple(attempts),
             curve_data=record.curve_data if epochs is None else tuple(epochs),
@@ -79,6 +86,7 @@ class TrialRecords:
             passed=record.passed if passed is None else passed,
             state=record.state if state is None else state,
         )
+        self._keep(changed)
 
     def tell(
         self,
@@ -98,6 +106,7 @@ class TrialRecords:
         self._set(number, {**facts, "answered_from": answered_from, "state": state.value})
         self._reread(number)
         self.close(number)
+        self.num_ended += 1
 
     def close(self, number: int) -> None:
         """Tell Optuna what the record says: an accuracy as COMPLETE; a stopped, failed or unaffordable architecture as PRUNED,
@@ -112,10 +121,13 @@ class TrialRecords:
     def _set(self, number: int, facts: dict[str, Any]) -> None:
         for name, value in facts.items():
             if value is not None:
-                self._storage.set_trial_user_attr(self._ids[number], name, value)
+                self._mirror.set_trial_user_attr(number, name, value)
 
     def _reread(self, number: int) -> None:
-        self._records[number] = read_record(self._storage.get_trial(self._ids[number]))
+        self._keep(read_record(self._mirror.get_trial(number)))
+
+    def _keep(self, record: Record) -> None:
+        self._records[record.number], self._all = record, None
 
 
 def excess_of(cost: Cost, search: Search, *, baseline: str | None) -> dict[str, float]:
