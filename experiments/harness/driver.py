@@ -101,15 +101,17 @@ class Fleet:
         self.ray, self.epochs = ray, searcher.study.search.proxy.epochs
         self.epoch_seconds = seconds / self.epochs
         self.clock = self.busy = self.spent = 0.0
-        self.free, self.events, self.asked = list(range(workers)), [], 0
+        self.free, self.ready, self.events, self.asked = list(range(workers)), [], [], 0
         self.epochs_done: dict[str, int] = {}
 
     def run(self, trainings: int) -> None:
         """Until so many trainings, each of them to a rung or from it, have ended."""
         ended = 0
         while ended < trainings:
-            while self.free and self._ask():
+            while self._ask():
                 pass
+            while self.free and self.ready:
+                self._begin(self.ready.pop(0), self.free.pop())
             event = heapq.heappop(self.events)
             self.clock = max(self.clock, event.at)
             if self._report(event):
@@ -126,11 +128,14 @@ class Fleet:
         if not isinstance(config, dict):
             return False
         self.asked += 1
-        self.clock += self.ray
-        number = self.searcher.numbers[name]
-        epoch = len(self.searcher.study.records[number].curve)
-        heapq.heappush(self.events, Event(self.clock, self.free.pop(), name, epoch))
+        self.ready.append(name)
         return True
+
+    def _begin(self, name: str, worker: int) -> None:
+        """A worker takes up a trial that waits, from where it was stopped."""
+        self.clock += self.ray
+        record = self.searcher.study.records[self.searcher.numbers[name]]
+        heapq.heappush(self.events, Event(self.clock, worker, name, len(record.curve)))
 
     def _report(self, event: Event) -> bool:
         """Whether the training goes on after what it reports."""
@@ -169,7 +174,10 @@ def measure(search: Search, root: Path, workers: int, trainings: int, seconds: f
         progress.watch(study)
         on_change = noting(study, folder, progress, images=IMAGES)
         fleet = Fleet(
-            StudySearcher(study, folder, stopping=Stopping(), on_change=on_change), workers=workers, seconds=seconds, ray=ray
+            StudySearcher(study, folder, workers=workers, stopping=Stopping(), on_change=on_change),
+            workers=workers,
+            seconds=seconds,
+            ray=ray,
         )
         fleet.run(workers)
         first, began, spent, busy = fleet.spent, fleet.clock, fleet.spent, fleet.busy

@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from nas.callbacks import ignore
 from nas.cluster.jobs import WorkerShare, short_cause
 from nas.cluster.stopping import Stopping
+from nas.search.ahead import Ahead
 from nas.search.loggers import Logger, opened_loggers
 from nas.search.messages import Begin, packed, unpacked
 from nas.space.architecture import Architecture
@@ -30,10 +31,12 @@ if TYPE_CHECKING:  # workers import this file, and need no Optuna
 class StudySearcher(Searcher):
     """Ray Tune's question "what next?" handed to the study, and the end of each trial handed back."""
 
-    def __init__(self, study: "Study", folder: "RunFolder", *, stopping: Stopping, on_change: Callable[[], None]):
+    def __init__(self, study: "Study", folder: "RunFolder", *, workers: int, stopping: Stopping, on_change: Callable[[], None]):
         super().__init__()
         self.study, self.folder, self.stopping, self.on_change = study, folder, stopping, on_change
+        self.workers, self.ahead, self.has_seen_an_end = workers, Ahead(workers), False
         self.numbers: dict[str, int] = {}
+        self.training: set[str] = set()  # of these trials, those that a worker has taken up
         self.errors: dict[str, str] = {}
         self.trouble: Exception | None = None
 
@@ -49,8 +52,12 @@ class StudySearcher(Searcher):
             raise
 
     def suggest(self, trial_id: str) -> Any:  # Ray also takes its sign for the end, which its own annotation forgets
-        """The next architecture as a Tune configuration, or the sign that the search is over; None while what runs decides."""
-        with self.writing():
+        """The next architecture as a Tune configuration, or the sign that the search is over; None while enough are there, and
+        while what runs decides."""
+        free = self.workers - len(self.training)
+        if len(self.numbers) - len(self.training) >= (free if free > 0 else self.ahead.number):
+            return None  # those that wait are handed out before more are asked for
+        with self.writing(), self.ahead.timed() if self.has_seen_an_end else contextlib.nullcontext():
             proposal = self.study.propose()
         if proposal is None:
             return None if self.numbers else Searcher.FINISHED
@@ -60,10 +67,16 @@ class StudySearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Tell the study how the trial ended, unless it waits at a rung."""
+        self.has_seen_an_end = True  # before it, workers are asked for one after the other
         if trial_id in self.numbers:
             lost = self.errors.pop(trial_id, "the worker died") if error else None
             with self.writing():
-                self._tell(self.numbers.pop(trial_id), unpacked(result or {}), lost=lost)
+                self._tell(self.let_go(trial_id), unpacked(result or {}), lost=lost)
+
+    def let_go(self, trial_id: str) -> int:
+        """Forget a trial of Tune's; the number under which the study knows it."""
+        self.training.discard(trial_id)
+        return self.numbers.pop(trial_id)
 
     def _tell(self, number: int, message: Begin | Epoch | Outcome | None, *, lost: str | None) -> None:
         if lost is not None or not isinstance(message, Outcome):
@@ -97,11 +110,12 @@ class RungScheduler(FIFOScheduler):
         message, is_kept = unpacked(result), True
         with self.searcher.writing():
             if isinstance(message, Begin):
+                self.searcher.training.add(trial.trial_id)
                 is_kept = study.begin(number, host=message.host, curve=message.curve)
             elif isinstance(message, Epoch):
                 is_kept = study.report(number, message)
             if not is_kept:
-                self.searcher.numbers.pop(trial.trial_id)
+                self.searcher.let_go(trial.trial_id)
         return TrialScheduler.CONTINUE if is_kept else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
@@ -129,8 +143,8 @@ def train_trial(config: dict[str, Any], *, work: Callable, share: WorkerShare) -
 
 
 def _report(message: Begin | Epoch | Outcome) -> None:
-    """Tune ends this process's trial here if a rung stops it."""
-    tune.report(packed(message))
+    """Tune ends this process's trial here if a rung stops it, or if this was its outcome."""
+    tune.report({**packed(message), "done": isinstance(message, Outcome)})
 
 
 def run_trials(
@@ -151,7 +165,9 @@ def run_trials(
     ):
         if resources.address:
             check_folder_is_shared(folder.search_yaml)
-        searcher = StudySearcher(study, folder, stopping=stopping or Stopping(), on_change=on_change)
+        searcher = StudySearcher(
+            study, folder, workers=num_workers(resources), stopping=stopping or Stopping(), on_change=on_change
+        )
         try:
             _tuner(searcher, work=work, resources=resources, scratch=scratch, loggers=loggers).fit()
         except Exception:
@@ -170,7 +186,7 @@ def _tuner(
             search_alg=searcher,
             scheduler=RungScheduler(searcher),
             num_samples=-1,
-            max_concurrent_trials=num_workers(resources),
+            max_concurrent_trials=2 * searcher.workers,  # of which the searcher makes use as far as that pays
             reuse_actors=True,
         ),
         # no retries by Ray: the study counts them, and hands a lost trial out again
