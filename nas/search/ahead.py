@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LAST = 16  # asks that say how much of the time asking takes
-WORTH = 0.05  # share of the time from which on a proposal is made ahead: it is made with less known than one made in time
+LEAST_SHARE = 0.05  # share of the time from which on a proposal is made ahead: it is made with less known than one made in time
 
 
 class Ahead:
@@ -40,6 +40,6 @@ class Ahead:
     def number(self) -> int:
         """Proposals to hold ready."""
         share = min(self.share, 0.99)
-        if self._workers < 2 or share < WORTH:
+        if self._workers < 2 or share < LEAST_SHARE:
             return 0
         return min(self._workers, math.ceil(share + share**2 / (2 * (1 - share))))
