@@ -4,17 +4,19 @@ import json
 import os
 import re
 import reprlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, unquote
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from nas.errors import MAX_SHOWN, ConfigError, shortened, unknown
+from nas.errors import MAX_SHOWN, ConfigError, in_one_line, shortened, unknown
 from nas.files import at_home, in_utf8
+from nas.passwords import without_password
 from nas.shipped import Kind, yaml_path
 from nas.units import LARGEST
 
@@ -31,7 +33,8 @@ class Value(BaseModel):
             for key in data:
                 if key not in cls.model_fields:
                     below = [f"{name}.{key}" for name, field in cls.model_fields.items() if key in _fields_of(field.annotation)]
-                    raise ValueError(unknown("key", key, below or cls.model_fields))
+                    rule = unknown("key", key, below or cls.model_fields)
+                    raise PydanticCustomError("unknown_key", "{rule}", {"rule": rule, "key": str(key)})
         return data
 
 
@@ -41,6 +44,12 @@ def _fields_of(kind: Any) -> Collection[str]:
 
 
 V = TypeVar("V", bound=Value)
+Flag = Annotated[bool, Field(strict=True)]
+"""A word that must be true or false: neither `yes` nor 1 passes for it."""
+Place = Callable[[Sequence[str]], str]
+"""Names the file, or the option, in which what stands at a dotted path was written."""
+Layer = tuple[Path, dict[str, Any]]
+"""A YAML file and its mapping, without those that it extends."""
 
 PATH_SETTINGS = ("data", "classes", "weights", "teacher", "against")  # settings that may hold a path
 NAMES_NO_PATH = ("digits", "published")
@@ -133,7 +142,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
     except RecursionError:
         raise ConfigError(f"{where}: must be nested less deeply. Mend the YAML.") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}.") from None
+        raise ConfigError(f"{where}: must be YAML, but: {in_one_line(error).rstrip('.')}. Mend the text.") from None
 
 
 def _num_values(data: Any, counted: dict[int, int]) -> int:
@@ -168,23 +177,55 @@ def read_json(path: Path) -> dict:
     return data
 
 
-def read_yaml(path: Path, kind: Kind, *, _below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The mapping in a YAML file, laid over the file that it `extends:`, a path beside it or the name of a shipped one."""
-    data = parse_yaml(read_text(path), where=str(path))
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: must be a mapping of keys to values, but got {type(data).__name__}.")
-    data = rooted(data, path.parent)
+def read_layers(path: Path, kind: Kind, *, _below: tuple[Path, ...] = ()) -> list[Layer]:
+    """A YAML file with its mapping, then those that it `extends:`, each a path beside the file or a shipped one's name."""
+    data = rooted(mapping_in(path), path.parent)
     if "extends" not in data:
-        return data
+        return [(path, data)]
     parent = data.pop("extends")
-    if not isinstance(parent, str):
-        raise ConfigError(f"{path}: extends: must be one name or path of a YAML file, but got {parent!r}.")
+    if not isinstance(parent, str) or not parent.strip():
+        raise ConfigError(f"{path}: extends: must be one name or path of a YAML file, but got {_in_short.repr(parent)}.")
     chain = (*_below, Path(os.path.realpath(path)))  # which takes a link to itself as it is; reading it says what it is
     target = yaml_path(parent, kind, folder=path.parent, where=f"{path}: extends")
     if Path(os.path.realpath(target)) in chain:
         names = " -> ".join(p.name for p in (*chain, target))
         raise ConfigError(f"{path}: extends: goes round in a circle: {names}. Remove one of these lines.")
-    return merged(read_yaml(target, kind, _below=chain), data)
+    return [(path, data), *read_layers(target, kind, _below=chain)]
+
+
+def mapping_in(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file; ConfigError where it holds anything else."""
+    data = parse_yaml(read_text(path), where=str(path))
+    if isinstance(data, dict):
+        return data
+    has = "the file is empty" if data is None else f"got {_in_short.repr(data)}"
+    raise ConfigError(f"{path}: must be a mapping of keys to values, but {has}. Write it as `key: value`.")
+
+
+def merged_layers(layers: Sequence[Layer]) -> dict[str, Any]:
+    """The mappings of files, each laid over those behind it."""
+    return reduce(merged, [data for _, data in reversed(layers)], {})
+
+
+def place_in(layers: Sequence[Layer], settings: Sequence[str] = ()) -> Place:
+    """What names, of files laid over each other and `--set a.b=value` over them, the one where a dotted path was written."""
+    first = f"{layers[0][0]}{' (with --set)' if settings else ''}"
+    written = [(with_settings({}, [setting]), first) for setting in reversed(settings)]
+    written += [(data, first if i == 0 else str(path)) for i, (path, data) in enumerate(layers)]
+
+    def place(path: Sequence[str]) -> str:
+        depths = [_depth(data, path) for data, _ in written]
+        return written[depths.index(max(depths))][1]
+
+    return place
+
+
+def _depth(data: Any, path: Sequence[str]) -> int:
+    """How many steps of a dotted path lead to something."""
+    if not path or not isinstance(data, dict):
+        return 0
+    key = next((key for key in data if str(key) == path[0]), None)
+    return 0 if key is None else 1 + _depth(data[key], path[1:])
 
 
 def rooted(data: Any, folder: Path) -> Any:
@@ -218,10 +259,10 @@ def with_settings(data: dict[str, Any], settings: Sequence[str]) -> dict[str, An
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path.strip():
-            raise ConfigError(f"--set {setting}: must be a dotted path and a value, such as --set proxy.epochs=4.")
+            raise ConfigError(f"--set {shortened(setting)}: must be a dotted path and a value, such as --set proxy.epochs=4.")
         if not text.strip():
             raise ConfigError(
-                f"--set {setting}: must have a value behind the equals sign. Write null to leave the setting out."
+                f"--set {shortened(setting)}: must have a value behind the equals sign. Write null to leave the setting out."
             )
         value = parse_yaml(text, where=f"--set {shortened(setting)}")
         for key in reversed(path.strip().split(".")):
@@ -230,13 +271,15 @@ def with_settings(data: dict[str, Any], settings: Sequence[str]) -> dict[str, An
     return data
 
 
-def validated(model: type[V], data: Any, *, where: str) -> V:
+def validated(model: type[V], data: Any, *, where: str | Place) -> V:
     """`data` as a checked `model`; ConfigError lists every broken rule with `where` and its dotted path."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        lines = dict.fromkeys(f"{where}: {_line(problem)}" for problem in error.errors())
-        raise ConfigError("\n".join(lines)) from None
+        lines = dict.fromkeys(_line(problem, where) for problem in error.errors())
+    except RecursionError:
+        lines = {f"{where if isinstance(where, str) else where(())}: must be nested less deeply. Mend it.": None}
+    raise ConfigError("\n".join(lines)) from None
 
 
 def broken(path: str, rule: str) -> PydanticCustomError:
@@ -255,21 +298,27 @@ def known_name(kind: str, table: Collection[str]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _line(problem: ErrorDetails) -> str:
-    below = problem.get("ctx", {}).get("path")
-    path = ".".join([*_parts(problem["loc"]), *([below] if below else [])])
-    value, rule = problem["input"], problem["msg"].removeprefix("Value error, ").rstrip(".")
-    if problem["type"] == "broken" or (problem["type"] == "value_error" and isinstance(value, dict)):
-        text = rule
-    elif problem["type"] == "literal_error":
-        name = next(str(p) for p in reversed(problem["loc"]) if isinstance(p, str))
-        text = unknown(name, value, re.findall(r"'([^']*)'", problem["ctx"]["expected"]))
-    elif problem["type"] == "missing":
-        text = "this key is required; add it"
-    else:
-        text = f"{_plain(rule)}, but got {_in_short.repr(value)}"
+def _line(problem: ErrorDetails, where: str | Place) -> str:
+    """A broken rule as people read it: where it was written, its dotted path, the rule, the value."""
+    context = problem.get("ctx", {})
+    path = [*_parts(problem["loc"]), *(context[name] for name in ("path",) if context.get(name))]
+    written = ".".join([*path, *(context[name] for name in ("key",) if name in context)]).split(".")
+    place = where if isinstance(where, str) else where(written)
+    text = _sentence(problem)
     stop = "" if text.endswith(("?", ".")) else "."
-    return f"{path}: {text}{stop}" if path else f"{text}{stop}"
+    return f"{place}: {'.'.join(path)}: {text}{stop}" if path else f"{place}: {text}{stop}"
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    value, kind = problem["input"], problem["type"]
+    rule = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if kind in ("broken", "unknown_key") or (kind == "value_error" and isinstance(value, dict)):
+        return rule
+    if kind == "literal_error" and (names := re.findall(r"'([^']*)'", problem["ctx"]["expected"])):
+        return unknown(next(str(p) for p in reversed(problem["loc"]) if isinstance(p, str)), value, names)
+    if kind == "missing":
+        return "this key is required; add it"
+    return f"{_rule(problem, rule)}, but got {without_password(_in_short.repr(value))}"
 
 
 _in_short = reprlib.Repr()  # of a value; aliases in YAML make one of many gigabytes with few words
@@ -278,14 +327,37 @@ _in_short.maxstring = _in_short.maxother = MAX_SHOWN
 _in_short.maxlist = _in_short.maxtuple = _in_short.maxdict = 12
 
 
-def _plain(rule: str) -> str:
-    """Pydantic's sentence in our words."""
-    rule = re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping of keys to values", rule)
-    rule = re.sub(r"a valid integer(, .*)?", "a whole number", rule)
-    rule = re.sub(r"a valid number(, .*)?", "a number", rule)
-    rule = re.sub(r"a valid (tuple|list)", "a list", rule)
-    rule = re.sub(r"(Tuple|List) should have", "must have", rule)
-    return re.sub(r"^(Input|String) should", "must", rule)
+_RULES = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "string_pattern_mismatch": "must begin with a letter or digit, and have only these and . _ - behind it",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "none_required": "must be null",
+    "literal_error": "must be null",
+}
+"""What people read in the place of pydantic's own sentence, by its kind of error."""
+
+
+def _rule(problem: ErrorDetails, rule: str) -> str:
+    """A rule in our words."""
+    context = problem.get("ctx", {})
+    if problem["type"] in ("too_short", "too_long"):
+        least = problem["type"] == "too_short"
+        number = context["min_length"] if least else context["max_length"]
+        return f"must hold at {'least' if least else 'most'} {number} {'entry' if number == 1 else 'entries'}"
+    return _RULES.get(problem["type"]) or re.sub(r"^(Input|String|Value) should", "must", rule)
 
 
 def _parts(location: tuple) -> list[str]:

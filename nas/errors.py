@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+from nas.passwords import without_password
+
 MANY_KNOWN = 20
 CAUSE_LENGTH = 300
 MAX_SHOWN = 200  # letters of a user's value in a message
@@ -26,7 +28,8 @@ def in_one_line(error: object, *, most: int = CAUSE_LENGTH) -> str:
 
 
 def shortened(text: str) -> str:
-    """The text of a user's value as messages show it: cut where it is long."""
+    """The text of a user's value as messages show it: cut where it is long, and without a password."""
+    text = without_password(text)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 

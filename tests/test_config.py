@@ -6,9 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from nas.config import Value, dump_yaml, merged, parse_yaml, read_json, read_text, read_yaml, validated, with_settings
+from nas.config import (
+    Value,
+    dump_yaml,
+    merged,
+    merged_layers,
+    parse_yaml,
+    read_json,
+    read_layers,
+    read_text,
+    validated,
+    with_settings,
+)
 from nas.errors import ConfigError, NasError
 from nas.files import at_home
+from nas.run.settings import read_search
 from nas.units import LARGEST, Quantity
 
 
@@ -73,14 +85,14 @@ def test_an_exponent_without_a_dot_is_a_number():
 def test_extends_lays_a_file_over_another(tmp_path):
     (tmp_path / "below.yaml").write_text("a: {x: 1, y: [1, 2]}\nb: 1")
     (tmp_path / "above.yaml").write_text("extends: below.yaml\na: {y: [3]}")
-    assert read_yaml(tmp_path / "above.yaml", "search space") == {"a": {"x": 1, "y": [3]}, "b": 1}
+    assert merged_layers(read_layers(tmp_path / "above.yaml", "search space")) == {"a": {"x": 1, "y": [3]}, "b": 1}
 
 
 def test_extends_in_a_circle_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("extends: b.yaml")
     (tmp_path / "b.yaml").write_text("extends: a.yaml")
     with pytest.raises(ConfigError, match=r"circle: a\.yaml -> b\.yaml -> a\.yaml"):
-        read_yaml(tmp_path / "a.yaml", "search space")
+        merged_layers(read_layers(tmp_path / "a.yaml", "search space"))
 
 
 @pytest.mark.parametrize(
@@ -91,13 +103,13 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, content, rule):
     if content is not None:
         path.write_text(content)
     with pytest.raises(ConfigError, match=rule):
-        read_yaml(path, "search space")
+        merged_layers(read_layers(path, "search space"))
 
 
 def test_a_binary_file_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        read_yaml(tmp_path / "a.yaml", "search space")
+        merged_layers(read_layers(tmp_path / "a.yaml", "search space"))
 
 
 def test_a_setting_is_laid_over_the_file_and_typed_like_it():
@@ -190,7 +202,7 @@ def test_paths_in_a_file_are_looked_for_beside_it_then_here(tmp_path, monkeypatc
         tmp_path / "there" / "mine.yaml", "data: pets.tar\nclasses: classes.txt\nweights: other.tar\nnested: {teacher: x}\n"
     )
     monkeypatch.chdir(tmp_path / "here")
-    settings = read_yaml(file, "recipe")
+    settings = merged_layers(read_layers(file, "recipe"))
     assert settings["data"] == str(tmp_path / "there" / "pets.tar")
     assert settings["classes"] == str(tmp_path / "there" / "classes.txt")
     assert settings["weights"] == str(tmp_path / "here" / "other.tar")
@@ -202,7 +214,7 @@ def test_a_path_in_a_file_that_is_extended_is_its_own(tmp_path):
     write(tmp_path / "base" / "pets.tar", "x")
     write(tmp_path / "base" / "base.yaml", "data: pets.tar\n")
     file = write(tmp_path / "mine" / "mine.yaml", "extends: ../base/base.yaml\nepochs: 3\n")
-    assert read_yaml(file, "recipe") == {"data": str(tmp_path / "base" / "pets.tar"), "epochs": 3}
+    assert merged_layers(read_layers(file, "recipe")) == {"data": str(tmp_path / "base" / "pets.tar"), "epochs": 3}
 
 
 @pytest.mark.parametrize("name", ["digits", "torch/cifar10", "timm/resnet18", "published"])
@@ -224,14 +236,14 @@ def test_the_home_folder_is_meant_by_a_tilde(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["is it ok?", "a%2Fb", "c#d", "é"])
 def test_a_database_beside_a_file_in_a_folder_of_any_name_is_meant_as_one_file(tmp_path, name):
     file = write(tmp_path / name / "mine.yaml", "search: {storage: 'sqlite:///a.db?timeout=3'}\n")
-    url = make_url(read_yaml(file, "search space")["search"]["storage"])
+    url = make_url(merged_layers(read_layers(file, "search space"))["search"]["storage"])
     assert (url.database, dict(url.query)) == (str(tmp_path / name / "a.db"), {"timeout": "3"})
 
 
 def test_a_database_beside_the_file_stays_there(tmp_path, monkeypatch):
     file = write(tmp_path / "there" / "mine.yaml", "search: {storage: 'sqlite:///a.db'}\n")
     monkeypatch.chdir(tmp_path)
-    assert read_yaml(file, "search space") == {"search": {"storage": f"sqlite:///{tmp_path}/there/a.db"}}
+    assert merged_layers(read_layers(file, "search space")) == {"search": {"storage": f"sqlite:///{tmp_path}/there/a.db"}}
 
 
 @pytest.mark.parametrize(
@@ -263,7 +275,7 @@ def test_a_file_that_is_a_link_to_itself_is_refused_where_it_is_extended(tmp_pat
     (tmp_path / "round.yaml").symlink_to("round.yaml")
     (tmp_path / "a.yaml").write_text("extends: round.yaml")
     with pytest.raises(ConfigError, match=r"round\.yaml: cannot be read"):
-        read_yaml(tmp_path / "a.yaml", "search space")
+        merged_layers(read_layers(tmp_path / "a.yaml", "search space"))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' + "9" * 5000 + "}"])
@@ -300,3 +312,50 @@ def test_what_never_ends_is_not_read(tmp_path, make):
 def test_a_number_larger_than_any_count_is_refused_with_its_place(number):
     with pytest.raises(ConfigError, match=r"a.yaml: line 1, column 4: .* is larger than any count here"):
         parse_yaml(f"a: {number}", where="a.yaml")
+
+
+# Where a wrong setting was written
+
+
+def test_a_typo_in_a_parent_is_told_of_the_parent(tmp_path):
+    (tmp_path / "parent.yaml").write_text("proxy: {epoks: 3}\n")
+    (tmp_path / "child.yaml").write_text("name: child\nextends: parent.yaml\nproxy: {epochs: 3}\nspace: {stages: {1: {}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        read_search(tmp_path / "child.yaml")
+    lines = str(caught.value).splitlines()
+    assert any(
+        line.startswith(f"{tmp_path / 'parent.yaml'}: proxy: unknown key 'epoks'; did you mean epochs") for line in lines
+    )
+    assert any(line.startswith(f"{tmp_path / 'child.yaml'}: space.") for line in lines)
+
+
+def test_a_value_is_told_of_the_file_that_wins_and_of_set_before_all(tmp_path):
+    (tmp_path / "parent.yaml").write_text("extends: tiny\nproxy: {epochs: x}\n")
+    (tmp_path / "child.yaml").write_text("name: child\nextends: parent.yaml\n")
+    with pytest.raises(ConfigError, match=r"parent\.yaml: proxy\.epochs: must be a whole number, but got 'x'"):
+        read_search(tmp_path / "child.yaml")
+    with pytest.raises(ConfigError, match=r"child\.yaml \(with --set\): proxy\.epochs: must be a whole number, but got 'y'"):
+        read_search(tmp_path / "child.yaml", settings=["proxy.epochs=y"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be a mapping of keys to values, but the file is empty"),
+        ("[1]", "must be a mapping of keys to values, but got [1]"),
+        ("extends: ''", "extends: must be one name or path of a YAML file, but got ''"),
+        ("\0", "must be YAML, but: unacceptable character"),
+    ],
+)
+def test_a_file_that_holds_no_mapping_is_refused_in_words(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_layers(tmp_path / "a.yaml", "recipe")
+    assert str(caught.value).startswith(f"{tmp_path / 'a.yaml'}: {message}")
+
+
+def test_no_value_that_is_shown_holds_a_password(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: tiny\nname: postgresql://u:PW@h\nsearch: {storage: ['postgresql://u:PW@h']}\n")
+    with pytest.raises(ConfigError) as caught:
+        read_search(tmp_path / "a.yaml")
+    assert "PW" not in str(caught.value) and "search.storage" in str(caught.value)

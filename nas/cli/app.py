@@ -14,6 +14,7 @@ import typer
 from nas import __version__
 from nas.errors import ConfigError, NasError
 from nas.files import at_home, in_utf8
+from nas.passwords import without_password
 from nas.shipped import shipped_files
 from nas.terminal import Terminal, pasteable, printable, write_anywhere
 
@@ -87,8 +88,6 @@ def output_of(*, as_json: bool, as_csv: bool) -> Literal["table", "json", "csv"]
 
 def again() -> str:
     """The command that was given, without the password of a storage."""
-    from nas.run.folder import without_password
-
     python, script = sys.orig_argv[0], Path(sys.argv[0])
     started = [python, "-m", "nas"] if script.name == "__main__.py" else [python, str(script)] if script.suffix else ["nas"]
     if started == ["nas"] and not shutil.which("nas"):

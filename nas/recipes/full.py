@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from nas.config import Value, broken, read_yaml, validated, with_settings
+from nas.config import Flag, Value, broken, merged_layers, place_in, read_layers, validated, with_settings
 from nas.recipes.by_size import BySize, at_size, place
 from nas.recipes.recipe import Area, Count, NotNegative, Recipe, Schedule, Share
 from nas.shipped import yaml_path
@@ -27,7 +27,7 @@ class Loader(Value):
     Of the recipe's own augmentation it takes crop_scale (else timm's 0.08 to 1), flip, random_erasing, mixup and cutmix.
     """
 
-    workers: Annotated[int, Field(strict=True, ge=0)] = 8
+    workers: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 8
     """Processes that decode, for each process that trains. Their number decides what the augmentation draws."""
     auto_augment: Annotated[str, Field(min_length=1)] | None = "rand-m9-mstd0.5-inc1"
     """timm's text for RandAugment and its kin (arXiv:1909.13719); None draws none."""
@@ -46,7 +46,7 @@ class FullRecipe(Recipe):
 
     validates_raw: ClassVar[bool] = True
 
-    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    validation_share: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
     """Share of the training images held out to follow the training by; of 0 all are trained on and only the loss is seen. The
     test split is read once, after the last epoch, whatever stands here."""
     optimizer: Annotated[str, Field(min_length=1)] = "adamw"
@@ -59,14 +59,14 @@ class FullRecipe(Recipe):
     step, or, by_epoch, at each epoch, as the papers' training has it."""
     warmup_lr: Share = 0.0
     """Learning rate at the start of the warm-up, as a share of lr."""
-    min_lr: Annotated[float, Field(ge=0, le=1)] = 0.01
+    min_lr: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.01
     """Learning rate at the end of the cosine, as a share of lr; 1 keeps it constant."""
     cooldown_epochs: Annotated[int, Field(strict=True, ge=0)] = 0
     """The last of `epochs`, which train at the smallest rate."""
     device_batch: Count | None = None
     """Most images that one device takes at once: the gradients of several such parts are added up to those of a batch. None
     takes a device's whole share of batch_size."""
-    ema_warmup: bool = True
+    ema_warmup: Flag = True
     """Whether the average's decay rises to `ema` from 0, as a training from random weights needs it; else it is constant."""
     weights: Annotated[str, Field(min_length=1)] | None = None
     """What to start from: a folder that `nas retrain` or `nas export` wrote, or safetensors; None starts from random weights.
@@ -136,5 +136,5 @@ class FullRecipe(Recipe):
 def read_full_recipe(name: str | Path, *, settings: Sequence[str] = ()) -> FullRecipe:
     """The recipe in a YAML file, or in a shipped one of that name, with each "a.b=value" of `settings` laid over it."""
     path = yaml_path(name, "recipe", where="--recipe")
-    where = f"{path} (with --set)" if settings else str(path)
-    return validated(FullRecipe, with_settings(read_yaml(path, "recipe"), settings), where=where)
+    layers = read_layers(path, "recipe")
+    return validated(FullRecipe, with_settings(merged_layers(layers), settings), where=place_in(layers, settings))

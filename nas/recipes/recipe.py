@@ -5,22 +5,23 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from nas.config import Value, broken, known_name, read_text
-from nas.errors import ConfigError
+from nas.config import Flag, Value, broken, known_name, read_text
+from nas.errors import ConfigError, shortened
 from nas.recipes.by_size import BySize
 from nas.recipes.signals import SIGNAL_CHOICES
-from nas.space.architecture import MixerName
+from nas.space.architecture import MOST_PIXELS, MixerName
 from nas.units import Quantity
 
 SIZE_STEP = 8  # pixels between the resolutions of a training that grows them
 OPTIMIZERS = ("adamw", "lamb", "lion", "sgd", "muon")  # of timm's, those that suit a short training
 
 Count = Annotated[int, Field(strict=True, ge=1)]
-Pixels = Annotated[int, Field(strict=True, ge=4)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Area = Annotated[float, Field(gt=0, le=1)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Epochs = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+Side = Annotated[int, Field(strict=True, ge=4, le=MOST_PIXELS)]
+Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Area = Annotated[float, Field(strict=True, gt=0, le=1)]
+NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+AboveZero = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 One = TypeVar("One")
 Several = TypeVar("Several")
@@ -82,7 +83,9 @@ def _listed(classes: Any) -> Any:
 def _name(value: Any) -> Any:
     """A class's name where YAML sees a number; ValueError where how it was written is lost."""
     if isinstance(value, bool | float) or value is None:
-        raise ValueError(f"a name that YAML takes for something else must stand in quotes, but got {value!r} without them")
+        raise ValueError(
+            f"a name that YAML takes for something else must stand in quotes, but got {shortened(repr(value))} without them"
+        )
     return str(value) if isinstance(value, int) else value
 
 
@@ -106,20 +109,20 @@ class Recipe(Value):
     of each line; None takes all. No seed changes which."""
     images_per_class: Annotated[int, Field(strict=True, ge=2)] | None = None
     """Images of each class drawn for search-training and search-validation together; None takes all."""
-    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    validation_share: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.2
     """Share of the drawn training images that is never trained on during a search."""
-    unreadable_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    unreadable_share: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.01
     """Data is refused when a larger share of the images that were tried can't be decoded."""
-    keep_copies: bool = False
+    keep_copies: Flag = False
     """Whether files with equal contents may stand in several of the splits for training, validation and test."""
     white: Count | None = None
     """The value that is white in the images; None for the largest that their bits can hold, 255 or 65,535."""
     max_pixels: Annotated[Quantity, Field(ge=1)] = 178_956_970
     """Images with more pixels are taken for unreadable. The default is where Pillow stops: half a gigabyte decoded."""
-    image_size: OneOrSeveral[Pixels, tuple[Pixels, Pixels]] = 32
+    image_size: OneOrSeveral[Side, tuple[Side, Side]] = 32
     """Side in pixels; of two, the first epoch trains at the first, the last one and every validation at the second."""
 
-    epochs: Count = 6
+    epochs: Epochs = 6
     batch_size: Annotated[int, Field(strict=True, ge=2)] = 64
     """Largest batch; an epoch is cut into batches of nearly equal size, so that no image is left out."""
     optimizer: Annotated[str, known_name("optimizer", OPTIMIZERS)] = "adamw"
@@ -127,7 +130,7 @@ class Recipe(Value):
     lr: AboveZero = 1e-3
     mixer_lr: dict[MixerName, AboveZero] = {}  # noqa: RUF012 (frozen)
     """Factors on lr for all weights of the blocks with that token mixer, such as {attention: 0.5}."""
-    retry_lr: Annotated[float, Field(gt=0, lt=1)] | None = 0.3
+    retry_lr: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = 0.3
     """A training that diverges is begun again once with lr times this, and the record says so; None begins none again."""
     weight_decay: NotNegative = 0.05
     """For weights of at least two dimensions: biases, norms and scales are left out."""
@@ -142,7 +145,7 @@ class Recipe(Value):
     """Of the last block, falling linearly to 0 at the first. In a full recipe it can go by size, {s18: 0.2, s36: 0.3}."""
     head_dropout: BySize[Share] = 0.0
     """Before the last linear map. In a full recipe it can go by size as well."""
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
     """Decay of an average of the weights, which is then what is validated and kept; None keeps the last weights."""
 
     crop_padding: Annotated[int, Field(strict=True, ge=0)] = 2
@@ -150,13 +153,13 @@ class Recipe(Value):
     crop_scale: tuple[Area, Area] | None = None
     """Shares of the image's area between which a random crop is drawn, of a shape between 3:4 and 4:3, and brought back to the
     image's size (arXiv:1409.4842); [0.35, 1] suits short trainings. None crops by crop_padding alone."""
-    flip: bool = False
+    flip: Flag = False
     """Mirror half of the images; right for photos, wrong for digits and text."""
     mixup: NotNegative = 0.0
     """Alpha of mixup's beta distribution (arXiv:1710.09412); 0 switches it off."""
     cutmix: NotNegative = 0.0
     """Alpha of CutMix's beta distribution (arXiv:1905.04899); with mixup as well, each batch has one of them, evenly."""
-    random_erasing: Annotated[float, Field(ge=0, le=1)] = 0.0
+    random_erasing: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.0
     """Probability that a rectangle of an image is blanked (arXiv:1708.04896)."""
 
     distillation: Distillation | None = None
@@ -164,8 +167,8 @@ class Recipe(Value):
 
     precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"
     """"auto" takes bf16 where the device computes in it, float32 elsewhere; fp16 scales the loss."""
-    channels_last: bool = True
-    compile: bool = False
+    channels_last: Flag = True
+    compile: Flag = False
     """torch.compile: a minute and more before the first step, and no gain measured on a CPU (experiments/proxy)."""
     stem_stride: Count | None = None
     """Trains with another stride of the stem, so that a small image still gives a large token grid; None keeps it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from nas.passwords import without_password
 from nas.report.pictures import draw_front
 from nas.report.terminal import show_standing
 from nas.results.course import volumes
@@ -14,7 +15,7 @@ from nas.results.noise import highest, judged_by
 from nas.results.points import require_finished
 from nas.results.standing import Standing, standing
 from nas.run.attempts import TimeSpent, time_spent
-from nas.run.folder import export_command, longer_command, retrain_command, without_password
+from nas.run.folder import export_command, longer_command, retrain_command
 from nas.run.front import reference_costs
 from nas.run.reading import Reading, read
 from nas.run.record import TRAINED, TrialState

@@ -1,7 +1,6 @@
 """What lies in a run's folder, and whether a search may go on in it."""
 
 import json
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from nas import __version__
 from nas.config import changed_settings, dump_yaml, parse_yaml, read_text, validated
 from nas.errors import ConfigError, NasError
 from nas.files import write_whole
+from nas.passwords import without_password
 from nas.recipes.recipe import Recipe
 from nas.run.settings import RUN_FACTS, Search
 from nas.terminal import command
@@ -25,7 +25,6 @@ MAY_CHANGE = (
     *(f"search.{name}" for name in ("trials", "replicates", "log", "storage", "max_hours", "max_gpu_hours")),
     *("resources", "proxy.data", "calibration"),
 )
-SECRET = re.compile(r"([?&][^=&]*(?:password|passwd|passphrase|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)  # in a URL's query
 QUICK_RECIPE = "digits_quick"  # the shipped recipe that suits any data and machine
 ITS_IMAGES = ("classes", "unreadable_share", "keep_copies", "white", "max_pixels", "flip")
 """What a retraining takes over from a search's proxy, so that it learns from the same kind of images."""
@@ -148,15 +147,6 @@ def plain_search(search: Search) -> dict[str, Any]:
     if storage:
         data["search"]["storage"] = without_password(storage)
     return data
-
-
-def without_password(url: str) -> str:
-    """A storage URL that can be shown and written down."""
-    scheme, separator, rest = url.partition("://")
-    login, at, host = rest.rpartition("@")
-    user = login.partition(":")[0]
-    shown = f"{scheme}{separator}{user}:***{at}{host}" if ":" in login else url
-    return SECRET.sub(r"\1***", shown)
 
 
 def check_same(before: dict[str, Any], now: dict[str, Any], *, where: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from nas.config import Value, broken, known_name, read_yaml, validated, with_settings
+from nas.config import Value, broken, known_name, merged_layers, place_in, read_layers, validated, with_settings
 from nas.errors import ConfigError, Infeasible
 from nas.recipes.as_trained import check_sizes
 from nas.recipes.recipe import Proxy
@@ -35,6 +35,7 @@ CostName = Annotated[str, known_name("cost", COUNTED)]
 FamilyName = Annotated[str, known_name("family", FAMILIES)]
 ObjectiveName = Annotated[str, known_name("objective", ("accuracy", *COUNTED))]
 SamplerName = Annotated[str, known_name("sampler", SAMPLERS)]
+MOST_AT_ONCE = 100_000  # trainings, cores or cards: more than any cluster has
 RUN_FACTS = "run"  # the key under which a run's search.yaml says when and with what it began
 MAP_PROBES = 50  # architectures whose maps are looked at before anything is trained
 REFERENCES = "references"  # stands for all sizes of these families
@@ -90,7 +91,7 @@ class SearchSettings(Value):
     split_seed: Seed | None = None
     """Runs with equal ones are judged by the same images, and can be compared."""
     training_seed: Seed | None = None
-    replicates: Annotated[int, Field(strict=True, ge=0)] = 0
+    replicates: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 0
     """Trainings with other seeds that each network on or near the front gets when the search is through, and each baseline;
     `nas replicate` gives them later."""
     log: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
@@ -99,10 +100,10 @@ class SearchSettings(Value):
     storage: str | None = None
     """An Optuna storage URL (postgresql://…, mysql://…) or a journal file (journal:///shared/run.journal); without one the
     record is study.db in the run's folder."""
-    max_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    max_hours: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     """No architecture is begun after a search has been driven for so long, its interruptions left out; those that run then are
     trained to their end."""
-    max_gpu_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    max_gpu_hours: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     """The same for the hours that trials held a GPU or their share of one, failures and repetitions included."""
 
     @property
@@ -121,10 +122,10 @@ class Resources(Value):
 
     address: str | None = None
     """A running Ray cluster ("auto" or host:port); without one a local Ray is started."""
-    workers: Annotated[int, Field(strict=True, ge=1)] | None = None
+    workers: Annotated[int, Field(strict=True, ge=1, le=MOST_AT_ONCE)] | None = None
     """Trials at once; without a number as many as the cores or the shares of GPUs allow."""
-    cpu: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
-    gpu: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    cpu: Annotated[float, Field(strict=True, gt=0, le=MOST_AT_ONCE, allow_inf_nan=False)] = 1
+    gpu: Annotated[float, Field(strict=True, ge=0, le=MOST_AT_ONCE, allow_inf_nan=False)] = 0
     """GPUs a trial, such as 0.25 for four trials a card; 0 trains on the CPU."""
 
     @model_validator(mode="after")
@@ -139,11 +140,11 @@ class Calibration(Value):
 
     designs: tuple[str, ...] | None = None
     """Reference designs; None takes the search's baselines, or a handful of different mixers where it has none."""
-    random: Annotated[int, Field(strict=True, ge=0)] = 12
+    random: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 12
     """Random affordable architectures of the space, spread evenly over the logarithm of their MACs."""
-    shrink: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1
+    shrink: Annotated[float, Field(strict=True, ge=1, allow_inf_nan=False)] = 1
     """Divides the depths and widths of all of them, so that a small machine can train them; 1 leaves them as they are."""
-    seeds: Annotated[int, Field(strict=True, ge=1)] = 2
+    seeds: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 2
     """Trainings of each architecture at each fidelity; the seeds count up from the search's own."""
     fidelities: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], dict[str, Any]] = {}  # noqa: RUF012 (frozen)
     """For each name what it changes in `proxy`; none stands for quarter, half, proxy, long (4 times the epochs) and large (1.5
@@ -151,7 +152,7 @@ class Calibration(Value):
     against: str | None = None
     """What counts as the truth: a fidelity (None takes the costliest), "published" for the papers' ImageNet top-1, or a .csv
     file with the columns name and accuracy."""
-    wanted_tau: Annotated[float, Field(ge=-1, le=1)] = 0.7
+    wanted_tau: Annotated[float, Field(strict=True, ge=-1, le=1)] = 0.7
 
 
 class Search(Value):
@@ -299,6 +300,6 @@ def check_possible(search: Search) -> None:
 def read_search(name: str | Path, *, settings: Sequence[str] = ()) -> Search:
     """The search in a YAML file, or in a shipped one of that name, with each "a.b=value" of `settings` laid over it."""
     path = yaml_path(name, "search space")
-    where = f"{path} (with --set)" if settings else str(path)
-    written = {key: value for key, value in read_yaml(path, "search space").items() if key != RUN_FACTS}
-    return validated(Search, with_settings(written, settings), where=where)
+    layers = read_layers(path, "search space")
+    written = {key: value for key, value in merged_layers(layers).items() if key != RUN_FACTS}
+    return validated(Search, with_settings(written, settings), where=place_in(layers, settings))

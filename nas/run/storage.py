@@ -18,7 +18,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from nas.callbacks import ignore
 from nas.errors import ConfigError, NasError
-from nas.run.folder import RunFolder, without_password
+from nas.passwords import without_password
+from nas.run.folder import RunFolder
 from nas.run.patient_storage import PatientStorage, database_message
 from nas.run.record_files import HeldRecord, WholeLines
 from nas.run.settings import Search

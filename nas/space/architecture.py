@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from nas.config import Value, broken, known_name, parse_yaml, read_text, validated
-from nas.errors import ConfigError
+from nas.config import Flag, Value, broken, known_name, mapping_in, validated
 from nas.space.activations import ACTIVATIONS
 from nas.space.geometry import channels
 from nas.space.mixers import MIXERS, OPTIONS, in_short
@@ -17,7 +16,9 @@ from nas.space.norms import NORMS
 MixerName = Annotated[str, known_name("mixer", MIXERS)]
 NormName = Annotated[str, known_name("norm", NORMS)]
 ActivationName = Annotated[str, known_name("activation", ACTIVATIONS)]
-Positive = Annotated[int, Field(strict=True, ge=1)]
+MOST_CHANNELS, MOST_PIXELS = 100_000, 10_000  # no network is wider, no image larger
+Positive = Annotated[int, Field(strict=True, ge=1, le=MOST_CHANNELS)]
+Ratio = Annotated[float, Field(strict=True, ge=0, le=MOST_CHANNELS, allow_inf_nan=False)]
 
 
 class Stage(Value):
@@ -28,24 +29,24 @@ class Stage(Value):
     """
 
     mixer: MixerName
-    depth: Positive
+    depth: Annotated[int, Field(strict=True, ge=1)]
     width: Positive
     norm: NormName = "layer"
-    norm_bias: bool = False
-    mlp_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
+    norm_bias: Flag = False
+    mlp_ratio: Ratio = 4.0
     """Hidden width of the channel MLP over `width`; 0 leaves the MLP and its norm out."""
-    mlp_bias: bool = False
+    mlp_bias: Flag = False
     activation: ActivationName = "star_relu"
-    residual: bool = True
-    res_scale: bool = False
-    layer_scale: Annotated[float, Field(gt=0)] | None = None
+    residual: Flag = True
+    res_scale: Flag = False
+    layer_scale: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     """Initial value of LayerScale on both branches; None leaves it out."""
-    position_embedding: bool = False
+    position_embedding: Flag = False
     pool_size: Positive | None = None
     kernel_size: Positive | None = None
-    expansion: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    expansion: Annotated[Ratio, Field(gt=0)] | None = None
     head_dim: Positive | None = None
-    proj_bias: bool | None = None
+    proj_bias: Flag | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -112,9 +113,9 @@ class Architecture(Value):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     stem_kernel: Positive = 7
     stem_stride: Positive = 4
-    stem_norm: bool = True
+    stem_norm: Flag = True
     """A bias-free layer norm after the stem's convolution (MetaFormer Baselines; PoolFormer has none)."""
-    downsample_norm: bool = True
+    downsample_norm: Flag = True
     """A bias-free layer norm before each downsampling convolution (likewise)."""
     head: Literal["linear", "mlp"] = "linear"
     head_norm: Literal["pool_norm", "norm_pool"] = "pool_norm"
@@ -153,7 +154,5 @@ class Architecture(Value):
 
 def read_architecture(path: Path) -> Architecture:
     """The architecture in a JSON file, either bare or under the key "architecture"."""
-    data = parse_yaml(read_text(path), where=str(path))  # JSON is YAML; this way bad syntax gets a line and a column
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: must hold an architecture as a JSON object, but got {type(data).__name__}.")
+    data = mapping_in(path)  # JSON is YAML; this way bad syntax gets a line and a column
     return validated(Architecture, data.get("architecture", data), where=str(path))

@@ -4,20 +4,23 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import product
+from math import prod
 from types import GenericAlias
 from typing import Annotated, Any, Optional, get_type_hints
 
 from pydantic import BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
 from nas.config import Value, broken
-from nas.errors import Infeasible
-from nas.space.architecture import Architecture, Stage, is_active
+from nas.errors import Infeasible, shortened
+from nas.space.architecture import MOST_PIXELS, Architecture, Stage, is_active
 from nas.space.cost import cost, feature_sides
 from nas.space.costs import Cost
 from nas.space.mixers import MIXERS
 
 Choose = Callable[[str, tuple], Any]
 MOST_CHOICES = 10_000  # of one setting
+MOST_COMBINATIONS = 100_000  # of a stage's choices that belong together: all of them are looked at
+MOST_BLOCKS = 1_000  # of a stage
 SWITCHES = ("mixer", "norm", "residual", "mlp_ratio")  # the fields that decide whether others are active
 
 
@@ -28,15 +31,17 @@ def _expanded(written: Any) -> Any:
     values = list(written) if isinstance(written, list | tuple) else [written]
     if not values:
         raise ValueError("must hold at least one choice; write a value or a list of values")
+    if len(values) > MOST_CHOICES:
+        raise ValueError(f"must hold at most {MOST_CHOICES:,} choices; leave some out")
     for i, value in enumerate(values):
         if value in values[:i] and not isinstance(value, bool):
-            raise ValueError(f"holds the choice {value!r} twice; remove one")
+            raise ValueError(f"holds the choice {shortened(repr(value))} twice; remove one")
     return values
 
 
 def _integers(written: dict) -> list[int]:
     if not {"low", "high"} <= set(written) <= {"low", "high", "step"} or not all(type(v) is int for v in written.values()):
-        raise ValueError(f"a range must be {{low: integer, high: integer, step: integer}}, but got {written}")
+        raise ValueError(f"a range must be {{low: integer, high: integer, step: integer}}, but got {shortened(str(written))}")
     low, high, step = written["low"], written["high"], written.get("step", 1)
     if step < 1 or high < low or (high - low) % step:
         raise ValueError(f"a range must go from low up to high in whole steps of at least 1, but got {low=}, {high=}, {step=}")
@@ -65,7 +70,7 @@ class SearchSpace(NetworkChoices):
     `stages` maps 1, 2, ... to each stage's choices; `all_stages` holds those that every stage shares unless it says otherwise.
     """
 
-    image_size: Annotated[int, Field(strict=True, ge=8)] = 224
+    image_size: Annotated[int, Field(strict=True, ge=8, le=MOST_PIXELS)] = 224
     num_classes: Annotated[int, Field(strict=True, ge=2)] = 1000
     all_stages: StageChoices = StageChoices()
     stages: Annotated[dict[int, StageChoices], Field(min_length=1)]
@@ -95,16 +100,28 @@ class SearchSpace(NetworkChoices):
         return self
 
     def _check_stage(self, number: int, axes: dict[str, tuple]) -> None:
-        plain = {"depth": 1, "width": axes["width"][0]}
+        if max(axes["depth"]) > MOST_BLOCKS:
+            raise broken(f"stages.{number}.depth", f"must be at most {MOST_BLOCKS:,} blocks, but got {max(axes['depth']):,}")
         for mixer in axes["mixer"]:
-            names = [name for name in MIXERS[mixer].options if name in axes]
-            ratios = ["mlp_ratio"] if "mlp_ratio" in axes else []
-            for chosen in _product([(n, axes[n]) for n in ["width", *ratios, *names]]):
-                try:
-                    Stage(**{**plain, "mixer": mixer, **chosen})
-                except ValidationError as error:
-                    refusal = error.errors()[0]["ctx"]
-                    raise broken(f"stages.{number}.{refusal['path']}", refusal["rule"]) from None
+            own = {name: axes[name] for name in MIXERS[mixer].options if name in axes}
+            self._check_together(number, mixer, {"width": axes["width"], **own})
+            if "mlp_ratio" in axes:
+                firsts = {name: options[:1] for name, options in own.items()}
+                self._check_together(number, mixer, {"width": axes["width"], **firsts, "mlp_ratio": axes["mlp_ratio"]})
+
+    def _check_together(self, number: int, mixer: str, axes: dict[str, tuple]) -> None:
+        """Every combination of choices that one rule may look at."""
+        if (several := prod(map(len, axes.values()))) > MOST_COMBINATIONS:
+            rule = (
+                f"must make at most {MOST_COMBINATIONS:,} combinations with {mixer}'s {', '.join(axes)}, but makes {several:,}"
+            )
+            raise broken(f"stages.{number}.width", f"{rule}; give fewer choices, or a range with a larger step")
+        for chosen in _product(list(axes.items())):
+            try:
+                Stage(**{"depth": 1, "mixer": mixer, **chosen})
+            except ValidationError as error:
+                refusal = error.errors()[0]["ctx"]
+                raise broken(f"stages.{number}.{refusal['path']}", refusal["rule"]) from None
 
     def _check_resolution(self) -> None:
         kernels = self._network_axes.get("stem_kernel", (Architecture.model_fields["stem_kernel"].default,))

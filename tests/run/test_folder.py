@@ -5,7 +5,7 @@ import yaml
 
 from nas.errors import ConfigError, NasError
 from nas.recipes.full import read_full_recipe
-from nas.run.folder import ITS_IMAGES, open_folder, plain_search, read_run, retrain_command, update_folder, without_password
+from nas.run.folder import ITS_IMAGES, open_folder, plain_search, read_run, retrain_command, update_folder
 
 
 def test_a_run_is_read_back_as_it_was_opened(tmp_path, tiny):
@@ -66,17 +66,6 @@ def test_a_password_is_never_written_down(tmp_path, tiny):
     search = tiny("search.storage=postgresql://me:secret@host/db")
     assert plain_search(search)["search"]["storage"] == "postgresql://me:***@host/db"
     assert "secret" not in open_folder(tmp_path, search).search_yaml.read_text()
-
-
-@pytest.mark.parametrize("url", ["sqlite:///a.db", "postgresql://me@host/db"])
-def test_a_url_without_a_password_stays(url):
-    assert without_password(url) == url
-
-
-@pytest.mark.parametrize("query", ["password=secret", "user=me&password=secret&ssl=1", "sslpassword=secret", "PASSWD=secret"])
-def test_a_password_in_a_urls_query_is_hidden_as_well(query):
-    shown = without_password(f"postgresql://host/db?{query}")
-    assert "secret" not in shown and "***" in shown and ("ssl=1" in shown) == ("ssl=1" in query)
 
 
 def test_the_printed_retraining_learns_from_the_same_kind_of_images(tiny, tmp_path):

@@ -55,7 +55,7 @@ def test_the_flagship_has_all_six_mixers_and_a_billion_architectures():
         ("proxy.rungs=[3, 9]", "proxy.rungs"),
         ("proxy.epochs=none", "proxy.epochs: must be a whole number"),
         ("proxy.image_size=[24, 32]", "proxy.image_size: must be one size where stages may mix by random"),
-        ("name=a/b", "name: must match pattern"),
+        ("name=a/b", "name: must begin with a letter or digit, and have only these"),
         ("keep_copies=true", "unknown key 'keep_copies'; did you mean proxy.keep_copies?"),
         ("constraints.macs=2,5M", "a whole number, or one with a unit such as 2.5M or 0.3G, but got '2,5M'."),
         ("proxy.classes=few.txt", "proxy.classes: must be a number, names, or a text file of names: "),

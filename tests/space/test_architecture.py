@@ -126,7 +126,7 @@ def test_an_architecture_is_read_from_json_bare_or_under_its_key(tmp_path):
 
 def test_a_file_that_holds_no_architecture_is_named(tmp_path):
     (tmp_path / "a.json").write_text("[1, 2]")
-    with pytest.raises(ConfigError, match=r"a\.json: must hold an architecture as a JSON object, but got list"):
+    with pytest.raises(ConfigError, match=r"a\.json: must be a mapping of keys to values, but got"):
         read_architecture(tmp_path / "a.json")
 
 

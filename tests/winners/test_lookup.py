@@ -43,7 +43,8 @@ def test_a_wrong_name_is_answered_with_the_nearest_ones():
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "line 1, column 2"), ("[1]", "must hold an architecture"), ('{"stages": []}', "stages: ")]
+    ("content", "message"),
+    [("{", "line 1, column 2"), ("[1]", "must be a mapping of keys"), ('{"stages": []}', "stages: ")],
 )
 def test_a_json_file_that_holds_no_architecture_is_refused(tmp_path, content, message):
     (tmp_path / "a.json").write_text(content)
