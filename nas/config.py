@@ -304,12 +304,13 @@ def _line(problem: ErrorDetails, where: str | Place) -> str:
     path = [*_parts(problem["loc"]), *(context[name] for name in ("path",) if context.get(name))]
     written = ".".join([*path, *(context[name] for name in ("key",) if name in context)]).split(".")
     place = where if isinstance(where, str) else where(written)
-    text = _sentence(problem)
+    text = in_words(problem)
     stop = "" if text.endswith(("?", ".")) else "."
     return f"{place}: {'.'.join(path)}: {text}{stop}" if path else f"{place}: {text}{stop}"
 
 
-def _sentence(problem: ErrorDetails) -> str:
+def in_words(problem: ErrorDetails) -> str:
+    """A rule that pydantic found broken and the value, as people read them."""
     value, kind = problem["input"], problem["type"]
     rule = problem["msg"].removeprefix("Value error, ").rstrip(".")
     if kind in ("broken", "unknown_key") or (kind == "value_error" and isinstance(value, dict)):
@@ -343,6 +344,7 @@ _RULES = {
     "tuple_type": "must be a list",
     "list_type": "must be a list",
     "dict_type": "must be a mapping of keys to values",
+    "dataclass_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
     "none_required": "must be null",
     "literal_error": "must be null",

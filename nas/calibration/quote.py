@@ -10,7 +10,7 @@ from nas.errors import NasError
 from nas.run.folder import RunFolder, calibrate_command, read_run
 from nas.run.settings import Search
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, NasError)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, NasError)
 
 
 def quote(root: Path) -> str:

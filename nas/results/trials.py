@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas.errors import NasError
+from nas.errors import NasError, in_one_line
 from nas.recipes.signals import LOSSES, RANKING_SIGNALS
 from nas.results.latencies import latencies
 from nas.results.luck import expected_accuracies
@@ -24,7 +24,7 @@ from nas.results.noise import (
     replicates,
     seed_margin,
 )
-from nas.run.reading import Reading, parsed
+from nas.run.reading import Reading, as_written, check_parts, parsed
 from nas.run.record import Reasons, Record, TrialState, damaged
 from nas.run.settings import Search
 from nas.space.architecture import Stage
@@ -149,11 +149,18 @@ def _text(data: Any) -> str:
 def _courses(reading: Reading) -> dict[int, list[dict[str, Any]]]:
     """By trial the epochs that were put down; NasError where a curve is none."""
     trials, courses = reading.trials, {}
-    for record, curve in zip(trials, parsed([_text(r.curve_data) for r in trials]), strict=True):
+    try:
+        loaded = parsed([_text(r.curve_data) for r in trials])
+    except ValueError:  # of one of them
+        with as_written(reading.folder):
+            check_parts(trials)
+        raise
+    for record, curve in zip(trials, loaded, strict=True):
         try:
             courses[record.number] = [{**epoch, "epoch": int(epoch["epoch"])} for epoch in curve]
         except (ValueError, TypeError, KeyError) as error:
-            raise NasError(f"{reading.folder.root}: {damaged(record.number, 'curve', repr(error), curve)}") from None
+            why = f"must be a list of epochs, but: {in_one_line(error)}"
+            raise NasError(f"{reading.folder.root}: {damaged(record.number, 'curve', why)}") from None
     return courses
 
 

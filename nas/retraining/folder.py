@@ -26,7 +26,7 @@ from nas.training.proxy import plain
 from nas.winners.lookup import Trained, seen_in_memory
 
 ENDING_SECONDS = 20
-LEFT = {"recipe.yaml", "checkpoint.pt", "result.json", "unreadable.tsv", "tensorboard"}  # of these one lies in all such folders
+LEFT = {".lock", "checkpoint.pt", "result.json"}  # of these one lies in all such folders, and in no other
 CURVE_COLUMNS = ("epoch", "train_loss", "lr", "accuracy", "top5", "loss", "raw_accuracy", "raw_top5", "seconds")
 
 
@@ -78,7 +78,6 @@ class RetrainingFolder:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keeps other trainings out of the folder; of a killed one's, what is still ending is waited for a little."""
-        self._refuse_foreign()
         with writable(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.root / ".lock")
@@ -136,11 +135,17 @@ class RetrainingFolder:
         lines = [",".join("" if value is None else str(value) for value in row) for row in rows]
         write_whole(self.root / "curve.csv", "\n".join([",".join(CURVE_COLUMNS), *lines]) + "\n")
 
-    def _refuse_foreign(self) -> None:
-        """NasError where the folder holds something that no training left there."""
-        there = {path.name for path in self.root.glob("*") if not path.name.startswith(".")} if self.root.is_dir() else set()
-        if there and not there & LEFT:
-            raise NasError(f"{self.root}: must be new or hold a training, but holds {min(there)}. Choose another --out.")
+    def refuse_foreign(self) -> None:
+        """NasError where the folder holds something that no training left there, such as a recipe of the user's own."""
+        there = {path.name for path in self.root.iterdir()} if self.root.is_dir() else set()
+        own = {name for name in there if not name.startswith(".")} - {"tensorboard"}  # written before the training's first file
+        if own and not there & LEFT:
+            raise NasError(f"{self.root}: must be new or hold a training, but holds {min(own)}. Choose another --out.")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is something that a training goes on from."""
+        return (self.root / "checkpoint.pt").exists()
 
     def _refuse_other(self, there: dict[str, Any]) -> None:
         changed = changed_settings(_with_defaults(there), self.setup)

@@ -27,8 +27,10 @@ from nas.retraining.folder import Result, RetrainingFolder, setup_of
 from nas.space.architecture import Architecture
 from nas.training import processes
 from nas.training.curve import Epoch, OnEpoch, OnStep
+from nas.training.distill import loss_of
 from nas.training.evaluation import evaluate, is_out_of_memory
 from nas.training.loop import Diverged, fit
+from nas.training.optimizer import optimizer
 from nas.training.proxy import fresh_network
 from nas.training.trained import load_initial, read_weights
 
@@ -113,15 +115,32 @@ def retrain_network(
     recipe = recipe.for_network(architecture)
     architecture = as_trained(architecture, recipe)  # what is written down is what is trained
     folder = RetrainingFolder(out, setup_of(architecture, recipe, manifest, seed))
+    processes.of_first(folder.refuse_foreign)
+    if (before := processes.of_first(folder.result)) is not None:
+        return before
+    data = data_of(manifest, recipe, unreadable=folder.unreadable, root=root)
+    model = _able(architecture, recipe, manifest, folder)  # or its error, before anything is written
     with folder.alone() if processes.rank() == 0 else nullcontext():
         result = processes.of_first(folder.result)
         if result is not None:
             return result
-        remarks = (*([choice] if choice else []), *manifest.remarks)
-        return _retrain(architecture, recipe, manifest, folder, device=device, listener=listener, root=root, remarks=remarks)
+        notes = (*([choice] if choice else []), *manifest.remarks)
+        return _retrain(model, data, architecture, recipe, manifest, folder, device=device, listener=listener, remarks=notes)
+
+
+def _able(architecture: Architecture, recipe: FullRecipe, manifest: Manifest, folder: RetrainingFolder) -> nn.Module:
+    """The network as its training begins with it; NasError where it can't: too large, without its first weights or teacher."""
+    model = fresh_network(architecture, recipe, num_classes=len(manifest.class_names), seed=folder.setup["seed"])
+    if recipe.weights is not None and not folder.has_begun:
+        load_initial(model, recipe.weights)
+    if recipe.distillation is not None:
+        loss_of(recipe, model, device=torch.device("cpu"), class_names=manifest.class_names)
+    return model
 
 
 def _retrain(
+    model: nn.Module,
+    data: FullData,
     architecture: Architecture,
     recipe: FullRecipe,
     manifest: Manifest,
@@ -129,15 +148,10 @@ def _retrain(
     *,
     device: str | torch.device,
     listener: Listener,
-    root: Path | None,
     remarks: tuple[str, ...],
 ) -> Result:
     """A training that has not ended, in a folder of its own."""
     state = processes.of_first(folder.state)
-    model = fresh_network(architecture, recipe, num_classes=len(manifest.class_names), seed=folder.setup["seed"])
-    if recipe.weights is not None and state is None:
-        load_initial(model, recipe.weights)
-    data = data_of(manifest, recipe, unreadable=folder.unreadable, root=root)
     if processes.rank() == 0:
         folder.write_setup(architecture, recipe, manifest)
     held_out = 0 if data.validation is None else data.validation.num_images
@@ -152,6 +166,7 @@ def checked(recipe: FullRecipe) -> FullRecipe:
     """The recipe, if timm has its optimiser and can read its augmentation."""
     if recipe.optimizer not in list_optimizers():
         raise ConfigError(f"optimizer: {unknown('optimizer', recipe.optimizer, list_optimizers())}")
+    _try_optimizer(recipe)
     text = recipe.loader and recipe.loader.auto_augment
     try:
         create_transform(recipe.full_size, is_training=True, auto_augment=text)
@@ -160,6 +175,21 @@ def checked(recipe: FullRecipe) -> FullRecipe:
             f"loader.auto_augment: must be a text that timm reads, such as rand-m9-mstd0.5-inc1, but got {text!r}."
         ) from None
     return recipe
+
+
+def _try_optimizer(recipe: FullRecipe) -> None:
+    """ConfigError where the optimiser makes no step here: some need CUDA, a package, or more of the loss than a gradient."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2)).to(device)
+    try:
+        steps = optimizer(network, recipe)
+        network(torch.ones(1, 3, 3, 3, device=device)).sum().backward()
+        steps.step()
+    except Exception as error:  # timm's optimisers raise anything
+        raise ConfigError(
+            f"optimizer: must be one that can be used on this machine, but {recipe.optimizer} can't: {in_one_line(error)}. "
+            "Choose another, such as adamw."
+        ) from None
 
 
 def _train(

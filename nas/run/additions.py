@@ -7,13 +7,51 @@ is in the record at once, and several programs can add at the same time.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from nas.config import in_words
 from nas.run.folder import RunFolder
+from nas.run.record import damaged
 from nas.run.settings import Search
 
 REPLICATE, LATENCY = "replicate", "latency"
-ADDITION_NAME = re.compile(rf"({REPLICATE}|{LATENCY}) (\d+) (.+)")  # what these attributes are called
+ADDITION_NAME = re.compile(rf"({REPLICATE}|{LATENCY}) (\d{{1,18}}) (.+)")  # what these attributes are called
+
+
+class _Replicated(BaseModel):
+    seed: int
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    right: str | None = None
+    cause: str | None = None
+
+
+class _Conditions(BaseModel):
+    compile: bool
+    channels_last: bool
+    batch: int
+    image_size: int
+    dtype: str
+
+
+class _Machine(BaseModel):
+    device: str
+    model: str
+    threads: int
+
+
+class _Timed(BaseModel):
+    latency_ms: Annotated[float, Field(gt=0)]
+    measured: str
+    conditions: _Conditions | None = None
+    machine: _Machine | None = None
+    anchor: int | None = None
+
+
+SHAPES: dict[str, TypeAdapter] = {REPLICATE: TypeAdapter(_Replicated), LATENCY: TypeAdapter(_Timed)}
+"""What each kind must hold at least."""
 
 
 class Addition(NamedTuple):
@@ -54,6 +92,16 @@ def adding(
 
 
 def additions(attributes: Mapping[str, Any]) -> list[Addition]:
-    """What a study's own attributes hold of this kind."""
+    """What a study's own attributes hold of this kind; NotWritten where a value is none that a verb of ours writes."""
     named = ((ADDITION_NAME.fullmatch(name), value) for name, value in attributes.items())
-    return [Addition(m[1], int(m[2]), m[3], value) for m, value in named if m and isinstance(value, dict)]
+    return [_addition(m[1], int(m[2]), m[3], value) for m, value in named if m]
+
+
+def _addition(kind: str, trial: int, which: str, value: Any) -> Addition:
+    try:
+        SHAPES[kind].validate_python(value)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, (kind, which, *problem["loc"])))
+        raise damaged(trial, where, in_words(problem)) from None
+    return Addition(kind, trial, which, value)

@@ -25,6 +25,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas.errors import NasError
+from nas.run.reading import DRIVING
 from nas.run.record_files import HeldRecord
 from nas.units import duration
 
@@ -135,7 +136,7 @@ def driving(
     storage: BaseStorage, name: str, *, on_wait: Callable[[str], None], held: HeldRecord | None = None
 ) -> Iterator[Driver]:
     """Makes this process the driver of the run called `name`; NasError where another one is alive."""
-    driver = Driver(storage, _drivers_study(storage, f"{name}.drivers"), held=held)
+    driver = Driver(storage, _drivers_study(storage, f"{name}{DRIVING}"), held=held)
     state = OptunaState.FAIL
     try:
         driver.wait_for_the_run(on_wait=on_wait)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from nas import __version__
-from nas.config import changed_settings, dump_yaml, parse_yaml, read_text, validated
+from nas.config import changed_settings, dump_yaml, mapping_in, parse_yaml, read_text, validated
 from nas.errors import ConfigError, NasError
 from nas.files import write_whole
 from nas.passwords import without_password
@@ -28,6 +28,8 @@ MAY_CHANGE = (
 QUICK_RECIPE = "digits_quick"  # the shipped recipe that suits any data and machine
 ITS_IMAGES = ("classes", "unreadable_share", "keep_copies", "white", "max_pixels", "flip")
 """What a retraining takes over from a search's proxy, so that it learns from the same kind of images."""
+WRITTEN_SECTIONS = ("name", "space", "constraints", "objectives", "baselines", "search", "proxy", "resources", "calibration")
+"""What every search.yaml of a run holds; one that lacks some was cut short, and has no defaults there."""
 VERSIONED = ("torch", "timm", "optuna", "ray", "numpy")
 
 
@@ -83,12 +85,23 @@ def versions() -> dict[str, str]:
 
 def open_folder(root: Path, search: Search) -> RunFolder:
     """The run's folder, made if it is new; ConfigError if it holds a different search, or cannot be written."""
+    check_folder(root, search)
+    return restored_folder(root, search)
+
+
+def check_folder(root: Path, search: Search) -> RunFolder:
+    """The run's folder, as it is; ConfigError if it holds a different search, or something else."""
     folder = RunFolder(Path(root))
     if folder.search_yaml.exists():
+        if RUN_FACTS not in mapping_in(folder.search_yaml):
+            raise ConfigError(
+                f"{folder.search_yaml}: must be what a search wrote (run: ...), but is a file of your own, which would be "
+                "overwritten. Choose another --out."
+            )
         check_same(plain_search(read_run(folder.root)[1]), plain_search(search), where=str(folder.root))
     elif folder.root.is_dir() and any(p for p in folder.root.iterdir() if not p.name.startswith(".")):
         raise ConfigError(f"{folder.root}: is not empty and holds no search.yaml, so it is no run. Choose another --out.")
-    return restored_folder(folder.root, search)
+    return folder
 
 
 def restored_folder(root: Path, search: Search) -> RunFolder:
@@ -119,16 +132,22 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
         raise ConfigError(
             f"{root}: is no run: it holds no search.yaml. Give the folder that a search wrote, such as runs/hybrid."
         )
-    data = parse_yaml(read_text(folder.search_yaml), where=str(folder.search_yaml))
+    text = read_text(folder.search_yaml)
+    data = parse_yaml(text, where=str(folder.search_yaml))
     if not isinstance(data, dict):
-        raise ConfigError(
-            f"{folder.search_yaml}: is damaged: it must be a mapping. Restore it, or start the search in a new folder."
-        )
+        raise _half(folder, "it must be a mapping")
     head = data.pop(RUN_FACTS, None)
+    lacks = [name for name in WRITTEN_SECTIONS if name not in data]
+    if head is not None and (lacks or not text.endswith("\n")):
+        raise _half(folder, f"it ends before its {lacks[0] if lacks else 'last line'} does")
     try:
         return folder, validated(Search, data, where=str(folder.search_yaml))
     except ConfigError as error:
         raise ConfigError(f"{error}{_written_by(head)}") from None
+
+
+def _half(folder: RunFolder, why: str) -> ConfigError:
+    return ConfigError(f"{folder.search_yaml}: is damaged: {why}. Restore it, or start the search in a new folder.")
 
 
 def _written_by(head: Any) -> str:

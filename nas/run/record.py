@@ -9,12 +9,12 @@ from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from nas.config import validated
+from nas.config import Value, in_words
 from nas.errors import NasError, in_one_line
 from nas.space.architecture import Architecture
 from nas.space.costs import Cost
@@ -22,6 +22,10 @@ from nas.training.curve import Epoch
 
 if TYPE_CHECKING:  # tables of records need no Optuna
     from optuna.trial import FrozenTrial
+
+
+NOTHING_CHANGED = "Nothing was changed. Restore the record from a backup."
+_Value = TypeVar("_Value", bound=Value)
 
 
 class NotWritten(NasError):
@@ -116,16 +120,16 @@ class Record:
     """The reference design that it is."""
     start: str | None = None
     """The reference design near which the user had it begin."""
-    accuracy: float | None = None
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     """Accuracy on the search-validation images after the whole proxy; None unless complete or answered."""
-    seconds: float = 0.0
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     cause: str | None = None
     machine: bool = False
     """Whether it failed for a fault of the machine and not of the architecture."""
     answered_from: int | None = None
     """The trial whose result it has."""
     attempts: tuple[Attempt, ...] = ()
-    repeated: float = 0.0
+    repeated: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Seconds of epochs that had to be trained again."""
     passed: int = 0
     """The last rung, as an epoch, that let it go on."""
@@ -153,17 +157,17 @@ class Record:
 
     @cached_property
     def architecture(self) -> Architecture:
-        """What it builds; ConfigError where this version cannot read it."""
-        return validated(Architecture, _loaded(self.architecture_data), where=f"trial {self.number}")
+        """What it builds; NotWritten where this version cannot read it."""
+        return _built(self.number, self.architecture_data)
 
     @cached_property
     def curve(self) -> tuple[Epoch, ...]:
         """The epochs that were trained so far; NotWritten where they are damaged."""
-        try:
-            epochs = [{name: epoch[name] for name in Epoch.model_fields if name in epoch} for epoch in _loaded(self.curve_data)]
-            return tuple(map(Epoch.model_validate, epochs))
-        except (ValueError, TypeError) as error:
-            raise damaged(self.number, "curve", in_one_line(error), self.curve_data) from None
+        data = _loaded(self.number, "curve", self.curve_data)
+        if not isinstance(data, list | tuple) or not all(isinstance(epoch, dict) for epoch in data):
+            raise damaged(self.number, "curve", f"must be a list of epochs, but got {data!r:.100}")
+        epochs = [{name: epoch[name] for name in Epoch.model_fields if name in epoch} for epoch in data]
+        return tuple(_of_type(Epoch, epoch, number=self.number, where="curve") for epoch in epochs)
 
     @property
     def right(self) -> str | None:
@@ -171,8 +175,7 @@ class Record:
         data = self.curve_data
         if self.accuracy is None or not data or (isinstance(data, str) and '"right"' not in data):
             return None
-        last = _loaded(data)[-1]
-        return last.get("right") if isinstance(last, dict) else None
+        return self.curve[-1].right
 
     @property
     def trained_seconds(self) -> float:
@@ -180,10 +183,27 @@ class Record:
         return sum(epoch.seconds for epoch in self.curve)
 
 
-def _loaded(data: Any) -> Any:
-    return json.loads(data) if isinstance(data, str) else data
+def _loaded(number: int, where: str, data: Any) -> Any:
+    try:
+        return json.loads(data) if isinstance(data, str) else data
+    except (ValueError, RecursionError) as error:
+        raise damaged(number, where, f"must be JSON, but: {in_one_line(error)}") from None
 
 
+def _built(number: int, data: Any) -> Architecture:
+    return _of_type(Architecture, _loaded(number, "architecture", data), number=number, where="architecture")
+
+
+def _of_type(kind: type[_Value], data: Any, *, number: int, where: str) -> _Value:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        path = "".join(f"{part}: " for part in [".".join(map(str, problem["loc"]))] if part)
+        raise damaged(number, where, f"{path}{in_words(problem)}") from None
+
+
+LARGEST_COST = 2**63 - 1  # that a table can hold
 APART = frozenset({"number", "cost", "began_at", "ended_at", "architecture_data", "curve_data"})
 NAMED = frozenset(Record.__dataclass_fields__) - APART  # what a study holds under the names of these fields
 
@@ -197,8 +217,10 @@ def record_of(
     """
     costs = {name: facts[name] for name in Cost._fields if name in facts}
     if count is not None and "architecture" in facts and len(costs) < len(Cost._fields):
-        architecture = validated(Architecture, _loaded(facts["architecture"]), where=f"trial {number}")
-        costs = count(architecture)._asdict() | costs
+        costs = count(_built(number, facts["architecture"]))._asdict() | costs
+    for name, value in costs.items():
+        if type(value) is not int or not 0 <= value <= LARGEST_COST:
+            raise damaged(number, f"cost.{name}", f"must be a count, but got {value!r:.100}")
     try:
         return Record(
             number=number,
@@ -211,15 +233,13 @@ def record_of(
         )
     except ValidationError as error:
         problem = error.errors()[0]
-        raise damaged(number, ".".join(map(str, problem["loc"])), problem["msg"], problem["input"]) from None
+        raise damaged(number, ".".join(map(str, problem["loc"])), in_words(problem)) from None
 
 
-def damaged(number: int, where: str, problem: str, value: Any) -> NotWritten:
+def damaged(number: int, where: str, problem: str) -> NotWritten:
     """What is said of a trial's fact that no search wrote."""
-    return NotWritten(
-        f"trial {number}: {where}: the record must hold what a search writes, but: {problem.rstrip('.')}, and got "
-        f"{value!r:.100}. Nothing was changed. Restore the record from a backup."
-    )
+    rule = f"the record must hold what a search writes, but: {problem.rstrip('.')}"
+    return NotWritten(f"trial {number}: {where}: {rule}. {NOTHING_CHANGED}")
 
 
 def read_record(trial: "FrozenTrial", *, count: CostOf | None = None) -> Record:

@@ -33,10 +33,10 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
 
-from nas.config import validated
 from nas.errors import ConfigError, NasError
 from nas.run.attempts import DRIVER_GONE, with_cause
-from nas.run.folder import RunFolder, check_same, plain_search, versions
+from nas.run.folder import RunFolder, plain_search, versions
+from nas.run.reading import check_no_weights, check_settings
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search
 from nas.search.writer import TrialRecords
@@ -55,8 +55,7 @@ def open_study(search: Search, folder: RunFolder, storage: BaseStorage, *, manif
     if before is None:
         _begin(study, search, folder, now)
     else:
-        manifest, settings = before.pop("manifest", None), validated(Search, before, where=f"the record of {folder.root}")
-        check_same({"manifest": manifest, **plain_search(settings)}, now, where=str(folder.root))
+        check_settings(before, search, folder, manifest_hash=manifest_hash)
     return study
 
 
@@ -75,11 +74,7 @@ def _study(search: Search, storage: BaseStorage) -> optuna.Study:
 
 def _begin(study: optuna.Study, search: Search, folder: RunFolder, now: dict) -> None:
     """Queue the baselines and start points, and put down what the search is."""
-    if folder.has_weights:
-        raise NasError(
-            f"{folder.root}: holds weights of a search, but its record is not in the storage that is to be used. They "
-            "were left as they are. Give the --storage that the search began with, or choose another --out."
-        )
+    check_no_weights(folder)
     starts = start_points(search)  # or its error, before anything is written
     for name in search.baselines:
         study.enqueue_trial({}, user_attrs={"baseline": name}, skip_if_exists=False)

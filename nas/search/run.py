@@ -15,8 +15,9 @@ from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.errors import few
 from nas.run.driver import Driver, driving
-from nas.run.folder import RunFolder, open_folder, restored_folder, update_folder
+from nas.run.folder import RunFolder, check_folder, open_folder, restored_folder, update_folder
 from nas.run.front import front_records, near_front
+from nas.run.reading import check_record
 from nas.run.record import UNFINISHED, Record
 from nas.run.settings import Search, check_possible
 from nas.run.storage import check_storage, close_storage, open_storage, patient, storage_errors, watched
@@ -40,6 +41,7 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
 
         names = manifest.class_names
         teacher_of(settings.proxy, num_classes=len(names), class_names=names)  # a missing one is said once, before any trial
+    check_record(settings, check_folder(root, settings), manifest_hash=manifest.hash)
     folder = open_folder(root, settings)
     with Stopping() as stopping, storage_errors(settings, folder):
         storage = open_storage(settings, folder, create=True)

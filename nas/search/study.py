@@ -12,6 +12,7 @@ from nas.errors import NasError
 from nas.run.attempts import RETRIES, num_lost, time_spent, with_attempt, with_cause
 from nas.run.driver import Driver
 from nas.run.folder import RunFolder
+from nas.run.reading import as_written
 from nas.run.record import TRAINED, UNFINISHED, Record, TrialState
 from nas.run.settings import Search
 from nas.run.storage import close_storage, open_storage, storage_errors, uncollected
@@ -57,7 +58,7 @@ class Study:
         self._history = history_of(search)
         self._sampler = sampler_maker(search, self._history)
         self._storage = storage or open_storage(search, folder, create=True)
-        with storage_errors(search, folder), uncollected():
+        with storage_errors(search, folder), as_written(folder), uncollected():
             study = open_study(search, folder, self._storage, manifest_hash=manifest_hash)
             mirror = Mirror(self._storage, study._study_id)  # type: ignore[abstract]  # as in patient()
             self._study = optuna.load_study(study_name=search.name, storage=mirror)

@@ -21,8 +21,8 @@ from nas.results.front import joined
 from nas.results.points import require_finished
 from nas.results.standing import nearest, standing
 from nas.run.additions import REPLICATE, Addition, adding
-from nas.run.folder import RunFolder, alone, plain_search, read_run
-from nas.run.reading import Reading, read
+from nas.run.folder import RunFolder, alone, check_same, plain_search, read_run
+from nas.run.reading import Reading, as_written, check_parts, read
 from nas.run.settings import Search
 from nas.space.architecture import Architecture
 from nas.training.curve import Outcome
@@ -55,10 +55,12 @@ def replicate_front(
     check_address(search.resources.address)
     reading = read(root, search)
     require_finished(joined([reading]), (root,))
+    with as_written(folder):
+        check_parts(reading.records)
+    manifest, lost = prepared(search, folder, console), []
+    if manifest.hash not in {record.manifest for record in reading.records}:
+        raise NasError(f"{folder.manifest}: is not of the images that the search was trained on. Restore it from a backup.")
     with alone(folder), Stopping():
-        manifest, lost = prepared(search, folder, console), []
-        if manifest.hash not in {record.manifest for record in reading.records}:
-            raise NasError(f"{folder.manifest}: is not of the images that the search was trained on. Restore it from a backup.")
         while wanted := [each for each in next_round(read(root, search), number=number, most=most) if each not in lost]:
             _announce(wanted, console)
             lost += train_again(wanted, search=search, folder=folder, manifest=manifest, console=console)
@@ -69,7 +71,9 @@ def replicate_front(
 def settings_of(root: Path, settings: list[str]) -> Search:
     """The search of a run with each "a.b=value" of `settings` laid over it."""
     folder, search = read_run(root)
-    return validated(Search, with_settings(plain_search(search), settings), where=f"{folder.search_yaml} (with --set)")
+    asked = validated(Search, with_settings(plain_search(search), settings), where=f"{folder.search_yaml} (with --set)")
+    check_same(plain_search(search), plain_search(asked), where=str(root))
+    return asked
 
 
 def _announce(wanted: list[Replicate], console: Console) -> None:
