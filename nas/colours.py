@@ -7,3 +7,8 @@ CELLS = (
     "#4fc3a1", "#e2875a", "#b39ddb", "#a5c86f", "#bc9a80", "#7fb3b0",
 )  # fmt: skip
 """Light enough for dark letters on them; the mixers have them in their order."""
+
+
+def as_drawn(name: str) -> str:
+    """A name from outside as a picture shows it: a dollar in it begins no formula."""
+    return name.replace("$", r"\$")

@@ -43,7 +43,7 @@ def _fields_of(kind: Any) -> Collection[str]:
     return kind.model_fields if isinstance(kind, type) and issubclass(kind, Value) else ()
 
 
-V = TypeVar("V", bound=Value)
+V = TypeVar("V", bound=BaseModel)
 Flag = Annotated[bool, Field(strict=True)]
 """A word that must be true or false: neither `yes` nor 1 passes for it."""
 Place = Callable[[Sequence[str]], str]

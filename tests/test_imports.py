@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ORDER = (
     "nas", "nas.passwords", "nas.errors", "nas.callbacks", "nas.units", "nas.files", "nas.shipped", "nas.config", "nas.pareto",
-    "nas.colours", "nas.terminal", "nas.cores",
+    "nas.colours", "nas.terminal", "nas.cores", "nas.spreadsheets",
     "nas.space", "nas.recipes", "nas.models", "nas.data", "nas.devices", "nas.export", "nas.papers", "nas.training",
     "nas.run", "nas.cluster", "nas.search", "nas.calibration", "nas.results", "nas.report", "nas.winners", "nas.retraining",
     "nas.cli", "nas.__main__",

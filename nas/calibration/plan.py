@@ -1,18 +1,16 @@
 """What a calibration trains, as a value: which architectures, at which fidelities, against which truth."""
 
-import csv
-import io
 import math
 import random
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nas.calibration.ranking import FEWEST_RANKED
-from nas.calibration.record import Training
+from nas.calibration.record import Training, rows_of
 from nas.calibration.signals import UNTRAINED
-from nas.config import Value, merged, read_text, validated
+from nas.config import Value, merged, validated
 from nas.data.manifest import Manifest
-from nas.errors import ConfigError, unknown
+from nas.errors import ConfigError, shortened, unknown
 from nas.papers.printed import TABLES
 from nas.recipes.as_trained import as_trained, check_sizes
 from nas.recipes.recipe import Proxy
@@ -238,19 +236,20 @@ def _truth(
 
 
 def _from_csv(path: Path) -> dict[str, float]:
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    if not {"name", "accuracy"} <= set(rows.fieldnames or ()):
-        raise ConfigError(f"{path}: must have the columns name and accuracy, but has {', '.join(rows.fieldnames or ['none'])}.")
+    rows = rows_of(path)
+    if not rows or not {"name", "accuracy"} <= set(rows[0]):
+        columns = shortened(", ".join(map(str, rows[0] if rows else ["no row"])))
+        raise ConfigError(f"{path}: must have the columns name and accuracy, but has {columns}. Write `name,accuracy` first.")
     accuracies: dict[str, float] = {}
-    for row in rows:
+    for line, row in enumerate(rows, start=2):
         try:
             value = float(row["accuracy"])
         except (TypeError, ValueError):
             value = math.nan
         if not 0 <= value <= 1 or row["name"] in accuracies:
             raise ConfigError(
-                f"{path}, line {rows.line_num}: every name must stand once, with an accuracy between 0 and 1, but got "
-                f"{row['name']!r} with {row['accuracy']!r}. Mend the line."
+                f"{path}, line {line}: every name must stand once, with an accuracy between 0 and 1, but got "
+                f"{row['name']!r:.60} with {row['accuracy']!r:.60}. Mend the line."
             )
         accuracies[row["name"]] = value
     return accuracies

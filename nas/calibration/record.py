@@ -4,23 +4,25 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from nas.config import Value, read_text, validated
-from nas.errors import ConfigError
+from nas.errors import ConfigError, in_one_line
 from nas.files import patiently, write_whole
 from nas.recipes.recipe import Proxy, Recipe
 from nas.space.architecture import Architecture
+from nas.spreadsheets import as_cell, from_cell
 from nas.training.curve import Epoch, Outcome
 
 TRAINING_COLUMNS = (
     "fidelity", "name", "seed", "accuracy", "seconds", "cause", "machine", "device", "setup", "manifest", "outcome",
     "architecture", "recipe",
 )  # fmt: skip
-SCORES_FILE = "scores.csv"
+SCORES_FILE, TRAININGS_FILE = "scores.csv", "trainings.csv"
 WHERE_AND_WHEN = ("data", "rungs", "signal")  # the manifest says which data; no training depends on how it is judged
 
 
@@ -134,27 +136,51 @@ def _write(path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, str]])
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: as_cell(value) for name, value in row.items()} for row in rows)
     patiently(partial(write_whole, path, text.getvalue()))
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    rows = list(csv.DictReader(io.StringIO(read_text(path))))
+    rows = rows_of(path)
     if any(set(row) != set(columns) or None in row.values() for row in rows):
         raise ConfigError(
             f"{path}: is damaged: every row must have the columns {', '.join(columns)}. Restore it, or remove it."
         )
-    return rows
+    return [{name: from_cell(value) for name, value in row.items()} for row in rows]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names of their columns; ConfigError where it is none."""
+    try:
+        return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:  # a field of more than 131,072 letters, a null
+        raise ConfigError(f"{path}: must be CSV, but: {error}. Mend the file, or remove it.") from None
+
+
+class NoTraining(Exception):
+    """A row that no calibration writes."""
+
+
+def _check_numbers(row: dict[str, str]) -> None:
+    """NoTraining where a row's numbers are none."""
+    try:
+        numbers = [float(row[name]) for name in ("accuracy", "seconds") if row[name] or not row["cause"]]
+        curve_of(row)
+    except ValueError as error:
+        raise NoTraining(f"{row['name']}: {in_one_line(error)}") from None
+    if not all(map(math.isfinite, numbers)):
+        raise NoTraining(f"{row['name']}: accuracy and seconds must be finite numbers")
 
 
 def _setup(row: dict[str, str], path: Path) -> str:
     """The setup of a row as it would be today: a setting that is newer than the row had its default there."""
     try:
+        _check_numbers(row)
         data = {name: json.loads(row[name]) for name in ("architecture", "recipe", "seed")}
         return Training.model_validate({**data, **{name: row[name] for name in ("fidelity", "name", "manifest")}}).setup
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: is damaged: {error}. Restore it, or remove it.") from None
+    except (json.JSONDecodeError, RecursionError, NoTraining) as error:
+        raise ConfigError(f"{path}: is damaged: {in_one_line(error).rstrip('.')}. Restore it, or remove it.") from None
     except ValueError:
         return row["setup"]  # a setting of those days is gone, and so is any training that could equal it

@@ -24,6 +24,7 @@ from nas.recipes.signals import RANKING_SIGNALS
 from nas.run.dry_run import MACS_PER_CORE_SECOND, TRAINING_PASSES
 from nas.run.folder import RunFolder, versions
 from nas.space.reference import IMAGENET_CLASSES
+from nas.spreadsheets import as_cells
 from nas.units import count, duration
 
 MANY_NAMES = 6  # names shown of a list
@@ -89,9 +90,9 @@ def show_calibration(plan: Plan, done: Trainings, *, root: Path, console: Consol
     analysis = _analysis(plan, trainings, scores)
     mixers = {name: {s.mixer for s in a.stages} for name, a in plan.architectures.items()}
     checks = resolutions(trainings, plan.fidelities, mixers)
-    write_whole(folder / "fidelities.csv", analysis.fidelities.to_csv(index=False))
-    write_whole(folder / "agreement.csv", analysis.signals.to_csv(index=False))
-    write_whole(folder / "signals.csv", _signal_values(plan, trainings, scores, analysis).to_csv(index=False))
+    write_whole(folder / "fidelities.csv", as_cells(analysis.fidelities).to_csv(index=False))
+    write_whole(folder / "agreement.csv", as_cells(analysis.signals).to_csv(index=False))
+    write_whole(folder / "signals.csv", as_cells(_signal_values(plan, trainings, scores, analysis)).to_csv(index=False))
     write_whole(folder / "calibration.json", json.dumps(_summary(plan, analysis, checks), indent=1))
     draw(analysis, folder / "calibration.png", title=_title(analysis, plan))
     _print(analysis, checks, console)

@@ -8,13 +8,13 @@ from rich.console import Console
 
 from nas.calibration.plan import Plan, draft
 from nas.calibration.progress import CalibrationBar, Pace
-from nas.calibration.record import SCORES_FILE, Scores, Training, Trainings
-from nas.calibration.work import score_one, train_one, with_data
+from nas.calibration.record import SCORES_FILE, TRAININGS_FILE, Scores, Training, Trainings
+from nas.calibration.work import score_one, train_one, with_data, write_manifests
 from nas.cluster.jobs import run_jobs
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
 from nas.errors import NasError
-from nas.run.folder import alone, open_folder, read_run
+from nas.run.folder import alone, check_folder, open_folder, read_run
 from nas.run.settings import Search
 from nas.training.curve import Outcome
 
@@ -27,12 +27,14 @@ def run_calibration(
     `where` names the settings in messages; `announce` hears of the plan and of what is done before the first training.
     """
     check_address(search.resources.address)
-    drafted = draft(search, where=where)
-    folder = open_folder(root, search)
+    folder = check_folder(root, search)
+    done, _ = Trainings(folder.calibration / TRAININGS_FILE), Scores(folder.calibration / SCORES_FILE)
+    plan = with_data(draft(search, where=where), folder, console)
+    announce(plan, done)
+    open_folder(root, search)
     with alone(folder), Stopping():
-        plan = with_data(drafted, folder, console)
-        done = Trainings(folder.calibration / "trainings.csv")
-        announce(plan, done)
+        write_manifests(plan, folder)
+        done = Trainings(folder.calibration / TRAININGS_FILE)  # to which another process may have added
         _score(plan, Scores(folder.calibration / SCORES_FILE), console)
         _train(plan, done, console)
     return plan, done
@@ -41,7 +43,7 @@ def run_calibration(
 def read_calibration(search: Search, *, root: Path, where: str, console: Console) -> tuple[Plan, Trainings]:
     """The plan and what is done of it so far; NasError where no training has ended. Nothing is trained."""
     folder, _ = read_run(root)
-    done = Trainings(folder.calibration / "trainings.csv")
+    done = Trainings(folder.calibration / TRAININGS_FILE)
     if not folder.calibration.is_dir():
         raise NasError(f"{root}: must hold a calibration to show, but has none. Leave out --show to begin one.")
     return with_data(draft(search, where=where), folder, console), done

@@ -1,6 +1,7 @@
 """One training of a calibration and the images it needs, without Ray, so that other programs can run them as well."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 
@@ -46,13 +47,21 @@ def with_data(plan: Plan, folder: RunFolder, console: Console) -> Plan:
 
 def _manifest(recipe: Proxy, folder: RunFolder, *, seed: int, on_decoded: Callable) -> Manifest:
     """The images of a data setting: as they were drawn when the calibration began, else drawn now."""
+    path = _manifest_file(recipe, folder, seed=seed)
+    return read_manifest(path) if path.exists() else make_manifest(recipe, seed=seed, on_decoded=on_decoded)
+
+
+def _manifest_file(recipe: Proxy, folder: RunFolder, *, seed: int) -> Path:
     setting = hashed([recipe.model_dump(mode="json", include=set(WHICH_DATA)), seed])
-    path = folder.calibration / "manifests" / f"{setting}.json"
-    if path.exists():
-        return read_manifest(path)
-    manifest = make_manifest(recipe, seed=seed, on_decoded=on_decoded)
-    manifest.write(path)
-    return manifest
+    return folder.calibration / "manifests" / f"{setting}.json"
+
+
+def write_manifests(plan: Plan, folder: RunFolder) -> None:
+    """Put down which images a calibration's fidelities have, where that was not done before."""
+    for name, recipe in plan.fidelities.items():
+        path = _manifest_file(recipe, folder, seed=plan.search.split_seed)
+        if not path.exists():
+            plan.manifests[name].write(path)
 
 
 def score_one(beginning: Training, *, manifests: dict[str, Manifest]) -> dict[str, float] | None:

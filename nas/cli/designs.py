@@ -36,7 +36,7 @@ _Targets = Annotated[
     ),
 ]
 _InputSize = Annotated[
-    int | None, typer.Option(help="Side that images are brought to.", show_default="each network's own", min=1)
+    int | None, typer.Option(help="Side that images are brought to.", show_default="each network's own", min=1, max=10_000)
 ]
 
 

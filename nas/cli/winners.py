@@ -36,7 +36,8 @@ _Formats = Annotated[
     list[str], typer.Option("--format", help="timm, onnx, torch-export; may repeat. timm's files are always there.")
 ]
 _ImageSize = Annotated[
-    int | None, typer.Option(help="Pixels a side that the network is meant for, if not those it was trained at.", min=4)
+    int | None,
+    typer.Option(help="Pixels a side that the network is meant for, if not those it was trained at.", min=4, max=10_000),
 ]
 _License = Annotated[str, typer.Option("--license", help="Identifier for the model card, such as apache-2.0.")]
 _Push = Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Upload it to the Hugging Face hub as well.")]

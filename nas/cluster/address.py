@@ -15,15 +15,24 @@ AUTO = "auto"
 CLIENT = "ray://"
 FORM = f"must be {AUTO} or HOST:PORT of the cluster's head"
 MAX_PORT = 65535
-GREETING_SECONDS = 5
+GREETING_SECONDS = 3
 ANSWER_SECONDS = 15  # of a head that is busy, and Ray's import in a process of its own
 
 # in a process of its own: it can be stopped, while Ray itself would wait most of a minute for a port that is not its own, and
-# what Ray prints of a refusal stays there
+# what Ray prints of a refusal stays there. What answers and only
+# waits to be asked would keep it for long: first comes HTTP/2's greeting, to which a head answers with its settings, the fourth
+# of their bytes being a 4 (RFC 9113, sections 3.4 and 4.1)
 KNOCK = """
-import os, sys
-from ray._raylet import GcsClient
+import os, socket, sys
+def greet(address):
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=3) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + bytes(3) + b"\\x04" + bytes(5))
+        return connection.recv(9, socket.MSG_WAITALL)[3:4] == b"\\x04"
 try:
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("0", "", "false") and not greet(sys.argv[1]):
+        raise ConnectionError
+    from ray._raylet import GcsClient
     GcsClient(address=sys.argv[1])
     answer = "welcome"
 except BaseException as error:

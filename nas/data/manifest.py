@@ -16,7 +16,7 @@ from nas.data.cache import cache_folder, cached, discard_damaged
 from nas.data.decoding import OnDecoded, Rendering, decoded
 from nas.data.registry import is_folder, open_source
 from nas.data.splits import Split
-from nas.errors import NasError
+from nas.errors import ConfigError, NasError
 from nas.files import write_whole
 
 # One rule for photos and digits alike: ImageNet's channel statistics, which every timm model expects.
@@ -105,6 +105,19 @@ def read_manifest(path: Path) -> Manifest:
     except (ValueError, RecursionError):
         data = parse_yaml(read_text(path), where=str(path))  # says line and column
     return validated(Manifest, data, where=str(path))
+
+
+def check_place(manifest: Manifest, data: str) -> None:
+    """ConfigError where `data` can't be where the images of a manifest lie now."""
+    if data == manifest.data:
+        return
+    if not (is_folder(data) and is_folder(manifest.data)):
+        raise ConfigError(
+            f"proxy.data: must be where the images of the run lie, which are those of {manifest.data}, but got {data!r:.100}. "
+            "Leave it as it was, or choose another --out for other images."
+        )
+    if not Path(data).exists():
+        raise ConfigError(f"proxy.data: must be where the images lie now, but there is no {data!r:.200}. Mend the path.")
 
 
 def load_split(

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from nas.config import Value, validated
 from nas.errors import NasError
+from nas.models.size import is_out_of_memory, memory_bytes
+from nas.space.architecture import MOST_PIXELS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TELLING_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "asimd", "sve")
@@ -26,15 +28,15 @@ class Conditions(Value):
     """All that a time depends on besides the network and the machine."""
 
     device: str = "cpu"
-    batch: Annotated[int, Field(ge=1)] = 16
+    batch: Annotated[int, Field(ge=1, le=1_000_000)] = 16
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    image_size: Annotated[int, Field(ge=1)] = 224
+    image_size: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = 224
     channels_last: bool = False
     compile: bool = False
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Threads of the CPU; None leaves torch's own choice."""
-    warm_up: Annotated[int, Field(ge=0)] = 3
-    repeats: Annotated[int, Field(ge=2)] = 20
+    warm_up: Annotated[int, Field(ge=0, le=100_000)] = 3
+    repeats: Annotated[int, Field(ge=2, le=100_000)] = 20
 
 
 def conditions_of(settings: dict[str, object]) -> Conditions:
@@ -64,6 +66,7 @@ def measure(networks: dict[str, nn.Module], conditions: Conditions) -> list[Late
     """Each network's latency under `conditions`, in the order given; NasError where the device is missing or too small."""
     device = device_of(conditions.device)
     with _threads(conditions.threads), torch.inference_mode():
+        _check_memory(conditions, device)
         images = torch.randn(conditions.batch, 3, conditions.image_size, conditions.image_size).to(device)
         images = _placed(images, conditions)
         try:
@@ -72,12 +75,24 @@ def measure(networks: dict[str, nn.Module], conditions: Conditions) -> list[Late
                 for _ in range(conditions.warm_up):
                     network(images)
             times = _rounds(ready, images, conditions.repeats)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise NasError(
                 f"{device}: a batch of {conditions.batch} does not fit into its memory; choose a smaller one."
             ) from None
     first = times[next(iter(times))]
     return [_latency(name, seconds, first, conditions.batch) for name, seconds in times.items()]
+
+
+def _check_memory(conditions: Conditions, device: torch.device) -> None:
+    """NasError where a batch alone is more than the machine's memory, which a CPU is out of without an error of its own."""
+    needed = conditions.batch * 3 * conditions.image_size**2 * torch.float32.itemsize
+    if needed > memory_bytes():
+        raise NasError(
+            f"{device}: a batch of {conditions.batch:,} images of {conditions.image_size} px does not fit into its memory; "
+            "choose a smaller one."
+        )
 
 
 def _rounds(networks: dict[str, _Network], images: Tensor, repeats: int) -> dict[str, list[float]]:
@@ -138,7 +153,7 @@ def _threads(number: int | None) -> Iterator[None]:
 def device_of(name: str) -> torch.device:
     """The device of that name; NasError unless this machine has it."""
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not index.isdigit())):
+    if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not (index.isascii() and index.isdecimal()))):
         raise NasError(f"--device must be cpu, cuda or cuda:N, but got {name!r}.")
     count = torch.cuda.device_count()
     if kind == "cuda" and int(index or 0) >= count:

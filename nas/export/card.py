@@ -10,6 +10,7 @@ from nas.export.level import MEANING, Level
 from nas.models.reparam import why_not
 from nas.space.architecture import Architecture, Stage
 from nas.space.mixers import MIXERS
+from nas.terminal import printable
 from nas.units import count, percent
 
 UNSTATED = "unknown"  # the Hugging Face hub's own word for a licence that nobody named
@@ -118,11 +119,12 @@ def _facts(architecture: Architecture, config: dict[str, Any], files: list[str])
         f"- {count(spent['params'] + spent['frozen_params'])} parameters{frozen}; an image takes {count(spent['macs'])} "
         f"multiply-accumulates, and {count(spent['activation_bytes'])}B of activations where an ideal compiler runs it"
     ]
-    if came_from.get("accuracy") is not None:
+    accuracy = came_from.get("accuracy")
+    if isinstance(accuracy, int | float):
         trained_at = came_from.get("image_size")
         where = f", at {trained_at} px" if trained_at not in (None, config["pretrained_cfg"]["input_size"][-1]) else ""
         facts.append(
-            f"- top-1 accuracy {percent(came_from['accuracy'])} on {came_from.get('split', 'an unnamed split')}{where}"
+            f"- top-1 accuracy {percent(accuracy)} on {in_markdown(came_from.get('split', 'an unnamed split'))}{where}"
         )
     facts += [
         f"- the {stage.mixer} mixers of stage {i} are not merged: {why_not(stage)}"
@@ -134,7 +136,7 @@ def _facts(architecture: Architecture, config: dict[str, Any], files: list[str])
 
 def _preparation(images: dict[str, Any]) -> str:
     """What has to be done to image files before timm reads them; empty where nothing has."""
-    notes = "".join(f"\n- {note}" for note in images["notes"])
+    notes = "".join(f"\n- {in_markdown(note)}" for note in images["notes"])
     notes = f"\n\nOf the images that it was trained on:\n{notes}" if notes else ""
     if images["bits"] <= 8 and images["white"] is None:
         return notes
@@ -159,17 +161,25 @@ def _training(provenance: dict[str, Any]) -> str:
     if not isinstance(recipe, dict):
         return "The recipe is not known."
     data = provenance.get("data") or recipe.get("data") or "not named"
-    settings = {name: value for name, value in recipe.items() if value is not None}
-    return f"Data: {data}.\n\n```yaml\n{dump_yaml(settings).strip()}\n```"
+    settings = dump_yaml({name: value for name, value in recipe.items() if value is not None}).strip()
+    fence = "`" * (1 + max([2, *map(len, re.findall("`+", settings))]))  # longer than any in it, which would end it
+    return f"Data: {in_markdown(data)}.\n\n{fence}yaml\n{settings}\n{fence}"
 
 
 def _provenance(provenance: dict[str, Any]) -> str:
     words = {"run": "run", "trial": "trial", "manifest": "manifest of the images, hash", "seed": "seed"}
-    lines = [f"- {word}: {provenance[name]}" for name, word in words.items() if name in provenance]
-    versions = provenance.get("versions") or {}
-    if versions:
-        lines.append(f"- versions: {', '.join(f'{name} {version}' for name, version in versions.items())}")
+    lines = [f"- {word}: {in_markdown(provenance[name])}" for name, word in words.items() if name in provenance]
+    versions = provenance.get("versions")
+    if versions and isinstance(versions, dict):
+        lines.append(f"- versions: {in_markdown(', '.join(f'{name} {version}' for name, version in versions.items()))}")
     return "\n".join(lines) or "Not known."
+
+
+def in_markdown(value: Any) -> str:
+    """A value from outside as Markdown shows it letter by letter, in one line: neither markup nor HTML."""
+    text = " ".join(printable(str(value)).split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|#~$!])|(?<!\w)_|_(?!\w)", lambda match: f"\\{match[0]}", text)
 
 
 def without_paths(data: Any) -> Any:

@@ -26,6 +26,7 @@ from nas.export.stub import stub
 from nas.files import writable
 from nas.models.metaformer import MetaFormer, build
 from nas.models.reparam import merge
+from nas.models.size import check_buildable
 from nas.models.timm_classes import StagewiseMetaFormer
 from nas.space.architecture import Architecture
 from nas.space.cost import cost
@@ -111,6 +112,7 @@ def drafted(
     names = description.class_names
     if names is not None and len(names) != num_classes:
         raise NasError(f"class_names must hold one name a class, {num_classes} in all, but got {len(names)}.")
+    check_buildable(architecture, image_size=image_size, num_classes=num_classes, images=2)
     model = _with_weights(build(architecture, image_size=image_size, num_classes=num_classes), state, architecture)
     logits_before = proof_logits(model, image_size=image_size)
     model, merged = merge(model, architecture)

@@ -18,9 +18,10 @@ from nas.files import writable, write_whole
 from nas.report import figures, pictures, words
 from nas.report.findings import Findings, work_out
 from nas.results.front import write_tables
-from nas.run.folder import export_command, retrain_command
+from nas.run.folder import RunFolder, export_command, retrain_command
 from nas.space.mixers import MIXERS
 
+REPORT = "report.html"
 PLACE = "NUMBER"  # of a trial, in a command
 SECTIONS = [
     ("found", "What was found"), ("course", "What it cost"), ("choices", "Which choices matter"), ("space", "What was refused"),
@@ -35,16 +36,25 @@ def write_report(root: Path, console: Console, *, against: tuple[Path, ...] = ()
     """
     if out is None and not os.access(root, os.W_OK):
         raise NasError(f"{root}: the report is written into the run, but it can only be read. Give another folder with --out.")
+    if out is not None:
+        _refuse_foreign(out)
     findings, target = work_out(root, against=against), out or root
     with writable(target):
         target.mkdir(parents=True, exist_ok=True)
     write_tables(target, findings.trials, findings.best)
     drawn = write_pictures(findings, target)
-    path = target / "report.html"
+    path = target / REPORT
     write_whole(path, render(findings))
     size = path.stat().st_size / 1e6
     console.print(f"{path}: one page of {size:.1f} MB, and {', '.join(drawn)} beside it", soft_wrap=True)
     return path
+
+
+def _refuse_foreign(out: Path) -> None:
+    """NasError for a folder that holds files, none of them a report's or a run's: some may be tables of the user's own."""
+    own = [path.name for path in sorted(out.glob("[!.]*"))]
+    if own and not {REPORT, RunFolder(out).search_yaml.name} & {*own}:
+        raise NasError(f"{out}: must be new, empty or a report's, but holds {own[0]}. Choose another --out.")
 
 
 def write_pictures(findings: Findings, root: Path) -> list[str]:

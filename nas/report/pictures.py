@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas.colours import BLUE, DARK_ORANGE, GREEN, GREY, ORANGE, PINK
+from nas.colours import BLUE, DARK_ORANGE, GREEN, GREY, ORANGE, PINK, as_drawn
 from nas.files import replacing
 from nas.report.axes import FrontAxes, baseline_names, baseline_places, front_axes
 from nas.results.columns import axis_label
@@ -62,7 +62,7 @@ def draw_front(ranked: Standing, path: Path) -> None:
     span = front_axes(done, best, cost)
     _name(axes, baselines, cost, span)
     run = trials["run"].iloc[0] if trials["run"].nunique() == 1 else f"{trials['run'].nunique()} runs"
-    axes.set(xlabel=axis_label(cost), ylabel="proxy accuracy (%)", title=f"{run}: {len(done)} trained architectures")
+    axes.set(xlabel=axis_label(cost), ylabel="proxy accuracy (%)", title=f"{as_drawn(run)}: {len(done)} trained architectures")
     _span(axes, span)
     axes.legend(frameon=False, loc="lower right")
     _save(figure, path)
@@ -105,7 +105,7 @@ def draw_fronts(standings: dict[str, Standing], path: Path) -> None:
         done, best = everything[name], ranked.best
         axes.scatter(done[cost], 100 * done["accuracy"], s=14, color=colour, alpha=0.25, linewidth=0, zorder=2, marker=marker)
         axes.step(best[cost], 100 * best["expected"], where="post", color=colour, linestyle=style, linewidth=1.6, zorder=3)
-        _intervals(axes, best, cost, color=colour, fmt=marker, label=name)
+        _intervals(axes, best, cost, color=colour, fmt=marker, label=as_drawn(name))
     best = pd.concat([ranked.best for ranked in standings.values()])
     axes.set(xlabel=axis_label(cost), ylabel="proxy accuracy (%)", title="fronts with 95 % intervals")
     _span(axes, front_axes(pd.concat(everything.values()), best, cost))
@@ -117,9 +117,8 @@ def draw_course(courses: dict[str, pd.DataFrame], path: Path) -> None:
     """Hypervolume against trainings, one step line a run."""
     figure, axes = _plot()
     for (name, course), (colour, style) in zip(courses.items(), STYLES * len(courses), strict=False):
-        axes.step(
-            course["trainings"], course["hypervolume"], where="post", color=colour, linestyle=style, linewidth=1.8, label=name
-        )
+        look = {"color": colour, "linestyle": style, "linewidth": 1.8, "label": as_drawn(name)}
+        axes.step(course["trainings"], course["hypervolume"], where="post", **look)
     axes.set(xlabel="trainings ended", ylabel="hypervolume", title="what each training brought")
     if len(courses) > 1:
         axes.legend(frameon=False, loc="lower right")

@@ -26,6 +26,7 @@ from nas.results.trials import with_choices
 from nas.run.reading import Reading, read
 from nas.space.costs import COSTS
 from nas.space.reference import IMAGENET_CLASSES
+from nas.spreadsheets import as_cells
 from nas.terminal import printable
 from nas.units import count, percent, quantity
 
@@ -76,7 +77,7 @@ def show_front(
     if output == "json":
         _print_json(shown[COLUMNS if len(roots) == 1 else ["run", *COLUMNS]], console)
     elif output == "csv":
-        console.file.write(with_choices(shown).drop(columns=["curve", "architecture", "right"]).to_csv(index=False))
+        _write_csv(shown, console)
     else:
         show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
         if against is not None:
@@ -127,6 +128,11 @@ def _check_latencies(readings: list[Reading], words: str | None) -> None:
         raise NasError(f"{roots}: latencies are of different machines or conditions. Name shared ones with --latency.")
     if words and not measured:
         raise NasError(f"{roots}: no latency was recorded. {COSTS[LATENCY_COLUMN].way_out}")
+
+
+def _write_csv(best: pd.DataFrame, console: Console) -> None:
+    table = with_choices(best).drop(columns=["curve", "architecture", "right"])
+    console.file.write(as_cells(table).to_csv(index=False))
 
 
 def _print_json(best: pd.DataFrame, console: Console) -> None:

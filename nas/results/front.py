@@ -12,6 +12,7 @@ from nas.results.noise import tied
 from nas.results.points import dominated_by, front, hypervolume, knee
 from nas.results.trials import trial_table, with_choices
 from nas.run.reading import Reading, read
+from nas.spreadsheets import as_cells
 
 __all__ = ["COLUMNS", "dominated_by", "front", "hypervolume", "joined", "knee", "lead_over_families", "load", "save", "tied"]
 
@@ -43,7 +44,7 @@ def joined(readings: list[Reading], *, latency: str | None = None) -> pd.DataFra
 def save(trials: pd.DataFrame, path: Path) -> None:
     """Write a table as Parquet or CSV, as the ending says, without what was `right`; NasError for another ending."""
     plain = trials.drop(columns="right", errors="ignore")
-    writers = {".parquet": plain.to_parquet, ".csv": plain.to_csv}
+    writers = {".parquet": plain.to_parquet, ".csv": as_cells(plain).to_csv}
     if Path(path).suffix not in writers:
         raise NasError(f"{path}: must end in {' or '.join(writers)}, but ends in {Path(path).suffix!r}. Choose one of them.")
     with replacing(path) as temporary:

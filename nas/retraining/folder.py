@@ -174,7 +174,9 @@ def trained_folder(root: Path) -> Trained:
     if RunFolder(root).search_yaml.is_file():
         raise NasError(f"{root}: is a search's folder. Say which network: --trial N, see `{command('front', root)}`.")
     if not (root / "result.json").is_file():
-        raise NasError(f"{root}: is neither a run nor a finished retraining: it holds neither search.yaml nor result.json.")
+        raise NasError(
+            f"{root}: is neither a run nor a finished retraining: it holds neither search.yaml nor result.json. Give another."
+        )
     result = validated(Result, read_json(root / "result.json"), where=str(root / "result.json")).model_dump(mode="json")
     setup = result["setup"]
     origin = read_json(root / "origin.json") if (root / "origin.json").is_file() else {}

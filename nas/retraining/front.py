@@ -13,6 +13,7 @@ from nas.colours import BLUE, DARK_ORANGE, GREY
 from nas.files import replacing, write_whole
 from nas.pareto import pareto
 from nas.retraining.folder import Result
+from nas.spreadsheets import as_cells
 from nas.units import count, percent
 from nas.winners.selection import Chosen
 
@@ -78,7 +79,7 @@ def proxy_agreement(networks: pd.DataFrame) -> Agreement:
 
 def write_retrained(networks: pd.DataFrame, out: Path) -> None:
     """retrained.csv, and retrained.png once two networks have ended."""
-    write_whole(out / "retrained.csv", networks.to_csv(index=False))
+    write_whole(out / "retrained.csv", as_cells(networks).to_csv(index=False))
     if networks["accuracy"].notna().sum() > 1:
         _draw(networks, out / "retrained.png")
 

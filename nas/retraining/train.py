@@ -20,6 +20,7 @@ from nas.data.decoding import OnDecoded
 from nas.data.manifest import Manifest
 from nas.errors import ConfigError, NasError, in_one_line, unknown
 from nas.files import write_whole
+from nas.models.size import is_out_of_memory
 from nas.recipes.as_trained import as_trained
 from nas.recipes.full import FullRecipe
 from nas.retraining.data import FullData, data_of, manifest_of
@@ -28,7 +29,7 @@ from nas.space.architecture import Architecture
 from nas.training import processes
 from nas.training.curve import Epoch, OnEpoch, OnStep
 from nas.training.distill import loss_of
-from nas.training.evaluation import evaluate, is_out_of_memory
+from nas.training.evaluation import evaluate
 from nas.training.loop import Diverged, fit
 from nas.training.optimizer import optimizer
 from nas.training.proxy import fresh_network

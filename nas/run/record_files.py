@@ -3,6 +3,7 @@
 Cleaners, sync tools and restores remove files that are in use; what is then written goes into a file without a name.
 """
 
+import json
 import os
 import shutil
 import sqlite3
@@ -19,6 +20,7 @@ from nas.errors import NasError
 from nas.files import writable
 from nas.terminal import pasteable
 
+LONGEST_LINE = 2**20  # bytes of a journal's first line
 FileIdentity = tuple[int, int]  # device and number of a file, whatever it is called
 
 
@@ -53,6 +55,17 @@ class WholeLines(JournalFileBackend):
         finally:
             self._lock.release()
         super().append_logs(logs)
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a file is empty, or begins as Optuna's journals do: with a line of JSON that says what was done, and by whom."""
+    with path.open("rb") as file:
+        line = file.readline(LONGEST_LINE)
+    try:
+        entry = json.loads(line) if line else {"op_code": 0, "worker_id": ""}
+    except (ValueError, RecursionError):  # or a first line that a kill cut short
+        return line.startswith(b'{"op_code":') and b"\n" not in line
+    return isinstance(entry, dict) and {"op_code", "worker_id"} <= entry.keys()
 
 
 def _drop_half_line(path: Path) -> None:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from nas.config import Value, broken, known_name, merged_layers, place_in, read_layers, validated, with_settings
 from nas.errors import ConfigError, Infeasible
@@ -127,6 +127,13 @@ class Resources(Value):
     cpu: Annotated[float, Field(strict=True, gt=0, le=MOST_AT_ONCE, allow_inf_nan=False)] = 1
     gpu: Annotated[float, Field(strict=True, ge=0, le=MOST_AT_ONCE, allow_inf_nan=False)] = 0
     """GPUs a trial, such as 0.25 for four trials a card; 0 trains on the CPU."""
+
+    @field_validator("address")
+    @classmethod
+    def _names_a_cluster(cls, address: str | None) -> str | None:
+        if address is not None and not address.strip():
+            raise broken("", "must be auto or HOST:PORT of a cluster's head, but it is empty; leave it out to start Ray here")
+        return address
 
     @model_validator(mode="after")
     def _whole_cards(self) -> "Resources":

@@ -17,19 +17,24 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from nas.callbacks import ignore
+from nas.config import SQLITE
 from nas.errors import ConfigError, NasError
-from nas.passwords import without_password
+from nas.passwords import MASK, without_password
 from nas.run.folder import RunFolder
 from nas.run.patient_storage import PatientStorage, database_message
-from nas.run.record_files import HeldRecord, WholeLines
+from nas.run.record_files import HeldRecord, WholeLines, is_journal
 from nas.run.settings import Search
 
 URL_VARIABLE = "NAS_STORAGE"
 JOURNAL = "journal:///"
 CONNECT_SECONDS = 5  # for a database server to answer
-DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # packages by the name of their module, where it is another
+DRIVERS = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]", "MySQLdb": "mysqlclient", "pymysql": "pymysql"}
+"""Packages by the name of their module."""
+STORAGE_FORM = (
+    f"must be {', '.join(('postgresql+psycopg2://', 'mysql+pymysql://', 'sqlite:///'))} or journal:///shared/run.journal"
+)
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb")
-URL_FORMS = ("postgresql+psycopg2://", "mysql+pymysql://", "sqlite:///")
+FORM_SHOWN = "postgresql+psycopg2://user@host/name"
 CONNECT_ARGUMENTS = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "mariadb": "connect_timeout"}
 
 
@@ -60,13 +65,17 @@ def patient(storage: BaseStorage, *, on_wait: Callable[[str], None]) -> PatientS
 
 def _url(search: Search, folder: RunFolder) -> str:
     """Where the record lies; a password that was not written into the run's folder comes from the environment."""
-    url = search.storage or URL.create("sqlite", database=str(folder.study_db)).render_as_string()
-    if "***" not in url:
+    if search.storage is None:
+        return URL.create("sqlite", database=str(folder.study_db)).render_as_string()
+    return _whole(search.storage, where=f"{folder.search_yaml}: search.storage")
+
+
+def _whole(url: str, *, where: str) -> str:
+    """A URL with its password."""
+    if MASK not in url:
         return url
-    if URL_VARIABLE not in os.environ:
-        raise NasError(
-            f"{folder.search_yaml}: search.storage: its password was not written down. Set {URL_VARIABLE} to the whole URL."
-        )
+    if not os.environ.get(URL_VARIABLE):
+        raise NasError(f"{where}: its password was not written down. Set {URL_VARIABLE} to the whole URL.")
     return os.environ[URL_VARIABLE]
 
 
@@ -94,11 +103,14 @@ def _held_record(search: Search, folder: RunFolder, before_saving: Callable[[], 
 
 def check_storage(search: Search) -> None:
     """Nothing, if the storage of one's own that the search names can be used; ConfigError or NasError before a run is begun."""
-    url = search.storage
-    if url is None or "***" in url:
+    if search.storage is None:
         return
+    url = _whole(search.storage, where="search.storage")
     if url.startswith(JOURNAL):
         _journal_path(url, create=True)
+        return
+    if url.startswith(SQLITE):
+        _check_file(url)
         return
     with storage_errors(search, None):
         engine = create_engine(url, **_engine_arguments(url))
@@ -106,6 +118,26 @@ def check_storage(search: Search) -> None:
             engine.connect().close()
         finally:
             engine.dispose()
+
+
+def _check_file(url: str) -> None:
+    """ConfigError or NasError where no SQLite database can be, or another program's is; nothing is made or changed."""
+    _dialect(url)
+    path = Path(make_url(url).database or "")
+    where = f"search.storage: {without_password(url)}"
+    if not path.exists():
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise NasError(f"{where}: unable to open database file, because its folder can't be written. Make it.")
+        return
+    if not path.is_file():
+        raise NasError(f"{where}: must be a file, but is something else. Give a file's name.")
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        except sqlite3.Error as error:
+            raise NasError(f"{where}: must be a database, but: {error}. Nothing was changed. Give another --storage.") from None
+    if tables and "studies" not in tables:
+        raise NasError(f"{where}: must be a database of studies, but is another program's. Give another --storage.")
 
 
 def _journal_file(url: str) -> Path:
@@ -120,6 +152,8 @@ def _journal_path(url: str, *, create: bool) -> str:
         raise NasError(f"{path}: the journal must be a file, but this is none. Give a file's name behind {JOURNAL}.")
     if not create and not path.exists():
         raise NasError(f"{path}: there is no such journal, so nothing was trained there. Start the search first.")
+    if path.exists() and not is_journal(path):
+        raise NasError(f"{path}: is damaged, or no journal of Optuna's at all: so its first line says. Give another name.")
     return str(path)
 
 
@@ -143,14 +177,13 @@ def _dialect(url: str) -> str:
             right = without_password(url).replace(parsed.drivername, "postgresql+psycopg2", 1)
             raise ConfigError(f"search.storage: {kind}:// is called postgresql+psycopg2:// here. Write {right}") from None
     except (ArgumentError, ValueError):  # the second for a port that is no number
-        kind = ""
+        raise ConfigError(f"search.storage: {STORAGE_FORM}, but this is no such URL. Write it like {FORM_SHOWN}.") from None
     except ImportError:
         return kind  # of the driver, which is told when the database is opened
-    if kind not in DATABASES or (kind == "sqlite" and not parsed.database):  # it would hold the record in memory
-        raise ConfigError(
-            f"search.storage: must be {', '.join(URL_FORMS)} or {JOURNAL}shared/run.journal, but got "
-            f"{without_password(url)!r}. Write it like postgresql+psycopg2://user@host/name."
-        )
+    if kind not in DATABASES or (
+        kind == "sqlite" and parsed.database in (None, "", ":memory:")
+    ):  # it would hold the record in memory
+        raise ConfigError(f"search.storage: {STORAGE_FORM}, but got {without_password(url)!r}. Write it like {FORM_SHOWN}.")
     return kind
 
 
@@ -217,7 +250,9 @@ def storage_errors(search: Search, folder: RunFolder | None) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        name = getattr(error, "name", None) or getattr(error.__cause__, "name", None) or "psycopg2"
+        name = getattr(error, "name", None) or getattr(error.__cause__, "name", None)
+        if not name or (name not in DRIVERS and name not in (search.storage or "").partition(":")[0]):  # another fault
+            raise
         raise NasError(f"{where}: needs a database driver. Install it: pip install {DRIVERS.get(name, name)}") from None
     except json.JSONDecodeError as error:  # of a journal's line
         raise NasError(f"{where}: is damaged: {error}. Nothing was changed. Restore it from a backup.") from None
@@ -230,5 +265,6 @@ def storage_errors(search: Search, folder: RunFolder | None) -> Iterator[None]:
             raise
         why = database_message(error)
         is_new = folder is None or (isinstance(where, Path) and not where.exists())
-        safe = "" if is_new else " What was told before is safe;"
-        raise NasError(f"{where}: cannot be used: {why}.{safe} mend this and start the same command again.") from None
+        safe = "Mend" if is_new else "What was told before is safe; mend"
+        why = without_password(why)
+        raise NasError(f"{where}: cannot be used: {why}. {safe} this and start the same command again.") from None

@@ -10,7 +10,7 @@ from rich.console import Console
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
 from nas.data.draw import make_manifest
-from nas.data.manifest import Manifest, prepare_images, read_manifest
+from nas.data.manifest import Manifest, check_place, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.errors import few
@@ -36,6 +36,7 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     check_storage(settings)
     manifest_file = RunFolder(Path(root)).manifest
     manifest = read_manifest(manifest_file) if manifest_file.exists() else _new_manifest(settings, console)
+    check_place(manifest, settings.proxy.data)
     if settings.proxy.distillation is not None:
         from nas.training.distill import teacher_of  # loads torch, which no other search needs before its workers do
 

@@ -20,7 +20,7 @@ from nas.space.mixers import MIXERS
 Choose = Callable[[str, tuple], Any]
 MOST_CHOICES = 10_000  # of one setting
 MOST_COMBINATIONS = 100_000  # of a stage's choices that belong together: all of them are looked at
-MOST_BLOCKS = 1_000  # of a stage
+DEEPEST = 1_000  # of a stage
 SWITCHES = ("mixer", "norm", "residual", "mlp_ratio")  # the fields that decide whether others are active
 
 
@@ -100,8 +100,8 @@ class SearchSpace(NetworkChoices):
         return self
 
     def _check_stage(self, number: int, axes: dict[str, tuple]) -> None:
-        if max(axes["depth"]) > MOST_BLOCKS:
-            raise broken(f"stages.{number}.depth", f"must be at most {MOST_BLOCKS:,} blocks, but got {max(axes['depth']):,}")
+        if max(axes["depth"]) > DEEPEST:
+            raise broken(f"stages.{number}.depth", f"must be at most {DEEPEST:,} blocks, but got {max(axes['depth']):,}")
         for mixer in axes["mixer"]:
             own = {name: axes[name] for name in MIXERS[mixer].options if name in axes}
             self._check_together(number, mixer, {"width": axes["width"], **own})

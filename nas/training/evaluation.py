@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.data.manifest import Images
+from nas.models.size import is_out_of_memory
 from nas.recipes.recipe import Recipe
 from nas.training import processes
 from nas.training.batches import InMemoryJudged, Judged
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-ALLOCATION_SIGNS = ("out of memory", "can't allocate memory", "could not allocate", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class Score(NamedTuple):
@@ -36,11 +36,6 @@ def computes_in_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory did not suffice; torch's CPU allocator says so with a plain RuntimeError."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in ALLOCATION_SIGNS)
 
 
 def evaluate(model: nn.Module, images: Images | Judged, recipe: Recipe, *, device: str | torch.device = "cpu") -> Score:

@@ -16,12 +16,13 @@ from nas.callbacks import ignore
 from nas.data.manifest import Images
 from nas.errors import NasError, in_one_line
 from nas.models.norms import TokenBatchNorm
+from nas.models.size import is_out_of_memory
 from nas.recipes.recipe import Recipe
 from nas.training import processes
 from nas.training.batches import Batches, InMemory, Judged, UpdateShare, mixed_seed, own_seed
 from nas.training.curve import Epoch, OnEpoch, OnStep, StepProgress, packed_bits
 from nas.training.distill import loss_of
-from nas.training.evaluation import Score, autocast, evaluate, evaluate_each, is_out_of_memory
+from nas.training.evaluation import Score, autocast, evaluate, evaluate_each
 from nas.training.loss import Batch, Forward
 from nas.training.optimizer import lr_share, optimizer
 

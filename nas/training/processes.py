@@ -48,7 +48,7 @@ def own_device(device: str) -> torch.device:
         parsed = torch.device(device)
     except RuntimeError:
         parsed = None
-    if parsed is None or parsed.type not in ("cpu", "cuda"):
+    if parsed is None or parsed.type not in ("cpu", "cuda") or (parsed.type == "cpu" and parsed.index is not None):
         raise NasError(f"--device: must be auto, cpu, cuda or cuda:N, but got {device!r}. Choose one of them.")
     if parsed.type != "cuda":
         return parsed

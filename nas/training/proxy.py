@@ -15,6 +15,7 @@ from nas.data.manifest import Images, Manifest, load_split
 from nas.errors import Infeasible, in_one_line
 from nas.files import patiently, replacing
 from nas.models.metaformer import build
+from nas.models.size import check_buildable, is_out_of_memory
 from nas.recipes.as_trained import as_trained
 from nas.recipes.by_size import at_size
 from nas.recipes.recipe import Proxy, Recipe
@@ -23,7 +24,6 @@ from nas.space.cost import feature_sides
 from nas.space.mixers import POSITIONAL
 from nas.training.checkpoints import Keeper
 from nas.training.curve import Epoch, OnEpoch, OnStart, Outcome
-from nas.training.evaluation import is_out_of_memory
 from nas.training.loop import Diverged, fit
 
 DIVERGED = "diverged"  # what the cause of a training begins with whose loss was no number
@@ -148,6 +148,7 @@ def fresh_network(architecture: Architecture, recipe: Recipe, *, num_classes: in
             f"leave {', '.join(POSITIONAL)} and position_embedding out"
         )
     feature_sides(architecture, image_size=recipe.size_at(1))
+    check_buildable(architecture, image_size=recipe.full_size, num_classes=num_classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build(

@@ -4,25 +4,31 @@ Nothing is downloaded. What is missing is a ConfigError that says where to get i
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import timm
 from huggingface_hub import constants, try_to_load_from_cache
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nas.config import read_json, validated
+from nas.config import broken, read_json, validated
 from nas.data.manifest import MEAN, STD, read_manifest
 from nas.errors import ConfigError, in_one_line, unknown
 from nas.models.metaformer import build
+from nas.models.size import check_buildable
 from nas.models.weights import Content, content_of, why_refused
 from nas.recipes.full import read_full_recipe
+from nas.recipes.recipe import Side
 from nas.space.architecture import Architecture, read_architecture
+from nas.space.cost import cost
 from nas.space.mixers import POSITIONAL
 from nas.space.reference import designs
 
 TIMM_PREFIX = "timm/"
+_Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 CACHED_NAMES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -85,19 +91,51 @@ def folder_network(root: Path) -> Network:
 
 def _exported(root: Path) -> Network:
     path = root / "config.json"
-    config = read_json(path)
-    if "metaformer" not in config:
+    written = read_json(path)
+    if "metaformer" not in written:
         raise ConfigError(f"{path}: must be written by `nas export`, but names no architecture. Choose another folder.")
-    architecture = validated(Architecture, config["metaformer"]["architecture"], where=str(path))
-    images, names = config["pretrained_cfg"], config.get("label_names")
-    size = images["input_size"][-1]
-    return Network(
-        own_network(architecture, root / "model.safetensors", image_size=size),
-        image_size=size,
-        mean=tuple(images["mean"]),
-        std=tuple(images["std"]),
-        class_names=names and tuple(names),
-    )
+    config = validated(_Config, written, where=str(path))
+    images, own = config.pretrained_cfg, config.metaformer
+    size = images.input_size[-1]
+    spent = cost(own.architecture, image_size=size, num_classes=config.num_classes)._asdict()
+    if wrong := [name for name, value in own.cost.items() if spent.get(name, value) != value]:
+        raise ConfigError(
+            f"{path}: metaformer.cost.{wrong[0]}: must be what the architecture costs, {spent[wrong[0]]:,}, but got "
+            f"{own.cost[wrong[0]]:,}. Export the network again."
+        )
+    model = own_network(own.architecture, root / "model.safetensors", image_size=size, num_classes=config.num_classes)
+    return Network(model, image_size=size, mean=images.mean, std=images.std, class_names=config.label_names)
+
+
+class _Written(BaseModel):
+    """Of what an export's config.json says, that which a network is made of; the rest is timm's."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+
+class _Images(_Written):
+    input_size: tuple[Literal[3], Side, Side]
+    mean: tuple[_Finite, _Finite, _Finite]
+    std: tuple[_Positive, _Positive, _Positive]
+
+
+class _Own(_Written):
+    architecture: Architecture
+    cost: dict[str, int]
+
+
+class _Config(_Written):
+    num_classes: Annotated[int, Field(strict=True, ge=0)]
+    pretrained_cfg: _Images
+    metaformer: _Own
+    label_names: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _a_name_a_class(self) -> "_Config":
+        if self.label_names is not None and len(self.label_names) != self.num_classes:
+            rule = f"must be one name a class, {self.num_classes} in all, but got {len(self.label_names)}"
+            raise broken("label_names", f"{rule}; export the network again")
+        return self
 
 
 def _retrained(root: Path) -> Network:
@@ -107,11 +145,15 @@ def _retrained(root: Path) -> Network:
     return Network(model, recipe.full_size, class_names=read_manifest(root / "manifest.json").class_names)
 
 
-def own_network(architecture: Architecture, weights: Path, *, image_size: int) -> nn.Module:
-    """Our network with the weights in a safetensors file, which says how many classes there are."""
+def own_network(architecture: Architecture, weights: Path, *, image_size: int, num_classes: int | None = None) -> nn.Module:
+    """Our network with the weights in a safetensors file, which says how many classes there are where nobody else does."""
     state = read_weights(weights)
     classifier = state.get("head.fc.fc2.weight", state.get("head.fc.weight"))
-    num_classes = 0 if classifier is None else len(classifier)
+    if num_classes is None:
+        num_classes = 0 if classifier is None or not classifier.dim() else len(classifier)
+    check_buildable(architecture, image_size=image_size, num_classes=num_classes)
+    if odd := [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]:
+        raise ConfigError(f"{weights}: must hold finite numbers, but {min(odd)} holds others. Copy the file again.")
     model = build(architecture, image_size=image_size, num_classes=num_classes)
     try:
         model.load_state_dict(state)

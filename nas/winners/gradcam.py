@@ -1,6 +1,7 @@
 """Where a network looks: Grad-CAM overlays of one or several networks side by side. arXiv:1610.02391."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import wrap
@@ -13,9 +14,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from nas.data.decoding import decode
+from nas.data.decoding import as_rgb, decode
 from nas.data.source import open_image
 from nas.errors import ConfigError, NasError, in_one_line
+from nas.files import replacing
 from nas.training.trained import (
     TIMM_PREFIX,
     Network,
@@ -26,8 +28,9 @@ from nas.training.trained import (
     timm_network,
 )
 from nas.units import percent
-from nas.winners.lookup import trained_trial
+from nas.winners.lookup import is_number, trained_trial
 
+SIGNED, SIGNATURE = "Software", "nas gradcam"  # in a PNG: whose picture it is
 SMALLEST_SIDE = 8  # pixels of an image; scikit-learn's digits have so many
 SHOWN_SIDE = 320  # pixels of a panel: the map of a small network is shown larger than what the network saw
 PANEL_INCHES, LINE_INCHES, DPI = 2.8, 0.2, 120
@@ -53,15 +56,33 @@ def write_maps(checkpoints: list[str], images: list[Path], out: Path, *, image_s
 
     `image_size` replaces the size that each network was trained at. NasError for what can't be loaded, read or mapped.
     """
+    files: list[Path] = []
+    for path in images:
+        files.append(_free_name(out / f"{path.stem}.png", files))
+        _refuse_foreign(files[-1])
     pictures = [read_image(path) for path in images]
     networks = {name: load_checkpoint(name) for name in checkpoints}
-    out.mkdir(parents=True, exist_ok=True)
-    files: list[Path] = []
-    for path, picture in zip(images, pictures, strict=True):
-        heats = {name: heat(network, picture, name=name, image_size=image_size) for name, network in networks.items()}
-        files.append(_free_name(out / f"{path.stem}.png", files))
-        figure(picture, heats, title=path.name).savefig(files[-1])
+    heats = [
+        {name: heat(network, picture, name=name, image_size=image_size) for name, network in networks.items()}
+        for picture in pictures
+    ]
+    for file, path, picture, shown in zip(files, images, pictures, heats, strict=True):
+        with replacing(file, way_out="Give another --out") as temporary:
+            figure(picture, shown, title=path.name).savefig(temporary, format="png", metadata={SIGNED: SIGNATURE})
     return files
+
+
+def _refuse_foreign(file: Path) -> None:
+    """NasError where a picture would take the place of something that no call of ours drew, such as the photo itself."""
+    if not os.path.lexists(file):
+        return
+    try:
+        with open_image(file) as image:
+            is_own = image.info.get(SIGNED) == SIGNATURE
+    except (OSError, ValueError, SyntaxError):
+        is_own = False
+    if not is_own:
+        raise NasError(f"{file}: is a file of your own, which the map would take the place of. Choose another --out.")
 
 
 def split_targets(targets: list[str]) -> tuple[list[str], list[Path]]:
@@ -80,8 +101,10 @@ def split_targets(targets: list[str]) -> tuple[list[str], list[Path]]:
 def read_image(path: Path) -> Image.Image:
     """The image in a file; ConfigError where there is none or it is too small."""
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
         with open_image(path) as image:
-            image.load()
+            rgb = as_rgb(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for broken files
         why = getattr(error, "strerror", None) or in_one_line(error)
         raise ConfigError(f"{path}: must be an image that can be read, but: {why}. Check the path and the file.") from None
@@ -89,13 +112,13 @@ def read_image(path: Path) -> Image.Image:
         raise ConfigError(
             f"{path}: must have at least {SMALLEST_SIDE} px a side, but has {image.width}x{image.height}. Choose a larger one."
         )
-    return image
+    return rgb
 
 
 def load_checkpoint(checkpoint: str) -> Network:
     """The network of a folder of `nas export` or `nas retrain`, of RUN:TRIAL, or of a timm model's name."""
     run, colon, number = checkpoint.rpartition(":")
-    if colon and number.isdigit():
+    if colon and is_number(number):
         trained = trained_trial(Path(run), int(number))
         size = trained.recipe.full_size
         return Network(
@@ -213,7 +236,7 @@ def figure(picture: Image.Image, heats: dict[str, Heat], *, title: str) -> Figur
     panels, pixels = drawing.subplots(1, len(titles)), decode(picture, SHOWN_SIDE)
     for panel, text, shown in zip(panels, titles, [pixels, *(_overlay(pixels, h) for h in heats.values())], strict=True):
         panel.imshow(shown)
-        panel.set_title(text, fontsize=TITLE_POINTS)
+        panel.set_title(text, fontsize=TITLE_POINTS, parse_math=False)
         panel.set_axis_off()
         panel.set_anchor("S")  # what is left above belongs to the titles
     return drawing

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,9 +15,10 @@ from torch import nn
 
 from nas.calibration.record import hashed
 from nas.devices.measure import Conditions, Latency, fingerprint, measure
-from nas.errors import ConfigError, unknown
+from nas.errors import ConfigError, in_one_line, unknown
 from nas.models.metaformer import build
 from nas.models.reparam import merge
+from nas.models.size import check_buildable
 from nas.results.front import joined
 from nas.results.points import finished, require_finished
 from nas.results.standing import nearest, standing
@@ -61,6 +63,7 @@ def network_of(name: str, *, image_size: int) -> nn.Module:
 def deployed(architecture: Architecture, *, image_size: int, num_classes: int) -> nn.Module:
     """A freshly initialised network as it runs after training: affine mixers are merged."""
     feature_sides(architecture, image_size=image_size)
+    check_buildable(architecture, image_size=image_size, num_classes=num_classes)
     network = build(architecture, image_size=image_size, num_classes=num_classes)
     mergeable = any(MIXERS[stage.mixer].merges_into is not None for stage in architecture.stages)
     return merge(network, architecture)[0] if mergeable else network
@@ -71,7 +74,15 @@ def _timm_network(name: str, *, image_size: int) -> nn.Module:
         raise ConfigError(unknown("model of timm", name, timm.list_models()))
     config = timm.get_pretrained_cfg(name)
     fixed = {"img_size": image_size} if config and config.fixed_input_size else {}
-    return timm.create_model(name, **fixed)
+    try:
+        network = timm.create_model(name, **fixed).eval()
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, image_size, image_size))
+    except Exception as error:  # timm's models raise anything for a size that they can't take
+        raise ConfigError(
+            f"{TIMM}{name}: must take images of {image_size} px, but: {in_one_line(error)}. Choose another --image-size."
+        ) from None
+    return network
 
 
 def show_latency(names: list[str], conditions: Conditions, console: Console, *, as_json: bool) -> None:

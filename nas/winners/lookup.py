@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # a table needs no torch
     from nas.export.proof import Seen
 
 
+MOST_DIGITS_OF_A_TRIAL = 18
+
+
 class Trained(NamedTuple):
     """Weights on disk and what they are the weights of."""
 
@@ -58,6 +61,11 @@ def seen_in_memory(files: Sequence[Path], size: int) -> "Tensor":
     return normalised(torch.stack(pixels))
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a trial's number, in the digits that Python reads."""
+    return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS_OF_A_TRIAL
+
+
 def architecture_of(target: str, *, image_size: int = IMAGENET_PIXELS, num_classes: int = IMAGENET_CLASSES) -> Architecture:
     """The architecture behind a design's name, a .json file or RUN:TRIAL; ConfigError with the nearest names otherwise.
 
@@ -66,7 +74,7 @@ def architecture_of(target: str, *, image_size: int = IMAGENET_PIXELS, num_class
     if target in designs() or is_scaled(target):
         return designed(target, partial(cost, image_size=image_size, num_classes=num_classes))
     run, colon, number = target.rpartition(":")
-    if colon and number.isdigit():
+    if colon and is_number(number):
         return trial_of(Path(run), int(number)).architecture
     if target.endswith(".json") or Path(target).is_file():
         return read_architecture(Path(target))
@@ -78,7 +86,7 @@ def architecture_of(target: str, *, image_size: int = IMAGENET_PIXELS, num_class
 def counted_at(target: str) -> tuple[int, int]:
     """Image size and number of classes at which the run of a RUN:TRIAL counts; the papers' 224 and 1,000 for anything else."""
     run, colon, number = target.rpartition(":")
-    if target in designs() or not (colon and number.isdigit()):
+    if target in designs() or not (colon and is_number(number)):
         return IMAGENET_PIXELS, IMAGENET_CLASSES
     space = read_run(Path(run))[1].space
     return space.image_size, space.num_classes

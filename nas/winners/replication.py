@@ -13,7 +13,7 @@ from nas.cluster.jobs import run_jobs
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
 from nas.config import validated, with_settings
-from nas.data.manifest import Manifest, prepare_images, read_manifest
+from nas.data.manifest import Manifest, check_place, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.errors import NasError
@@ -113,6 +113,7 @@ def _unused(first: int, seeds: set[int]) -> int:
 def prepared(search: Search, folder: RunFolder, console: Console) -> Manifest:
     """The search's own images, checked and decoded; NasError where they are gone."""
     manifest, size = read_manifest(folder.manifest), search.proxy.full_size
+    check_place(manifest, search.proxy.data)
     with shown_decoding(console, image_size=size) as on_decoded:
         prepare_images(manifest, image_size=size, root=data_root(search.proxy.data), on_decoded=on_decoded)
     return manifest
