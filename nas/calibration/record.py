@@ -52,6 +52,8 @@ def calibrated_as(calibration: dict[str, Any], proxy: Proxy, *, manifest: str | 
 
     KeyError or ConfigError where it is no whole calibration.json.
     """
+    if not all(isinstance(calibration.get(name), dict) for name in ("recipes", "manifests")):
+        raise ConfigError("calibration.json: recipes and manifests must be mappings. Write it again: nas calibrate.")
     for name, recipe in calibration["recipes"].items():
         same_images = manifest in (None, calibration["manifests"][name])
         if same_images and plain_recipe(validated(Proxy, recipe, where="calibration.json")) == plain_recipe(proxy):

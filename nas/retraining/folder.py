@@ -142,11 +142,6 @@ class RetrainingFolder:
         if own and not there & LEFT:
             raise NasError(f"{self.root}: must be new or hold a training, but holds {min(own)}. Choose another --out.")
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether there is something that a training goes on from."""
-        return (self.root / "checkpoint.pt").exists()
-
     def _refuse_other(self, there: dict[str, Any]) -> None:
         changed = changed_settings(_with_defaults(there), self.setup)
         if changed:

@@ -132,7 +132,8 @@ def retrain_network(
 def _able(architecture: Architecture, recipe: FullRecipe, manifest: Manifest, folder: RetrainingFolder) -> nn.Module:
     """The network as its training begins with it; NasError where it can't: too large, without its first weights or teacher."""
     model = fresh_network(architecture, recipe, num_classes=len(manifest.class_names), seed=folder.setup["seed"])
-    if recipe.weights is not None and not folder.has_begun:
+    has_begun = processes.of_first(folder.state) is not None
+    if recipe.weights is not None and not has_begun:
         load_initial(model, recipe.weights)
     if recipe.distillation is not None:
         loss_of(recipe, model, device=torch.device("cpu"), class_names=manifest.class_names)
