@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from nas.errors import NasError
 from nas.run.additions import LATENCY, Addition
 from nas.run.reading import Reading
+from nas.run.record import damaged
 from nas.terminal import command
 
 
@@ -39,7 +40,10 @@ def setups(reading: Reading) -> list[Setup]:
 
 
 def _setup(which: str, several: list[Addition]) -> Setup:
-    last = max(several, key=lambda each: each.value["measured"]).value
+    newest = max(several, key=lambda each: each.value["measured"])
+    last = newest.value
+    if lacking := [name for name in ("conditions", "machine") if not last.get(name)]:
+        raise damaged(newest.trial, f"latency.{which}.{lacking[0]}", "this key is required; add it")
     return Setup(which, last["conditions"], last["machine"], last["measured"], len(several))
 
 

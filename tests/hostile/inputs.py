@@ -67,19 +67,24 @@ WAYS: dict[str, Callable[[Path], object]] = {
 READERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "space.yaml": (("space", "space.yaml"), ("search", "space.yaml", "--out", "new")),
     "recipe.yaml": (("retrain", "net.json", "--recipe", "recipe.yaml", "--out", "new"),),
-    "net.json": (("cost", "net.json"), ("latency", "net.json"), ("retrain", "net.json", "--recipe", "recipe.yaml", "--out", "new")),
+    "net.json": (("cost", "net.json"), ("latency", "net.json"), ("retrain", "net.json", "--recipe", "recipe.yaml", "--out",
+    "new")),
     "cat.png": (("gradcam", "exported", "cat.png", "--out", "maps"),),
     "run/search.yaml": (
         ("front", "run"), ("report", "run"), ("cost", "run:1"), ("replicate", "run"), ("search", "space.yaml", "--out", "run"),
-        ("retrain", "run", "--knee", "--recipe", "recipe.yaml", "--out", "new"), ("latency", "run"), ("calibrate", "space.yaml", "--out", "run", "--show"),
+        ("retrain", "run", "--knee", "--recipe", "recipe.yaml", "--out", "new"), ("latency", "run"), ("calibrate",
+            "space.yaml", "--out", "run", "--show"),
         ("compare", "run", "run"), ("export", "run", "--trial", "1", "--out", "new"),
     ),
     "run/study.db": (
-        ("front", "run"), ("cost", "run:1"), ("replicate", "run"), ("search", "space.yaml", "--out", "run"), ("export", "run", "--trial", "1", "--out", "new"),
+        ("front", "run"), ("cost", "run:1"), ("replicate", "run"), ("search", "space.yaml", "--out", "run"), ("export", "run",
+            "--trial", "1", "--out", "new"),
         ("latency", "run"),
     ),
-    "run/manifest.json": (("search", "space.yaml", "--out", "run"), ("replicate", "run"), ("export", "run", "--trial", "BEST", "--out", "new")),
-    "run/weights/BEST.safetensors": (("export", "run", "--trial", "BEST", "--out", "new"), ("gradcam", "run:BEST", "cat.png", "--out", "maps")),
+    "run/manifest.json": (("search", "space.yaml", "--out", "run"), ("replicate", "run"), ("export", "run", "--trial", "BEST",
+    "--out", "new")),
+    "run/weights/BEST.safetensors": (("export", "run", "--trial", "BEST", "--out", "new"), ("gradcam", "run:BEST", "cat.png",
+    "--out", "maps")),
     "trained/result.json": (("export", "trained", "--out", "new"), ("gradcam", "trained", "cat.png", "--out", "maps")),
     "trained/recipe.yaml": (("export", "trained", "--out", "new"), ("gradcam", "trained", "cat.png", "--out", "maps")),
     "trained/manifest.json": (("export", "trained", "--out", "new"), ("gradcam", "trained", "cat.png", "--out", "maps")),
@@ -155,60 +160,98 @@ def _in_database(root: Path, *statements: tuple[str, tuple]) -> None:
     connection.close()
 
 
-DATABASES: dict[str, tuple[tuple[str, tuple], ...]] = {
-    "no table of trials": (("DROP TABLE trials", ()),),
-    "no table of facts": (("DROP TABLE trial_user_attributes", ()),),
-    "no table of the study's facts": (("DROP TABLE study_user_attributes", ()),),
-    "no table of studies": (("DROP TABLE studies", ()),),
-    "no table of the version": (("DROP TABLE version_info", ()),),
-    "an older schema": (("UPDATE version_info SET schema_version = 1", ()),),
-    "a study of another name": (("UPDATE studies SET study_name = 'other'", ()),),
-    "other settings": (("UPDATE study_user_attributes SET value_json = '{}' WHERE key = 'search'", ()),),
-    "settings that are a list": (("UPDATE study_user_attributes SET value_json = '[]' WHERE key = 'search'", ()),),
-    "settings that are text": (("UPDATE study_user_attributes SET value_json = '\"x\"' WHERE key = 'search'", ()),),
-    "no facts at all": (("DELETE FROM trial_user_attributes", ()),),
-    "a column of another name": (("ALTER TABLE trials RENAME COLUMN number TO no", ()),),
-    "a number that is text": (("UPDATE trials SET number = 'x' WHERE number = 1", ()),),
-    "numbers that stand twice": (("UPDATE trials SET number = 0", ()),),
-    "a date that is none": (("UPDATE trials SET datetime_start = 'soon'", ()),),
-    "a state that is none": (("UPDATE trials SET state = 'DONE'", ()),),
-    "values that are gone": (("DELETE FROM trial_values", ()),),
-    "no accuracy where complete": (("DELETE FROM trial_user_attributes WHERE key = 'accuracy'", ()),),
-    "no costs": (("DELETE FROM trial_user_attributes WHERE key = 'macs'", ()),),
-    "no architecture": (("DELETE FROM trial_user_attributes WHERE key = 'architecture'", ()),),
-    "no state": (("DELETE FROM trial_user_attributes WHERE key = 'state'", ()),),
-    "a blob for a fact": (("UPDATE trial_user_attributes SET value_json = x'ff00' WHERE key = 'cause' OR key = 'key'", ()),),
-    "a replicate that is none": (("INSERT INTO study_user_attributes VALUES (99, 1, 'replicate 1 seed 5', '{}')", ()),),
-    "a replicate of text": (("INSERT INTO study_user_attributes VALUES (99, 1, 'replicate 1 seed 5', '{\"seed\": \"x\", \"accuracy\": \"y\", \"seconds\": [], \"right\": 3, \"manifest\": 1}')", ()),),
-    "a latency that is none": (("INSERT INTO study_user_attributes VALUES (99, 1, 'latency 1 abc', '{}')", ()),),
-    "a latency of text": (("INSERT INTO study_user_attributes VALUES (99, 1, 'latency 1 abc', '{\"measured\": 1, \"conditions\": [], \"machine\": 3, \"latency_ms\": \"x\", \"anchor\": {}}')", ()),),
-    "a replicate of no trial": (("INSERT INTO study_user_attributes VALUES (99, 1, 'replicate 99999999999999999999999 seed 5', '{\"seed\": 1, \"accuracy\": 0.5, \"seconds\": 1}')", ()),),
-    "answered by nobody": (("UPDATE trial_user_attributes SET value_json = '\"answered\"' WHERE key = 'state' AND trial_id = 2", ()),),
-    "answered from a trial that is not there": (("INSERT INTO trial_user_attributes VALUES (999, 2, 'answered_from', '77')", ()),),
-    "a baseline that is no design": (("INSERT INTO trial_user_attributes VALUES (999, 2, 'baseline', '\"nobody\"')", ()),),
-    "an epoch that is text": (("UPDATE trial_user_attributes SET value_json = '[{\"epoch\": \"x\"}]' WHERE key = 'curve'", ()),),
-    "right that is no text": (("UPDATE trial_user_attributes SET value_json = '[{\"epoch\": 1, \"accuracy\": 0.5, \"right\": 5, \"train_loss\": 1, \"loss\": null, \"lr\": 1, \"seconds\": 1, \"steps\": 1}]' WHERE key = 'curve'", ()),),
-    "right of another length": (("UPDATE trial_user_attributes SET value_json = '[{\"epoch\": 1, \"accuracy\": 0.5, \"right\": \"zzz!\", \"train_loss\": 1, \"loss\": null, \"lr\": 1, \"seconds\": 1, \"steps\": 1}]' WHERE key = 'curve'", ()),),
-    "a mixer that nobody has": (("UPDATE trial_user_attributes SET value_json = replace(value_json, 'pool', 'pol') WHERE key = 'architecture'", ()),),
-    "an architecture with huge numbers": (("UPDATE trial_user_attributes SET value_json = replace(value_json, '\"width\": 8', '\"width\": 1000000000000') WHERE key = 'architecture'", ()),),
-    "accuracy above one": (("UPDATE trial_user_attributes SET value_json = '7.5' WHERE key = 'accuracy'", ()),),
-    "costs below zero": (("UPDATE trial_user_attributes SET value_json = '-5' WHERE key IN ('macs', 'params')", ()),),
-    "costs beyond 64 bits": (("UPDATE trial_user_attributes SET value_json = '99999999999999999999999' WHERE key IN ('macs', 'params')", ()),),
-}  # fmt: skip
+def _set(fact: str, value: str, *, trial: int | None = None) -> tuple[str, tuple]:
+    where = "" if trial is None else f" AND trial_id = {trial}"
+    return f"UPDATE trial_user_attributes SET value_json = ? WHERE key = ?{where}", (value, fact)
+
+
+def _replaced(fact: str, old: str, new: str) -> tuple[str, tuple]:
+    return "UPDATE trial_user_attributes SET value_json = replace(value_json, ?, ?) WHERE key = ?", (old, new, fact)
+
+
+def _added(fact: str, value: str) -> tuple[str, tuple]:
+    return "INSERT INTO trial_user_attributes VALUES (999, 2, ?, ?)", (fact, value)
+
+
+def _without(fact: str) -> tuple[str, tuple]:
+    return "DELETE FROM trial_user_attributes WHERE key = ?", (fact,)
+
+
+def _noted(name: str, value: str) -> tuple[str, tuple]:
+    return "INSERT INTO study_user_attributes VALUES (99, 1, ?, ?)", (name, value)
+
+
+def _settings(value: str) -> tuple[str, tuple]:
+    return "UPDATE study_user_attributes SET value_json = ? WHERE key = 'search'", (value,)
+
+
+def _plain(statement: str) -> tuple[str, tuple]:
+    return statement, ()
+
+
+EPOCH = '[{"epoch": 1, "accuracy": 0.5, "right": RIGHT, "train_loss": 1, "loss": null, "lr": 1, "seconds": 1, "steps": 1}]'
+REPLICATE = '{"seed": "x", "accuracy": "y", "seconds": [], "right": 3, "manifest": 1}'
+TIME = '{"measured": 1, "conditions": [], "machine": 3, "latency_ms": "x", "anchor": {}}'
+HALF_A_TIME = '{"measured": "now", "latency_ms": 3}'
+DATABASES: dict[str, tuple[str, tuple]] = {
+    "no table of trials": _plain("DROP TABLE trials"),
+    "no table of facts": _plain("DROP TABLE trial_user_attributes"),
+    "no table of the study's facts": _plain("DROP TABLE study_user_attributes"),
+    "no table of studies": _plain("DROP TABLE studies"),
+    "no table of the version": _plain("DROP TABLE version_info"),
+    "an older schema": _plain("UPDATE version_info SET schema_version = 1"),
+    "a study of another name": _plain("UPDATE studies SET study_name = 'other'"),
+    "other settings": _settings("{}"),
+    "settings that are a list": _settings("[]"),
+    "settings that are text": _settings('"x"'),
+    "settings that are deep": _settings(DEEP),
+    "no facts at all": _plain("DELETE FROM trial_user_attributes"),
+    "a column of another name": _plain("ALTER TABLE trials RENAME COLUMN number TO no"),
+    "a number that is text": _plain("UPDATE trials SET number = 'x' WHERE number = 1"),
+    "numbers that stand twice": _plain("UPDATE trials SET number = 0"),
+    "a date that is none": _plain("UPDATE trials SET datetime_start = 'soon'"),
+    "a state that is none": _plain("UPDATE trials SET state = 'DONE'"),
+    "values that are gone": _plain("DELETE FROM trial_values"),
+    "no accuracy where complete": _without("accuracy"),
+    "no costs": _without("macs"),
+    "no architecture": _without("architecture"),
+    "no state": _without("state"),
+    "a blob for a fact": _plain("UPDATE trial_user_attributes SET value_json = x'ff00' WHERE key IN ('cause', 'key')"),
+    "a replicate that is none": _noted("replicate 1 seed 5", "{}"),
+    "a replicate that is a list": _noted("replicate 1 seed 5", "[]"),
+    "a replicate of text": _noted("replicate 1 seed 5", REPLICATE),
+    "a replicate of no trial": _noted(f"replicate {'9' * 23} seed 5", '{"seed": 1, "accuracy": 0.5, "seconds": 1}'),
+    "a latency that is none": _noted("latency 1 abc", "{}"),
+    "a latency of text": _noted("latency 1 abc", TIME),
+    "a latency of no conditions": _noted("latency 1 abc", HALF_A_TIME),
+    "answered by nobody": _set("state", '"answered"', trial=2),
+    "answered from a trial that is not there": _added("answered_from", "77"),
+    "a baseline that is no design": _added("baseline", '"nobody"'),
+    "an epoch that is text": _set("curve", '[{"epoch": "x"}]'),
+    "right that is no text": _set("curve", EPOCH.replace("RIGHT", "5")),
+    "right of another length": _set("curve", EPOCH.replace("RIGHT", '"zzz!"')),
+    "a mixer that nobody has": _replaced("architecture", "pool", "pol"),
+    "an architecture with huge numbers": _replaced("architecture", '"width": 8', '"width": 1000000000000'),
+    "accuracy above one": _set("accuracy", "7.5"),
+    "costs below zero": _set("macs", "-5"),
+    "costs beyond 64 bits": _set("params", "99999999999999999999999"),
+    "a cause that is a formula": _added("cause", '"=cmd|x"'),
+}
 
 
 def foreign_databases() -> list[Input]:
     """A record whose tables are another program's, or damaged, before every verb that reads it."""
-    verbs = (
-        *OF_A_RUN,
-        ("front", "run", "--x", "latency_ms"),
-        ("latency", "run", "--repeats", "2", "--batch", "1", "--image-size", "32", "--warm-up", "0"),
-    )
+    measured = ("latency", "run", "--repeats", "2", "--batch", "1", "--image-size", "32", "--warm-up", "0")
+    verbs = (*OF_A_RUN, ("front", "run", "--x", "latency_ms"), measured)
     return [
-        Input(f"{name}: {' '.join(verb)}", verb, lambda root, done=done: _in_database(root, *done), must_refuse=False)
-        for name, done in DATABASES.items()
+        Input(f"{name}: {' '.join(verb)}", verb, _changing(statement), must_refuse=False)
+        for name, statement in DATABASES.items()
         for verb in verbs
     ]
+
+
+def _changing(statement: tuple[str, tuple]) -> Damage:
+    return lambda root: _in_database(root, statement)
 
 
 # Settings, flags, addresses and files of every other kind
@@ -229,10 +272,13 @@ def settings() -> list[Input]:
         "search.sampler": ("frnt", "1", "[front]", "postgresql://u:" + SECRET + "@h"),
         "search.log": ("wandb", "[mlflow, x]", "{a: 1}"),
         "search.start": ("caformer", "[nothing]", "7"),
-        "search.storage": ("[a]", "{a: 1}", "7", "['postgresql://u:" + SECRET + "@h']", "{url: 'postgresql://u:" + SECRET + "@h'}"),
+        "search.storage": ("[a]", "{a: 1}", "7", "['postgresql://u:" + SECRET + "@h']",
+        "{url: 'postgresql://u:" + SECRET + "@h'}"),
         "name": ("../x", "''", "a/b", "'a b'", "-x", "'\\0'", "null", "3", "postgresql://u:" + SECRET + "@h"),
-        "objectives": ("[accuracy, accuracy]", "[macs]", "accuracy", "[accuracy]", "[accuracy, macs, params, frozen_params]", "[accuracy, mac]"),
-        "baselines": ("[caformer_s19]", "caformer@x", "{families: [caformer]}", "{families: x, at: 1G}", "[caformer@1000000G]", "[poolformer_s12, poolformer_s12]", "3"),
+        "objectives": ("[accuracy, accuracy]", "[macs]", "accuracy", "[accuracy]", "[accuracy, macs, params, frozen_params]",
+        "[accuracy, mac]"),
+        "baselines": ("[caformer_s19]", "caformer@x", "{families: [caformer]}", "{families: x, at: 1G}",
+        "[caformer@1000000G]", "[poolformer_s12, poolformer_s12]", "3"),
         "constraints.macs": ("{min: 2G, max: 1G}", "2.0GG", "-1", "1e400", "[1]", "'²'", "9" * 400, "1"),
         "constraints.macs.max": ("0x", "1001P", ".nan"),
         "resources.address": ("''", "' '", "[a]", "3"),
@@ -259,16 +305,20 @@ def settings() -> list[Input]:
         "space.stem_kernel": ("0", "1", "[3, 1]", "999999999999999999"),
         "space.stem_stride": ("64", "[2, 64]", "0"),
         "space.head": ("liner", "[linear, mpl]"),
-        "space.all_stages.depth": ("0", "1000000000", "{low: 1, high: 1000000000}", "{low: 3, high: 1}", "{low: 1}", "{low: 1, high: 4, step: 2}", "[]", "[1, 1]", "1.0"),
+        "space.all_stages.depth": ("0", "1000000000", "{low: 1, high: 1000000000}", "{low: 3, high: 1}", "{low: 1}",
+        "{low: 1, high: 4, step: 2}", "[]", "[1, 1]", "1.0"),
         "space.all_stages.width": ("0", "1000000000000", "7.5", "yes", "{low: 1.0, high: 2}"),
         "space.all_stages.mixer": ("pol", "[pool, pol]", "[]", "1", "no"),
         "space.all_stages.mlp_ratio": ("[2, 0.01]", "-1", ".inf", "1e30", "true", "'2'"),
         "space.all_stages.layer_scale": (".inf", "0", ".nan", "true", "'1_0'"),
         "space.all_stages.res_scale": ("yes", "1"),
         "space.all_stages.norm_bias": ("yes", "0"),
-        "space.stages.2": ("{mixer: conv, width: 16, expansion: 0.01}", "{mixer: conv, width: 16, kernel_size: 4}", "{mixer: attention, width: 24, head_dim: 16}", "[]", "3"),
-        "space.stages": ("[]", "{4: {mixer: pool, width: 8}}", "{01: {}}", "{true: {}}", "{1.0: {}}", "{'²': {}}", "{a: {}}", "{-1: {}}", "{1: {}, '1': {}}"),
-        "space": ("[]", "x", "{stages: {1: {mixer: attention, width: {low: 8, high: 9992, step: 8}, head_dim: {low: 1, high: 999}}}}"),
+        "space.stages.2": ("{mixer: conv, width: 16, expansion: 0.01}", "{mixer: conv, width: 16, kernel_size: 4}",
+        "{mixer: attention, width: 24, head_dim: 16}", "[]", "3"),
+        "space.stages": ("[]", "{4: {mixer: pool, width: 8}}", "{01: {}}", "{true: {}}", "{1.0: {}}", "{'²': {}}", "{a: {}}",
+        "{-1: {}}", "{1: {}, '1': {}}"),
+        "space": ("[]", "x",
+        "{stages: {1: {mixer: attention, width: {low: 8, high: 9992, step: 8}, head_dim: {low: 1, high: 999}}}}"),
         "serach.trials": ("3",),
         "": ("3",),
         "a..b": ("3",),
@@ -280,9 +330,11 @@ def settings() -> list[Input]:
         "epochs": ("0", "true", "1e9"),
         "batch_size": ("1", "true", "1.5"),
         "drop_path": ("{}", "{s99: 0.1}", "{s18: 2}", "true", "1"),
-        "loader": ("{workers: -1}", "{workers: 999999999}", "{auto_augment: nothing-x}", "yes", "{interpolation: x}", "{test_crop: {}}", "{test_crop: 2}"),
+        "loader": ("{workers: -1}", "{workers: 999999999}", "{auto_augment: nothing-x}", "yes", "{interpolation: x}",
+        "{test_crop: {}}", "{test_crop: 2}"),
         "weights": ("nowhere.safetensors", "cat.png", "images", "''", "recipe.yaml"),
-        "distillation": ("{teacher: nowhere}", "{teacher: net.json}", "{teacher: trained, weights: x}", "{teacher: images}", "{teacher: timm/nothing}"),
+        "distillation": ("{teacher: nowhere}", "{teacher: net.json}", "{teacher: trained, weights: x}", "{teacher: images}",
+        "{teacher: timm/nothing}"),
         "data": ("nowhere", "cat.png", "''", "torch/nothing", "hfds/a/b/c", "recipe.yaml"),
         "classes": ("11", "[nobody, noone]"),
         "keep": ("best", "lst"),
@@ -300,10 +352,14 @@ def settings() -> list[Input]:
 def storages() -> list[Input]:
     """URLs that are none, with a password in every place where one may stand."""
     urls = (
-        "", " ", "x", "nothing://h/d", "postgres://u:{}@h/d", "postgresql:/u:{}@h", "u:{}@h/db", "//u:{}@h", "postgresql://h/d?pwd={}", "mysql://u:{}@h/d",
-        "postgresql+nothing://u:{}@h/d", "mssql://h;PWD={}", "postgresql://u:{}@h:port/d", "postgresql://u:{}@h:99999999/d", "sqlite://", "sqlite:///", "sqlite:///nowhere/a.db",
-        "sqlite:///space.yaml", "sqlite:///images", "sqlite:///cat.png", "journal:///nowhere/a.journal", "journal:///PLACE/space.yaml", "journal:///PLACE/images", "journal:///PLACE/cat.png",
-        "journal:///PLACE/net.json", "journal://x", "redis://:{}@h", "postgresql+psycopg2://u:{}@127.0.0.1:1/d", "mysql+pymysql://u:{}@127.0.0.1:1/d?api_key={}", "http://u:{}@h", "sqlite:///:memory:",
+        "", " ", "x", "nothing://h/d", "postgres://u:{}@h/d", "postgresql:/u:{}@h", "u:{}@h/db", "//u:{}@h",
+        "postgresql://h/d?pwd={}", "mysql://u:{}@h/d",
+        "postgresql+nothing://u:{}@h/d", "mssql://h;PWD={}", "postgresql://u:{}@h:port/d", "postgresql://u:{}@h:99999999/d",
+        "sqlite://", "sqlite:///", "sqlite:///nowhere/a.db",
+        "sqlite:///space.yaml", "sqlite:///images", "sqlite:///cat.png", "journal:///nowhere/a.journal",
+        "journal:///PLACE/space.yaml", "journal:///PLACE/images", "journal:///PLACE/cat.png",
+        "journal:///PLACE/net.json", "journal://x", "redis://:{}@h", "postgresql+psycopg2://u:{}@127.0.0.1:1/d",
+        "mysql+pymysql://u:{}@127.0.0.1:1/d?api_key={}", "http://u:{}@h", "sqlite:///:memory:",
     )  # fmt: skip
     texts = [url.replace("{}", SECRET) for url in urls]
     return [Input(f"storage {url}", (*SEARCH, "--storage", url)) for url in texts]
@@ -311,41 +367,7 @@ def storages() -> list[Input]:
 
 def flags() -> list[Input]:
     """Flags and arguments that can't be meant."""
-    lines = """
-search space.yaml --out ''|search space.yaml --trials yes|search space.yaml --trials 0|search space.yaml --seed -1|search space.yaml --out cat.png
-search space.yaml --out images|search space.yaml --out mine|search space.yaml --data nowhere|search space.yaml --data ''|search space.yaml --data cat.png
-search space.yaml --address ''|search space.yaml --address local|search space.yaml --address auto|search space.yaml --address 127.0.0.1:1|search space.yaml --workers 0
-search space.yaml --set|search space.yaml --set a|search|serch|search space.yaml extra|search images|search nowhere.yaml|search nowhere|search ''|search cat.png
-space space.yaml --set x=1|space images|space ''|space net.json|space recipe.yaml
-calibrate space.yaml --address ''|calibrate space.yaml --out mine|calibrate space.yaml --show --out nowhere|calibrate space.yaml --choose soon|calibrate space.yaml --choose 0h
-calibrate space.yaml --out new --choose 1e9h|calibrate space.yaml --out new --data nowhere|calibrate space.yaml --out new --set calibration.against=nothing
-calibrate space.yaml --out new --set calibration.against=nowhere.csv|calibrate space.yaml --out new --set calibration.against=space.yaml
-replicate run --set proxy.lr=0.5|replicate run --set space.num_classes=5|replicate run --set search.seed=5|replicate run --data nowhere|replicate run --address ''|replicate nowhere
-replicate run --address local|replicate run --set resources.address=|replicate images|replicate run --replicates 0|replicate run --set name=x|replicate run --data images
-retrain net.json --recipe recipe.yaml --out mine|retrain net.json --recipe mine/recipe.yaml --out mine|retrain net.json --recipe recipe.yaml --out images|retrain net.json --recipe recipe.yaml --out run
-retrain net.json --recipe recipe.yaml --out exported|retrain net.json --recipe recipe.yaml --out cat.png|retrain net.json --recipe recipe.yaml --out ''|retrain net.json --recipe '' --out new
-retrain net.json --recipe recipe.yaml --out new --device gpu|retrain net.json --recipe recipe.yaml --out new --device cpu:5|retrain net.json --recipe recipe.yaml --out new --device cuda:99
-retrain net.json --recipe recipe.yaml --out new --device ''|retrain net.json --recipe recipe.yaml --out new --workers 2 --address ''|retrain net.json --recipe recipe.yaml --out new --address local
-retrain run --recipe recipe.yaml --out new|retrain run --trial 99 --recipe recipe.yaml --out new|retrain run --trial 1 --knee --recipe recipe.yaml --out new|retrain nowhere --knee --recipe recipe.yaml --out new
-retrain net.json --recipe recipe.yaml --out trained|retrain images --recipe recipe.yaml --out new|retrain cat.png --recipe recipe.yaml --out new|retrain net.json --recipe space.yaml --out new
-retrain net.json --recipe net.json --out new|retrain net.json --recipe recipe.yaml --out new --seed -1|retrain net.json --recipe recipe.yaml --out new --weights nowhere|retrain net.json --recipe recipe.yaml --out new --weights images
-export run --out new|export run --trial 99 --out new|export images --out new|export trained --out mine|export trained --out exported|export trained --out run --force|export trained --out cat.png --force
-export trained --out new --license '<b>'|export trained --out new --format pdf|export trained --out new --push x|export trained --out new --image-size 2|export trained --out ''|export cat.png --out new
-export trained --out images --force|export trained --out mine --force|export trained --out new --image-size 99999999
-gradcam exported cat.png --out .|gradcam exported cat.png --out ''|gradcam exported|gradcam cat.png|gradcam nowhere cat.png|gradcam exported nowhere.png|gradcam exported images|gradcam images cat.png
-gradcam exported cat.png --image-size 0|gradcam exported cat.png --image-size 99999999|gradcam run:99 cat.png|gradcam run:² cat.png|gradcam exported cat.png --out cat.png|gradcam exported cat.png --image-size 1
-latency|latency nowhere|latency net.json --device cpu:5|latency net.json --device gpu|latency net.json --device cuda:9|latency net.json --dtype int8|latency net.json --batch 0
-latency net.json --batch 999999999999999999|latency net.json --image-size 999999999999|latency net.json --threads 99999999999|latency net.json --repeats 1|latency net.json --image-size 1|latency run --json
-latency timm:vit_tiny_patch16_224 --image-size 33 --batch 1 --repeats 2 --warm-up 0|search space.yaml --out new --address ray://h:1|search space.yaml --out new --address h:99999|search space.yaml --out new --address h:0|search space.yaml --out new --address h|search space.yaml --out new --address h:²|search space.yaml --out new --address http://h:1|latency timm:swin_tiny_patch4_window7_224 --image-size 50 --batch 1 --repeats 2 --warm-up 0|latency timm:nothing|latency timm:|latency timm:resnet18 --image-size 1 --batch 1 --repeats 2 --warm-up 0|latency run --most 0
-latency net.json --batch 1000000 --image-size 10000|latency net.json --warm-up -1|latency images|latency timm:../x|latency timm:levit_128s --image-size 64 --batch 1 --repeats 2 --warm-up 0|latency run:99
-cost|cost nowhere|cost images|cost cat.png|cost caformer@|cost caformer@0G|cost caformer@1e9G|cost caformr@1G|cost caformer@1G-x|cost run:99|cost run:²|cost nowhere:1|cost net.json --image-size 0|cost net.json --image-size 2
-cost '$HOME'|cost ../../etc/passwd|cost /etc/passwd|cost /dev/zero|cost net.json:1|cost ''
-front|front nowhere|front images|front run run|front run --x nothing|front run --x latency_ms|front run --max-macs x|front run --max-macs -1|front run --max-macs 1|front run --json --csv|front run --against x
-front run --against timm|front run --latency cuda|front run nowhere|front ''|front run --max-macs 1e400|front space.yaml
-report nowhere|report run --against nowhere|report run --against run|report run --out cat.png|report run --out mine|report run --out images|report ''|compare run|compare run run|compare run nowhere|compare run run --picture x.pdf
-tables --json --csv|latency net.json --device ''|front run --x ''|export trained --out new --license ''|search space.yaml --storage|search space.yaml --out new --set a.b
-"""
-    commands = [line.strip() for line in lines.replace("\n", "|").split("|") if line.strip()]
+    commands = (Path(__file__).parent / "commands.txt").read_text(encoding="utf-8").splitlines()
     harmless = {
         "report run --against run",
         "retrain net.json --recipe recipe.yaml --out trained",
@@ -403,10 +425,14 @@ def _all_images(content: bytes) -> Damage:
 def exports() -> list[Input]:
     """An export's config.json with single facts that are wrong, and weights that are not its own."""
     changes: dict[str, object] = {
-        "num_classes": "ten", "label_names": ["a"], "label_names.0": 3, "pretrained_cfg": [], "pretrained_cfg.mean": [0.5], "pretrained_cfg.std": [0, 0, 0],
-        "pretrained_cfg.std.0": "x", "pretrained_cfg.input_size": [3], "pretrained_cfg.input_size.1": -1, "metaformer": [], "metaformer.architecture": {},
-        "metaformer.architecture.stages": [], "metaformer.architecture.stages.0.width": 16, "metaformer.architecture.stages.0.depth": 10**9,
-        "metaformer.architecture.stages.0.mixer": "pol", "metaformer.cost": 3, "metaformer.cost.macs": 1, "metaformer.cost.params": "many",
+        "num_classes": "ten", "label_names": ["a"], "label_names.0": 3, "pretrained_cfg": [], "pretrained_cfg.mean": [0.5],
+        "pretrained_cfg.std": [0, 0, 0],
+        "pretrained_cfg.std.0": "x", "pretrained_cfg.input_size": [3], "pretrained_cfg.input_size.1": -1, "metaformer": [],
+        "metaformer.architecture": {},
+        "metaformer.architecture.stages": [], "metaformer.architecture.stages.0.width": 16,
+        "metaformer.architecture.stages.0.depth": 10**9,
+        "metaformer.architecture.stages.0.mixer": "pol", "metaformer.cost": 3, "metaformer.cost.macs": 1,
+        "metaformer.cost.params": "many",
     }  # fmt: skip
     command = ("gradcam", "exported", "cat.png", "--out", "maps")
     listed = [
@@ -417,9 +443,12 @@ def exports() -> list[Input]:
     origins: dict[str, object] = {"run": {"a": [1]}, "trial": "<script>alert(1)</script>", "seed": "](http://x) ```"}
     return [
         *listed,
-        *(Input(f"a result with {path}={value!r:.30}", ("export", "trained", *NEW), _in_json("trained/result.json", path, value)) for path, value in result.items()),
-        *(Input(f"an origin with {p}={v!r:.30}", ("export", "trained", *NEW), _in_json("trained/origin.json", p, v), must_refuse=False, is_slow=True) for p, v in origins.items()),
-        Input("an export with another's weights", command, lambda root: shutil.copy(next((root / "run" / "weights").iterdir()), root / "exported" / "model.safetensors")),
+        *(Input(f"a result with {path}={value!r:.30}", ("export", "trained", *NEW), _in_json("trained/result.json", path,
+            value)) for path, value in result.items()),
+        *(Input(f"an origin with {p}={v!r:.30}", ("export", "trained", *NEW), _in_json("trained/origin.json", p, v),
+            must_refuse=False, is_slow=True) for p, v in origins.items()),
+        Input("an export with another's weights", command,
+            lambda root: shutil.copy(next((root / "run" / "weights").iterdir()), root / "exported" / "model.safetensors")),
         Input("an export whose weights are no numbers", command, _not_finite),
     ]  # fmt: skip
 
@@ -446,8 +475,10 @@ def calibrations() -> list[Input]:
     """A calibration's files in a run, damaged or another program's."""
     columns = "fidelity,name,seed,accuracy,seconds,cause,machine,device,setup,manifest,outcome,architecture,recipe\n"
     tables = {
-        "other columns": "a,b\n1,2\n", "a huge field": f"{columns}{'x' * 200_000},b\n", "a short row": f"{columns}a,b\n", "numbers that are none": f"{columns}a,b,0,x,y,,,cpu,s,m,{{}},{{}},{{}}\n",
-        "JSON that is none": f"{columns}a,b,0,0.5,1,,,cpu,s,m,{{,{{,{{\n", "deep JSON": f"{columns}a,b,0,0.5,1,,,cpu,s,m,{DEEP},{DEEP},{DEEP}\n", "a null": f"{columns}a\0b,b,0,0.5,1,,,,,,,,\n",
+        "other columns": "a,b\n1,2\n", "a huge field": f"{columns}{'x' * 200_000},b\n", "a short row": f"{columns}a,b\n",
+        "numbers that are none": f"{columns}a,b,0,x,y,,,cpu,s,m,{{}},{{}},{{}}\n",
+        "JSON that is none": f"{columns}a,b,0,0.5,1,,,cpu,s,m,{{,{{,{{\n",
+        "deep JSON": f"{columns}a,b,0,0.5,1,,,cpu,s,m,{DEEP},{DEEP},{DEEP}\n", "a null": f"{columns}a\0b,b,0,0.5,1,,,,,,,,\n",
         "not finite": f"{columns}a,b,0,nan,inf,,,cpu,s,m,x,x,x\n",
     }  # fmt: skip
     verb = ("calibrate", "space.yaml", "--out", "run", "--show")
@@ -470,8 +501,10 @@ def calibrations() -> list[Input]:
     }
     truth = ("calibrate", "space.yaml", *NEW, "--set", "calibration.against=truth.csv")
     return [
-        *(Input(f"trainings.csv with {name}", verb, _text_in("run/calibration/trainings.csv", text)) for name, text in tables.items()),
-        *(Input(f"calibration.json {text[:20]} {len(text)}", ("front", "run"), _text_in("run/calibration/calibration.json", text), must_refuse=False) for text in summaries),
+        *(Input(f"trainings.csv with {name}", verb, _text_in("run/calibration/trainings.csv", text)) for name,
+            text in tables.items()),
+        *(Input(f"calibration.json {text[:20]} {len(text)}", ("front", "run"), _text_in("run/calibration/calibration.json",
+            text), must_refuse=False) for text in summaries),
         *(Input(f"a truth with {name}", truth, _text_in("truth.csv", text)) for name, text in truths.items()),
     ]  # fmt: skip
 
@@ -480,28 +513,47 @@ def _text_in(file: str, text: str) -> Damage:
     return lambda root: (root / file).write_text(text)
 
 
+def _multiplied(first: str, twice: str) -> str:
+    """YAML of thirty lines that is a thousand million values if its aliases are written out."""
+    names = ["a", *(f"b{i}" for i in range(30))]
+    lines = [f"{name}: &{name} {twice.format(f'*{before}')}" for before, name in itertools.pairwise(names)]
+    return "\n".join([f"a: &a {first}", *lines])
+
+
 def own_files() -> list[Input]:
     """Files of the user's own where a verb would write, and YAML that multiplies, hides or names what is not there."""
     yamls = {
-        "empty": "", "a list": "[1]", "aliases that multiply": "a: &a [x, x]\n" + "".join(f"b{i}: &b{i} [*{'a' if not i else f'b{i - 1}'}, *{'a' if not i else f'b{i - 1}'}]\n" for i in range(30)),
-        "a mapping of aliases": "a: &a {x: 1}\n" + "".join(f"b{i}: &b{i} {{l: *{'a' if not i else f'b{i - 1}'}, r: *{'a' if not i else f'b{i - 1}'}}}\n" for i in range(30)),
-        "itself": "a: &a {b: *a}", "extends nothing": "extends: ''", "extends itself": "extends: space.yaml", "extends a folder": "extends: images", "extends a number": "extends: 3",
-        "extends nobody": "extends: hybird", "extends a photo": "extends: cat.png", "a tag": "name: !!python/object/apply:os.system [id]", "a set": "name: !!set {a}", "an empty integer": "search: {trials: !!int ''}",
-        "twice": "name: a\nname: b", "tabs": "name:\n\ta: 1", "two documents": "name: a\n---\nname: b", "a key of a list": "? [a]\n: 1", "a BOM": "\ufeffname: x", "Windows": "name: x\r\n", "deep": "a: " + DEEP,
-        "a secret": f"extends: tiny\nsearch: {{storage: 'postgresql:/u:{SECRET}@h'}}\nname: [{SECRET}x]".replace(f"[{SECRET}x]", "'a b'"), "a null byte": "name: \0", "huge": "a: " + "x" * 10**6,
+        "empty": "", "a list": "[1]",
+        "aliases that multiply": _multiplied("[x, x]", "[{0}, {0}]"),
+        "a mapping of aliases": _multiplied("{x: 1}", "{{l: {0}, r: {0}}}"),
+        "itself": "a: &a {b: *a}", "extends nothing": "extends: ''", "extends itself": "extends: space.yaml",
+        "extends a folder": "extends: images", "extends a number": "extends: 3",
+        "extends nobody": "extends: hybird", "extends a photo": "extends: cat.png",
+        "a tag": "name: !!python/object/apply:os.system [id]", "a set": "name: !!set {a}",
+        "an empty integer": "search: {trials: !!int ''}",
+        "twice": "name: a\nname: b", "tabs": "name:\n\ta: 1", "two documents": "name: a\n---\nname: b",
+        "a key of a list": "? [a]\n: 1", "a BOM": "\ufeffname: x", "Windows": "name: x\r\n", "deep": "a: " + DEEP,
+        "a secret": f"extends: tiny\nsearch: {{storage: 'postgresql:/u:{SECRET}@h'}}\nname: 'a b'",
+        "a null byte": "name: \0", "huge": "a: " + "x" * 10**6,
     }  # fmt: skip
     space = ("space", "space.yaml")
     return [
         *(Input(f"a space that is {name}", space, _text_in("space.yaml", text)) for name, text in yamls.items()),
-        Input("a search.yaml of one's own", ("search", "mine/search.yaml", "--out", "mine"), lambda r: shutil.copy(r / "space.yaml", r / "mine" / "search.yaml")),
+        Input("a search.yaml of one's own", ("search", "mine/search.yaml", "--out", "mine"),
+            lambda r: shutil.copy(r / "space.yaml", r / "mine" / "search.yaml")),
         Input("a search.yaml that was cut", ("front", "run"), _cut_lines("run/search.yaml", 0.6), ("is damaged",)),
-        Input("a search.yaml that was cut in a line", ("front", "run"), _cut_lines("run/search.yaml", 0.8, less=3), ("is damaged",)),
-        Input("an architecture of one's own", ("retrain", "mine/architecture.json", "--recipe", "mine/recipe.yaml", "--out", "mine"), lambda r: shutil.copy(r / "net.json", r / "mine" / "architecture.json")),
+        Input("a search.yaml that was cut in a line", ("front", "run"), _cut_lines("run/search.yaml", 0.8, less=3),
+            ("is damaged",)),
+        Input("an architecture of one's own", ("retrain", "mine/architecture.json", "--recipe", "mine/recipe.yaml", "--out",
+            "mine"), lambda r: shutil.copy(r / "net.json", r / "mine" / "architecture.json")),
         Input("a table of one's own", ("report", "run", "--out", "mine"), _text_in("mine/front.csv", "a,b\n")),
         Input("a photo in the place of a map", ("gradcam", "exported", "photos/cat.jpg", "--out", "photos"), _photos),
-        Input("an empty record beside weights", ("search", "space.yaml", "--out", "run"), lambda r: (r / "run" / "study.db").write_bytes(b"")),
-        Input("no record beside weights", ("search", "space.yaml", "--out", "run"), lambda r: (r / "run" / "study.db").unlink()),
-        Input("a checkpoint that is none", ("retrain", "net.json", "--recipe", "recipe.yaml", "--out", "trained"), lambda r: ((r / "trained" / "result.json").unlink(), (r / "trained" / "checkpoint.pt").write_bytes(b"x"))),
+        Input("an empty record beside weights", ("search", "space.yaml", "--out", "run"),
+            lambda r: (r / "run" / "study.db").write_bytes(b"")),
+        Input("no record beside weights", ("search", "space.yaml", "--out", "run"),
+            lambda r: (r / "run" / "study.db").unlink()),
+        Input("a checkpoint that is none", ("retrain", "net.json", "--recipe", "recipe.yaml", "--out", "trained"),
+            lambda r: ((r / "trained" / "result.json").unlink(), (r / "trained" / "checkpoint.pt").write_bytes(b"x"))),
     ]  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from nas.config import Value
 from nas.recipes.full import FullRecipe
 from nas.run.settings import Search
-from nas.space.architecture import Architecture
 from nas.space.search_space import StageChoices
 
 MAPPED = {"stages": "stages.1", "fidelities": "fidelities.long"}  # where a mapping's own keys stand before the fields
@@ -35,14 +34,18 @@ def _sections(kind: Any) -> Iterator[type[Value]]:
 
 SEARCH_PATHS = sorted({*paths(Search), *paths(StageChoices, "space.stages.2.")} - {"proxy.retry_lr"})
 RECIPE_PATHS = sorted(paths(FullRecipe))
-ARCHITECTURE_PATHS = [*Architecture.model_fields, *(f"stages.0.{name}" for name in StageChoices.model_fields)]
 
 WRONG = (
-    "yes", "true", "null", "''", "-1", "0", "1_0", ".inf", "-.inf", ".nan", "1e400", "1e-400", "1.5", "999999999999999999", "9" * 400, "'²'", "2.0GG", "0x10", "010",
-    "[]", "{}", "[[1]]", "[1, 1]", "{a: 1}", "{1: 2}", "[{}]", "{low: 1}", "{low: 1, high: 1e9}", "{low: 3, high: 1}", "{low: 1, high: 1000000000}",
-    "!!set {a}", "!!binary aGk=", "!!timestamp 2001-01-01", "!!int ''", "!!float x", "!!omap [a: 1]", "!!python/object/apply:os.system [id]", "!foo bar",
-    "&a [*a]", "<<", "{<<: 3}", "'\\0'", '"\\u202e"', "é" * 300, "x" * 5000, "../../etc/passwd", "'a\n\nb'", "[yes, no]", "12:30", "2001-01-01", "{true: 1}", "{null: 1}",
-    "$HOME", "=cmd|' /C calc'!A0", "'[bold]x[/]'", "'<script>'", "[1, 2, 3]", "[8, 4]", "-0.0", "1e-300", "1e308", "!!str 3", "? [a]\n: 1",
+    "yes", "true", "null", "''", "-1", "0", "1_0", ".inf", "-.inf", ".nan", "1e400", "1e-400", "1.5", "999999999999999999",
+    "9" * 400, "'²'", "2.0GG", "0x10", "010",
+    "[]", "{}", "[[1]]", "[1, 1]", "{a: 1}", "{1: 2}", "[{}]", "{low: 1}", "{low: 1, high: 1e9}", "{low: 3, high: 1}",
+    "{low: 1, high: 1000000000}",
+    "!!set {a}", "!!binary aGk=", "!!timestamp 2001-01-01", "!!int ''", "!!float x", "!!omap [a: 1]",
+    "!!python/object/apply:os.system [id]", "!foo bar",
+    "&a [*a]", "<<", "{<<: 3}", "'\\0'", '"\\u202e"', "é" * 300, "x" * 5000, "../../etc/passwd", "'a\n\nb'", "[yes, no]",
+    "12:30", "2001-01-01", "{true: 1}", "{null: 1}",
+    "$HOME", "=cmd|' /C calc'!A0", "'[bold]x[/]'", "'<script>'", "[1, 2, 3]", "[8, 4]", "-0.0", "1e-300", "1e308", "!!str 3",
+    "? [a]\n: 1",
 )  # fmt: skip
 """Texts of YAML that are wrong for most fields."""
 
