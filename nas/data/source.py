@@ -51,6 +51,15 @@ def pixel_formats() -> tuple[str, ...]:
     return tuple(name for name in Image.ID if name not in HOLD_COMMANDS)
 
 
+def forget_commands() -> None:
+    """From now on Pillow opens pixels only in this process and its forks, whoever calls it: timm's readers do by themselves."""
+    Image.init()
+    for name in HOLD_COMMANDS:
+        Image.OPEN.pop(name, None)
+        if name in Image.ID:
+            Image.ID.remove(name)
+
+
 def image_in(content: bytes) -> tuple[Image.Image, int]:
     """The image in a file's bytes, not decoded yet, and a checksum of them."""
     try:

@@ -13,7 +13,7 @@ from PIL import Image
 from nas.data.archives import Span, open_archive
 from nas.data.class_folders import read_member
 from nas.data.decoding import OnDecoded
-from nas.data.source import Pool, Source, checksum_of, image_in
+from nas.data.source import Pool, Source, checksum_of, forget_commands, image_in
 from nas.errors import ConfigError, in_one_line
 
 TIMM_PACKAGES = {"torch/": "torchvision", "hfds/": "datasets", "wds/": "webdataset"}
@@ -28,6 +28,7 @@ def open_timm(data: str, *, root: Path, on_decoded: OnDecoded) -> Source:
         raise ConfigError(
             f"data={data} is read by the package {package}, which is not installed. Install it with: pip install {package}"
         )
+    forget_commands()
     train, test = (_first_split(data, names, root) for names in (("train",), TEST_SPLITS))
     return _shards(train, test, root, on_decoded) if data.startswith("wds/") else _numbered(train, test)
 

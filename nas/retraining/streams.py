@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nas.data.manifest import LISTED, Manifest
 from nas.data.registry import data_home
+from nas.data.source import forget_commands
 from nas.errors import ConfigError, in_one_line
 from nas.recipes.full import FullRecipe
 from nas.retraining.loader import judging_loader, loader_of, parts_of, shares_of
@@ -84,6 +85,7 @@ class StreamedJudged:
 
 
 def _stream(recipe: FullRecipe, root: Path | None, split: str, *, seed: int) -> IterableImageDataset:
+    forget_commands()
     home, is_training = data_home(root), split == "train"
     size = recipe.batch_size // processes.world() // parts_of(recipe)
     try:

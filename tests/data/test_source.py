@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from nas.data.source import image_in, open_image
+from nas.data.source import forget_commands, image_in, open_image
 
 
 def saved(kind: str) -> bytes:
@@ -26,3 +26,14 @@ def test_postscript_is_none_whatever_its_file_is_called(tmp_path):
         image_in(path.read_bytes())
     with pytest.raises(OSError, match="cannot identify"):
         open_image(path)
+
+
+def test_what_opens_images_by_itself_finds_pixels_only(monkeypatch):
+    postscript = saved("EPS")
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    assert Image.open(io.BytesIO(postscript)).format == "EPS"
+    forget_commands()
+    with pytest.raises(OSError, match="cannot identify"):
+        Image.open(io.BytesIO(postscript))
+    assert Image.open(io.BytesIO(saved("PNG"))).format == "PNG"
