@@ -20,6 +20,7 @@ from nas.errors import NasError
 from nas.files import writable
 from nas.terminal import pasteable
 
+FIRST_WORDS = b'{"op_code":'  # of a journal
 LONGEST_LINE = 2**20  # bytes of a journal's first line
 FileIdentity = tuple[int, int]  # device and number of a file, whatever it is called
 
@@ -64,7 +65,7 @@ def is_journal(path: Path) -> bool:
     try:
         entry = json.loads(line) if line else {"op_code": 0, "worker_id": ""}
     except (ValueError, RecursionError):  # or a first line that a kill cut short
-        return line.startswith(b'{"op_code":') and b"\n" not in line
+        return b"\n" not in line and line[: len(FIRST_WORDS)] == FIRST_WORDS[: len(line)]
     return isinstance(entry, dict) and {"op_code", "worker_id"} <= entry.keys()
 
 

@@ -84,3 +84,23 @@ def test_a_licence_that_would_break_the_header_is_refused(name):
     with pytest.raises(ConfigError, match="must be an identifier such as apache"):
         checked_license(name)
     assert checked_license("MIT") == "mit"
+
+
+HOSTILE = "<script>alert(1)</script> [x](http://x) ![y](z) `a` *b* | c # d\n## e"
+
+
+def test_what_a_foreign_origin_says_is_text_in_the_card_and_no_markup():
+    told = {"run": HOSTILE, "trial": HOSTILE, "split": HOSTILE, "data": HOSTILE, "seed": {"a": "<b>"}, "versions": {"<i>": "x"}}
+    text = card(POOLED, about=ABOUT._replace(provenance={**PROVENANCE, **told}, notes=(HOSTILE,)))
+    assert "<script" not in text and "&lt;script&gt;" in text and "<b>" not in text and "<i>" not in text
+    assert "\n## e" not in text and "![y]" not in text and r"\!\[y\]" in text
+
+
+def test_a_recipe_that_would_end_its_block_stays_within_it():
+    text = card(POOLED, about=ABOUT._replace(provenance={**PROVENANCE, "recipe": {"data": "x\n```\n# out\n````"}}))
+    block = text.split("## Training")[1].split("## Provenance")[0]
+    assert block.count("`````") == 2 and block.rstrip().endswith("`````")
+
+
+def test_an_accuracy_that_is_no_number_is_left_out():
+    assert "top-1" not in card(POOLED, about=ABOUT._replace(provenance={**PROVENANCE, "accuracy": "high"}))

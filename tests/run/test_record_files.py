@@ -20,8 +20,8 @@ from nas.run import driver as driver_module
 from nas.run.driver import driving
 from nas.run.folder import open_folder, restored_folder
 from nas.run.reading import read
-from nas.run.record_files import HeldRecord, WholeLines
-from nas.run.storage import open_storage, watched
+from nas.run.record_files import HeldRecord, WholeLines, is_journal
+from nas.run.storage import check_storage, open_storage, watched
 from nas.search.study import Study
 from tests.studies import finish_next
 
@@ -222,3 +222,18 @@ def test_a_removed_database_is_not_made_anew_by_the_next_connection(run):
     with pytest.raises(StorageInternalError):
         finish_next(study)
     assert not folder.study_db.exists()
+
+
+@pytest.mark.parametrize("content", [b"notes\nmore notes", b"[1]\n", b'{"a": 1}\n', b"\x00\xff", b"x"])
+def test_a_file_that_is_no_journal_is_left_to_its_last_letter(tiny, tmp_path, content):
+    file = tmp_path / "notes.txt"
+    file.write_bytes(content)
+    with pytest.raises(NasError, match=r"notes\.txt: is damaged, or no journal of Optuna's at all"):
+        check_storage(tiny(f"search.storage=journal://{file}"))
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b'{"op_code": 0, "worker_id": "a"}\n', b'{"op_code":0,"wor', b'{"op'])
+def test_a_journal_that_is_empty_whole_or_cut_in_its_first_line_is_one(tmp_path, content):
+    (tmp_path / "run.journal").write_bytes(content)
+    assert is_journal(tmp_path / "run.journal")

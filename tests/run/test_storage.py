@@ -8,7 +8,8 @@ import pytest
 
 from nas.errors import ConfigError, NasError
 from nas.run.folder import open_folder
-from nas.run.reading import read
+from nas.run.reading import check_record, read
+from nas.run.storage import URL_VARIABLE, check_storage
 from nas.search.run import run_search
 from nas.search.study import Study
 from nas.terminal import Terminal
@@ -181,3 +182,58 @@ def test_a_storage_that_cannot_be_used_is_refused_before_the_run_is_made(tiny, t
     with pytest.raises(NasError, match=message):
         run_search(tiny(f"search.storage={url}"), root=tmp_path / "run", console=Terminal(quiet=True))
     assert not list(tmp_path.iterdir())
+
+
+# Records that a search must not write into
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"SQLite format 3\0" + bytes(100)])
+def test_a_study_db_beside_weights_that_is_no_record_is_left_as_it_is(tiny, tmp_path, content):
+    folder = open_folder(tmp_path / "run", tiny())
+    folder.weights(0).parent.mkdir()
+    folder.weights(0).write_bytes(b"x")
+    folder.study_db.write_bytes(content)
+    with pytest.raises(NasError):
+        check_record(tiny(), folder, manifest_hash="feed")
+    assert folder.study_db.read_bytes() == content and len(list(folder.root.iterdir())) == 3
+
+
+def test_a_record_of_another_search_is_refused_by_its_name(tiny, tmp_path):
+    folder = open_folder(tmp_path / "run", tiny())
+    Study(tiny(), folder, manifest_hash="feed").close()
+    before = folder.study_db.read_bytes()
+    with pytest.raises(NasError, match="must be the record of 'other', but is that of tiny"):
+        check_record(tiny("name=other"), folder, manifest_hash="feed")
+    with pytest.raises(ConfigError, match="manifest: feed in the run, now beef"):
+        check_record(tiny(), folder, manifest_hash="beef")
+    assert folder.study_db.read_bytes() == before
+
+
+def test_a_foreign_database_is_not_opened_to_write(tiny, tmp_path):
+    path = tmp_path / "bookmarks.db"
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE bookmarks (url TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(NasError, match="must be a database of studies, but is another program's"):
+        check_storage(tiny(f"search.storage=sqlite:///{path}"))
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["bookmarks.db"]
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql:/u:PW@h", "u:PW@h/db", "mssql://h;PWD=PW", "postgresql://u:PW@h:port/d", "http://u:PW@h?api_key=PW"]
+)
+def test_what_is_no_url_is_refused_without_its_password(tiny, url):
+    with pytest.raises(NasError) as caught:
+        check_storage(tiny(f"search.storage={url!r}"))
+    assert "PW@" not in str(caught.value) and "=PW" not in str(caught.value) and "search.storage" in str(caught.value)
+
+
+def test_the_whole_url_in_the_environment_is_looked_at_before_a_run_is_begun(tiny, monkeypatch):
+    search = tiny("search.storage='postgresql://me:***@host/db'")
+    monkeypatch.delenv(URL_VARIABLE, raising=False)
+    with pytest.raises(NasError, match=f"search.storage: its password was not written down. Set {URL_VARIABLE}"):
+        check_storage(search)
+    monkeypatch.setenv(URL_VARIABLE, "postgresql:/me:PW@host")
+    with pytest.raises(NasError) as caught:
+        check_storage(search)
+    assert "PW" not in str(caught.value)
