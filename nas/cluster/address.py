@@ -19,9 +19,8 @@ GREETING_SECONDS = 3
 ANSWER_SECONDS = 15  # of a head that is busy, and Ray's import in a process of its own
 
 # in a process of its own: it can be stopped, while Ray itself would wait most of a minute for a port that is not its own, and
-# what Ray prints of a refusal stays there. What answers and only
-# waits to be asked would keep it for long: first comes HTTP/2's greeting, to which a head answers with its settings, the fourth
-# of their bytes being a 4 (RFC 9113, sections 3.4 and 4.1)
+# what Ray prints of a refusal stays there. First comes HTTP/2's greeting, which a head answers with its settings, the fourth of
+# their bytes being a 4 (RFC 9113, sections 3.4 and 4.1): what only waits to be asked is known in three seconds
 KNOCK = """
 import os, socket, sys
 def greet(address):

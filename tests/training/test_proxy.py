@@ -8,11 +8,12 @@ from nas.data.draw import make_manifest
 from nas.data.manifest import Images, load_split
 from nas.errors import ConfigError
 from nas.models.metaformer import build
+from nas.models.size import is_out_of_memory
 from nas.recipes.as_trained import as_trained
 from nas.recipes.recipe import Proxy, Recipe
 from nas.space.architecture import Architecture, Stage
 from nas.training import proxy
-from nas.training.evaluation import evaluate, is_out_of_memory
+from nas.training.evaluation import evaluate
 from nas.training.proxy import train_proxy
 
 RECIPE = Recipe(epochs=2, images_per_class=20, batch_size=32, warmup_epochs=0.5)
