@@ -77,7 +77,7 @@ def _file(search: Search, folder: RunFolder) -> tuple[list[Record], Facts]:
             if study is None:
                 raise NasError(NO_STUDY.format(root=folder.root, name=search.name))
             trials, facts, notes = (connection.execute(q, {"study": study[0]}).fetchall() for q in (TRIALS, FACTS, NOTES))
-        return _records(trials, facts, search.space.cost), {name: json.loads(text) for name, text in notes}
+        return _records(trials, facts, search.cost), {name: json.loads(text) for name, text in notes}
     except (sqlite3.DatabaseError, ValueError) as error:
         raise NasError(
             f"{folder.study_db}: cannot be read: {error}. Nothing was changed. Check its folder's permissions and disk; where "
@@ -114,4 +114,4 @@ def _storage(search: Search, folder: RunFolder) -> tuple[list[Record], Facts]:
         raise NasError(NO_STUDY.format(root=folder.root, name=search.name)) from None
     finally:
         close_storage(storage)
-    return [read_record(t, count=search.space.cost) for t in trials if t.state.name != "WAITING"], notes
+    return [read_record(t, count=search.cost) for t in trials if t.state.name != "WAITING"], notes

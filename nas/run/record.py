@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from nas.config import validated
 from nas.errors import NasError, in_one_line
 from nas.space.architecture import Architecture
-from nas.space.costs import Cost
+from nas.space.costs import COUNTED, Cost, estimates_in
 from nas.training.curve import Epoch
 
 if TYPE_CHECKING:  # tables of records need no Optuna
@@ -195,7 +195,8 @@ def record_of(
 
     `count` gives the costs of an architecture: those that are newer than the record are counted now.
     """
-    costs = {name: facts[name] for name in Cost._fields if name in facts}
+    costs: dict[str, Any] = {name: facts[name] for name in COUNTED if name in facts}
+    costs["estimates"] = estimates_in(facts)
     if count is not None and "architecture" in facts and len(costs) < len(Cost._fields):
         architecture = validated(Architecture, _loaded(facts["architecture"]), where=f"trial {number}")
         costs = count(architecture)._asdict() | costs
