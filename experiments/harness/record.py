@@ -41,7 +41,7 @@ def made_up(search: Search, rng: random.Random) -> FrozenTrial:
     choices = search.space.choices(architecture)
     curve = [epoch(i, accuracy=rng.random()) for i in range(1, EPOCHS + 1)]
     told = [e.model_dump(mode="json") for e in curve]
-    facts = {"key": architecture.key, **cost._asdict(), "architecture": architecture.to_dict(), "curve": told}
+    facts = {"key": architecture.key, **cost.by_name(), "architecture": architecture.to_dict(), "curve": told}
     accuracy = curve[-1].accuracy
     return create_trial(
         params=choices,
