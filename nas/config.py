@@ -52,6 +52,7 @@ Layer = tuple[Path, dict[str, Any]]
 """A YAML file and its mapping, without those that it extends."""
 
 PATH_SETTINGS = ("data", "classes", "weights", "teacher", "against")  # settings that may hold a path
+DEVICES = "devices"  # the section whose every value may be a path
 NAMES_NO_PATH = ("digits", "published")
 PREFIXES_NO_PATH = ("torch/", "hfds/", "wds/", "timm/")
 SQLITE = "sqlite:///"
@@ -232,9 +233,11 @@ def rooted(data: Any, folder: Path) -> Any:
     """The settings with paths in full: one that is not is looked for in the folder of the file that names it, then here."""
     if not isinstance(data, dict):
         return data
+    devices = data.get(DEVICES)
+    below = {DEVICES: {n: _full_path(v, folder) for n, v in devices.items()}} if isinstance(devices, dict) else {}
     return {
         key: _in_full(key, value, folder) if isinstance(value, str) else rooted(value, folder) for key, value in data.items()
-    }
+    } | below
 
 
 def _in_full(key: Any, value: str, folder: Path) -> str:
@@ -242,6 +245,13 @@ def _in_full(key: Any, value: str, folder: Path) -> str:
         path, mark, query = value.removeprefix(SQLITE).partition("?")
         return f"{SQLITE}{quote(os.path.abspath(folder / at_home(unquote(path))))}{mark}{query}"
     if key not in PATH_SETTINGS or value in NAMES_NO_PATH or value.startswith(PREFIXES_NO_PATH):
+        return value
+    return _full_path(value, folder)
+
+
+def _full_path(value: Any, folder: Path) -> Any:
+    """A path that was written, where it exists; what is no text as it is."""
+    if not isinstance(value, str):
         return value
     path = at_home(in_utf8(value))
     existing = (os.path.abspath(place) for place in (folder / path, path) if value and os.path.exists(place))

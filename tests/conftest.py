@@ -19,6 +19,14 @@ def cache_of_this_session(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def lock_of_this_session(tmp_path_factory):
+    """Tests do not wait for what is measured on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.devices.measure.LOCK_FILE", tmp_path_factory.mktemp("lock") / "lock")
+        yield
+
+
 @pytest.fixture
 def tiny():
     """The tiny search with settings laid over it."""

@@ -80,7 +80,7 @@ def made_up(search: Search, rng: random.Random, *, is_whole: bool) -> FrozenTria
         params=params,
         distributions=distributions,
         values=values,
-        user_attrs={"key": key, **cost._asdict(), "architecture": architecture.to_dict(), **told, **ended},
+        user_attrs={"key": key, **cost.by_name(), "architecture": architecture.to_dict(), **told, **ended},
         state=TrialState.COMPLETE if is_whole else TrialState.PRUNED,
     )
 

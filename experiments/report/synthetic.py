@@ -69,9 +69,9 @@ def _until(trials: int, search: Search, rng: random.Random) -> Iterator[tuple[di
 
 
 def _trial(architecture: Architecture, search: Search, rng: random.Random) -> tuple[dict, float]:
-    cost = search.space.cost(architecture)
+    cost = search.cost(architecture)
     facts = {"key": architecture.key, "seed": 0, "manifest": "synthetic", "architecture": architecture.to_dict()}
-    facts |= cost._asdict()
+    facts |= cost.by_name()
     excess = search.constraints.excess(cost)
     if excess:
         broken = ", ".join(f"{name} {value:.0%} outside its limit" for name, value in excess.items())

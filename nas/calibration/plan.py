@@ -173,14 +173,14 @@ def random_spread(search: Search, number: int) -> list[Architecture]:
     """Affordable random architectures, cheapest first, evenly over log MACs as far as the draws reach."""
     if number == 0:
         return []
-    check_reachable(search.space, search.constraints)
+    check_reachable(search.space, search.constraints, cost_of=search.cost)
     rng = random.Random(search.proposal_seed)
     drawn = [random_architecture(search.space, rng) for _ in range(SPREAD_DRAWS)]
-    able = [a for a in drawn if search.constraints.allow(search.space.cost(a))]
+    able = [a for a in drawn if search.constraints.allow(search.cost(a))]
     for other in drawn:
         if len(able) >= max(SPREAD_DRAWS // 4, number):
             break
-        mended = repair(other, search.space, search.constraints, rng=rng)
+        mended = repair(other, search.space, search.constraints, rng=rng, cost_of=search.cost)
         able += [mended] if mended else []
     return _evenly({a.key: a for a in able}, search, number)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.app import CsvOption, JsonOption, app, console, output_of, path_option
+from nas.errors import ConfigError
 from nas.files import at_home
 from nas.terminal import printable
 
@@ -22,7 +23,8 @@ _Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 _Batch = Annotated[int, typer.Option(help="Images at once.", min=1)]
 _Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 _ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="NHWC memory instead of NCHW.")]
-_Compiled = Annotated[bool, typer.Option("--compile", help="With torch.compile instead of eager.")]
+_DeviceFile = Annotated[Path | None, path_option("--device-file", help="Measure a run's front as this file says.")]
+_Runtime = Annotated[str, typer.Option(help="torch, compile (torch.compile) or onnxruntime.")]
 _Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1, show_default="torch's choice")]
 _WarmUp = Annotated[int, typer.Option(help="Passes of each network before the first that counts.", min=0)]
 _Repeats = Annotated[int, typer.Option(help="Rounds; in each, every network runs once.", min=2)]
@@ -45,6 +47,7 @@ def cost(
     target: Annotated[str, typer.Argument(parser=at_home, help="A design's name, such as caformer@0.6G; a .json; RUN:TRIAL.")],
     image_size: _ImageSize = None,
     num_classes: _Classes = None,
+    device_file: Annotated[Path | None, path_option("--device-file", help="Foretell its latency on that device too.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Params, MACs and activation memory of an architecture, in closed form.
@@ -58,8 +61,12 @@ def cost(
     image_size, num_classes = image_size or own[0], num_classes or own[1]
     architecture = architecture_of(target, image_size=image_size, num_classes=num_classes)
     counted = cost_of(architecture, image_size=image_size, num_classes=num_classes)
+    if device_file is not None:
+        from nas.devices.device_file import foretold_by
+
+        counted = foretold_by(architecture, counted, device_file, image_size=image_size, num_classes=num_classes)
     if as_json:
-        typer.echo(json.dumps({"name": target, "image_size": image_size, "num_classes": num_classes, **counted._asdict()}))
+        typer.echo(json.dumps({"name": target, "image_size": image_size, "num_classes": num_classes, **counted.by_name()}))
     else:
         from nas.run.dry_run import show_cost
 
@@ -88,29 +95,49 @@ def latency(
     dtype: _Dtype = "float32",
     image_size: _ImageSize = None,
     channels_last: _ChannelsLast = False,
-    compiled: _Compiled = False,
+    runtime: _Runtime = "torch",
     threads: _Threads = None,
     warm_up: _WarmUp = 3,
     repeats: _Repeats = 20,
     most: _Most = None,
+    device_file: _DeviceFile = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure forward passes on this machine, several networks in turns, with each one's speed over the first.
 
     Given a run's folder, its networks are measured and put into its record, for `nas front RUN --x latency_ms`; the same
-    command again measures what is missing.
+    command again measures what is missing. With `--device-file` the front is measured as that file's networks were, beside
+    what it foretells; the other options are the file's own then.
 
     Example: `nas latency poolformer_s12 riformer_s12 --device cuda --batch 128 --dtype float16 --channels-last`
     """
+    if device_file is not None:
+        return _measure_by(names, device_file, most=most)
     asked: dict[str, object] = {"device": device, "batch": batch, "dtype": dtype, "image_size": image_size}
-    asked |= {"channels_last": channels_last, "compile": compiled, "threads": threads}
+    asked |= {"channels_last": channels_last, "runtime": runtime, "threads": threads}
     asked |= {"warm_up": warm_up, "repeats": repeats}
     _measure(names, asked, most=most, as_json=as_json)
 
 
+def _measure_by(names: list[str], device_file: Path, *, most: int | None) -> None:
+    """The front of a run on the device of a file."""
+    from nas.devices.device_file import read_device_file
+    from nas.run.reading import read
+    from nas.winners.latency import the_run_among
+    from nas.winners.on_device import measure_front, name_of
+
+    file = read_device_file(device_file)
+    run = the_run_among(names, as_json=False, most=most)
+    if run is None:
+        raise ConfigError("--device-file: needs a run's folder, whose front it measures. Give one, such as runs/hybrid.")
+    reading = read(run)
+    name = name_of(file, reading.search, device_file)
+    measure_front(reading, file, console(full_width=True), name=name, most=most)
+
+
 def _measure(names: list[str], asked: dict[str, object], *, most: int | None, as_json: bool) -> None:
     """Latencies of named networks, or of those of one run."""
-    from nas.devices.measure import conditions_of
+    from nas.devices.conditions import conditions_of
     from nas.report.terminal import show_front
     from nas.run.folder import read_run
     from nas.space.reference import IMAGENET_PIXELS

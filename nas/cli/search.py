@@ -58,6 +58,7 @@ def search(
     from nas.report.ending import show_result  # Ray takes seconds: a wrong file is said before
     from nas.search.loggers import check_packages
     from nas.search.run import run_search
+    from nas.winners.on_device import measure_devices
     from nas.winners.replication import replicate_front
 
     check_packages(settings.log)
@@ -66,6 +67,8 @@ def search(
         run_search(settings, root=root, console=shown)
         if settings.replicates:
             replicate_front(settings, root=root, console=shown)
+        if settings.devices:
+            measure_devices(settings, root=root, console=shown)
     show_result(settings, root=root, console=shown)
 
 

@@ -1,47 +1,29 @@
-"""Measured time of a forward pass on a named device: networks in turns in one run, so that their ratios can be trusted."""
+"""Timing time of a forward pass on a named device: networks in turns in one run, so that their ratios can be trusted."""
 
 import platform
 import statistics
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+from filelock import FileLock, Timeout
+from torch import nn
 
-from nas.config import Value, validated
+from nas.devices.conditions import Conditions
+from nas.devices.runtimes import Pass, runtime_of
 from nas.errors import NasError
 from nas.models.size import is_out_of_memory, memory_bytes
-from nas.space.architecture import MOST_PIXELS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TELLING_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "asimd", "sve")
-
-_Network = Callable[[Tensor], Tensor]
-"""A network, as it is or compiled."""
-
-
-class Conditions(Value):
-    """All that a time depends on besides the network and the machine."""
-
-    device: str = "cpu"
-    batch: Annotated[int, Field(ge=1, le=1_000_000)] = 16
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    image_size: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = 224
-    channels_last: bool = False
-    compile: bool = False
-    threads: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Threads of the CPU; None leaves torch's own choice."""
-    warm_up: Annotated[int, Field(ge=0, le=100_000)] = 3
-    repeats: Annotated[int, Field(ge=2, le=100_000)] = 20
-
-
-def conditions_of(settings: dict[str, object]) -> Conditions:
-    """The conditions that flags of `nas latency` ask for; ConfigError where one breaks a rule."""
-    return validated(Conditions, settings, where="nas latency")
+LOCK_SECONDS = 1800
+LOCK_FILE = Path(tempfile.gettempdir()) / "nas-measuring.lock"
 
 
 class Spread(NamedTuple):
@@ -64,25 +46,34 @@ class Latency(NamedTuple):
 
 def measure(networks: dict[str, nn.Module], conditions: Conditions) -> list[Latency]:
     """Each network's latency under `conditions`, in the order given; NasError where the device is missing or too small."""
+    with ready(networks, conditions) as passes:
+        for run in passes.values():
+            for _ in range(conditions.warm_up):
+                run()
+        times: dict[str, list[float]] = {name: [] for name in passes}
+        for _ in range(conditions.repeats):  # A B C A B C ...: what slows the machine down for a while slows them all
+            for name, run in passes.items():
+                times[name].append(seconds_of(run, conditions))
+    first = times[next(iter(times))]
+    return [_latency(name, seconds, first, conditions.batch) for name, seconds in times.items()]
+
+
+@contextmanager
+def ready(networks: Mapping[str, nn.Module], conditions: Conditions) -> Iterator[dict[str, Pass]]:
+    """One forward pass of each network under `conditions`, while nobody else measures on this machine."""
     device = device_of(conditions.device)
-    with _threads(conditions.threads), torch.inference_mode():
+    with alone_here(), _threads(conditions.threads), torch.inference_mode():
         _check_memory(conditions, device)
         images = torch.randn(conditions.batch, 3, conditions.image_size, conditions.image_size).to(device)
-        images = _placed(images, conditions)
+        images, make = _placed(images, conditions), runtime_of(conditions.runtime)
         try:
-            ready = {name: _ready(network.to(device), conditions) for name, network in networks.items()}
-            for network in ready.values():
-                for _ in range(conditions.warm_up):
-                    network(images)
-            times = _rounds(ready, images, conditions.repeats)
+            yield {name: make(_placed(n.to(device).eval(), conditions), images, conditions) for name, n in networks.items()}
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             raise NasError(
                 f"{device}: a batch of {conditions.batch} does not fit into its memory; choose a smaller one."
             ) from None
-    first = times[next(iter(times))]
-    return [_latency(name, seconds, first, conditions.batch) for name, seconds in times.items()]
 
 
 def _check_memory(conditions: Conditions, device: torch.device) -> None:
@@ -95,27 +86,58 @@ def _check_memory(conditions: Conditions, device: torch.device) -> None:
         )
 
 
-def _rounds(networks: dict[str, _Network], images: Tensor, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each network's forward passes, A B C A B C ...: what slows the machine down for a while slows them all."""
-    times: dict[str, list[float]] = {name: [] for name in networks}
-    for _ in range(repeats):
-        for name, network in networks.items():
-            times[name].append(seconds_of(network, images))
-    return times
+def seconds_of(run: Pass, conditions: Conditions) -> float:
+    """Time of one forward pass: of torch on a card between two of its own events, else by the clock on the wall.
+
+    Where one thread does the work its own clock is read, which stands while another job has the core: such interruptions fall
+    on long passes more often than on short ones, and are no drift that all networks have in common.
+    """
+    on_card = device_of(conditions.device).type == "cuda"
+    if on_card and conditions.runtime != "onnxruntime":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        start.record()
+        run()
+        end.record()
+        torch.cuda.synchronize()
+        return start.elapsed_time(end) / 1000
+    clock = time.thread_time if conditions.threads == 1 and not on_card else time.perf_counter
+    begin = clock()
+    run()
+    return clock() - begin
 
 
-def seconds_of(network: _Network, images: Tensor) -> float:
-    """Wall time of one forward pass, to the end of the device's work."""
-    _finish(images.device)
-    start = time.perf_counter()
-    network(images)
-    _finish(images.device)
-    return time.perf_counter() - start
+def peak_bytes_of(run: Pass, conditions: Conditions) -> int | None:
+    """The most memory that one pass holds at once besides weights; None where the runtime cannot tell, as on a CPU."""
+    device = device_of(conditions.device)
+    if device.type != "cuda" or conditions.runtime == "onnxruntime" or conditions.cuda_graphs:
+        return None
+    held = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - held
 
 
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+@contextmanager
+def alone_here() -> Iterator[None]:
+    """One measurement at a time on this machine: waits for another to end, and says so; NasError after half an hour."""
+    lock = FileLock(LOCK_FILE, mode=0o666)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("waiting for another measurement on this machine to end", file=sys.stderr)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            raise NasError(
+                f"another measurement has been running on this machine for {LOCK_SECONDS // 60} minutes "
+                f"({lock.lock_file} is locked). Wait for it or end it, then give the same command again."
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _latency(name: str, seconds: list[float], first: list[float], batch: int) -> Latency:
@@ -127,11 +149,6 @@ def spread(values: list[float]) -> Spread:
     """Median and quartiles of at least two values."""
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return Spread(median, low, high)
-
-
-def _ready(network: nn.Module, conditions: Conditions) -> _Network:
-    network = _placed(network.eval(), conditions)
-    return torch.compile(network) if conditions.compile else network
 
 
 def _placed(thing: Any, conditions: Conditions) -> Any:
@@ -166,7 +183,17 @@ def fingerprint(conditions: Conditions) -> dict[str, Any]:
     """What must stand beside every time: the machine, the software, and the settings that change speed."""
     device = device_of(conditions.device)
     own = _gpu(device) if device.type == "cuda" else _cpu()
-    return {"device": device.type, **own, "torch": torch.__version__, "threads": conditions.threads or torch.get_num_threads()}
+    return {
+        "device": device.type,
+        **own,
+        "torch": torch.__version__,
+        "threads": conditions.threads or torch.get_num_threads(),
+        **_onnx(conditions),
+    }
+
+
+def _onnx(conditions: Conditions) -> dict[str, str]:
+    return {"onnxruntime": version("onnxruntime")} if conditions.runtime == "onnxruntime" else {}
 
 
 def _gpu(device: torch.device) -> dict[str, Any]:
@@ -175,11 +202,19 @@ def _gpu(device: torch.device) -> dict[str, Any]:
         "model": properties.name,
         "memory_bytes": properties.total_memory,
         "multiprocessors": properties.multi_processor_count,
+        "driver": _driver(),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
         "tf32_convolutions": torch.backends.cudnn.allow_tf32,
         "tf32_products": torch.backends.cuda.matmul.allow_tf32,
     }
+
+
+def _driver() -> str | None:
+    """The version of NVIDIA's driver where the system says it."""
+    path = Path("/proc/driver/nvidia/version")
+    words = path.read_text().split() if path.is_file() else []
+    return next((word for word in words if word.count(".") >= 1 and word[0].isdigit()), None)
 
 
 def _cpu() -> dict[str, Any]:

@@ -190,7 +190,7 @@ def _config(
     own = {
         "level": level.letter,
         "architecture": architecture.model_dump(mode="json"),
-        "cost": cost(architecture, image_size=image_size, num_classes=num_classes)._asdict(),
+        "cost": cost(architecture, image_size=image_size, num_classes=num_classes).by_name(),
         "provenance": without_paths(description.provenance),
         "images": {"notes": list(description.notes), "bits": description.bits, "white": description.white},
     }

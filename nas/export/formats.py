@@ -1,6 +1,5 @@
 """An exported network in other formats, each by the public tool for it and checked before it counts as written."""
 
-import copy
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,11 +9,10 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from timm.models import metaformer as timm_metaformer
 from torch import Tensor, nn
 
 from nas.errors import ConfigError, NasError, unknown
-from nas.models.mixers import Pooling
+from nas.models.plain import with_plain_pooling
 
 Format = Literal["timm", "onnx", "torch-export"]
 TOLERANCE = 1e-4  # of a logit, relative to those above 1
@@ -51,7 +49,7 @@ def write_formats(model: nn.Module, formats: Sequence[str], directory: Path, *, 
     """Writes each format's file; NasError unless reading it back gives the same logits to 1e-4, for several batch sizes."""
     for name in formats:
         writer = WRITERS[name]
-        writer.write(_with_plain_pooling(model), _images(2, image_size), directory / writer.file)
+        writer.write(with_plain_pooling(model), _images(2, image_size), directory / writer.file)
         for batch in BATCHES:
             images = _images(batch, image_size)
             with torch.inference_mode():
@@ -63,14 +61,6 @@ def write_formats(model: nn.Module, formats: Sequence[str], directory: Path, *, 
                     f"--format {name}: {writer.file} computes other logits than the network found, by up to {gap:.1e}; nothing "
                     "was written. Leave this format out, or try another version of its packages."
                 )
-
-
-def _with_plain_pooling(model: nn.Module) -> nn.Module:
-    """A copy that pools by torch's own operator, which other runtimes know; ours on a CPU is made of several."""
-    model = copy.deepcopy(model)
-    for block in [module for module in model.modules() if isinstance(getattr(module, "token_mixer", None), Pooling)]:
-        block.token_mixer = timm_metaformer.Pooling(block.token_mixer.size)
-    return model
 
 
 def _images(batch: int, image_size: int) -> Tensor:

@@ -4,7 +4,9 @@ from torch import Tensor
 
 from nas.models.metaformer import MetaFormer, build
 from nas.models.norms import EPS
+from nas.models.size import check_buildable
 from nas.space.architecture import Architecture, Stage
+from nas.space.cost import feature_sides
 from nas.space.mixers import MIXERS
 from nas.space.norms import NORMS
 
@@ -18,6 +20,15 @@ def merge(model: MetaFormer, architecture: Architecture) -> tuple[MetaFormer, Ar
     copy = build(merged, image_size=model.image_size, num_classes=model.num_classes).to(model.stem.conv.weight)
     copy.load_state_dict(state)
     return copy.eval(), merged
+
+
+def deployed(architecture: Architecture, *, image_size: int, num_classes: int) -> MetaFormer:
+    """A freshly initialised network as it runs after training: affine mixers are merged; Infeasible for images too small."""
+    feature_sides(architecture, image_size=image_size)
+    check_buildable(architecture, image_size=image_size, num_classes=num_classes)
+    network = build(architecture, image_size=image_size, num_classes=num_classes)
+    mergeable = any(MIXERS[stage.mixer].merges_into is not None for stage in architecture.stages)
+    return merge(network, architecture)[0] if mergeable else network
 
 
 def why_not(stage: Stage) -> str | None:

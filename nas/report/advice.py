@@ -15,12 +15,15 @@ from nas.results.noise import tied
 from nas.results.points import searched
 from nas.run.record import TRAINED
 from nas.run.settings import Search
-from nas.units import count, percent
+from nas.space.constraints import limit_path
+from nas.space.costs import cost_kind, limited_by
+from nas.units import percent
 
 SURE = 0.01  # the chance of a pattern like this without a cause, shared among everything that is tested
 RARE = 3  # trainings of an option below which it was not explored
 CLOSE = 0.03  # distance to a limit, relative, at which it binds
 MANY_TIES = 3
+LEAST = 1e-6  # of a cost that does not come in whole units
 
 
 class Advice(NamedTuple):
@@ -90,16 +93,16 @@ def _budget(course: pd.DataFrame, search: Search) -> Iterator[Advice]:
 
 
 def _limits(best: pd.DataFrame, search: Search) -> Iterator[Advice]:
-    for name in type(search.constraints).model_fields:
-        limit = getattr(search.constraints, name).max
+    for name, limits in search.constraints.limits.items():
+        limit = limits.max
         if not limit or not len(best):
             continue
-        close = best[best[name] >= (1 - CLOSE) * limit]
+        close = best[best[limited_by(name)] >= (1 - CLOSE) * limit]
         if best["expected"].idxmax() in close.index:
             yield Advice(
                 "loosen",
-                f"constraints.{name}.max binds: raise it if a dearer network would do.",
-                f"the most accurate network of the front is within {CLOSE:.0%} of the limit of {count(limit)}.",
+                f"constraints.{limit_path(name)}.max binds: raise it if a dearer network would do.",
+                f"the most accurate network of the front is within {CLOSE:.0%} of the limit of {cost_kind(name).write(limit)}.",
             )
 
 
@@ -164,7 +167,8 @@ def _useless(axis: str, options: pd.DataFrame, *, tests: int) -> Iterator[Advice
 
 def _gaps(trials: pd.DataFrame, best: pd.DataFrame, cost: str) -> Iterator[Advice]:
     """Advice where the front has a gap that chance would rarely leave, and hardly anything was trained within it."""
-    values = np.unique(best[cost].to_numpy(float).clip(min=1))
+    kind = cost_kind(cost)
+    values = np.unique(best[cost].to_numpy(float).clip(min=1 if kind.is_whole else LEAST))
     steps = np.diff(np.log(values))
     if len(steps) < 3:
         return
@@ -174,8 +178,8 @@ def _gaps(trials: pd.DataFrame, best: pd.DataFrame, cost: str) -> Iterator[Advic
     if inside < RARE and _chance_of_gap(share, len(steps)) < SURE:
         yield Advice(
             "explore",
-            f"Nothing on the front lies between {count(low)} and {count(high)} {axis_label(cost)}: search there with "
-            f"constraints.{cost}.",
+            f"Nothing on the front lies between {kind.write(low)} and {kind.write(high)} {axis_label(cost)}: search "
+            f"there with constraints.{limit_path(cost)}.",
             f"that is {percent(share)} of the front's range on a logarithmic scale, with {inside} finished trainings in it.",
         )
 

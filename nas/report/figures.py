@@ -1,5 +1,6 @@
 """The interactive figures of the report, as plain data for plotly.js; colours are names that the page's style sheet gives."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ from nas.report.axes import baseline_names, baseline_places, front_axes
 from nas.results.columns import axis_label
 from nas.results.families import family_lines
 from nas.results.points import complete, labels, searched
-from nas.results.standing import Standing, is_lucky
+from nas.results.standing import Standing, is_lucky, standing
 from nas.results.trials import curves, stage_columns
 from nas.run.settings import Search
+from nas.space.costs import cost_kind, device_in, measured_as
 from nas.space.mixers import MIXERS, in_short
 from nas.units import count, duration, percent
 
@@ -38,7 +40,7 @@ def front_figure(ranked: Standing) -> Figure:
     others = done[done["baseline"].isna() & ~done.index.isin(best.index) & ~done.index.isin(open_.index)]
     kind = "scattergl" if len(done) > MANY_POINTS else "scatter"
     cloud = {**_dots(others, cost), "name": "searched", "type": kind, "marker": {"color": "--grey", "size": 6, "opacity": 0.7}}
-    line = {"type": "scatter", "mode": "lines", "x": _numbers(best[cost], 0), "y": _numbers(100 * best["expected"]),
+    line = {"type": "scatter", "mode": "lines", "x": _costs(best, cost), "y": _numbers(100 * best["expected"]),
             "line": {"shape": "hv", "color": "--blue", "width": 2}, "hoverinfo": "skip", "showlegend": False}  # fmt: skip
     lucky = {**_dots(best, cost), "name": "as measured", "visible": is_lucky(ranked),
              "marker": {"symbol": "line-ew-open", "color": "--blue", "size": 9}}  # fmt: skip
@@ -57,7 +59,7 @@ def front_figure(ranked: Standing) -> Figure:
         x=axis_label(cost),
         y="proxy accuracy (%)",
     )
-    figure["layout"]["xaxis"]["tickformat"] = ".3~s"  # 0.4G instead of 0.4B
+    figure["layout"]["xaxis"]["tickformat"] = ".3~s" if cost_kind(cost).is_whole else "~r"  # 0.4G instead of 0.4B
     # fixed, or the ring around a marked point would move the axes and with them all points
     span = [float(np.log10(v)) for v in axes.x] if axes.logarithmic else list(axes.x)
     figure["layout"]["xaxis"] |= {"range": span, "type": "log" if axes.logarithmic else "linear"}
@@ -65,6 +67,20 @@ def front_figure(ranked: Standing) -> Figure:
         figure["layout"]["xaxis"]["dtick"] = "D2"  # a label at 1, 2 and 5 of each decade
     figure["layout"]["yaxis"]["range"] = list(axes.y)
     return figure
+
+
+def front_figures(trials: pd.DataFrame, costs: Sequence[str]) -> dict[str, Figure]:
+    """The same against each of other costs, by label; what a point says stands in the first figure of a page alone."""
+    drawn = {axis_label(cost): front_figure(standing(trials, (cost,))) for cost in costs}
+    for figure in drawn.values():
+        for trace in figure["data"]:
+            if "customdata" in trace:
+                del trace["hovertext" if "hovertext" in trace else "text"]
+    return drawn
+
+
+def _costs(rows: pd.DataFrame, cost: str) -> list[float | None]:
+    return _numbers(rows[cost], 0 if cost_kind(cost).is_whole else 4)
 
 
 def _named(baselines: pd.DataFrame, cost: str, sides: list[str]) -> Figure:
@@ -81,7 +97,7 @@ def _families(baselines: pd.DataFrame, cost: str) -> list[Figure]:
     """A dotted line through the members of each family."""
     look = {"line": {"dash": "dot", "color": "--orange", "width": 1.5}, "hoverinfo": "skip", "showlegend": False}
     return [
-        {"type": "scatter", "mode": "lines", "x": _numbers(row[cost], 0), "y": _numbers(100 * row["accuracy"]), **look}
+        {"type": "scatter", "mode": "lines", "x": _costs(row, cost), "y": _numbers(100 * row["accuracy"]), **look}
         for row in family_lines(baselines, cost)
     ]
 
@@ -93,21 +109,36 @@ def _beside(name: str, side: str) -> str:
 
 
 def _dots(rows: pd.DataFrame, cost: str, y: str = "accuracy") -> Figure:
-    return {"type": "scatter", "mode": "markers", "x": _numbers(rows[cost], 0), "y": _numbers(100 * rows[y]),
+    return {"type": "scatter", "mode": "markers", "x": _costs(rows, cost), "y": _numbers(100 * rows[y]),
             "customdata": rows["trial"].tolist(), "text": _hover(rows), "hovertemplate": "%{text}<extra></extra>"}  # fmt: skip
 
 
 def _hover(rows: pd.DataFrame) -> list[str]:
     """What a reader sees at a point: name, architecture, accuracy with its interval, costs."""
     columns = ("baseline", "line", "accuracy", "expected", "accuracy_low", "accuracy_high", "macs", "params", "latency_ms")
+    devices = on_devices_in_words(rows)
     return [
         f"<b>trial {name}</b>{f' · {base}' if isinstance(base, str) else ''}<br>{line}<br>{percent(accuracy)}"
         f"{'' if accuracy == expected else f', expected {percent(expected)}'}{_span(low, high)}"
-        f"<br>{count(macs)} MACs · {count(params)} params{'' if np.isnan(latency) else f' · {latency:.1f} ms a batch'}"
-        for name, (base, line, accuracy, expected, low, high, macs, params, latency) in zip(
-            labels(rows), rows[list(columns)].itertuples(index=False), strict=True
+        f"<br>{count(macs)} MACs · {count(params)} params{'' if np.isnan(latency) else f' · {latency:.1f} ms a batch'}{device}"
+        for name, device, (base, line, accuracy, expected, low, high, macs, params, latency) in zip(
+            labels(rows), devices, rows[list(columns)].itertuples(index=False), strict=True
         )
     ]
+
+
+def on_devices_in_words(rows: pd.DataFrame) -> list[str]:
+    """What is foretold of each network on each device, and what was measured."""
+    words = [""] * len(rows)
+    for cost in filter(device_in, rows.columns):
+        pairs = zip(rows[cost], rows[measured_as(cost)], strict=True)
+        texts = ("" if np.isnan(ms) else f" · {ms:.1f} ms {device_in(cost)}{_measured_too(own)}" for ms, own in pairs)
+        words = [before + text for before, text in zip(words, texts, strict=True)]
+    return words
+
+
+def _measured_too(ms: float) -> str:
+    return "" if np.isnan(ms) else f" (measured {ms:.1f})"
 
 
 def _span(low: float, high: float) -> str:

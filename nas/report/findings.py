@@ -16,6 +16,8 @@ from nas.run.front import reference_costs
 from nas.run.reading import Reading, read
 from nas.run.settings import Search
 
+SWITCHED = ("macs", "params", "activation_bytes")  # counted costs between which a reader of the page can switch
+
 
 class Findings(NamedTuple):
     """A run and what was found out about it."""
@@ -47,6 +49,12 @@ class Findings(NamedTuple):
     def cost(self) -> str:
         """The first cost that the search weighed."""
         return self.search.objectives[1]
+
+    @property
+    def other_costs(self) -> list[str]:
+        """Further costs that the front can be drawn against: counted, foretold on devices, measured."""
+        measured = ["latency_ms"] if self.trials["latency_ms"].notna().any() else []
+        return [c for c in (*SWITCHED, *self.search.foretold, *measured) if c != self.cost]
 
     @property
     def course(self) -> pd.DataFrame:

@@ -4,8 +4,26 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const kept = new Set(report.kept);
 
 // what is said of a trial once it is marked stands in the hover text of its point
-const byTrial = new Map(report.figures.front.data.filter((trace) => trace.customdata).flatMap((trace) => trace.customdata.map(
-  (trial, i) => [trial, { x: trace.x[i], y: trace.y[i], lines: (trace.hovertext ?? trace.text)[i].split("<br>") }])));
+const said = new Map(report.figures.front.data.filter((trace) => trace.customdata).flatMap((trace) => trace.customdata.map(
+  (trial, i) => [trial, (trace.hovertext ?? trace.text)[i]])));
+let byTrial;
+function lookUp() {
+  byTrial = new Map(report.figures.front.data.filter((trace) => trace.customdata).flatMap((trace) => trace.customdata.map(
+    (trial, i) => [trial, { x: trace.x[i], y: trace.y[i], lines: said.get(trial).split("<br>") }])));
+}
+lookUp();
+
+// the front against another cost: other points are on it, what is said of each is the same
+const fronts = [report.figures.front, ...Object.values(report.axes).map((figure) => ({ ...figure, data: figure.data.map((trace) => {
+  if (!trace.customdata) return trace;
+  return { ...trace, [trace.textposition ? "hovertext" : "text"]: trace.customdata.map((trial) => said.get(trial)) };
+}) }))];
+const axis = document.getElementById("axis");
+axis.addEventListener("change", () => {
+  report.figures.front = fronts[axis.selectedIndex];
+  lookUp();
+  drawAll();
+});
 
 function inColour(value) {
   if (typeof value === "string") return value.startsWith("--") ? colour(value) : value;

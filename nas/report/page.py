@@ -17,6 +17,7 @@ from nas.errors import NasError
 from nas.files import writable, write_whole
 from nas.report import figures, pictures, words
 from nas.report.findings import Findings, work_out
+from nas.results.columns import axis_label
 from nas.results.front import write_tables
 from nas.run.folder import RunFolder, export_command, retrain_command
 from nas.space.mixers import MIXERS
@@ -72,13 +73,14 @@ def write_pictures(findings: Findings, root: Path) -> list[str]:
 def render(findings: Findings) -> str:
     """The page as text."""
     here = files("nas.report")
-    shown = _figures(findings)
+    shown, axes = _figures(findings), figures.front_figures(findings.trials, findings.other_costs)
     template = Environment(autoescape=True, trim_blocks=True).from_string((here / "page.html").read_text(encoding="utf-8"))
     return template.render(
         **words.words(findings),
         sections=SECTIONS,
         figures=shown,
-        data=_embedded({"commands": _commands(findings), "figures": shown, "kept": _kept(findings)}),
+        data=_embedded({"commands": _commands(findings), "figures": shown, "axes": axes, "kept": _kept(findings)}),
+        axes=[axis_label(findings.cost), *axes],
         plotly=get_plotlyjs(),
         style=page_style(),
         script=(here / "page.js").read_text(encoding="utf-8"),

@@ -18,13 +18,14 @@ from nas.results.columns import COLUMNS, axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.families import lead_over_families
 from nas.results.front import joined
-from nas.results.latencies import chosen_setup, setups
+from nas.results.latencies import above_limits, chosen_setup, setups
 from nas.results.noise import judged_by, noise_of
 from nas.results.points import finished, labels, names_of, require_finished
 from nas.results.standing import Entry, Standing, entries, is_lucky, standing, ties
 from nas.results.trials import with_choices
 from nas.run.reading import Reading, read
-from nas.space.costs import COSTS
+from nas.space.constraints import limit_path
+from nas.space.costs import COSTS, OF, ON, cost_kind, device_in, measured_as
 from nas.space.reference import IMAGENET_CLASSES
 from nas.spreadsheets import as_cells
 from nas.terminal import printable
@@ -65,8 +66,7 @@ def show_front(
         _check_latencies(readings, latency)
     trials = joined(readings, latency=latency)
     require_finished(trials, roots)
-    if x is not None and x not in COSTS:
-        raise ConfigError(f"--x: {unknown('cost', x, COSTS)}")
+    _check_axis(x, readings)
     able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
     able.attrs = trials.attrs
     ranked = standing(able, (x,) if x else readings[0].search.objectives[1:])
@@ -75,13 +75,20 @@ def show_front(
         raise NasError(f"{names_of(roots)}: no finished trial is inside the limits{cheapest}. Give a larger --max-macs.")
     shown = pd.concat([ranked.best, ranked.open]) if with_ties else ranked.best
     if output == "json":
-        _print_json(shown[COLUMNS if len(roots) == 1 else ["run", *COLUMNS]], console)
+        columns = [*COLUMNS, *filter(lambda column: ON in column, shown)]
+        _print_json(shown[columns if len(roots) == 1 else ["run", *columns]], console)
     elif output == "csv":
         _write_csv(shown, console)
     else:
         show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
         if against is not None:
             _show_published(ranked, console)
+
+
+def _check_axis(x: str | None, readings: list[Reading]) -> None:
+    axes = [*COSTS, *dict.fromkeys(name for reading in readings for name in reading.search.foretold)]
+    if x is not None and x not in axes:
+        raise ConfigError(f"--x: {unknown('cost', x, axes)}")
 
 
 def _check_against(against: str | None, output: Output, readings: list[Reading]) -> None:
@@ -166,12 +173,29 @@ def show_standing(
             counted, blind = reading.search.counted_elsewhere(len(judged.class_names)), judged.blind(ranked.best)
             lines += [f"{prefix}{line}" for line in (str(judged), blind, counted) if line is not None]
         lines.append(quote(reading.folder.root))
+        lines += [f"{prefix}{line}" for line in _above_limits(ranked, reading)]
         if LATENCY_COLUMN in ranked.costs:
             lines.append(f"{prefix}latency: {_measured(reading, latency)}")
     for other in readings[1:]:
         lines += [f"{other.folder.root}: {mark}" for mark in marks(differences_that_matter(readings[0], other))]
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+def _above_limits(ranked: Standing, reading: Reading) -> list[str]:
+    """Which networks were measured to break a device's limit; of several runs each has its own."""
+    own = ranked.trials[ranked.trials["run"].isin([reading.folder.root.resolve().name, str(reading.folder.root)])]
+    above = above_limits(own, reading.search)
+    return [above_in_words(name, numbers) for name, numbers in above.items()]
+
+
+def above_in_words(name: str, numbers: list[int]) -> str:
+    """That trials are not on the front since they were measured to take longer than a device's limit allows."""
+    which = "trial" if len(numbers) == 1 else "trials"
+    return (
+        f"measured above constraints.{limit_path(name)}, and so not on the front: {which} "
+        f"{few(list(map(str, numbers)), most=TIES)}"
+    )
 
 
 def _are_uneven(readings: list[Reading]) -> bool:
@@ -208,8 +232,13 @@ def _columns(ranked: Standing, *, uneven: bool) -> dict[str, Callable[[Entry], s
     if ranked.best["replicates"].any():
         columns["seeds"] = lambda e: str(max(e.row["replicates"], 1))
     columns |= {"MACs": lambda e: count(e.row["macs"]), "params": lambda e: count(e.row["params"])}
-    others = [cost for cost in ranked.costs if cost not in ("macs", "params")]
-    return columns | {COSTS[cost].heading: partial(_cost_of, cost=cost) for cost in others}
+    others = [cost for cost in ranked.costs if cost not in ("macs", "params") and not device_in(cost)]
+    columns |= {cost_kind(cost).heading: partial(_cost_of, cost=cost) for cost in others}
+    for cost in filter(device_in, ranked.trials.columns):
+        columns[cost_kind(cost).heading] = partial(_cost_of, cost=cost)
+        if ranked.trials[measured_as(cost)].notna().any():
+            columns[f"measured {device_in(cost)}"] = partial(_cost_of, cost=measured_as(cost))
+    return columns
 
 
 def _percent_of(entry: Entry, column: str) -> str:
@@ -217,7 +246,7 @@ def _percent_of(entry: Entry, column: str) -> str:
 
 
 def _cost_of(entry: Entry, *, cost: str) -> str:
-    return COSTS[cost].write(entry.row[cost])
+    return "" if pd.isna(entry.row[cost]) else cost_kind(cost.partition(OF)[0]).write(entry.row[cost])
 
 
 def _half(row: pd.Series) -> str:

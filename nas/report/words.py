@@ -8,22 +8,25 @@ import pandas as pd
 
 from nas.calibration.quote import is_calibrated, quote
 from nas.config import parse_yaml, read_text
+from nas.devices.device_file import DeviceFile
 from nas.papers.published import PUBLISHED_ABOUT, published_front
 from nas.report.advice import advise
+from nas.report.devices import device_in_words, quality_in_words
 from nas.report.findings import Findings
 from nas.report.importance import FEWEST_TRAININGS
-from nas.report.terminal import EXPECTED
+from nas.report.terminal import EXPECTED, above_in_words
 from nas.results.columns import axis_label
 from nas.results.course import failures, rejections, saved, time_by_fate
 from nas.results.families import lead_over_families
-from nas.results.latencies import chosen_setup
+from nas.results.latencies import above_limits, chosen_setup
 from nas.results.noise import Noise, highest, judged_by, noise_of
-from nas.results.points import searched
+from nas.results.points import front, labels, searched
 from nas.results.standing import Entry, entries, is_lucky, ties
 from nas.run.front import reference_costs
 from nas.run.record import TRAINED, TrialState
 from nas.run.settings import RUN_FACTS, Search
 from nas.space.constraints import random_architecture
+from nas.space.costs import cost_kind, device_in
 from nas.space.mixers import MIXERS
 from nas.space.reference import IMAGENET_CLASSES
 from nas.units import count, duration, percent
@@ -123,6 +126,7 @@ def _front_section(findings: Findings) -> dict[str, Any]:
         "Bars are 95 % intervals.",
         "rows": rows,
         "ties": others,
+        "on_fronts": _on_fronts(findings),
         "lucky": is_lucky(findings.standing),
         "again": bool(findings.trials["replicates"].any()),
         "letters": f"An architecture reads mixer, depth · width, stage by stage: {letters}.",
@@ -130,8 +134,28 @@ def _front_section(findings: Findings) -> dict[str, Any]:
         "published": _published(findings),
         "published_text": PUBLISHED_ABOUT,
         "noise": _noise(findings),
+        "devices": [cost_kind(name).heading for name in findings.search.foretold],
+        "about_devices": [_about(name, file, findings) for name, file in findings.search.foretold.items()],
         "latency": None if setup is None else f"Latency is of a batch: {setup}; {setup.trials} networks were measured.",
     }
+
+
+def _about(name: str, file: DeviceFile, findings: Findings) -> str:
+    """On what a device file was measured, how good it is, and which networks broke its limit."""
+    above = above_limits(findings.trials, findings.search).get(name)
+    broken = "" if above is None else f"; {above_in_words(name, above)}"
+    return f"{cost_kind(name).heading}: {device_in_words(file)}; {quality_in_words(file)}{broken}."
+
+
+def _on_fronts(findings: Findings) -> list[tuple[str, str, list[str], str]]:
+    """Each network of the front or of one against another cost: its trial, accuracy, on which of these it is, and its line."""
+    trials = findings.trials
+    fronts = [findings.best.index, *(front(trials, cost, "expected").index for cost in findings.other_costs)]
+    rows = trials.loc[trials.index[trials.index.isin([i for index in fronts for i in index])]].sort_values("accuracy")
+    return [
+        (labels(trials)[i], percent(row["accuracy"]), ["on it" if i in index else "" for index in fronts], row["line"])
+        for i, row in rows.iterrows()
+    ]
 
 
 def _families(findings: Findings) -> str | None:
@@ -167,6 +191,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "trial": row["trial"], "accuracy": percent(row["accuracy"]), "expected": percent(row["expected"]), "interval": span,
         "seeds": max(row["replicates"], 1),
         "macs": count(row["macs"]), "params": count(row["params"]),
+        "devices": [cost_kind(name).write(row[name]) for name in row.index if device_in(name)],
         "latency": "" if pd.isna(row["latency_ms"]) else f"{row['latency_ms']:.1f} ms", "line": row["line"],
         "note": entry.remark, "on_front": entry.on_front,
     }  # fmt: skip
@@ -205,7 +230,9 @@ def _choices_and_space(findings: Findings) -> dict[str, Any]:
 def _refused(findings: Findings) -> dict[str, Any]:
     asked, refused, limits = rejections(findings.reading)
     space, rng = findings.search.space, random.Random(0)
-    able = sum(findings.search.constraints.allow(space.cost(random_architecture(space, rng))) for _ in range(FEASIBLE_DRAWS))
+    able = sum(
+        findings.search.constraints.allow(findings.search.cost(random_architecture(space, rng))) for _ in range(FEASIBLE_DRAWS)
+    )
     return {
         "refused_text": f"{percent(able / FEASIBLE_DRAWS)} of the space’s {space.size:,} architectures meet the constraints, "
         f"by {FEASIBLE_DRAWS:,} random draws. The search proposed {asked:,}; {refused:,} "

@@ -1,10 +1,11 @@
 """The columns of a table of trials, and what each cost is called where a reader sees it."""
 
-from nas.space.costs import COSTS, Cost
+from nas.run.settings import Search
+from nas.space.costs import COUNTED, cost_kind, ends_of, is_cost, measured_as
 
 COLUMNS = [
     "trial", "state", "baseline", "accuracy", "expected", "balanced_accuracy", "accuracy_sd", "replicates", "macs", "params",
-    *(name for name in Cost._fields if name not in ("macs", "params")),
+    *(name for name in COUNTED if name not in ("macs", "params")),
     "latency_ms", "epochs", "seconds", "repeated", "attempts",
     "cause", "why", "predicted", "spread", "expected_gain", "parents", "changes",
     "start", "answered_from", "key", "seed", "manifest", "curve", "architecture",
@@ -13,4 +14,9 @@ COLUMNS = [
 
 def axis_label(column: str) -> str:
     """What the axis of a cost is called, the unit included; any other column's own name."""
-    return COSTS[column].label if column in COSTS else column
+    return cost_kind(column).label if is_cost(column) else column
+
+
+def device_columns(search: Search) -> list[str]:
+    """What a table of trials holds of each device: what is foretold, the ends of its interval, what was measured."""
+    return [column for name in search.foretold for column in (name, *ends_of(name), measured_as(name))]

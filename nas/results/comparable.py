@@ -6,7 +6,13 @@ from nas.config import changed_settings
 from nas.errors import NasError
 from nas.run.reading import Reading
 
-MEANS_SOMETHING_ELSE = ("objectives", "image_size", "num_classes", "data")  # what makes numbers of two runs incomparable
+MEANS_SOMETHING_ELSE = (
+    "objectives",
+    "devices",
+    "image_size",
+    "num_classes",
+    "data",
+)  # what makes numbers of two runs incomparable
 
 
 def differences_that_matter(one: Reading, other: Reading) -> dict[str, tuple[Any, Any]]:
@@ -17,11 +23,13 @@ def differences_that_matter(one: Reading, other: Reading) -> dict[str, tuple[Any
 
 def _meaning(reading: Reading) -> dict[str, Any]:
     search, manifests = reading.search, sorted({r.manifest for r in reading.records if r.manifest})
+    devices = [f"{name} by the file {file.key}" for name, file in search.foretold.items() if name in search.objectives]
     recipe = search.proxy.model_dump(
         mode="json", exclude={"rungs", "data", "image_size", "precision", "channels_last", "compile"}
     )
     return {
         "objectives": ", ".join(search.objectives),
+        "devices": ", ".join(devices),
         "image_size": f"counted at {search.space.image_size} px, trained at {search.proxy.full_size} px",
         "num_classes": search.space.num_classes,
         "data": ", ".join(manifests) or "none yet",

@@ -8,7 +8,7 @@ import pandas as pd
 from nas.results.columns import axis_label
 from nas.results.noise import Right, Z
 from nas.results.points import complete
-from nas.space.costs import COSTS
+from nas.space.costs import cost_kind
 from nas.space.families import is_scaled
 
 COST_STEPS = 60  # costs, evenly spaced on a logarithm, at which the two are compared
@@ -48,7 +48,7 @@ class Lead(NamedTuple):
 
     def in_words(self, cost: str) -> str:
         """One sentence for a reader, about costs of the kind `cost`."""
-        write, mean = COSTS[cost].write, 100 * self.mean
+        write, mean = cost_kind(cost).write, 100 * self.mean
         head = f"against the best family at equal {axis_label(cost)}, {write(self.costs[0])} to {write(self.costs[-1])}"
         if np.isnan(self.mean_half):
             return f"{head}: {mean:+.1f} points on average; how much of that is noise is not known"

@@ -12,6 +12,7 @@ from nas.results.noise import tied
 from nas.results.points import dominated_by, front, hypervolume, knee
 from nas.results.trials import trial_table, with_choices
 from nas.run.reading import Reading, read
+from nas.space.costs import ON
 from nas.spreadsheets import as_cells
 
 __all__ = ["COLUMNS", "dominated_by", "front", "hypervolume", "joined", "knee", "lead_over_families", "load", "save", "tied"]
@@ -54,4 +55,4 @@ def save(trials: pd.DataFrame, path: Path) -> None:
 def write_tables(root: Path, trials: pd.DataFrame, best: pd.DataFrame) -> None:
     """trials.csv and front.csv in the folder of a run."""
     for name, rows in (("trials.csv", trials), ("front.csv", best)):
-        save(rows[COLUMNS], root / name)
+        save(rows[[*COLUMNS, *(column for column in rows if ON in column)]], root / name)

@@ -3,10 +3,15 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import pandas as pd
+
+from nas.devices.conditions import conditions_in
 from nas.errors import NasError
 from nas.run.additions import LATENCY, Addition
 from nas.run.reading import Reading
 from nas.run.record import damaged
+from nas.run.settings import Search
+from nas.space.costs import measured_as
 from nas.terminal import command
 
 
@@ -22,11 +27,10 @@ class Setup(NamedTuple):
     trials: int
 
     def __str__(self) -> str:
-        conditions = self.conditions
-        mode = "compiled" if conditions["compile"] else "eager"
-        layout = "channels_last" if conditions["channels_last"] else "contiguous"
-        size = f"batch {conditions['batch']}, {conditions['image_size']} px, {conditions['dtype']}, {layout}, {mode}"
-        return f"{self.machine['device']} {self.machine['model']}, {self.machine['threads']} threads, {size}"
+        machine = self.machine
+        return (
+            f"{machine['device']} {machine['model']}, {machine['threads']} threads, {conditions_in(self.conditions).in_words}"
+        )
 
 
 def setups(reading: Reading) -> list[Setup]:
@@ -68,6 +72,22 @@ def latencies(reading: Reading, words: str | None) -> dict[int, float]:
     """Median milliseconds a batch by trial, under the conditions that `chosen_setup` picks."""
     setup = chosen_setup(reading, words)
     return {} if setup is None else dict(_of(reading, setup))
+
+
+def on_devices(reading: Reading) -> dict[str, dict[int, float]]:
+    """By the name of each cost that a device file foretells, the milliseconds of the trials that were measured by that file."""
+    return {
+        name: {each.trial: float(each.value["latency_ms"]) for each in reading.additions if each.which == file.key}
+        for name, file in reading.search.foretold.items()
+    }
+
+
+def above_limits(trials: pd.DataFrame, search: Search) -> dict[str, list[int]]:
+    """By the name of each device's cost the trials, baselines aside, that were measured to take longer than their limit."""
+    own = trials[trials["baseline"].isna()]
+    limits = {name: search.constraints.limits[name].max for name in search.foretold if name in search.constraints.limits}
+    above = {name: own.loc[own[measured_as(name)] > most, "trial"] for name, most in limits.items() if most is not None}
+    return {name: sorted(map(int, numbers)) for name, numbers in above.items() if len(numbers)}
 
 
 def _of(reading: Reading, setup: Setup) -> Iterator[tuple[int, float]]:

@@ -8,7 +8,7 @@ import pandas as pd
 from nas import pareto
 from nas.errors import NasError
 from nas.run.record import UNFINISHED, TrialState
-from nas.space.costs import COSTS
+from nas.space.costs import cost_kind, is_cost
 
 LARGER_IS_BETTER = ("accuracy", "expected", "balanced_accuracy")  # everything else is a cost
 
@@ -39,8 +39,8 @@ def candidates(trials: pd.DataFrame, *objectives: str) -> pd.DataFrame:
 
 
 def _missing(name: str, trials: pd.DataFrame) -> str:
-    columns = [c for c in COSTS if c in trials]
-    way_out = (COSTS[name].way_out if name in COSTS else None) or f"Choose one of {', '.join(columns)}."
+    columns = [c for c in trials if is_cost(c)]
+    way_out = (cost_kind(name).way_out if is_cost(name) else None) or f"Choose one of {', '.join(columns)}."
     return f"{name}: an objective must be a number that the record holds, but no trial has one. {way_out}"
 
 

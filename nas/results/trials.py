@@ -10,7 +10,8 @@ import pandas as pd
 
 from nas.errors import NasError, in_one_line
 from nas.recipes.signals import LOSSES, RANKING_SIGNALS
-from nas.results.latencies import latencies
+from nas.results.columns import device_columns
+from nas.results.latencies import latencies, on_devices
 from nas.results.luck import expected_accuracies
 from nas.results.noise import (
     JudgedBy,
@@ -28,7 +29,7 @@ from nas.run.reading import Reading, as_written, check_parts, parsed
 from nas.run.record import Reasons, Record, TrialState, damaged
 from nas.run.settings import Search
 from nas.space.architecture import Stage
-from nas.space.costs import Cost
+from nas.space.costs import COUNTED, ON, device_in, limited_by, measured_as
 from nas.space.mixers import in_short
 
 AS_RECORDED = (
@@ -46,7 +47,10 @@ def trial_table(reading: Reading, columns: list[str], *, latency: str | None = N
     courses = _courses(reading)
     epochs = {number: max((epoch["epoch"] for epoch in curve), default=0) for number, curve in courses.items()}
     rows = [{**_row(record), "epochs": epochs[record.number]} for record in reading.trials]
-    trials = _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in (*columns, "began", "ended")}))
+    names = (*columns, *device_columns(reading.search), "began", "ended")
+    trials = _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in names}))
+    for name, measured in on_devices(reading).items():
+        trials[measured_as(name)] = trials["trial"].map(measured).astype(float)
     trials["run"] = reading.folder.root.resolve().name
     trials["affordable"] = _affordable(trials, reading.search)
     trials = _with_replicates(_with_losses(trials, courses if judged_by_losses(reading) else {}), reading)
@@ -129,7 +133,7 @@ def _row(record: Record) -> dict[str, Any]:
     }
     return {
         **{name: getattr(record, name) for name in AS_RECORDED},
-        **record.cost._asdict(),
+        **record.cost.by_name(),
         **{name: getattr(why, name) for name in ("predicted", "spread", "expected_gain")},
         **{name: json.dumps(value) if value else None for name, value in lists.items()},
         "began": record.began_at,
@@ -168,8 +172,10 @@ def _typed(trials: pd.DataFrame) -> pd.DataFrame:
     for name in ("began", "ended"):
         trials[name] = pd.to_datetime(trials[name])
     trials["accuracy"] = trials["accuracy"].astype(float)
-    for name in Cost._fields:
+    for name in COUNTED:
         trials[name] = trials[name].astype("int64")
+    for name in trials.columns[[ON in column for column in trials.columns]]:
+        trials[name] = trials[name].astype(float)
     return trials
 
 
@@ -203,9 +209,13 @@ def stage_columns(trials: pd.DataFrame, field: str) -> dict[int, str]:
 
 
 def _affordable(trials: pd.DataFrame, search: Search) -> np.ndarray:
-    """What `Constraints.allow` says of each row."""
-    limits = {name: getattr(search.constraints, name) for name in type(search.constraints).model_fields}
-    inside = [trials[n].between(m.min or 0, np.inf if m.max is None else m.max) for n, m in limits.items()]
+    """What `Constraints.allow` says of each row, or what was measured on a device whose limit it is."""
+    inside = [np.ones(len(trials), bool)]
+    for name, limits in search.constraints.limits.items():
+        values = trials[limited_by(name)]
+        if device_in(name):  # what was measured is known better than what was foretold
+            values = trials[measured_as(name)].fillna(values)
+        inside.append(values.between(limits.min or 0, np.inf if limits.max is None else limits.max))
     return np.logical_and.reduce(inside)
 
 

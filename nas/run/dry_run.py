@@ -7,12 +7,13 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.cores import num_cores
+from nas.errors import few
 from nas.recipes.recipe import Recipe
 from nas.run.settings import Search, check_possible
 from nas.space.architecture import Architecture
-from nas.space.constraints import random_architecture
+from nas.space.constraints import extreme, random_architecture
 from nas.space.cost import cost
-from nas.space.costs import COSTS, COUNTED, Cost
+from nas.space.costs import COSTS, COUNTED, Cost, cost_kind
 from nas.units import count, duration
 
 DRY_RUN_DRAWS = 2000
@@ -31,6 +32,10 @@ def show_cost(name: str, architecture: Architecture, *, image_size: int, counted
     for column in COUNTED:
         kind, value = COSTS[column], getattr(counted, column)
         table.add_row(kind.heading, f"{kind.write(value)}  ({value:,}) {kind.remark}".rstrip())
+    for estimate in counted.estimates:
+        kind = cost_kind(estimate.name)
+        ends = f"90 % interval {kind.write(estimate.low)} to {kind.write(estimate.high)}"
+        table.add_row(kind.heading, f"{kind.write(estimate.value)}  (foretold, {ends})")
     console.print(table)
 
 
@@ -39,7 +44,7 @@ def show_space(search: Search, console: Console) -> None:
     check_possible(search)
     space, rng = search.space, random.Random(0)
     drawn = [random_architecture(space, rng) for _ in range(DRY_RUN_DRAWS)]
-    costs = [space.cost(a) for a in drawn]
+    costs = [search.cost(a) for a in drawn]
     able = [i for i, c in enumerate(costs) if search.constraints.allow(c)]
     console.print(
         f"{search.name}: {space.size:,} architectures from {len(space.axes)} open choices, "
@@ -48,7 +53,9 @@ def show_space(search: Search, console: Console) -> None:
     console.print(
         f"feasible: {len(able) / DRY_RUN_DRAWS:.1%} of {DRY_RUN_DRAWS:,} random draws meet the constraints ({_limits(search)})",
     )
-    console.print(_spread(costs, able))
+    console.print(_spread(search, costs, able))
+    for line in _reachable(search, costs):
+        console.print(line, soft_wrap=True)
     console.print(_axes(search))
     if search.baselines:
         console.print(_baselines(search))
@@ -59,26 +66,42 @@ def show_space(search: Search, console: Console) -> None:
 
 def _limits(search: Search) -> str:
     parts = []
-    for name in type(search.constraints).model_fields:
-        limits = getattr(search.constraints, name)
-        parts += [
-            f"{name} {sign} {count(value)}" for sign, value in ((">=", limits.min), ("<=", limits.max)) if value is not None
-        ]
+    for name, limits in search.constraints.limits.items():
+        ends = ((">=", limits.min), ("<=", limits.max))
+        parts += [f"{name} {sign} {cost_kind(name).write(value)}" for sign, value in ends if value is not None]
     return ", ".join(parts) or "none are set"
 
 
-def _spread(costs: list[Cost], able: list[int]) -> Table:
+def _reachable(search: Search, costs: list[Cost]) -> list[str]:
+    """Of each device the share of random draws within its limit, and the smallest time that the space reaches."""
+    lines = []
+    for name, file in search.foretold.items():
+        write, limits = cost_kind(name).write, search.constraints.limits.get(name)
+        share = np.mean([limits.excess(c.at_most(name)) == 0 for c in costs]) if limits else None
+        met = (
+            "no limit is set"
+            if share is None
+            else f"{share:.1%} of the draws meet its limit, the upper end of their interval too"
+        )
+        least = extreme(search.space, name, sign=1, cost_of=search.cost)
+        quality = file.quality
+        lines.append(
+            f"{name}: {met}; the smallest that the space reaches is {write(least)} ms; {quality.networks} networks "
+            f"were measured, tau {quality.tau:.2f} on those held out (MACs {quality.macs_tau:.2f})"
+        )
+    return lines
+
+
+def _spread(search: Search, costs: list[Cost], able: list[int]) -> Table:
     table = Table(title="spread of random draws", title_justify="left", box=None, pad_edge=False)
     for column in ("", "smallest", "10 %", "median", "90 %", "largest"):
         table.add_column(column, justify="right" if column else "left")
-    for name in COUNTED:
+    for name in (*COUNTED, *search.foretold):
+        kind = cost_kind(name)
         for which, rows in (("all", range(len(costs))), ("feasible", able)):
-            values = [getattr(costs[i], name) for i in rows]
+            values = [costs[i].of(name) for i in rows]
             if values:
-                table.add_row(
-                    f"{COSTS[name].heading}, {which}",
-                    *(COSTS[name].write(v) for v in np.quantile(values, (0, 0.1, 0.5, 0.9, 1))),
-                )
+                table.add_row(f"{kind.heading}, {which}", *(kind.write(v) for v in np.quantile(values, (0, 0.1, 0.5, 0.9, 1))))
     return table
 
 
@@ -91,13 +114,23 @@ def _axes(search: Search) -> Table:
 
 def _baselines(search: Search) -> Table:
     table = Table(title="baselines", title_justify="left", box=None, pad_edge=False)
-    for column in ("", "MACs", "params", "within the constraints"):
+    devices = [cost_kind(name).heading for name in search.foretold]
+    for column in ("", "MACs", "params", *devices, "within the constraints"):
         table.add_column(column, justify="left" if column in ("", "within the constraints") else "right")
     for name in search.baselines:
-        counted = search.space.cost(search.design(name))
+        counted = search.cost(search.design(name))
         broken = ", ".join(f"no: {k}" for k in search.constraints.excess(counted))
-        table.add_row(name, count(counted.macs), count(counted.params), broken or "yes")
+        times = [_baseline_ms(search, name, cost_name) for cost_name in search.foretold]
+        table.add_row(name, count(counted.macs), count(counted.params), *times, broken or "yes")
     return table
+
+
+def _baseline_ms(search: Search, baseline: str, name: str) -> str:
+    """What a baseline is foretold to take on a device, and what the device file never saw of it."""
+    design = search.design(baseline)
+    strange = search.foretold[name].unseen([design])
+    never = f" (a guess: never saw {few(strange, most=2)})" if strange else ""
+    return cost_kind(name).write(search.cost(design).of(name)) + never
 
 
 def _estimate(search: Search, drawn: list[Architecture]) -> str:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from nas import __version__
-from nas.config import changed_settings, dump_yaml, mapping_in, parse_yaml, read_text, validated
+from nas.config import changed_settings, dump_yaml, mapping_in, parse_yaml, read_text, rooted, validated
+from nas.devices.device_file import DeviceFile
 from nas.errors import ConfigError, NasError
 from nas.files import write_whole
 from nas.passwords import without_password
@@ -121,7 +122,13 @@ def update_folder(folder: RunFolder, search: Search) -> None:
         _write_search(folder, data.get(RUN_FACTS, {}), search)
 
 
+def _copy_of(name: str, file: DeviceFile) -> Path:
+    return Path("devices") / f"{name}-{file.key}.json"
+
+
 def _write_search(folder: RunFolder, head: dict[str, Any], search: Search) -> None:
+    for name, file in search.devices.items():
+        file.write(folder.root / _copy_of(name, file))
     write_whole(folder.search_yaml, dump_yaml({RUN_FACTS: head, **plain_search(search)}))
 
 
@@ -141,7 +148,7 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
     if head is not None and (lacks or not text.endswith("\n")):
         raise _half(folder, f"it ends before its {lacks[0] if lacks else 'last line'} does")
     try:
-        return folder, validated(Search, data, where=str(folder.search_yaml))
+        return folder, validated(Search, rooted(data, folder.root), where=str(folder.search_yaml))
     except ConfigError as error:
         raise ConfigError(f"{error}{_written_by(head)}") from None
 
@@ -160,8 +167,13 @@ def _written_by(head: Any) -> str:
 
 
 def plain_search(search: Search) -> dict[str, Any]:
-    """A search as plain data that can be shown and written down: without the password of its storage."""
-    data = search.model_dump(mode="json", exclude_none=True)
+    """A search as plain data that can be shown and written down: without the password of its storage.
+
+    A device file stands as the path of its copy in the run's folder, whose name says what is in it.
+    """
+    data = search.model_dump(mode="json", exclude_none=True, exclude={"devices"})
+    if search.devices:
+        data["devices"] = {name: str(_copy_of(name, file)) for name, file in search.devices.items()}
     storage = data["search"].get("storage")
     if storage:
         data["search"]["storage"] = without_password(storage)

@@ -14,7 +14,7 @@ def front_records(records: list[Record], search: Search) -> list[Record]:
     """The affordable complete trials that no other dominates, cheapest first."""
     able, points = _complete(records, search)
     chosen = [able[i] for i in pareto(points)]
-    return sorted(chosen, key=lambda r: (getattr(r.cost, search.objectives[1]), r.number))
+    return sorted(chosen, key=lambda r: (r.cost.of(search.objectives[1]), r.number))
 
 
 def near_front(records: list[Record], search: Search, *, images: int) -> list[Record]:
@@ -39,13 +39,14 @@ def _complete(records: list[Record], search: Search) -> tuple[list[Record], np.n
 def objectives(record: Record, search: Search) -> tuple[float, ...]:
     """A complete trial's objectives, all to be minimised: its error first."""
     assert record.accuracy is not None
-    return (1 - record.accuracy, *(getattr(record.cost, name) for name in search.objectives[1:]))
+    return (1 - record.accuracy, *(record.cost.of(name) for name in search.objectives[1:]))
 
 
 def reference_costs(search: Search) -> list[float]:
     """Upper corner of each cost for the hypervolume: its limit, else the most that the space can cost."""
-    limits = [(name, getattr(search.constraints, name).max) for name in search.objectives[1:]]
-    corners = [extreme(search.space, name, sign=-1) if limit is None else limit for name, limit in limits]
+    set_limits = search.constraints.limits
+    limits = [(name, set_limits[name].max if name in set_limits else None) for name in search.objectives[1:]]
+    corners = [extreme(search.space, n, sign=-1, cost_of=search.cost) if most is None else most for n, most in limits]
     return [corner or 1 for corner in corners]  # 1 where nothing costs anything
 
 

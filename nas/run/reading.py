@@ -91,7 +91,7 @@ def _file(search: Search, folder: RunFolder) -> tuple[list[Record], Facts]:
         if study is None:
             raise NasError(NO_STUDY.format(root=folder.root, name=search.name))
         trials, facts, notes = (connection.execute(q, {"study": study[0]}).fetchall() for q in (TRIALS, FACTS, NOTES))
-        return _records(trials, facts, search.space.cost), {name: json.loads(text) for name, text in notes}
+        return _records(trials, facts, search.cost), {name: json.loads(text) for name, text in notes}
 
 
 @contextlib.contextmanager
@@ -271,6 +271,6 @@ def _storage(search: Search, folder: RunFolder) -> tuple[list[Record], Facts]:
     finally:
         close_storage(storage)
     able = [trial for trial in trials if trial.state.name != "WAITING"]
-    records = [read_record(trial, count=search.space.cost) for trial in able]
+    records = [read_record(trial, count=search.cost) for trial in able]
     _check_agreement(records, [trial.state.name for trial in able])
     return records, notes

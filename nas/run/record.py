@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from nas.config import Value, in_words
 from nas.errors import NasError, in_one_line
 from nas.space.architecture import Architecture
-from nas.space.costs import Cost
+from nas.space.costs import COUNTED, Cost, estimates_in
 from nas.training.curve import Epoch
 
 if TYPE_CHECKING:  # tables of records need no Optuna
@@ -215,10 +215,11 @@ def record_of(
 
     `count` gives the costs of an architecture: those that are newer than the record are counted now.
     """
-    costs = {name: facts[name] for name in Cost._fields if name in facts}
+    costs: dict[str, Any] = {name: facts[name] for name in COUNTED if name in facts}
+    costs["estimates"] = estimates_in(facts)
     if count is not None and "architecture" in facts and len(costs) < len(Cost._fields):
         costs = count(_built(number, facts["architecture"]))._asdict() | costs
-    for name, value in costs.items():
+    for name, value in ((name, costs[name]) for name in COUNTED if name in costs):
         if type(value) is not int or not 0 <= value <= LARGEST_COST:
             raise damaged(number, f"cost.{name}", f"must be a count, but got {value!r:.100}")
     try:

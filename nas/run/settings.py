@@ -9,14 +9,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from nas.config import Value, broken, known_name, merged_layers, place_in, read_layers, validated, with_settings
-from nas.errors import ConfigError, Infeasible
+from nas.devices.device_file import DeviceFile, check_covers, read_device_file
+from nas.errors import ConfigError, Infeasible, unknown
+from nas.files import at_home
 from nas.recipes.as_trained import check_sizes
 from nas.recipes.recipe import Proxy
 from nas.recipes.seen import SeenSpace
 from nas.shipped import yaml_path
 from nas.space.architecture import Architecture
 from nas.space.constraints import Constraints, check_reachable, random_architecture
-from nas.space.costs import COUNTED
+from nas.space.costs import COUNTED, FORETOLD, Cost, device_in, on_device
 from nas.space.families import Scaled, designed, named, short
 from nas.space.mixers import POSITIONAL
 from nas.space.reference import FAMILIES, timm_names
@@ -31,15 +33,29 @@ SAMPLERS = {
     "random": "nas.search.samplers.optunas:make_random",
 }
 """Where each is made, as module:function (see `nas.search.samplers.registry`), which reading a search does not import."""
-CostName = Annotated[str, known_name("cost", COUNTED)]
+
+
+def _scaling_cost(name: Any) -> Any:
+    """The check of a cost that families are scaled to: a counted one, or a device's."""
+    if not isinstance(name, str) or (name not in COUNTED and device_in(name) is None):
+        raise broken("", unknown("cost", name, COUNTED))
+    return name
+
+
+CostName = Annotated[str, BeforeValidator(_scaling_cost)]
 FamilyName = Annotated[str, known_name("family", FAMILIES)]
-ObjectiveName = Annotated[str, known_name("objective", ("accuracy", *COUNTED))]
+DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 SamplerName = Annotated[str, known_name("sampler", SAMPLERS)]
 MOST_AT_ONCE = 100_000  # trainings, cores or cards: more than any cluster has
 RUN_FACTS = "run"  # the key under which a run's search.yaml says when and with what it began
 MAP_PROBES = 50  # architectures whose maps are looked at before anything is trained
 REFERENCES = "references"  # stands for all sizes of these families
 REFERENCE_FAMILIES = ("poolformerv2", "convformer", "caformer")
+
+
+def _read_device(written: Any) -> Any:
+    """A device file's content where its path is written."""
+    return read_device_file(Path(at_home(written))) if isinstance(written, str) else written
 
 
 def _listed(names: Any) -> Any:
@@ -168,7 +184,10 @@ class Search(Value):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     space: SearchSpace
     constraints: Constraints = Constraints()
-    objectives: tuple[ObjectiveName, ...] = ("accuracy", "macs")
+    devices: dict[DeviceName, Annotated[DeviceFile, BeforeValidator(_read_device)]] = {}  # noqa: RUF012 (frozen)
+    """Device files by the names that they have here."""
+    objectives: tuple[str, ...] = ("accuracy", "macs")
+    """Accuracy, then one or two costs; latency_ms@NAME is the latency on a device."""
     baselines: Annotated[tuple[str, ...], BeforeValidator(_baseline_names)] = ()
     """Published designs by name, and families scaled to a cost: caformer@0.6G, or {families: [caformer], at: [0.3G, 0.6G]}."""
     search: SearchSettings = SearchSettings()
@@ -242,6 +261,16 @@ class Search(Value):
             rule = f"needs trials on a GPU, but got {self.search.max_gpu_hours:g} with resources.gpu=0"
             raise broken("search.max_gpu_hours", f"{rule}; use max_hours, or set resources.gpu")
         costs = self.objectives[1:]
+        for name in self.objectives:
+            if name not in (objectives := ("accuracy", *COUNTED, *self.foretold)):
+                raise broken("objectives", unknown("objective", name, objectives) + self._way_to_devices(name))
+        for name in self.constraints.latency_ms:
+            if name not in self.devices:
+                raise broken(
+                    f"constraints.latency_ms.{name}", unknown("device", name, self.devices) + self._way_to_devices("latency_ms")
+                )
+        for name, file in self.devices.items():
+            check_covers(file, self.space, where=f"devices.{name}")
         if self.objectives[:1] != ("accuracy",) or len(costs) not in (1, 2) or len({"accuracy", *costs}) <= len(costs):
             raise broken("objectives", f"must be accuracy, then one or two different costs, but got {list(self.objectives)}")
         if self.proxy.size_at(1) != self.proxy.full_size and self.space.needs_fixed_resolution:
@@ -265,11 +294,30 @@ class Search(Value):
         except (ConfigError, Infeasible) as error:
             raise broken(path, str(error).rstrip(".")) from None
         member = named(name)
-        if member is not None and (excess := getattr(self.constraints, member.by).excess(member.at)):
-            limits = getattr(self.constraints, member.by).model_dump(exclude_none=True)
+        limit = self.constraints.limits.get(member.by) if member is not None else None
+        if member is not None and limit is not None and (excess := limit.excess(member.at)):
+            limits = limit.model_dump(exclude_none=True)
             allowed = " and ".join(f"{side} {short(value)}" for side, value in limits.items())
             rule = f"must lie within constraints.{member.by} ({allowed}), but {name} is {excess:.0%} outside"
             raise broken(path, f"{rule}; ask for a cost inside, or change the limit")
+
+    def _way_to_devices(self, name: str) -> str:
+        """What to do where a device's cost was asked for that no device file foretells."""
+        if not name.startswith(FORETOLD):
+            return ""
+        return " Name a device file under devices: {NAME: PATH}; `nas devices measure --help` says how to make one."
+
+    @property
+    def foretold(self) -> dict[str, DeviceFile]:
+        """By the name of each cost that a device file foretells, that file."""
+        return {on_device(cost, name): file for cost in FORETOLD for name, file in self.devices.items()}
+
+    def cost(self, architecture: Architecture) -> Cost:
+        """What an architecture costs: counted as the space counts it, and foretold on each device."""
+        counted = self.space.cost(architecture)
+        if not self.devices:
+            return counted
+        return counted._replace(estimates=tuple(file.estimate(architecture, name=name) for name, file in self.foretold.items()))
 
     @property
     def seen(self) -> SeenSpace:
@@ -279,7 +327,7 @@ class Search(Value):
     def design(self, name: str) -> Architecture:
         """The published design of that name, or a family's member scaled to a cost as this space counts it; ConfigError."""
         if name not in self._designs:
-            self._designs[name] = designed(name, self.space.cost, stem_strides=self.space.stem_strides)
+            self._designs[name] = designed(name, self.cost, stem_strides=self.space.stem_strides)
         return self._designs[name]
 
     @cached_property
@@ -297,7 +345,7 @@ def _check_different(names: Sequence[str], architectures: dict[str, Architecture
 
 def check_possible(search: Search) -> None:
     """NasError unless some architecture meets the constraints, and the proxy's images suit the baselines and those drawn."""
-    check_reachable(search.space, search.constraints)
+    check_reachable(search.space, search.constraints, cost_of=search.cost)
     rng = random.Random(search.proposal_seed)
     drawn = [random_architecture(search.space, rng) for _ in range(MAP_PROBES)]
     baselines = {name: search.design(name) for name in search.baselines}

@@ -5,6 +5,7 @@ They watch; the record stays the truth. Each is called in a thread of its own: a
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +26,7 @@ from nas.space.architecture import Architecture
 from nas.terminal import Terminal
 from nas.training.curve import Outcome
 
+UNLOGGED = re.compile("[@:]")  # in the names of a device's costs; MLflow's may not have them
 LOGGER_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}  # what each of search.log needs to be imported
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # MLflow's own take minutes
@@ -132,7 +134,8 @@ class Logger(LoggerCallback):
     def _shown(self, config: dict[str, Any]) -> Shown:
         architecture, number = Architecture.model_validate(config["architecture"]), int(Path(config["weights"]).stem)
         stages = {f"stage{i}.{k}": v for i, s in enumerate(config["architecture"]["stages"], start=1) for k, v in s.items()}
-        facts = {"design": architecture.describe(), **self.search.space.cost(architecture)._asdict(), **stages}
+        costs = {UNLOGGED.sub(".", name): value for name, value in self.search.cost(architecture).by_name().items()}
+        facts = {"design": architecture.describe(), **costs, **stages}
         return Shown(number, str(self.folder.root / self.name / f"trial {number}"), facts)
 
     def _call(self, method: Callable, *arguments: Any, **named: Any) -> None:

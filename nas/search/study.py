@@ -104,7 +104,7 @@ class Study:
     def _simplest(self, architecture: Architecture) -> Architecture:
         """The cheapest affordable architecture that the proxy can't tell from this one, so that none is trained twice."""
         simplest = self.search.seen.simplest(architecture)
-        return simplest if self.search.constraints.allow(self.search.space.cost(simplest)) else architecture
+        return simplest if self.search.constraints.allow(self.search.cost(simplest)) else architecture
 
     def _is_taken(self, number: int) -> bool:
         """Whether a described trial is to be trained; else what speaks against it is put down: a limit, or an equal trial."""
@@ -136,7 +136,7 @@ class Study:
         tried = {r.key for r in self.records if r.state != TrialState.REJECTED}
         candidates = [near, *(random_architecture(space, rng) for _ in range(UNTRIED_DRAWS))]
         for candidate in candidates if space.contains(near) else candidates[1:]:
-            affordable = repair(candidate, space, self.search.constraints, rng=rng)
+            affordable = repair(candidate, space, self.search.constraints, rng=rng, cost_of=self.search.cost)
             untried = affordable and self._simplest(affordable)
             if untried is not None and untried.key not in tried:
                 self._study.enqueue_trial(space.choices(untried), user_attrs={"repaired": True})

@@ -24,7 +24,7 @@ class TrialRecords:
     def __init__(self, study: optuna.Study, mirror: Mirror, search: Search, *, check: Callable[[], None]):
         self._study, self._mirror, self._search, self._check = study, mirror, search, check
         trials = [t for t in study.get_trials(deepcopy=False) if t.state != OptunaState.WAITING]
-        self._records = {t.number: read_record(t, count=search.space.cost) for t in trials}
+        self._records = {t.number: read_record(t, count=search.cost) for t in trials}
         self._all: list[Record] | None = None
         self.num_ended = 0
         """How many trials have ended since: the front may be another one where it has changed."""
@@ -48,13 +48,13 @@ class TrialRecords:
 
     def describe(self, trial: optuna.Trial, architecture: Architecture, *, manifest: str) -> None:
         """Put down which architecture a trial is, what it costs and how far it is outside each limit."""
-        cost = self._search.space.cost(architecture)
+        cost = self._search.cost(architecture)
         excess = excess_of(cost, self._search, baseline=trial.user_attrs.get("baseline"))
-        for name in self._search.constraints.model_fields_set:
+        for name in self._search.constraints.limits:
             trial.set_constraint(name, excess.get(name, -1.0))
         facts = {"seed": self._search.training_seed, "manifest": manifest, "versions": versions()}
         made = {"design": architecture.describe(), "architecture": architecture.to_dict()}  # the first for optuna-dashboard
-        self._set(trial.number, {"key": architecture.key, **cost._asdict(), **facts, **made})
+        self._set(trial.number, {"key": architecture.key, **cost.by_name(), **facts, **made})
         self._reread(trial.number)
 
     def put_down(self, number: int) -> None:

@@ -1,26 +1,30 @@
 """The `constraints:` section of a search: which candidates are affordable, and the nearest one that is."""
 
 import random
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from nas.config import Value
 from nas.errors import Infeasible
 from nas.space.architecture import Architecture
-from nas.space.costs import Cost
+from nas.space.costs import COUNTED, FORETOLD, ON, Cost, on_device
+from nas.space.families import CountCost
 from nas.space.search_space import SearchSpace
 from nas.units import Quantity
 
 PROBES = 400  # random architectures looked at before a space is called empty
 REPAIR_STEPS = 60
 
+N = TypeVar("N", int, float)
 
-class Limits(Value):
+
+class Range(Value, Generic[N]):
     """The smallest and the largest value allowed, both included; a bare number is the largest."""
 
-    min: Quantity | None = None
-    max: Quantity | None = None
+    min: N | None = None
+    max: N | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -28,18 +32,23 @@ class Limits(Value):
         return {"max": data} if isinstance(data, int | float | str) else data
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Limits":
+    def _ordered(self) -> "Range[N]":
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min must not be above max, but got min {self.min} and max {self.max}")
         return self
 
-    def excess(self, value: int) -> float:
+    def excess(self, value: float) -> float:
         """How far outside `value` lies, relative to the limit it breaks; 0 inside."""
         if self.max is not None and value > self.max:
             return (value - self.max) / max(self.max, 1)
         if self.min is not None and value < self.min:
             return 1 - value / self.min
         return 0.0
+
+
+Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Limits = Range[Quantity]
+TimeLimits = Range[Milliseconds]
 
 
 class Constraints(Value):
@@ -52,10 +61,19 @@ class Constraints(Value):
     """Of random mixers: never trained, but stored and loaded."""
     activation_bytes: Limits = Limits()
     """What an ideal compiler needs at once for one image in float32; eager execution peaks higher."""
+    latency_ms: dict[str, TimeLimits] = {}  # noqa: RUF012 (frozen)
+    """For a batch on a device of `devices:`, by its name; the upper end of what is foretold must meet it."""
+
+    @cached_property
+    def limits(self) -> dict[str, Range]:
+        """Every limit that is set, by the name of its cost."""
+        counted = {name: getattr(self, name) for name in COUNTED}
+        foretold = {on_device(name, device): limits for name in FORETOLD for device, limits in getattr(self, name).items()}
+        return {name: limits for name, limits in {**counted, **foretold}.items() if (limits.min, limits.max) != (None, None)}
 
     def excess(self, cost: Cost) -> dict[str, float]:
         """Relative excess of each broken limit; empty when `cost` is affordable."""
-        excesses = {name: getattr(self, name).excess(getattr(cost, name)) for name in type(self).model_fields}
+        excesses = {name: limits.excess(cost.at_most(name)) for name, limits in self.limits.items()}
         return {name: value for name, value in excesses.items() if value > 0}
 
     def allow(self, cost: Cost) -> bool:
@@ -69,12 +87,20 @@ def random_architecture(space: SearchSpace, rng: random.Random) -> Architecture:
 
 
 def repair(
-    architecture: Architecture, space: SearchSpace, constraints: Constraints, *, rng: random.Random
+    architecture: Architecture,
+    space: SearchSpace,
+    constraints: Constraints,
+    *,
+    rng: random.Random,
+    cost_of: CountCost | None = None,
 ) -> Architecture | None:
-    """An affordable architecture near `architecture`, the best single change at a time; None where that ends in a dead end."""
+    """An affordable architecture near `architecture`, the best single change at a time; None where that ends in a dead end.
+
+    `cost_of` gives what a search's devices foretell as well; None counts what needs no device.
+    """
 
     def excess(candidate: Architecture) -> float:
-        return sum(constraints.excess(space.cost(candidate)).values())
+        return sum(constraints.excess((cost_of or space.cost)(candidate)).values())
 
     current, worst = architecture, excess(architecture)
     for _ in range(REPAIR_STEPS):
@@ -88,31 +114,45 @@ def repair(
     return None
 
 
-def check_reachable(space: SearchSpace, constraints: Constraints) -> None:
+def check_reachable(space: SearchSpace, constraints: Constraints, *, cost_of: CountCost | None = None) -> None:
     """Nothing, if some architecture is affordable; Infeasible with what the space can reach if none was found."""
-    rng = random.Random(0)
+    rng, count_cost = random.Random(0), cost_of or space.cost
     probes = [random_architecture(space, rng) for _ in range(PROBES)]
-    if any(constraints.allow(space.cost(a)) for a in probes):
+    if any(constraints.allow(count_cost(a)) for a in probes):
         return
-    if any(repair(a, space, constraints, rng=rng) for a in probes[:20]):
+    if any(repair(a, space, constraints, rng=rng, cost_of=cost_of) for a in probes[:20]):
         return
     lines = ["constraints: no architecture of this space meets them all."]
-    for name in type(constraints).model_fields:
-        limits = getattr(constraints, name)
-        if limits != Limits():
-            low, high = extreme(space, name, sign=1), extreme(space, name, sign=-1)
-            wanted = ", ".join(f"{k} {v:,}" for k, v in limits.model_dump(exclude_none=True).items())
-            lines.append(f"  constraints.{name} asks for {wanted}; the space reaches {low:,} to {high:,}.")
+    for name, limits in constraints.limits.items():
+        low, high = (extreme(space, name, sign=sign, cost_of=cost_of) for sign in (1, -1))
+        wanted = ", ".join(f"{k} {v:,}" for k, v in limits.model_dump(exclude_none=True).items())
+        lines.append(f"  constraints.{limit_path(name)} asks for {wanted}; the space reaches {_exact(low)} to {_exact(high)}.")
     raise Infeasible("\n".join([*lines, "Loosen a limit or widen the space."]))
 
 
-def extreme(space: SearchSpace, metric: str, *, sign: int) -> int:
-    """Smallest (sign 1) or largest (sign -1) value of a cost in `space`, by single changes until none improves."""
+def limit_path(name: str) -> str:
+    """Where in `constraints:` the limit of a cost stands."""
+    return name.replace(ON, ".")
+
+
+def _exact(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
+
+
+def extreme(space: SearchSpace, metric: str, *, sign: int, cost_of: CountCost | None = None) -> float:
+    """Smallest (sign 1) or largest (sign -1) value of a cost in `space`, by single changes until none improves.
+
+    Of a foretold cost it is the upper end of the interval, against which limits are held.
+    """
+
+    def value_of(architecture: Architecture) -> float:
+        return (cost_of or space.cost)(architecture).at_most(metric)
+
     current = space.draw(lambda name, options: options[0])
-    value = getattr(space.cost(current), metric)
+    value = value_of(current)
     while True:
-        best = min(space.neighbours(current), key=lambda n: sign * getattr(space.cost(n), metric), default=current)
-        reached = getattr(space.cost(best), metric)
+        best = min(space.neighbours(current), key=lambda n: sign * value_of(n), default=current)
+        reached = value_of(best)
         if sign * reached >= sign * value:
             return value
         current, value = best, reached

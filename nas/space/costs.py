@@ -1,16 +1,28 @@
 """What an architecture costs, as values: what is counted before any training, and the table of everything called a cost.
 
-A cost in closed form is a field of `Cost`, its formula in `cost.py`, a row here and a limit in `constraints.py`.
+A cost in closed form is a field of `Cost`, its formula in `cost.py`, a row here and a limit in `constraints.py`. One that a
+device file foretells is called after its row and the device, `latency_ms@laptop`, and is the row's kind of cost.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from nas.units import count
 
 
+class Foretold(NamedTuple):
+    """A cost that is foretold and not counted: on a named device."""
+
+    name: str
+    """Such as `latency_ms@laptop`."""
+    value: float
+    low: float
+    """Of the 90 % interval."""
+    high: float
+
+
 class Cost(NamedTuple):
-    """What an architecture, or a part of one, costs at one resolution and number of classes."""
+    """What an architecture, or a part of one, costs at one resolution and number of classes, and on a search's devices."""
 
     params: int = 0
     """Trainable parameters, LayerScale included."""
@@ -21,6 +33,30 @@ class Cost(NamedTuple):
     activation_bytes: int = 0
     """Largest sum of float32 feature maps alive at once, one image, inference: an operator's inputs and output, and the
     residual branch that waits beside them; attention fused, so without its score matrix."""
+    estimates: tuple[Foretold, ...] = ()
+    """What is foretold of it on devices; none of a part."""
+
+    def of(self, name: str) -> float:
+        """The cost of that name, counted or foretold."""
+        return getattr(self, name) if name in COSTS else self.estimate(name).value
+
+    def at_most(self, name: str) -> float:
+        """What a limit is held against: a foretold cost may come out as the upper end of its interval."""
+        return getattr(self, name) if name in COSTS else self.estimate(name).high
+
+    def estimate(self, name: str) -> Foretold:
+        """What is foretold under that name."""
+        return next(estimate for estimate in self.estimates if estimate.name == name)
+
+    def by_name(self) -> dict[str, float]:
+        """All of them, as a record and a table hold them: one that is foretold with the ends of its interval."""
+        plain = {name: getattr(self, name) for name in COUNTED}
+        for estimate in self.estimates:
+            plain |= {
+                estimate.name: estimate.value,
+                **dict(zip(ends_of(estimate.name), (estimate.low, estimate.high), strict=True)),
+            }
+        return plain
 
 
 class CostKind(NamedTuple):
@@ -31,12 +67,16 @@ class CostKind(NamedTuple):
     heading: str
     """As a column of a table is called."""
     write: Callable[[float], str] = count
+    is_whole: bool = True
+    """Whether it comes in whole units."""
     is_counted: bool = True
     """Known before any training, so that a search can weigh it and constraints can limit it."""
     way_out: str | None = None
     """What to do where no trial has it yet."""
     remark: str = ""
     """What exactly is counted, where one network is shown."""
+    on_device: "CostKind | None" = None
+    """The same as a device file foretells it, its label and heading without the device's name; None where none does."""
 
 
 def _short(value: float) -> str:
@@ -56,9 +96,62 @@ COSTS = {
         "latency (ms a batch)",
         "ms a batch",
         _short,
+        is_whole=False,
         is_counted=False,
+        on_device=CostKind("latency on {device} (ms a batch, foretold)", "ms {device}", _short, is_whole=False),
         way_out="Measure it: the verb latency times a run's networks into its record, see `nas latency --help`.",
     ),
-    "seconds": CostKind("seconds of training", "seconds", _short, is_counted=False),
+    "seconds": CostKind("seconds of training", "seconds", _short, is_whole=False, is_counted=False),
 }
 COUNTED = tuple(name for name, kind in COSTS.items() if kind.is_counted)
+FORETOLD = tuple(name for name, kind in COSTS.items() if kind.on_device)
+"""Costs of which there is one a device."""
+ON = "@"  # between a cost and the device that it is of
+OF = ":"  # between a foretold cost and what else is known of it
+
+
+def on_device(name: str, device: str) -> str:
+    """What a device's cost is called, such as `latency_ms@laptop`."""
+    return f"{name}{ON}{device}"
+
+
+def device_in(name: str) -> str | None:
+    """The device in the name of a foretold cost; None for any other name."""
+    cost, at, device = name.partition(ON)
+    return device if at and device and OF not in device and cost in FORETOLD else None
+
+
+def ends_of(name: str) -> tuple[str, str]:
+    """Under which names the ends of a foretold cost's interval stand in a record and a table."""
+    return f"{name}{OF}low", f"{name}{OF}high"
+
+
+def measured_as(name: str) -> str:
+    """Under which name a table holds what was measured of a foretold cost."""
+    return f"{name}{OF}measured"
+
+
+def limited_by(name: str) -> str:
+    """Under which name a table holds what the limit of a cost is held against."""
+    return name if device_in(name) is None else ends_of(name)[1]
+
+
+def is_cost(name: str) -> bool:
+    """Whether networks can be compared by it."""
+    return name in COSTS or device_in(name) is not None
+
+
+def cost_kind(name: str) -> CostKind:
+    """The row of a cost, or what a device's cost is made of it."""
+    device = device_in(name)
+    if device is None:
+        return COSTS[name]
+    kind = COSTS[name.partition(ON)[0]].on_device
+    assert kind is not None, "it is among those foretold"
+    return kind._replace(label=kind.label.format(device=device), heading=kind.heading.format(device=device))
+
+
+def estimates_in(facts: Mapping[str, Any]) -> tuple[Foretold, ...]:
+    """What a record holds of a trial's foretold costs."""
+    names = [name for name in facts if ON in name and device_in(name) and all(end in facts for end in ends_of(name))]
+    return tuple(Foretold(name, facts[name], *(facts[end] for end in ends_of(name))) for name in sorted(names))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from nas.errors import ConfigError, unknown
 from nas.space.architecture import Architecture
-from nas.space.costs import COUNTED, Cost
+from nas.space.costs import COUNTED, Cost, device_in
 from nas.space.reference import FAMILIES, Family, design
 from nas.units import UNITS, count, quantity
 
@@ -22,7 +22,7 @@ CHANNELS_STEP = 8
 OCTAVES_BELOW, OCTAVES_ABOVE = 5.0, 1.0  # how far below the smallest and above the largest published size a family reaches
 HALVINGS = 24  # of the range in which a size is looked for
 SLACK = 0.2  # largest relative distance between a cost asked for and the member's own
-NAME = re.compile(r"(?P<family>[a-z0-9]+)@(?P<at>[0-9.]+[kMGTP]?)(?:-(?P<by>[a-z_]+))?")
+NAME = re.compile(r"(?P<family>[a-z0-9]+)@(?P<at>[0-9.]+[kMGTP]?)(?:-(?P<by>[a-z_]+(?:@[A-Za-z0-9_-]+)?))?")
 
 CountCost = Callable[[Architecture], Cost]
 
@@ -57,7 +57,7 @@ def named(name: str) -> Scaled | None:
     if match["family"] not in FAMILIES:
         raise ConfigError(unknown("family", match["family"], FAMILIES))
     by = match["by"] or "macs"
-    if by not in COUNTED:
+    if by not in COUNTED and device_in(by) is None:
         raise ConfigError(unknown("cost", by, COUNTED))
     return Scaled(match["family"], at, by)
 
@@ -79,7 +79,14 @@ def scaled_to(member: Scaled, cost_of: CountCost, *, stem_strides: Sequence[int]
     `cost_of` counts at the resolution and number of classes that matter; a stem of the published stride that is not among
     `stem_strides` takes their first.
     """
-    size = _Sizes(FAMILIES[member.family], cost_of, member.by, tuple(stem_strides))
+    family = FAMILIES[member.family]
+    smallest = cost_of(family.make(*next(iter(family.sizes.values()))))
+    if device_in(member.by) and member.by not in [estimate.name for estimate in smallest.estimates]:
+        raise ConfigError(
+            f"{member.name}: what it takes on a device is known in a search alone that names its file in devices. Scale it by "
+            "macs, or name the file there."
+        )
+    size = _Sizes(family, cost_of, member.by, tuple(stem_strides))
     if member.at in size.published:
         return size.published[member.at]
     low, high = -OCTAVES_BELOW, len(size.family.sizes) - 1 + OCTAVES_ABOVE
@@ -120,8 +127,8 @@ class _Sizes:
             return architecture
         return architecture.model_copy(update={"stem_stride": self.stem_strides[0]})
 
-    def cost(self, architecture: Architecture) -> int:
-        return getattr(self.cost_of(architecture), self.by)
+    def cost(self, architecture: Architecture) -> float:
+        return self.cost_of(architecture).of(self.by)
 
     def rounded(self, t: float, widen: float = 1.0) -> Architecture:
         """The member at t, its widths times `widen`, each to the nearest step."""

@@ -218,6 +218,17 @@ class SearchSpace(NetworkChoices):
                 if other != value:
                     yield self.draw(_first_but({**chosen, axis: other}))
 
+    def spread(self) -> list[Architecture]:
+        """Architectures among which every option of every choice stands, under each mixer that it counts for."""
+        drawn = []
+        for number, axes in self._stage_axes.items():
+            for mixer in axes["mixer"]:
+                for field, options in axes.items():
+                    of_mixer = {f"stage{number}.mixer": mixer}
+                    drawn += [self.draw(_first_but({f"stage{number}.{field}": option} | of_mixer)) for option in options]
+        network = [self.draw(_first_but({name: option})) for name, options in self._network_axes.items() for option in options]
+        return list(dict.fromkeys([*drawn, *network]))
+
     @cached_property
     def size(self) -> int:
         """Number of different architectures, constraints left aside."""

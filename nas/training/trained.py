@@ -97,7 +97,7 @@ def _exported(root: Path) -> Network:
     config = validated(_Config, written, where=str(path))
     images, own = config.pretrained_cfg, config.metaformer
     size = images.input_size[-1]
-    spent = cost(own.architecture, image_size=size, num_classes=config.num_classes)._asdict()
+    spent = cost(own.architecture, image_size=size, num_classes=config.num_classes).by_name()
     if wrong := [name for name, value in own.cost.items() if spent.get(name, value) != value]:
         raise ConfigError(
             f"{path}: metaformer.cost.{wrong[0]}: must be what the architecture costs, {spent[wrong[0]]:,}, but got "

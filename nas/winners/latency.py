@@ -14,20 +14,16 @@ from rich.text import Text
 from torch import nn
 
 from nas.calibration.record import hashed
-from nas.devices.measure import Conditions, Latency, fingerprint, measure
+from nas.devices.conditions import Conditions
+from nas.devices.measure import Latency, fingerprint, measure
 from nas.errors import ConfigError, in_one_line, unknown
-from nas.models.metaformer import build
-from nas.models.reparam import merge
-from nas.models.size import check_buildable
+from nas.models.reparam import deployed
 from nas.results.front import joined
 from nas.results.points import finished, require_finished
 from nas.results.standing import nearest, standing
 from nas.run.additions import LATENCY, Addition, adding
 from nas.run.folder import RunFolder
 from nas.run.reading import Reading, read
-from nas.space.architecture import Architecture
-from nas.space.cost import feature_sides
-from nas.space.mixers import MIXERS
 from nas.space.reference import IMAGENET_CLASSES
 from nas.terminal import Terminal, printable
 from nas.winners.lookup import architecture_of
@@ -58,15 +54,6 @@ def network_of(name: str, *, image_size: int) -> nn.Module:
     if name.startswith(TIMM):
         return _timm_network(name.removeprefix(TIMM), image_size=image_size)
     return deployed(architecture_of(name), image_size=image_size, num_classes=IMAGENET_CLASSES)
-
-
-def deployed(architecture: Architecture, *, image_size: int, num_classes: int) -> nn.Module:
-    """A freshly initialised network as it runs after training: affine mixers are merged."""
-    feature_sides(architecture, image_size=image_size)
-    check_buildable(architecture, image_size=image_size, num_classes=num_classes)
-    network = build(architecture, image_size=image_size, num_classes=num_classes)
-    mergeable = any(MIXERS[stage.mixer].merges_into is not None for stage in architecture.stages)
-    return merge(network, architecture)[0] if mergeable else network
 
 
 def _timm_network(name: str, *, image_size: int) -> nn.Module:
@@ -121,12 +108,9 @@ def _rendered(latencies: list[Latency]) -> Table:
 
 
 def _caption(conditions: Conditions, machine: dict) -> str:
-    mode = "compiled" if conditions.compile else "eager"
-    layout = "channels_last" if conditions.channels_last else "contiguous"
-    size = f"batch {conditions.batch}, {conditions.image_size} px, {conditions.dtype}, {layout}, {mode}"
     turns = f"median of {conditions.repeats} rounds in turns after {conditions.warm_up} for warm-up"
     facts = ", ".join(f"{key} {' '.join(v) if isinstance(v, list) else v}" for key, v in machine.items())
-    return f"{turns}\n{size}\n{facts}"
+    return f"{turns}\n{conditions.in_words}\n{facts}"
 
 
 # A run's networks, into its record

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from nas.devices import measure as latency
-from nas.devices.measure import Conditions, device_of, fingerprint, measure, spread
+from nas.devices.conditions import Conditions
+from nas.devices.measure import device_of, fingerprint, measure, spread
 from nas.errors import NasError
 
 QUICK = {"batch": 2, "image_size": 8, "repeats": 3, "warm_up": 2}
@@ -51,7 +52,7 @@ def test_threads_are_given_back():
 
 def test_the_warm_up_is_not_timed_and_ratios_are_taken_round_by_round(monkeypatch):
     seconds = iter([0.1, 0.2, 0.2, 0.1, 0.4, 0.1])  # a b, a b, a b
-    monkeypatch.setattr(latency, "seconds_of", lambda network, images: next(seconds))
+    monkeypatch.setattr(latency, "seconds_of", lambda run, conditions: next(seconds))
     first, second = diary_of()[1]
     assert (first.name, first.batch_ms.median, first.images_per_second) == ("a", pytest.approx(200), pytest.approx(10))
     assert second.speed == pytest.approx((2.0, 1.25, 3.0))  # of 0.5, 2 and 4

@@ -115,7 +115,7 @@ def test_the_config_says_what_the_model_is_and_where_it_comes_from(exported):
     merged = Architecture.model_validate(config["metaformer"]["architecture"])
     assert [s.mixer for s in merged.stages] == ["identity", "conv", "spatial_fc", "attention"]
     assert config["architecture"] == f"nas_{merged.key}"
-    assert config["metaformer"]["cost"] == cost(merged, image_size=SIZE, num_classes=CLASSES)._asdict()
+    assert config["metaformer"]["cost"] == cost(merged, image_size=SIZE, num_classes=CLASSES).by_name()
     assert config["metaformer"]["level"] == "C"
     assert config["metaformer"]["provenance"] == {**PROVENANCE, "recipe": {"data": "cats", "epochs": 9}}
     assert config["label_names"] == list("abcde")
@@ -236,7 +236,7 @@ def test_a_network_that_takes_any_resolution_can_be_meant_for_another(tmp_path, 
     export_network(free(), trained(free()).state_dict(), tmp_path / "found", ABOUT, image_size=96, num_classes=CLASSES)
     config = json.loads((tmp_path / "found" / "config.json").read_text())
     assert config["pretrained_cfg"]["input_size"] == [3, 96, 96]
-    assert config["metaformer"]["cost"] == cost(free(), image_size=96, num_classes=CLASSES)._asdict()
+    assert config["metaformer"]["cost"] == cost(free(), image_size=96, num_classes=CLASSES).by_name()
 
 
 @pytest.mark.parametrize("option", ["stem_norm", "downsample_norm"])

@@ -26,6 +26,8 @@ from nas.results.front import front, load
 from nas.results.noise import Noise
 from nas.run.folder import RunFolder
 from nas.run.reading import read
+from nas.run.settings import read_search
+from tests.device_files import device_file
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "report"))
 from synthetic import synthesise
@@ -230,6 +232,43 @@ def test_the_page_loads_without_complaint_and_marks_a_network_by_mouse_and_by_ke
     tab.mouse.down()
     tab.mouse.up()
     tab.wait_for_function(f"document.getElementById('command').textContent.includes('--trial {at[2]} ')")
+    assert complaints == []
+
+
+def on_a_device(root: Path) -> Path:
+    """A made-up run of the hybrid space with a device file."""
+    space = read_search("hybrid").space
+    device_file(space).write(root / "phone.json")
+    synthesise(root / "run", trials=60, seed=7, settings=[f"devices.phone={root / 'phone.json'}"])
+    return root / "run"
+
+
+def test_the_front_is_drawn_against_every_cost_and_which_network_is_on_which_is_told(tmp_path):
+    root = on_a_device(tmp_path)
+    text = write_report(root, Console(quiet=True)).read_text(encoding="utf-8")
+    data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.DOTALL)[1])
+    labels = ["parameters", "activation memory of an ideal compiler (bytes)", "latency on phone (ms a batch, foretold)"]
+    assert list(data["axes"]) == labels
+    trials = load(root)
+    for label, cost in zip(labels, ["params", "activation_bytes", "latency_ms@phone"], strict=True):
+        marks = next(trace for trace in data["axes"][label]["data"] if trace.get("name") == "front")
+        assert sorted(marks["customdata"]) == sorted(front(trials, cost, "expected")["trial"])
+        assert "text" not in marks  # what is said of a trial stands in the page once
+    assert "Kendall tau" in text and text.count("<td>on it</td>") >= len(front(trials, "macs", "expected"))
+
+
+@pytest.mark.slow
+def test_the_reader_switches_between_costs(browser, tmp_path):
+    root = on_a_device(tmp_path)
+    tab, complaints = opened(browser, write_report(root, Console(quiet=True)))
+    tab.select_option("#axis", label="latency on phone (ms a batch, foretold)")
+    best = front(load(root), "latency_ms@phone", "expected")
+    drawn = "document.getElementById('front').data[3]"
+    tab.wait_for_function(f"{drawn}.x.length === {len(best)} && {drawn}.customdata[0] === {best['trial'].iloc[0]}")
+    said = tab.evaluate(f"{drawn}.text[0]")
+    assert said.startswith("<b>trial ") and "ms phone" in said
+    tab.focus("button[data-mark]")
+    tab.keyboard.press("Enter")
     assert complaints == []
 
 

@@ -1,6 +1,7 @@
 """Other tools' live views: what TensorBoard and MLflow are told of a search, and what optuna-dashboard finds in its record."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,13 +14,14 @@ import optuna
 import pytest
 
 from nas.errors import NasError
-from nas.run.folder import open_folder
+from nas.run.folder import RunFolder, open_folder
 from nas.search import loggers
 from nas.search.loggers import Logger, check_packages, opened_loggers
 from nas.search.messages import Begin, packed
 from nas.search.study import Study
 from nas.space.reference import design
 from nas.training.curve import Outcome
+from tests.device_files import device_file
 from tests.studies import epoch
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +76,20 @@ def test_a_logger_hears_of_a_trial_by_its_number_with_its_design_cost_and_curve(
         (3, "trial 17", {"final_accuracy": 0.5, "final_seconds": 3.0, "training_iteration": 3}),
         ("end", "trial 17", False),
     ]
+
+
+def test_a_devices_cost_has_a_name_that_mlflow_takes(tiny, tmp_path):
+    search = tiny()
+    file = device_file(search.space)
+    heard = []
+    callback = SimpleNamespace(log_trial_start=lambda shown: heard.append(shown.config))
+    on_laptop = search.model_copy(update={"devices": {"laptop": file}})
+    passing, architecture = Logger("mlflow", callback, on_laptop, RunFolder(tmp_path)), file.networks[0].architecture
+    config = {"architecture": architecture.to_dict(), "weights": "/1.safetensors"}
+    passing.log_trial_start(SimpleNamespace(trial_id="a1", config=config))
+    passing.close()
+    assert heard[0]["latency_ms.laptop"] == file.estimate(architecture).value
+    assert all(re.fullmatch(r"[\w\-. /]+", name) for name in heard[0])
 
 
 def test_a_logger_that_breaks_is_said_once_and_the_search_goes_on(logger, capsys):

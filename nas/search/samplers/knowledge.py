@@ -25,14 +25,14 @@ def history_of(search: Search) -> History:
     def built(values: tuple) -> tuple[Cost, Params]:
         params = dict(zip(space.axes, values, strict=True))
         architecture = space.draw(lambda name, options: params[name])
-        return space.cost(architecture), space.choices(architecture)
+        return search.cost(architecture), space.choices(architecture)
 
     def cost_and_choices(params: Params) -> tuple[Cost, Params]:
         return built(tuple(params[name] for name in space.axes))
 
     def costs(params: Params) -> tuple[float, ...] | None:
         cost, _ = cost_and_choices(params)
-        return tuple(getattr(cost, name) for name in names) if search.constraints.allow(cost) else None
+        return tuple(cost.of(name) for name in names) if search.constraints.allow(cost) else None
 
     def excess(params: Params) -> float:
         return sum(search.constraints.excess(cost_and_choices(params)[0]).values())
