@@ -95,6 +95,12 @@ class _Resolved(Value):
 def fidelities_of(search: Search, *, where: str) -> dict[str, Proxy]:
     """The recipes to compare by name, cheapest first; ConfigError where one breaks a rule of recipes or equals another."""
     changes = search.calibration.fidelities or default_changes(search.proxy)
+    for name, change in changes.items():
+        if change.get("rungs"):
+            raise ConfigError(
+                f"{where}: calibration.fidelities.{name}.rungs: must be left out, because a calibration trains to the end, "
+                f"but got {change['rungs']!r:.60}. Remove it."
+            )
     laid = {name: _laid_over(search.proxy, change) for name, change in changes.items()}
     for name in {PUBLISHED, UNTRAINED} & laid.keys():
         raise ConfigError(f"{where}: calibration.fidelities: none may be called {name!r}, which has a meaning. Rename it.")

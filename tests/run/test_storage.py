@@ -1,6 +1,7 @@
 """Where the record lies: every storage holds the same search, a wrong or damaged one is refused."""
 
 import contextlib
+import shutil
 import sqlite3
 
 import optuna
@@ -237,3 +238,16 @@ def test_the_whole_url_in_the_environment_is_looked_at_before_a_run_is_begun(tin
     with pytest.raises(NasError) as caught:
         check_storage(search)
     assert "PW" not in str(caught.value)
+
+
+def test_a_copy_of_a_run_that_was_killed_is_read_where_nothing_can_be_written(tiny, tmp_path, monkeypatch):
+    study = Study(tiny(), open_folder(tmp_path / "run", tiny()), manifest_hash="feed")
+    finish_all(study)
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "run", copy, ignore=shutil.ignore_patterns("*-shm"))
+    study.close()
+    assert (copy / "study.db-wal").stat().st_size
+    monkeypatch.setattr("nas.run.reading.os.access", lambda *_: False)
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    assert len(read(copy).records) == len(read(tmp_path / "run").records)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
