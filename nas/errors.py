@@ -1,5 +1,6 @@
 """What can go wrong that a user can fix: the command line prints it as one message and exits with code 2."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -8,6 +9,7 @@ from nas.passwords import without_password
 MANY_KNOWN = 20
 CAUSE_LENGTH = 300
 MAX_SHOWN = 200  # letters of a user's value in a message
+LONG_WORD = re.compile(r"\S{500,}")  # longer than any path that people type
 
 
 class NasError(Exception):
@@ -31,6 +33,11 @@ def shortened(text: str) -> str:
     """The text of a user's value as messages show it: cut where it is long, and without a password."""
     text = without_password(text)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
+
+
+def without_long_words(message: str) -> str:
+    """A message in which no word, such as a path that is none, is longer than a screen is wide."""
+    return LONG_WORD.sub(lambda match: f"{match[0][:MAX_SHOWN]}…", message)
 
 
 def unknown(kind: str, name: object, names: Iterable[object]) -> str:

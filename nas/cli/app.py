@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from nas import __version__
-from nas.errors import ConfigError, NasError
+from nas.errors import ConfigError, NasError, without_long_words
 from nas.files import at_home, in_utf8
 from nas.passwords import without_password
 from nas.shipped import shipped_files
@@ -148,5 +148,5 @@ def run_reporting(command: Callable[[], object]) -> NoReturn:
         sys.exit(130)
     else:
         sys.exit(0)
-    typer.echo(printable(f"error: {message}"), err=True)
+    typer.echo(printable(f"error: {without_long_words(message)}"), err=True)
     sys.exit(2)
