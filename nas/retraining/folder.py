@@ -135,12 +135,16 @@ class RetrainingFolder:
         lines = [",".join("" if value is None else str(value) for value in row) for row in rows]
         write_whole(self.root / "curve.csv", "\n".join([",".join(CURVE_COLUMNS), *lines]) + "\n")
 
-    def refuse_foreign(self) -> None:
-        """NasError where the folder holds something that no training left there, such as a recipe of the user's own."""
+    def refuse_others(self) -> None:
+        """NasError where the folder holds something that no training left there, such as a recipe of the user's own, or where
+        another command trains in it."""
         there = {path.name for path in self.root.iterdir()} if self.root.is_dir() else set()
         own = {name for name in there if not name.startswith(".")} - {"tensorboard"}  # written before the training's first file
         if own and not there & LEFT:
             raise NasError(f"{self.root}: must be new or hold a training, but holds {min(own)}. Choose another --out.")
+        if ".lock" in there:
+            with self.alone():  # waits for one that is still ending
+                return
 
     def _refuse_other(self, there: dict[str, Any]) -> None:
         changed = changed_settings(_with_defaults(there), self.setup)

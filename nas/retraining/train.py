@@ -116,7 +116,7 @@ def retrain_network(
     recipe = recipe.for_network(architecture)
     architecture = as_trained(architecture, recipe)  # what is written down is what is trained
     folder = RetrainingFolder(out, setup_of(architecture, recipe, manifest, seed))
-    processes.of_first(folder.refuse_foreign)
+    processes.of_first(folder.refuse_others)
     if (before := processes.of_first(folder.result)) is not None:
         return before
     data = data_of(manifest, recipe, unreadable=folder.unreadable, root=root)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nas.config import broken, read_json, validated
 from nas.data.manifest import MEAN, STD, read_manifest
 from nas.errors import ConfigError, in_one_line, unknown
-from nas.models.metaformer import build
+from nas.models.metaformer import MetaFormer, build
 from nas.models.size import check_buildable
 from nas.models.weights import Content, content_of, why_refused
 from nas.recipes.full import read_full_recipe
@@ -97,13 +97,13 @@ def _exported(root: Path) -> Network:
     config = validated(_Config, written, where=str(path))
     images, own = config.pretrained_cfg, config.metaformer
     size = images.input_size[-1]
-    spent = cost(own.architecture, image_size=size, num_classes=config.num_classes).by_name()
+    model = own_network(own.architecture, root / "model.safetensors", image_size=size, num_classes=config.num_classes)
+    spent = cost(own.architecture, image_size=size, num_classes=model.num_classes).by_name()
     if wrong := [name for name, value in own.cost.items() if spent.get(name, value) != value]:
         raise ConfigError(
             f"{path}: metaformer.cost.{wrong[0]}: must be what the architecture costs, {spent[wrong[0]]:,}, but got "
             f"{own.cost[wrong[0]]:,}. Export the network again."
         )
-    model = own_network(own.architecture, root / "model.safetensors", image_size=size, num_classes=config.num_classes)
     return Network(model, image_size=size, mean=images.mean, std=images.std, class_names=config.label_names)
 
 
@@ -121,19 +121,20 @@ class _Images(_Written):
 
 class _Own(_Written):
     architecture: Architecture
-    cost: dict[str, int]
+    cost: dict[str, int] = {}
 
 
 class _Config(_Written):
-    num_classes: Annotated[int, Field(strict=True, ge=0)]
+    num_classes: Annotated[int, Field(strict=True, ge=0)] | None = None
     pretrained_cfg: _Images
     metaformer: _Own
     label_names: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _a_name_a_class(self) -> "_Config":
-        if self.label_names is not None and len(self.label_names) != self.num_classes:
-            rule = f"must be one name a class, {self.num_classes} in all, but got {len(self.label_names)}"
+        names, number = self.label_names, self.num_classes
+        if names is not None and number is not None and len(names) != number:
+            rule = f"must be one name a class, {number} in all, but got {len(names)}"
             raise broken("label_names", f"{rule}; export the network again")
         return self
 
@@ -145,7 +146,7 @@ def _retrained(root: Path) -> Network:
     return Network(model, recipe.full_size, class_names=read_manifest(root / "manifest.json").class_names)
 
 
-def own_network(architecture: Architecture, weights: Path, *, image_size: int, num_classes: int | None = None) -> nn.Module:
+def own_network(architecture: Architecture, weights: Path, *, image_size: int, num_classes: int | None = None) -> MetaFormer:
     """Our network with the weights in a safetensors file, which says how many classes there are where nobody else does."""
     state = read_weights(weights)
     classifier = state.get("head.fc.fc2.weight", state.get("head.fc.weight"))
