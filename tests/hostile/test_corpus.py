@@ -26,8 +26,8 @@ TABLE = [
     *inputs.settings(), *inputs.storages(), *inputs.flags(), *inputs.images(), *inputs.exports(), *inputs.calibrations(),
     *inputs.own_files(), *inputs.damaged_files(), *inputs.foreign_databases(), *inputs.foreign_facts(),
 ]  # fmt: skip
-QUICK = 240  # of the table, spread over all its kinds; the slow test tries each
-GROWN = 100
+QUICK = 170  # of the table, spread over all its kinds; the slow test tries each
+GROWN = 80
 
 
 class Begun(BaseException):
