@@ -29,7 +29,9 @@ class _Replicated(BaseModel):
 
 
 class _Conditions(BaseModel):
-    compile: bool
+    runtime: str = "torch"
+    compile: bool = False
+    """What was said in the place of `runtime` before there were several."""
     channels_last: bool
     batch: int
     image_size: int
@@ -39,7 +41,7 @@ class _Conditions(BaseModel):
 class _Machine(BaseModel):
     device: str
     model: str
-    threads: int
+    threads: int | None = None
 
 
 class _Timed(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from nas.config import Value, broken, known_name, merged_layers, place_in, read_layers, validated, with_settings
 from nas.devices.device_file import DeviceFile, check_covers, read_device_file
-from nas.errors import ConfigError, Infeasible, unknown
+from nas.errors import ConfigError, Infeasible, shortened, unknown
 from nas.files import at_home
 from nas.recipes.as_trained import check_sizes
 from nas.recipes.recipe import Proxy
@@ -53,9 +53,18 @@ REFERENCES = "references"  # stands for all sizes of these families
 REFERENCE_FAMILIES = ("poolformerv2", "convformer", "caformer")
 
 
-def _read_device(written: Any) -> Any:
-    """A device file's content where its path is written."""
-    return read_device_file(Path(at_home(written))) if isinstance(written, str) else written
+def _read_devices(written: Any) -> Any:
+    """The content of each device file where its path is written."""
+    if not isinstance(written, dict):
+        return written
+    return {name: _read_device(name, file) if isinstance(file, str) else file for name, file in written.items()}
+
+
+def _read_device(name: Any, path: str) -> DeviceFile:
+    try:
+        return read_device_file(Path(at_home(path)))
+    except ConfigError as error:
+        raise ConfigError(f"devices.{shortened(str(name))}: {error}") from None
 
 
 def _listed(names: Any) -> Any:
@@ -184,7 +193,7 @@ class Search(Value):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     space: SearchSpace
     constraints: Constraints = Constraints()
-    devices: dict[DeviceName, Annotated[DeviceFile, BeforeValidator(_read_device)]] = {}  # noqa: RUF012 (frozen)
+    devices: Annotated[dict[DeviceName, DeviceFile], BeforeValidator(_read_devices)] = {}  # noqa: RUF012 (frozen)
     """Device files by the names that they have here."""
     objectives: tuple[str, ...] = ("accuracy", "macs")
     """Accuracy, then one or two costs; latency_ms@NAME is the latency on a device."""

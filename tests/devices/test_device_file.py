@@ -62,7 +62,7 @@ def test_other_measurements_make_another_key(file, space):
     [
         ({"schema_version": 2}, "schema_version must be 1, but got 2"),
         ({"schema_version": None}, "schema_version must be 1, but got None"),
-        ({"networks": []}, "networks: must have at least 8 items"),
+        ({"networks": []}, "networks: must hold at least 8 entries"),
         ({"quality": 3}, "quality: "),
         ({"typo": 3}, "unknown key 'typo'"),
         ({"conditions": {"runtime": "tflite"}}, "conditions.runtime: unknown runtime 'tflite'"),
