@@ -50,7 +50,7 @@ class Cost(NamedTuple):
 
     def by_name(self) -> dict[str, float]:
         """All of them, as a record and a table hold them: one that is foretold with the ends of its interval."""
-        plain: dict[str, float] = {name: value for name, value in self._asdict().items() if name in COUNTED}
+        plain = {name: getattr(self, name) for name in self._fields if name in COUNTED}
         for estimate in self.estimates:
             plain |= {
                 estimate.name: estimate.value,
