@@ -33,6 +33,7 @@ from nas.cluster.stopping import Stopping
 from nas.run.folder import open_folder, versions
 from nas.run.settings import Search, read_search
 from nas.run.storage import open_storage, patient
+from nas.search.ahead import Ahead
 from nas.search.messages import Begin, packed
 from nas.search.progress import SearchProgress
 from nas.search.run import noting
@@ -44,6 +45,7 @@ from nas.training.curve import Epoch, Outcome
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 IMAGES = 1000  # that an accuracy would be measured on
+USUAL_MACS = 5e8  # of a network whose training takes as long as is asked for
 PASSED = 3  # of so many trials in the record one was trained in full, the others were stopped at the rung
 
 
@@ -100,40 +102,47 @@ class Fleet:
         self.searcher, self.scheduler = searcher, RungScheduler(searcher)
         self.ray, self.epochs = ray, searcher.study.search.proxy.epochs
         self.epoch_seconds = seconds / self.epochs
-        self.clock = self.busy = self.spent = 0.0
-        self.free, self.ready, self.events, self.asked = list(range(workers)), [], [], 0
+        self.clock = self.idle = self.spent = 0.0  # idle: of all workers together
+        self.free, self.ready, self.events, self.asked = dict.fromkeys(range(workers), 0.0), [], [], 0  # free: since when
         self.epochs_done: dict[str, int] = {}
+        self.begun: float | None = None  # when the driver's present call began
+        searcher.ahead = Ahead(workers, clock=self._now)
 
     def run(self, trainings: int) -> None:
         """Until so many trainings, each of them to a rung or from it, have ended."""
         ended = 0
         while ended < trainings:
-            while self._ask():
-                pass
+            has_asked = self._ask()
             while self.free and self.ready:
-                self._begin(self.ready.pop(0), self.free.pop())
+                self._begin(self.ready.pop(0))
+            if has_asked and (not self.events or self.events[0].at > self.clock):
+                continue
             event = heapq.heappop(self.events)
             self.clock = max(self.clock, event.at)
-            if self._report(event):
-                self.busy += self.epoch_seconds
-                again = Event(self.clock + self.epoch_seconds, event.worker, event.trial, event.epoch + 1)
+            goes_on = self._report(event)
+            self.idle += self.clock - event.at
+            if goes_on:
+                again = Event(self.clock + self._epoch_seconds(event.trial), event.worker, event.trial, event.epoch + 1)
                 heapq.heappush(self.events, again)
             else:
                 ended += 1
-                self.free.append(event.worker)
+                self.free[event.worker] = self.clock
 
     def _ask(self) -> bool:
         name = str(self.asked)
         config = self._timed(lambda: self.searcher.suggest(name))
         if not isinstance(config, dict):
             return False
+        self.searcher.suggest(name)  # which is None after a proposal
         self.asked += 1
         self.ready.append(name)
         return True
 
-    def _begin(self, name: str, worker: int) -> None:
+    def _begin(self, name: str) -> None:
         """A worker takes up a trial that waits, from where it was stopped."""
+        worker, since = self.free.popitem()
         self.clock += self.ray
+        self.idle += self.clock - since
         record = self.searcher.study.records[self.searcher.numbers[name]]
         heapq.heappush(self.events, Event(self.clock, worker, name, len(record.curve)))
 
@@ -152,17 +161,24 @@ class Fleet:
             return False
         if event.epoch == self.epochs and not is_begin:
             outcome = Outcome(accuracy=message.accuracy, seconds=self.epochs * self.epoch_seconds)
-            self._timed(lambda: self.scheduler.on_trial_result(None, trial, packed(outcome)))
             self._timed(lambda: self.searcher.on_trial_complete(event.trial, packed(outcome)))
             return False
         return True
 
+    def _epoch_seconds(self, trial: str) -> float:
+        """In proportion to MACs."""
+        macs = self.searcher.study.records[self.searcher.numbers[trial]].cost.macs
+        return self.epoch_seconds * macs / USUAL_MACS
+
     def _timed(self, call: Any) -> Any:
-        begun = time.process_time()
+        self.begun = time.process_time()
         answer = call()
-        took = time.process_time() - begun
-        self.clock, self.spent = self.clock + took, self.spent + took
+        took = time.process_time() - self.begun
+        self.clock, self.spent, self.begun = self.clock + took, self.spent + took, None
         return answer
+
+    def _now(self) -> float:
+        return self.clock + (0.0 if self.begun is None else time.process_time() - self.begun)
 
 
 def measure(search: Search, root: Path, workers: int, trainings: int, seconds: float, ray: float, profile: str) -> list[str]:
@@ -180,16 +196,16 @@ def measure(search: Search, root: Path, workers: int, trainings: int, seconds: f
             ray=ray,
         )
         fleet.run(workers)
-        first, began, spent, busy = fleet.spent, fleet.clock, fleet.spent, fleet.busy
+        began, spent, idle = fleet.clock, fleet.spent, fleet.idle
         with cProfile.Profile() if profile else nullcontext() as profiler:
             fleet.run(trainings)
         if profile:
             profiler.dump_stats(profile)
-    ideal = workers * (fleet.clock - began)
+    all_time = workers * (fleet.clock - began)
     return [
-        f"the first {workers} proposals and their reports: {first:.1f} s of the driver",
+        f"until the first {workers} trainings had ended: {spent:.1f} s of the driver",
         f"then {trainings} trainings by {workers}: {1000 * (fleet.spent - spent) / trainings:.0f} ms of the driver each; "
-        f"workers busy {(fleet.busy - busy) / ideal:.3f}",
+        f"workers busy {1 - (fleet.idle - idle) / all_time:.3f}",
     ]
 
 
@@ -197,7 +213,7 @@ def main(
     workers: Annotated[int, typer.Option(help="Trainings at once.")] = 32,
     records: Annotated[int, typer.Option(help="Trials in the record when it begins.")] = 1000,
     trainings: Annotated[int, typer.Option(help="Trainings that are measured, each to a rung or from it.")] = 100,
-    seconds: Annotated[float, typer.Option(help="How long a whole training takes.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="How long a whole training takes, of a network of 0.5 G MACs.")] = 60.0,
     ray: Annotated[float, typer.Option(help="Seconds that Ray adds to each training.")] = 0.0,
     settings: Annotated[list[str], typer.Option("--set", help="As of nas search.")] = [],  # noqa: B006
     profile: Annotated[str, typer.Option(help="A file for a profile of the measured part.")] = "",

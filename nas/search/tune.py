@@ -34,7 +34,8 @@ class StudySearcher(Searcher):
     def __init__(self, study: "Study", folder: "RunFolder", *, workers: int, stopping: Stopping, on_change: Callable[[], None]):
         super().__init__()
         self.study, self.folder, self.stopping, self.on_change = study, folder, stopping, on_change
-        self.workers, self.ahead, self.has_seen_an_end = workers, Ahead(workers), False
+        self.workers, self.ahead = workers, Ahead(workers)
+        self.has_just_proposed = self.has_seen_an_end = False
         self.numbers: dict[str, int] = {}
         self.training: set[str] = set()  # of these trials, those that a worker has taken up
         self.errors: dict[str, str] = {}
@@ -52,8 +53,14 @@ class StudySearcher(Searcher):
             raise
 
     def suggest(self, trial_id: str) -> Any:  # Ray also takes its sign for the end, which its own annotation forgets
-        """The next architecture as a Tune configuration, or the sign that the search is over; None while enough are there, and
-        while what runs decides."""
+        """The next architecture as a Tune configuration, or the sign that the search is over.
+
+        None while enough are there, while what runs decides, and after each proposal once: Tune then hands it out and takes a
+        worker's report before it asks again.
+        """
+        if self.has_just_proposed:
+            self.has_just_proposed = False
+            return None
         free = self.workers - len(self.training)
         if len(self.numbers) - len(self.training) >= (free if free > 0 else self.ahead.number):
             return None  # those that wait are handed out before more are asked for
@@ -61,7 +68,7 @@ class StudySearcher(Searcher):
             proposal = self.study.propose()
         if proposal is None:
             return None if self.numbers else Searcher.FINISHED
-        self.numbers[trial_id] = proposal.number
+        self.numbers[trial_id], self.has_just_proposed = proposal.number, True
         files = {name: getattr(self.folder, name)(proposal.number) for name in ("weights", "checkpoint")}
         return {"architecture": proposal.architecture.to_dict(), **{name: str(p.absolute()) for name, p in files.items()}}
 
