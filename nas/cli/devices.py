@@ -98,10 +98,12 @@ def learn_device(
 
     Example: `nas devices learn phone phone/measured.csv --out devices/phone.json --name "Pixel 9, LiteRT, 1 thread"`
     """
+    from nas.devices.device_file import check_target
     from nas.devices.outside import learn
     from nas.errors import few
     from nas.report.devices import show_device
 
+    check_target(out)
     learnt = learn(folder, table, device=name)
     learnt.file.write(out)
     if learnt.missing:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -182,6 +183,21 @@ def read_device_file(path: Path) -> DeviceFile:
             "nas devices measure --help"
         )
     return validated(DeviceFile, data, where=str(path))
+
+
+def check_target(path: Path) -> None:
+    """Nothing, if a device file can be written at `path`, where none is or an older one; ConfigError before time is spent."""
+    if path.exists():
+        try:
+            read_device_file(path)
+        except ConfigError:
+            raise ConfigError(
+                f"--out {path}: must be a new file or a device file, but is something else, which was left as it is. Choose "
+                "another --out."
+            ) from None
+    place = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise ConfigError(f"--out {path}: must be writable, but {place} is not a folder that is. Choose another --out.")
 
 
 def columns_of(architectures: Sequence[Architecture], image_size: int, num_classes: int) -> tuple[tuple[Term, ...], Columns]:

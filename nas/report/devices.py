@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.devices.conditions import Conditions
-from nas.devices.device_file import DeviceFile, Timing
+from nas.devices.device_file import DeviceFile, Timing, check_target
 from nas.run.settings import Search
 from nas.space.cost import cost
 from nas.space.costs import COSTS
@@ -21,6 +21,7 @@ def measure_and_show(
     from nas.devices.rounds import Budget
     from nas.devices.sampling import informative
 
+    check_target(out)
     baselines = [search.design(name) for name in search.baselines]
     chosen = informative(search.space, networks, seed=seed, first=baselines)
     with Terminal(stderr=True).status(f"preparing {len(chosen)} networks") as status:

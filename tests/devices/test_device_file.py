@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from nas.devices.device_file import DeviceFile, check_covers, foretold_by, read_device_file
+from nas.devices.device_file import DeviceFile, check_covers, check_target, foretold_by, read_device_file
 from nas.errors import ConfigError
 from nas.run.settings import read_search
 from nas.space.architecture import Architecture
@@ -129,3 +129,18 @@ def test_one_network_is_foretold_beside_what_is_counted(file, space, tmp_path):
     assert both.at_most("latency_ms@laptop") > both.of("latency_ms@laptop") and both.at_most("macs") == both.of("macs")
     with pytest.raises(ConfigError, match="but asked about 224 px and 1000 classes"):
         foretold_by(architecture, counted, tmp_path / "laptop.json", image_size=224, num_classes=1000)
+
+
+@pytest.mark.parametrize("name", ["notes.json", "folder", "notes.json/laptop.json"])
+def test_what_is_no_device_file_is_never_overwritten(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "notes.json").write_text('{"my": "notes"}')
+    with pytest.raises(ConfigError, match=r"--out .*Choose another --out"):
+        check_target(tmp_path / name)
+    assert (tmp_path / "notes.json").read_text() == '{"my": "notes"}'
+
+
+def test_an_older_device_file_may_be_replaced_and_a_folder_made(file, tmp_path):
+    file.write(tmp_path / "laptop.json")
+    check_target(tmp_path / "laptop.json")
+    check_target(tmp_path / "devices" / "new.json")
