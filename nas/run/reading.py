@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nas.config import validated
+from nas.config import rooted, validated
 from nas.errors import NasError, few, in_one_line
 from nas.run.additions import Addition, additions
 from nas.run.folder import RunFolder, check_same, plain_search, read_run
@@ -178,7 +178,7 @@ def check_settings(written: Any, search: Search, folder: RunFolder, *, manifest_
             f"{folder.root}: search: the record must hold its settings, but got {written!r:.100}. {NOTHING_CHANGED}"
         )
     before = {name: value for name, value in written.items() if name != "manifest"}
-    settings = validated(Search, before, where=f"the record of {folder.root}")
+    settings = validated(Search, rooted(before, folder.root), where=f"the record of {folder.root}")
     there, now = (
         {"manifest": written.get("manifest"), **plain_search(settings)},
         {"manifest": manifest_hash, **plain_search(search)},

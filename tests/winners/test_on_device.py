@@ -14,8 +14,8 @@ from nas.report.devices import show_device
 from nas.report.terminal import show_front
 from nas.results.front import load
 from nas.run.dry_run import show_space
-from nas.run.folder import open_folder, plain_search, read_run
-from nas.run.reading import read
+from nas.run.folder import check_folder, open_folder, plain_search, read_run
+from nas.run.reading import check_record, read
 from nas.run.settings import check_possible, read_search
 from nas.search.study import Study
 from nas.winners import on_device
@@ -102,6 +102,17 @@ def test_the_run_goes_on_elsewhere_without_the_device_file(finished, laptop, tmp
     again = read_run(tmp_path / "moved")[1]
     assert again.devices == search.devices and again.cost(read(tmp_path / "moved").records[0].architecture).estimates
     assert plain_search(again)["devices"] == {"laptop": f"devices/laptop-{search.devices['laptop'].key}.json"}
+
+
+def test_a_killed_search_by_latency_goes_on(search_of, tmp_path):
+    search, root = search_of("search.trials=3"), tmp_path / "run"
+    killed = Study(search, open_folder(root, search), manifest_hash="feed")
+    proposal = killed.propose()
+    folder = check_folder(root, search)
+    check_record(search, folder, manifest_hash="feed")
+    again = Study(search, folder, manifest_hash="feed")
+    assert again.propose() == proposal
+    assert len(finish_all(again)) == 2
 
 
 def test_another_device_file_is_another_search(finished, tiny, laptop, tmp_path):
