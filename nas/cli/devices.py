@@ -62,7 +62,7 @@ def measure_device(
 def ask_device(
     file: SpaceFile,
     out: Annotated[Path, path_option("--out", help="The folder to write into.")],
-    networks: _Networks = 60,
+    networks: Annotated[int, typer.Option(help="Networks to write; of 12 times at least is learnt.", min=12)] = 60,
     batch: _Batch = 1,
     seed: _Seed = 0,
     set_: Set = [],  # noqa: B006

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from nas.config import Value, read_json, validated
+from nas.config import Value, broken, read_json, validated
 from nas.devices.conditions import Conditions
 from nas.devices.predictor import Columns, Hyper, fitted, weights
 from nas.devices.terms import REMEMBERED_PARTS, Part, Term, Terms, counted_parts, terms_of
@@ -27,19 +27,22 @@ SCHEMA: Literal[1] = 1
 """Raised when terms change, since the same variances then mean other times."""
 HELD_OUT_FOLDS = 5
 SIGMAS = 1.645  # of a normal distribution on either side: nine times out of ten
+SAYS = ("device", "model")  # in a fingerprint, which machine it is
 FEWEST_NETWORKS = 8  # networks without which nothing is foretold
+LONGEST_MS = 1e7  # of a batch: three hours
 STRANGE_SHOWN = 6  # things that a message lists
 
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MeasuredMs = Annotated[float, Field(gt=0, le=LONGEST_MS, allow_inf_nan=False)]
 
 
 class Timing(Value):
     """One network's time for a batch, its 95 % interval, and how often it was measured."""
 
     architecture: Architecture
-    latency_ms: PositiveNumber
-    low: PositiveNumber
-    high: PositiveNumber
+    latency_ms: MeasuredMs
+    low: MeasuredMs
+    high: MeasuredMs
     rounds: Annotated[int, Field(ge=1)] = 1
     peak_bytes: Annotated[int, Field(ge=0)] | None = None
     """Working memory at its widest, weights aside; None where the runtime does not tell."""
@@ -81,6 +84,20 @@ class DeviceFile(Value):
     networks: Annotated[tuple[Timing, ...], Field(min_length=FEWEST_NETWORKS)]
     predictor: Fitted
     quality: Quality
+
+    @field_validator("machine")
+    @classmethod
+    def _is_called_something(cls, machine: dict[str, Any]) -> dict[str, Any]:
+        for name in SAYS:
+            if not isinstance(machine.get(name), str):
+                raise broken(name, f"must be text that says which machine it is, but got {machine.get(name)!r:.50}")
+        return machine
+
+    @model_validator(mode="after")
+    def _weighs_each_level(self) -> "DeviceFile":
+        if missing := set(self._columns[1].levels.tolist()) - set(self.predictor.variances):
+            raise broken("predictor.variances", f"must hold a number for each level of terms, but lacks {min(missing)}")
+        return self
 
     @property
     def key(self) -> str:

@@ -6,15 +6,13 @@ from functools import partial
 from typing import NamedTuple
 
 from nas.devices.conditions import Conditions
-from nas.devices.device_file import DeviceFile, Timing, learnt
+from nas.devices.device_file import SAYS, DeviceFile, Timing, learnt
 from nas.devices.measure import fingerprint, peak_bytes_of, ready, seconds_of
 from nas.devices.rounds import Budget, OnRound, Timed, in_turns
 from nas.errors import NasError
 from nas.models.reparam import deployed
 from nas.space.architecture import Architecture
 from nas.space.search_space import SearchSpace
-
-SAYS = ("device", "model")  # in a fingerprint, which machine it is
 
 
 class Times(NamedTuple):
@@ -106,4 +104,4 @@ def check_same_machine(file: DeviceFile, *, where: str) -> None:
 
 
 def _which(machine: dict[str, object]) -> str:
-    return " ".join(str(machine[name]) for name in SAYS if name in machine)
+    return " ".join(str(machine[name]) for name in SAYS)

@@ -5,7 +5,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -15,7 +14,7 @@ from pydantic import Field
 
 from nas.config import Value, read_json, read_text, validated
 from nas.devices.conditions import Conditions
-from nas.devices.device_file import DeviceFile, Timing
+from nas.devices.device_file import LONGEST_MS, DeviceFile, Timing
 from nas.devices.measuring import device_file_of
 from nas.devices.runtimes import check_onnx_runtime, write_onnx_for
 from nas.errors import ConfigError, few
@@ -83,7 +82,13 @@ def learn(folder: Path, table: Path, *, device: str) -> Learnt:
 
 def _times(table: Path, asked: Asked) -> dict[str, float]:
     """Milliseconds by file; a row without a time is one that was not measured."""
-    rows = csv.DictReader(io.StringIO(read_text(table)))
+    try:
+        return _times_in(csv.DictReader(io.StringIO(read_text(table))), table, asked)
+    except csv.Error as error:
+        raise ConfigError(f"{table}: must be a CSV table, but: {error}. Fill in the {TABLE_FILE} anew.") from None
+
+
+def _times_in(rows: csv.DictReader, table: Path, asked: Asked) -> dict[str, float]:
     if not rows.fieldnames or not {FILE_COLUMN, MS_COLUMN} <= {name.strip() for name in rows.fieldnames}:
         raise ConfigError(
             f"{table}: must have the columns {FILE_COLUMN} and {MS_COLUMN}, but has {', '.join(rows.fieldnames or ['none'])}. "
@@ -115,7 +120,9 @@ def _fault(name: str, written: str, times: dict[str, Any], asked: Asked) -> str 
     if not written:
         return None
     try:
-        ms = float(written)
+        ms = float(written.replace("_", "?"))  # which Python would read as nothing
     except ValueError:
         return f"{name}: {MS_COLUMN} must be a number, but got {written!r:.60}"
-    return None if ms > 0 and math.isfinite(ms) else f"{name}: {MS_COLUMN} must be above 0, but got {written:.60}"
+    if not 0 < ms <= LONGEST_MS:
+        return f"{name}: {MS_COLUMN} must be above 0 and at most {LONGEST_MS:,.0f}, but got {written:.60}"
+    return None

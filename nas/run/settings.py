@@ -1,6 +1,7 @@
 """A whole search as a value: what one YAML file says."""
 
 import random
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +45,17 @@ def _scaling_cost(name: Any) -> Any:
 
 CostName = Annotated[str, BeforeValidator(_scaling_cost)]
 FamilyName = Annotated[str, known_name("family", FAMILIES)]
-DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+def _device_name(name: Any) -> Any:
+    """The check of a device's name, which is part of a cost's name, of a dotted path and of a file's name."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name):
+        rule = f"must be a name of letters, digits, _ and -, at most 40, but got {shortened(str(name))!r}; call it otherwise"
+        raise broken("", rule)
+    return name
+
+
+DeviceName = Annotated[str, BeforeValidator(_device_name)]
 SamplerName = Annotated[str, known_name("sampler", SAMPLERS)]
 MOST_AT_ONCE = 100_000  # trainings, cores or cards: more than any cluster has
 RUN_FACTS = "run"  # the key under which a run's search.yaml says when and with what it began

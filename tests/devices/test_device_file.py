@@ -64,6 +64,9 @@ def test_other_measurements_make_another_key(file, space):
         ({"schema_version": None}, "schema_version must be 1, but got None"),
         ({"networks": []}, "networks: must hold at least 8 entries"),
         ({"quality": 3}, "quality: "),
+        ({"machine": {}}, "machine.device: must be text that says which machine it is, but got None"),
+        ({"predictor": {"variances": {}, "noise": 0.1}}, "predictor.variances: must hold a number for each level of terms"),
+        ({"predictor": {"variances": {"9": 1.0}, "noise": 0.1}}, "predictor.variances: must hold a number for each level"),
         ({"typo": 3}, "unknown key 'typo'"),
         ({"conditions": {"runtime": "tflite"}}, "conditions.runtime: unknown runtime 'tflite'"),
         ({"conditions": {"batch": 0}}, "conditions.batch: must be greater than or equal to 1"),
@@ -85,7 +88,7 @@ def test_what_is_no_device_file_is_told_so(tmp_path, text):
         read_device_file(tmp_path / "laptop.json")
 
 
-@pytest.mark.parametrize("ms", [0, -1, float("nan"), "fast"])
+@pytest.mark.parametrize("ms", [0, -1, float("nan"), "fast", 1e308])
 def test_a_time_that_is_none_is_refused(file, tmp_path, ms):
     plain = file.to_dict()
     plain["networks"][3]["latency_ms"] = ms

@@ -73,10 +73,11 @@ def test_too_few_times_are_refused(asked, tmp_path):
         ("003.onnx,2.0", "line 18: 003.onnx stands twice"),
         ("016.onnx,2.0", "'016.onnx' is none of the files that were asked about"),
         ("003.onnx,fast", "003.onnx: latency_ms must be a number, but got 'fast'"),
-        ("003.onnx,-2", "003.onnx: latency_ms must be above 0, but got -2"),
+        ("003.onnx,-2", "003.onnx: latency_ms must be above 0 and at most 10,000,000, but got -2"),
         ("003.onnx,0", "003.onnx: latency_ms must be above 0"),
         ("003.onnx,nan", "003.onnx: latency_ms must be above 0"),
-        ("003.onnx,inf", "003.onnx: latency_ms must be above 0"),
+        ("003.onnx,inf", "003.onnx: latency_ms must be above 0 and at most 10,000,000, but got inf"),
+        ("003.onnx,1_0", "003.onnx: latency_ms must be a number, but got '1_0'"),
     ],
 )
 def test_a_row_that_is_no_time_is_refused_by_name(asked, tmp_path, row, message):
@@ -93,6 +94,11 @@ def test_a_table_without_its_columns_is_refused(asked, tmp_path):
     path.write_text("name,ms\n000.onnx,3\n")
     with pytest.raises(ConfigError, match="must have the columns file and latency_ms, but has name, ms"):
         learn(asked[0], path, device="a phone")
+
+
+def test_a_field_longer_than_any_time_is_refused(asked, tmp_path):
+    with pytest.raises(ConfigError, match="must be a CSV table, but: field larger than field limit"):
+        learn(asked[0], table(tmp_path, [f"000.onnx,{'9' * 200_000}"]), device="a phone")
 
 
 def test_a_folder_that_nothing_was_asked_in_is_refused(tmp_path):

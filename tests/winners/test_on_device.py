@@ -273,3 +273,9 @@ def test_runs_whose_device_files_differ_are_not_put_on_one_front(search_of, tmp_
         roots.append(tmp_path / search.name)
     with pytest.raises(NasError, match=r"devices: latency_ms@laptop by the file \w+ and latency_ms@laptop by the file \w+"):
         show_front(tuple(roots), output())
+
+
+@pytest.mark.parametrize("name", ["a.b", "a b", "-x", "x" * 41])
+def test_a_device_is_called_by_a_name_that_fits_into_paths(tiny, laptop, name):
+    with pytest.raises(ConfigError, match="must be a name of letters, digits, _ and -, at most 40"):
+        tiny(f"devices={{{name}: {laptop}}}")
