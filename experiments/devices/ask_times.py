@@ -14,6 +14,7 @@ import optuna
 
 from nas.run.settings import Search, read_search
 from nas.search.samplers.front import make_front
+from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.registry import distribution, suggest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "searchers"))
@@ -32,12 +33,12 @@ def space_of(search: Search) -> Space:
         return search.space.choices(architecture), [accuracy, cost]
 
     axes = {name: distribution(options) for name, options in search.space.axes.items()}
-    return Space(point, axes, {"front": lambda: make_front(search)(0)})
+    return Space(point, axes, {"front": lambda: make_front(search, history_of(search))(0)})
 
 
 def ask_seconds(search: Search, study: optuna.Study) -> float:
     """CPU seconds of one ask with all its parameters; it ends as failed, so that nothing is learnt from it."""
-    study.sampler = make_front(search)(len(study.trials))
+    study.sampler = make_front(search, history_of(search))(len(study.trials))
     start = time.process_time()
     trial = study.ask()
     search.space.draw(lambda name, options: suggest(trial, name, options))
