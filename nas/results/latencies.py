@@ -9,7 +9,6 @@ from nas.devices.conditions import conditions_in
 from nas.errors import NasError
 from nas.run.additions import LATENCY, Addition
 from nas.run.reading import Reading
-from nas.run.record import damaged
 from nas.run.settings import Search
 from nas.space.costs import measured_as
 from nas.terminal import command
@@ -44,10 +43,7 @@ def setups(reading: Reading) -> list[Setup]:
 
 
 def _setup(which: str, several: list[Addition]) -> Setup:
-    newest = max(several, key=lambda each: each.value["measured"])
-    last = newest.value
-    if lacking := [name for name in ("conditions", "machine") if not last.get(name)]:
-        raise damaged(newest.trial, f"latency.{which}.{lacking[0]}", "this key is required; add it")
+    last = max((each.value for each in several), key=lambda value: value["measured"])
     return Setup(which, last["conditions"], last["machine"], last["measured"], len(several))
 
 

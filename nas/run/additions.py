@@ -47,8 +47,8 @@ class _Machine(BaseModel):
 class _Timed(BaseModel):
     latency_ms: Annotated[float, Field(gt=0)]
     measured: str
-    conditions: _Conditions | None = None
-    machine: _Machine | None = None
+    conditions: _Conditions
+    machine: _Machine
     anchor: int | None = None
 
 

@@ -229,7 +229,7 @@ def record_of(
             began_at=began_at,
             ended_at=ended_at,
             architecture_data=facts.get("architecture"),
-            curve_data=facts.get("curve") or (),
+            curve_data=() if facts.get("curve") is None else facts["curve"],
             **{name: value for name, value in facts.items() if name in NAMED},
         )
     except ValidationError as error:

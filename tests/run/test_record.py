@@ -78,7 +78,7 @@ def test_a_fact_that_no_search_writes_is_refused_by_name(facts, where):
 
 
 @pytest.mark.parametrize(
-    "curve", ['[{"x": 1}]', "5", '"abc"', '{"epoch": 3}', '[{"epoch": "a"}]', "[[1]]", '[{"epoch": 1}, 7]']
+    "curve", ['[{"x": 1}]', "5", '"abc"', '{"epoch": 3}', '[{"epoch": "a"}]', "[[1]]", '[{"epoch": 1}, 7]', "", "null"]
 )
 def test_a_damaged_curve_is_one_message_that_names_the_run_and_the_trial(run, curve):
     folder, overwrite = run
