@@ -28,6 +28,7 @@ from nas.models.metaformer import MetaFormer, build
 from nas.models.reparam import merge
 from nas.models.size import check_buildable
 from nas.models.timm_classes import StagewiseMetaFormer
+from nas.models.weights import weights_digest
 from nas.space.architecture import Architecture
 from nas.space.cost import cost
 from nas.space.mixers import MIXERS, POSITIONAL
@@ -120,6 +121,7 @@ def drafted(
     exported = model if level.letter == "C" else _in_timms_classes(model, merged)
     logits = proof_logits(exported, image_size=image_size)
     config = _config(merged, level, description, image_size=image_size, num_classes=num_classes)
+    config["metaformer"]["weights"] = weights_digest(exported.state_dict())
     texts = {"config.json": _json(config), "README.md": card(merged, level, config, [WRITERS[name].file for name in formats])}
     if level.letter != "A":
         texts["model.py"] = stub(merged, level)

@@ -1,10 +1,16 @@
 """What a file that should hold weights is, by its first bytes. Nothing here unpickles: a pickle runs code when it is read."""
 
+import hashlib
 import pickletools
 import shlex
 import zipfile
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HEAD = 1024  # bytes of a file that tell what it is
 HEADER_BEGINS = 8  # a safetensors file's JSON begins behind its length, https://huggingface.co/docs/safetensors
@@ -26,6 +32,17 @@ class Content(Enum):
     PAGE = "it is a web page. Download the file itself, from the Hugging Face hub under /resolve/ instead of /blob/"
     ARCHIVE = "it is a zip archive of other files. Unpack it, and name the .safetensors file from it"
     UNKNOWN = "it begins as no such file does. Check the path, or copy it again"
+
+
+def weights_digest(tensors: "Mapping[str, Tensor]") -> str:
+    """Sixteen hexadecimal digits (SHA-256) that tell whether any weight, its shape or its name was changed."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 def content_of(path: Path) -> Content:

@@ -18,7 +18,7 @@ from nas.data.manifest import MEAN, STD, read_manifest
 from nas.errors import ConfigError, in_one_line, unknown
 from nas.models.metaformer import MetaFormer, build
 from nas.models.size import check_buildable
-from nas.models.weights import Content, content_of, why_refused
+from nas.models.weights import Content, content_of, weights_digest, why_refused
 from nas.recipes.full import read_full_recipe
 from nas.recipes.recipe import Side
 from nas.space.architecture import Architecture, read_architecture
@@ -104,6 +104,12 @@ def _exported(root: Path) -> Network:
             f"{path}: metaformer.cost.{wrong[0]}: must be what the architecture costs, {spent[wrong[0]]:,}, but got "
             f"{own.cost[wrong[0]]:,}. Export the network again."
         )
+    if own.weights is not None and own.weights != weights_digest(read_weights(root / "model.safetensors")):
+        raise ConfigError(
+            f"{root / 'model.safetensors'}: must hold the weights that were exported, of which {path} keeps a checksum "
+            f"(metaformer.weights, {own.weights}), but holds others. Export the network again; if the change is meant, take "
+            "that line out."
+        )
     return Network(model, image_size=size, mean=images.mean, std=images.std, class_names=config.label_names)
 
 
@@ -122,6 +128,7 @@ class _Images(_Written):
 class _Own(_Written):
     architecture: Architecture
     cost: dict[str, int] = {}
+    weights: str | None = None
 
 
 class _Config(_Written):

@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -449,7 +450,8 @@ def exports() -> list[Input]:
             must_refuse=False, is_slow=True) for p, v in origins.items()),
         Input("an export with another's weights", command,
             lambda root: shutil.copy(next((root / "run" / "weights").iterdir()), root / "exported" / "model.safetensors")),
-        Input("an export whose weights are no numbers", command, _not_finite),
+        Input("an export whose weights are no numbers", command, partial(_scaled, by=float("nan"))),
+        Input("an export whose weights are others", command, partial(_scaled, by=1.01)),
     ]  # fmt: skip
 
 
@@ -466,9 +468,9 @@ def _in_json(file: str, path: str, value: object) -> Damage:
     return change
 
 
-def _not_finite(root: Path) -> None:
+def _scaled(root: Path, *, by: float) -> None:
     path = root / "exported" / "model.safetensors"
-    save_file({name: tensor * float("nan") for name, tensor in load_file(path).items()}, path)
+    save_file({name: tensor * by for name, tensor in load_file(path).items()}, path)
 
 
 def calibrations() -> list[Input]:
