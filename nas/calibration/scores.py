@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.data.manifest import Manifest, load_split
+from nas.data.manifest import AnyManifest, load_split
 from nas.errors import Infeasible
 from nas.models.blocks import ChannelMLP, MetaFormerBlock
 from nas.recipes.recipe import Proxy
@@ -68,7 +68,7 @@ SCORES: dict[str, Callable[[nn.Module, Tensor], float]] = {
 
 
 def scores_of(
-    architecture: Architecture, recipe: Proxy, *, manifest: Manifest, seed: int, root: Path | None
+    architecture: Architecture, recipe: Proxy, *, manifest: AnyManifest, seed: int, root: Path | None
 ) -> dict[str, float] | None:
     """Every score of the network as a training of that seed begins with it; None where the images do not suit it."""
     try:

@@ -9,10 +9,11 @@ from rich.console import Console
 from nas.calibration.plan import Plan, draft
 from nas.calibration.progress import CalibrationBar, Pace
 from nas.calibration.record import SCORES_FILE, TRAININGS_FILE, Scores, Training, Trainings
-from nas.calibration.work import score_one, train_one, with_data, write_manifests
+from nas.calibration.work import manifest_files, score_one, train_one, with_data, write_manifests
 from nas.cluster.jobs import run_jobs
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
+from nas.data.manifest import ManifestFile
 from nas.errors import NasError
 from nas.run.folder import alone, check_folder, open_folder, read_run
 from nas.run.settings import Search
@@ -35,8 +36,9 @@ def run_calibration(
     with alone(folder), Stopping():
         write_manifests(plan, folder)
         done = Trainings(folder.calibration / TRAININGS_FILE)  # to which another process may have added
-        _score(plan, Scores(folder.calibration / SCORES_FILE), console)
-        _train(plan, done, console)
+        manifests = manifest_files(plan, folder)
+        _score(plan, Scores(folder.calibration / SCORES_FILE), manifests, console)
+        _train(plan, done, manifests, console)
     return plan, done
 
 
@@ -49,7 +51,7 @@ def read_calibration(search: Search, *, root: Path, where: str, console: Console
     return with_data(draft(search, where=where), folder, console), done
 
 
-def _score(plan: Plan, scores: Scores, console: Console) -> None:
+def _score(plan: Plan, scores: Scores, manifests: dict[str, ManifestFile], console: Console) -> None:
     waiting = [beginning for beginning in plan.beginnings if scores.of(beginning) is None]
     if not waiting:
         return
@@ -60,15 +62,15 @@ def _score(plan: Plan, scores: Scores, console: Console) -> None:
             console.print(f"no scores of {beginning.name}, seed {beginning.seed}: {cause}", soft_wrap=True)
         scores.add(beginning, result or {})
 
-    run_jobs(waiting, work=partial(score_one, manifests=plan.manifests), resources=plan.search.resources, on_end=on_end)
+    run_jobs(waiting, work=partial(score_one, manifests=manifests), resources=plan.search.resources, on_end=on_end)
 
 
-def _train(plan: Plan, done: Trainings, console: Console) -> None:
+def _train(plan: Plan, done: Trainings, manifests: dict[str, ManifestFile], console: Console) -> None:
     waiting = [t for t in plan.trainings if not done.is_done(t)]
     if not waiting:
         return
     device = "cuda" if plan.search.resources.gpu else "cpu"
-    work = partial(train_one, manifests=plan.manifests, device=device)
+    work = partial(train_one, manifests=manifests, device=device)
     weights = {t.setup: (t.name, plan.work(t)) for t in waiting}
     with CalibrationBar(console, total=len(plan.trainings), waiting=weights, pace=_pace(plan, done)) as bar:
 

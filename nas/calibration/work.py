@@ -1,6 +1,6 @@
 """One training of a calibration and the images it needs, without Ray, so that other programs can run them as well."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -9,7 +9,7 @@ from nas.calibration.plan import Plan
 from nas.calibration.record import Training, hashed
 from nas.calibration.scores import scores_of
 from nas.data.draw import make_manifest
-from nas.data.manifest import Manifest, prepare_images, read_manifest
+from nas.data.manifest import AnyManifest, Manifest, ManifestFile, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.recipes.recipe import Proxy
@@ -64,13 +64,19 @@ def write_manifests(plan: Plan, folder: RunFolder) -> None:
             plan.manifests[name].write(path)
 
 
-def score_one(beginning: Training, *, manifests: dict[str, Manifest]) -> dict[str, float] | None:
+def manifest_files(plan: Plan, folder: RunFolder) -> dict[str, ManifestFile]:
+    """What workers are sent of the manifests that were put down, by fidelity."""
+    seed = plan.search.split_seed
+    return {name: plan.manifests[name].in_file(_manifest_file(r, folder, seed=seed)) for name, r in plan.fidelities.items()}
+
+
+def score_one(beginning: Training, *, manifests: Mapping[str, AnyManifest]) -> dict[str, float] | None:
     """The scores of one untrained network in a worker."""
     manifest, root = manifests[beginning.fidelity], data_root(beginning.recipe.data)
     return scores_of(beginning.architecture, beginning.recipe, manifest=manifest, seed=beginning.seed, root=root)
 
 
-def train_one(training: Training, *, manifests: dict[str, Manifest], device: str) -> Outcome:
+def train_one(training: Training, *, manifests: Mapping[str, AnyManifest], device: str) -> Outcome:
     """One training in a worker."""
     manifest, root = manifests[training.fidelity], data_root(training.recipe.data)
     return train_proxy(training.architecture, training.recipe, manifest, seed=training.seed, device=device, root=root)

@@ -6,6 +6,7 @@ evaluation of a retraining and for nothing else.
 
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,8 @@ def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_dec
         manifest = manifest.model_copy(update=_looked_at(manifest, inspector, source.notes + copies.notes))
         for split in SPLITS:
             discard_damaged(cache_path(manifest, split, recipe.full_size))
-            cached_split(
-                manifest, split, recipe.full_size, lambda items: scratch.rows([inspector.rows[name] for name, _ in items])
-            )
+            rows = [inspector.rows[name] for name, _ in getattr(manifest, split)]
+            cached_split(manifest, split, recipe.full_size, partial(scratch.rows, rows))
     return manifest
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -97,6 +97,49 @@ class Manifest(Value):
         """The manifest as JSON; a half-written file is never seen."""
         write_whole(path, self.model_dump_json())
 
+    def labels(self, split: Split) -> np.ndarray:
+        """int64 (N,): the class of each image of a split."""
+        return np.array([label for _, label in getattr(self, split)], dtype=np.int64)
+
+    def whole(self) -> "Manifest":
+        """Itself, as a ManifestFile gives it."""
+        return self
+
+    def in_file(self, path: Path) -> "ManifestFile":
+        """What a worker is sent of it once it was written to `path`."""
+        smallest = np.min_scalar_type(len(self.class_names))
+        labels = {split: self.labels(split).astype(smallest) for split in SPLITS}
+        return ManifestFile(path.resolve(), self.hash, self.class_names, labels)
+
+
+class ManifestFile(NamedTuple):
+    """A manifest that lies in a file, without the names of its images: those are read by whoever has to decode them.
+
+    ImageNet's would be 67 MB of each message to a worker, which Ray refuses, and 450 MB in its memory; this is 3 MB.
+    """
+
+    path: Path
+    hash: str
+    class_names: tuple[str, ...]
+    labels_by_split: Mapping[Split, np.ndarray]
+
+    def labels(self, split: Split) -> np.ndarray:
+        """int64 (N,): the class of each image of a split."""
+        return self.labels_by_split[split].astype(np.int64)
+
+    def whole(self) -> Manifest:
+        """The manifest in the file; NasError where that is another one by now."""
+        manifest = read_manifest(self.path)
+        if manifest.hash != self.hash:
+            raise NasError(
+                f"{self.path}: must be the manifest that the run began with, {self.hash}, but got {manifest.hash}. Restore it, "
+                "or start a new run with another --out."
+            )
+        return manifest
+
+
+AnyManifest = Manifest | ManifestFile
+
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest in a JSON file; ConfigError where it is missing or damaged."""
@@ -121,38 +164,37 @@ def check_place(manifest: Manifest, data: str) -> None:
 
 
 def load_split(
-    manifest: Manifest, split: Split, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = ignore
+    manifest: AnyManifest, split: Split, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = ignore
 ) -> Images:
     """One split, decoded once for each machine and opened as a memory map from then on, in milliseconds.
 
     NasError where an image is gone, or where the cache can't be written.
     """
-    items: tuple[Item, ...] = getattr(manifest, split)
-    pixels = cached_split(manifest, split, image_size, lambda _: _decoded_again(manifest, split, image_size, root, on_decoded))
-    return Images(pixels, np.array([label for _, label in items], dtype=np.int64))
+    pixels = cached_split(
+        manifest, split, image_size, lambda: _decoded_again(manifest.whole(), split, image_size, root, on_decoded)
+    )
+    return Images(pixels, manifest.labels(split))
 
 
-def prepare_images(manifest: Manifest, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = ignore) -> None:
+def prepare_images(manifest: AnyManifest, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = ignore) -> None:
     """What a search reads, checked to the last byte and decoded where it has to be, before any trial opens it."""
     for split in ("train", "validation"):
         discard_damaged(cache_path(manifest, split, image_size))
         load_split(manifest, split, image_size=image_size, root=root, on_decoded=on_decoded)
 
 
-def cache_path(manifest: Manifest, split: Split, image_size: int) -> Path:
+def cache_path(manifest: AnyManifest, split: Split, image_size: int) -> Path:
     """Where the pixels of a split lie on this machine."""
     return cache_folder() / f"{manifest.hash}-{split}-{image_size}-{WAY_OF_DECODING}.npy"
 
 
-def cached_split(
-    manifest: Manifest, split: Split, image_size: int, make: Callable[[tuple[Item, ...]], Iterator[bytes]]
-) -> np.ndarray:
-    """The pixels of a split, mapped; `make` gives those of its items where the cache has none."""
-    items: tuple[Item, ...] = getattr(manifest, split)
-    shape = (len(items), image_size, image_size, 3)
-    if not items:
+def cached_split(manifest: AnyManifest, split: Split, image_size: int, make: Callable[[], Iterator[bytes]]) -> np.ndarray:
+    """The pixels of a split, mapped; `make` gives those of its images in their order where the cache has none."""
+    number = len(manifest.labels(split))
+    shape = (number, image_size, image_size, 3)
+    if not number:
         return np.empty(shape, np.uint8)
-    return cached(cache_path(manifest, split, image_size), shape, lambda: make(items))
+    return cached(cache_path(manifest, split, image_size), shape, make)
 
 
 def _decoded_again(manifest: Manifest, split: Split, size: int, root: Path | None, on_decoded: OnDecoded) -> Iterator[bytes]:

@@ -114,7 +114,7 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchPr
     work = partial(
         train_remotely,
         recipe=settings.proxy,
-        manifest=manifest,
+        manifest=manifest.in_file(folder.manifest),
         seed=settings.training_seed,
         device="cuda" if settings.resources.gpu else "cpu",
         root=data_root(settings.proxy.data),

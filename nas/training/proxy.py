@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from nas.callbacks import ignore
-from nas.data.manifest import Images, Manifest, load_split
+from nas.data.manifest import AnyManifest, Images, load_split
 from nas.errors import Infeasible, in_one_line
 from nas.files import patiently, replacing
 from nas.models.metaformer import build
@@ -32,7 +32,7 @@ DIVERGED = "diverged"  # what the cause of a training begins with whose loss was
 def train_proxy(
     architecture: Architecture,
     recipe: Recipe,
-    manifest: Manifest,
+    manifest: AnyManifest,
     *,
     seed: int,
     device: str | torch.device = "cpu",
@@ -93,7 +93,7 @@ def _with_retry(train: Callable[..., Outcome], recipe: Recipe, before: dict[str,
     return second.model_copy(update={"cause": cause})
 
 
-def _setup(architecture: Architecture, recipe: Recipe, manifest: Manifest, seed: int) -> dict[str, Any]:
+def _setup(architecture: Architecture, recipe: Recipe, manifest: AnyManifest, seed: int) -> dict[str, Any]:
     """What must be equal for a training to go on; where the data lies may change."""
     settings = recipe.model_dump(mode="json", exclude={"data"})
     return {"key": architecture.key, "recipe": settings, "manifest": manifest.hash, "seed": seed}

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.callbacks import ignore
-from nas.data.manifest import Manifest
+from nas.data.manifest import AnyManifest
 from nas.recipes.recipe import Proxy
 from nas.space.architecture import Architecture
 from nas.training.curve import OnEpoch, OnStart, Outcome
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def train_remotely(
     architecture: Architecture,
     recipe: Proxy,
-    manifest: Manifest,
+    manifest: AnyManifest,
     *,
     seed: int,
     device: "str | torch.device" = "cpu",

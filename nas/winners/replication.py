@@ -126,7 +126,7 @@ def train_again(
     jobs = [_training(each, search, manifest) for each in wanted]
     whose = {job.setup: each for job, each in zip(jobs, wanted, strict=True)}
     device, lost = "cuda" if search.resources.gpu else "cpu", []
-    work = partial(train_one, manifests={REPLICATE: manifest}, device=device)
+    work = partial(train_one, manifests={REPLICATE: manifest.in_file(folder.manifest)}, device=device)
 
     def tell(message: str) -> None:
         if message:

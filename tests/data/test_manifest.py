@@ -1,11 +1,13 @@
 """Splits never overlap, broken images are counted and named, and every image is decoded once."""
 
 import os
+import pickle
 import resource
 import shutil
 import time
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -344,3 +346,35 @@ def test_a_manifest_of_before_checksums_is_read_and_decoded(folder, own_cache):
     assert old.hash == manifest.hash
     shutil.rmtree(own_cache)
     assert len(load_split(old, "train", image_size=8).pixels) == len(old.train)
+
+
+# What workers are sent
+
+
+def test_a_worker_needs_no_names_of_images_that_are_decoded_already(folder, tmp_path, no_decoding):
+    with no_decoding(after=lambda: manifest_of(folder, image_size=8)) as manifest:
+        sent = pickle.loads(pickle.dumps(manifest.in_file(tmp_path / "never_written.json")))
+        for split in ("train", "validation", "test"):
+            ours, theirs = (load_split(each, split, image_size=8) for each in (manifest, sent))
+            assert (ours.pixels == theirs.pixels).all() and ours.labels.tolist() == theirs.labels.tolist()
+
+
+def test_a_worker_that_must_decode_reads_the_manifest_s_file(folder, tmp_path):
+    manifest = manifest_of(folder, image_size=8)
+    manifest.write(tmp_path / "manifest.json")
+    sent = manifest.in_file(tmp_path / "manifest.json")
+    assert (load_split(sent, "train", image_size=9).pixels == load_split(manifest, "train", image_size=9).pixels).all()
+    manifest.model_copy(update={"content": "another"}).write(tmp_path / "manifest.json")
+    with pytest.raises(NasError, match=r"manifest\.json: must be the manifest that the run began with"):
+        load_split(sent, "train", image_size=10)
+
+
+def test_a_worker_is_sent_two_bytes_an_image():
+    names = tuple(f"n{i:08d}" for i in range(1000))
+
+    def bytes_sent(number):
+        train = tuple((f"train/{names[i % 1000]}/{i}.JPEG", i % 1000) for i in range(number))
+        whole = Manifest(data="images", class_names=names, train=train, validation=(), test=(), content="0", seed=0)
+        return len(pickle.dumps(whole.in_file(Path("manifest.json"))))
+
+    assert bytes_sent(20_000) - bytes_sent(10_000) == pytest.approx(20_000, abs=100)
