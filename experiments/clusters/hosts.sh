@@ -4,7 +4,7 @@
 #   HOSTS="gpu1 gpu2 gpu3" SHARED=/shared/nas bash experiments/clusters/hosts.sh
 #
 # Needs: the same virtual environment in $SHARED/venv with this package in it, the same paths on all hosts, ssh without a
-# password, ports 6379 and 10000 to 19999 open between the hosts and closed to everyone else.
+# password, ports 6379 to 6381 and 20000 to 29999 open between the hosts and closed to everyone else.
 # Whoever has Ray's token can run code as you: it lies in $SHARED/.ray_token, which only you can read.
 # Run on: nothing but a syntax check; the Ray commands in it are those of README.md, which were run on simulated nodes.
 set -euo pipefail
@@ -22,9 +22,11 @@ stop() { for host in "${hosts[@]}"; do ssh "$host" "$ray stop" >/dev/null 2>&1 |
 trap stop EXIT
 
 address=$(ssh "$head" "hostname -i" | awk '{print $1}'):$PORT
-ssh "$head" "$ray start --head --port=$PORT --min-worker-port=10000 --max-worker-port=19999 --include-dashboard=false --disable-usage-stats"
+# none of these is a port that Ray takes by itself, such as its client server's 10001
+ports="--node-manager-port=6380 --object-manager-port=6381 --min-worker-port=20000 --max-worker-port=29999 --disable-usage-stats"
+ssh "$head" "$ray start --head --port=$PORT --include-dashboard=false $ports"
 for host in "${hosts[@]:1}"; do
-    ssh "$host" "$ray start --address=$address --min-worker-port=10000 --max-worker-port=19999 --disable-usage-stats"
+    ssh "$host" "$ray start --address=$address $ports"
 done
 
 # the record is a journal file, made for shared file systems, unless STORAGE says otherwise; NAS_CACHE is local to each host

@@ -1,0 +1,276 @@
+"""Three hosts on one Linux machine, as network namespaces, on which hosts.sh runs a search that is shot at in several ways.
+
+    sudo .venv/bin/python experiments/clusters/several_hosts.py               # all cases
+    sudo .venv/bin/python experiments/clusters/several_hosts.py node link     # some of them
+
+Each host has its own address, name, processes, home, cache and temporary folder; they share the folder of the runs, as a
+cluster does. `ssh` is a script that enters one of them, so that hosts.sh runs as it is. Needs root, `ip`, `unshare` and
+`nsenter`. README.md here has the cases and what came out.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+ROOT, HOSTS_SH = Path(__file__).parents[2], Path(__file__).with_name("hosts.sh")
+HOSTS = ("gpu1", "gpu2", "gpu3")
+HEAD = HOSTS[0]
+BRIDGE, NETWORK = "nas0", "10.77.0"
+SPACE = "name: {name}\nextends: tiny\nsearch: {{trials: 6}}\nresources: {{cpu: 1, workers: 3}}\n"
+PATIENCE = 900.0  # seconds for one command
+CUT_SECONDS = 60
+WORDS_SECONDS = 20  # after which a driver whose head died must have said so and ended
+SSH = """#!/bin/bash
+# Enters a simulated host as ssh would.
+host=$1; shift; folder={scratch}/$host
+pid=$(cat "$folder/pid") && kill -0 "$pid" 2>/dev/null || {{ echo "ssh: connect to host $host: no route" >&2; exit 255; }}
+exec nsenter --target "$pid" --net --mount --uts --ipc --pid \\
+    env HOME="$folder/home" NAS_CACHE="$folder/cache" bash -c "$*"
+"""
+
+
+class Host:
+    """A host: namespaces that a process holds open, with which everything in them ends."""
+
+    def __init__(self, number: int, name: str, scratch: Path):
+        self.name, self.folder, self.namespace, self.link = name, scratch / name, f"nas-{name}", f"nas-{number}"
+        for inner in ("home", "tmp", "cache"):
+            (self.folder / inner).mkdir(parents=True)
+        names = "".join(f"{NETWORK}.{i} {each}\n" for i, each in enumerate(HOSTS, start=1))
+        (self.folder / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
+        call("ip", "netns", "add", self.namespace)
+        call("ip", "link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", self.namespace)
+        call("ip", "link", "set", self.link, "master", BRIDGE, "up")
+        for words in (f"addr add {NETWORK}.{number}/24 dev eth0", "link set eth0 up", "link set lo up"):
+            call("ip", "netns", "exec", self.namespace, "ip", *words.split())
+        self.holder = self._held()
+        children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().split()
+        (self.folder / "pid").write_text(children[0])
+
+    def _held(self) -> subprocess.Popen:
+        first = (
+            f"mount --bind {self.folder}/hosts /etc/hosts; mount --bind {self.folder}/tmp /tmp; "
+            f"mount -t tmpfs -o size=2g tmpfs /dev/shm; hostname {self.name}; echo ready; exec sleep infinity"
+        )
+        unshare = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        held = subprocess.Popen(
+            ["ip", "netns", "exec", self.namespace, *unshare, "bash", "-ec", first], stdout=subprocess.PIPE, text=True
+        )
+        assert held.stdout is not None
+        if held.stdout.readline() != "ready\n":
+            raise SystemExit(f"{self.name} did not start: this machine does not allow such namespaces")
+        return held
+
+    def set_link(self, state: str) -> None:
+        """Its cable: up or down."""
+        call("ip", "link", "set", self.link, state)
+
+    def shoot(self) -> None:
+        """It loses its power."""
+        self.holder.send_signal(signal.SIGKILL)
+        self.holder.wait()
+
+    def close(self) -> None:
+        """Nothing of it is left."""
+        if self.holder.poll() is None:
+            self.shoot()
+        call("ip", "netns", "del", self.namespace)
+
+
+def call(*command: str) -> None:
+    """A command that must succeed."""
+    subprocess.run(command, check=True)
+
+
+class Cluster(NamedTuple):
+    """The hosts and what they share."""
+
+    hosts: dict[str, Host]
+    shared: Path
+    tools: Path
+    """Where `ssh` lies."""
+
+    def hosts_sh(self, name: str, *settings: str) -> subprocess.Popen:
+        """hosts.sh with a search of that name, as a user starts it."""
+        space = self.shared / f"{name}.yaml"
+        space.write_text(SPACE.format(name=name))
+        names = {"HOSTS": " ".join(HOSTS), "SHARED": str(self.shared), "SPACE": str(space), "DATA": "digits"}
+        return self._started(["bash", str(HOSTS_SH), *settings], names, log=name)
+
+    def ssh(self, host: str, command: str, *, log: str) -> subprocess.Popen:
+        """A command on one host."""
+        return self._started(["ssh", host, command], {}, log=log)
+
+    def _started(self, command: list[str], variables: dict[str, str], *, log: str) -> subprocess.Popen:
+        path = f"{self.tools}:{os.environ['PATH']}"
+        with (self.shared / f"{log}.log").open("a") as file:
+            return subprocess.Popen(
+                command, env={**os.environ, **variables, "PATH": path}, stdout=file, stderr=subprocess.STDOUT
+            )
+
+    def words(self, name: str) -> str:
+        """What a command has written."""
+        return (self.shared / f"{name}.log").read_text()
+
+    def trials(self, name: str) -> pd.DataFrame:
+        """The record of a search that has ended."""
+        return pd.read_csv(self.shared / "runs" / name / "trials.csv")
+
+    def wait_for(self, process: subprocess.Popen, name: str, words: str) -> None:
+        """Until a command has written these words; it fails where the command ends without."""
+        until = time.monotonic() + PATIENCE
+        while words not in self.words(name):
+            if process.poll() is not None or time.monotonic() > until:
+                raise AssertionError(f"{name} never said {words!r}")
+            time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Cluster]:
+    """Hosts that are up, and down again at the end."""
+    scratch = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="several-hosts-"))
+    shared, tools = scratch / "shared", scratch / "tools"
+    shared.mkdir()
+    tools.mkdir()
+    (shared / "venv").symlink_to(sys.prefix)
+    (shared / "metaformer-nas").symlink_to(ROOT)
+    (tools / "ssh").write_text(SSH.format(scratch=scratch))
+    (tools / "ssh").chmod(0o755)
+    call("ip", "link", "add", BRIDGE, "type", "bridge")
+    call("ip", "link", "set", BRIDGE, "up")
+    hosts: dict[str, Host] = {}
+    try:
+        for number, name in enumerate(HOSTS, start=1):
+            hosts[name] = Host(number, name, scratch)
+        yield Cluster(hosts, shared, tools)
+    finally:
+        for host in hosts.values():
+            host.close()
+        call("ip", "link", "del", BRIDGE)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check(condition: bool, rule: str) -> None:
+    """One rule that must hold, said either way."""
+    print(f"  {'ok    ' if condition else 'BROKEN'} {rule}", flush=True)
+    if not condition:
+        raise AssertionError(rule)
+
+
+def check_whole(it: Cluster, name: str, *, trials: int = 6) -> pd.DataFrame:
+    """A record in which every trial ended once, and none was lost to a machine for good."""
+    record = it.trials(name)
+    check(list(record["trial"]) == list(range(len(record))) and len(record) >= trials, f"{len(record)} trials, each once")
+    check(set(record["state"]) <= {"complete", "stopped", "answered"}, "each of them was trained, stopped or answered")
+    return record
+
+
+def ended(process: subprocess.Popen) -> int:
+    """The exit code of a command that must end."""
+    return process.wait(timeout=PATIENCE)
+
+
+def plain(it: Cluster) -> None:
+    """hosts.sh as it is."""
+    check(ended(it.hosts_sh("plain")) == 0, "hosts.sh ended in order")
+    record = check_whole(it, "plain")
+    check(record["attempts"].str.contains("gpu[23]").any(), "other hosts than the first trained")
+
+
+def node(it: Cluster) -> None:
+    """A host loses its power while trials run on it."""
+    search = it.hosts_sh("node")
+    it.wait_for(search, "node", "trained in full")
+    it.hosts["gpu3"].shoot()
+    check(ended(search) == 0, "the search ended in order without the host")
+    check_whole(it, "node")
+
+
+def link(it: Cluster) -> None:
+    """A host's cable is out for a minute."""
+    search = it.hosts_sh("link")
+    it.wait_for(search, "link", "trained in full")
+    it.hosts["gpu2"].set_link("down")
+    time.sleep(CUT_SECONDS)
+    it.hosts["gpu2"].set_link("up")
+    check(ended(search) == 0, "the search ended in order")
+    check_whole(it, "link")
+
+
+def cache(it: Cluster) -> None:
+    """One host can't write its cache: its trials are tried on others, and it is named."""
+    call("bash", "-c", f"PATH={it.tools}:$PATH ssh gpu2 'mount -t tmpfs -o ro tmpfs $NAS_CACHE'")
+    check(ended(it.hosts_sh("cache")) == 0, "the search ended in order without the host")
+    check_whole(it, "cache")
+    check("gpu2" in it.words("cache"), "the host is named")
+
+
+def disk(it: Cluster) -> None:
+    """The disk of one host's cache is full: as when it can't be written."""
+    call("bash", "-c", f"PATH={it.tools}:$PATH ssh gpu2 'mount -t tmpfs -o size=64k tmpfs $NAS_CACHE'")
+    check(ended(it.hosts_sh("disk")) == 0, "the search ended in order without the host")
+    check_whole(it, "disk")
+    check("gpu2" in it.words("disk"), "the host is named")
+
+
+def head(it: Cluster) -> None:
+    """The host with Ray's head dies under a search that another host drives; a new cluster goes on with it."""
+    first = it.hosts_sh("first", "--trials", "200")  # keeps the cluster up
+    it.wait_for(first, "first", "trained in full")
+    space = it.shared / "head.yaml"
+    space.write_text(SPACE.format(name="head"))
+    own = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={it.shared}/.ray_token"
+    command = (
+        f"cd {it.shared}/metaformer-nas && {own} {it.shared}/venv/bin/python run_search.py {space} --data digits "
+        f"--out {it.shared}/runs/head --storage journal://{it.shared}/runs/head.journal --address {NETWORK}.1:6379"
+    )
+    second = it.ssh("gpu2", command, log="head")
+    it.wait_for(second, "head", "data: digits")
+    time.sleep(5)
+    it.hosts[HEAD].shoot()
+    died = time.monotonic()
+    code = ended(second)
+    seconds = time.monotonic() - died
+    first.kill()
+    print("   ", it.words("head").strip().splitlines()[-1])
+    check(code == 1, f"the driver ended with 1, got {code}")
+    check(seconds <= WORDS_SECONDS, f"{seconds:.0f} s after the head")
+    check("head" in it.words("head").splitlines()[-1], "it says what died")
+
+
+CASES: dict[str, Callable[[Cluster], None]] = {f.__name__: f for f in (plain, node, link, cache, disk, head)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=list(CASES), help=", ".join(CASES))
+    asked = parser.parse_args()
+    if os.geteuid() or not all(map(shutil.which, ("ip", "unshare", "nsenter"))):
+        raise SystemExit("several_hosts.py needs root, ip, unshare and nsenter: nothing was tried")
+    broken = []
+    for name in asked.cases:
+        print(f"{name}: {CASES[name].__doc__}", flush=True)
+        with cluster() as it:
+            began = time.monotonic()
+            try:
+                CASES[name](it)
+            except (AssertionError, subprocess.TimeoutExpired) as error:
+                broken.append(name)
+                print(f"  BROKEN {error}\n" + it.words(name)[-3000:] if (it.shared / f"{name}.log").exists() else error)
+            print(f"  {time.monotonic() - began:.0f} s", flush=True)
+    raise SystemExit(f"broken: {', '.join(broken)}" if broken else 0)
+
+
+if __name__ == "__main__":
+    main()
