@@ -6,7 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from nas.errors import ConfigError
+
 UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+HOURS = {"h": 1.0, "min": 1 / 60, "m": 1 / 60, "d": 24.0, None: 1.0}
 LARGEST = 10**18  # of what people count
 
 
@@ -27,6 +30,15 @@ def _counted(written: Any) -> Any:
 
 
 Quantity = Annotated[int, BeforeValidator(_counted)]
+
+
+def hours_in(text: str, *, where: str) -> float:
+    """Hours in a duration such as 24h, 90min or 2d; ConfigError, which says `where` it stands, if it is none."""
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(h|min|m|d)?\s*", text)
+    if match is None or not 0 < (hours := float(match[1]) * HOURS[match[2]]) < math.inf:
+        rule = f"must be a duration such as 24h, 90min or 2d, but got {text!r:.50}"
+        raise ConfigError(f"{where}: {rule}. Write a number and its unit.")
+    return hours
 
 
 def percent(share: float | None) -> str:

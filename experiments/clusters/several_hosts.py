@@ -28,6 +28,7 @@ HOSTS = ("gpu1", "gpu2", "gpu3")
 HEAD = HOSTS[0]
 BRIDGE, NETWORK = "nas0", "10.77.0"
 SPACE = "name: {name}\nextends: tiny\nsearch: {{trials: 6}}\nresources: {{cpu: 1, workers: 3}}\n"
+CACHE = "/tmp/nas-cache"  # as hosts.sh has it, on each host its own
 PATIENCE = 900.0  # seconds for one command
 CUT_SECONDS = 60
 WORDS_SECONDS = 20  # after which a driver whose head died must have said so and ended
@@ -36,7 +37,7 @@ SSH = """#!/bin/bash
 host=$1; shift; folder={scratch}/$host
 pid=$(cat "$folder/pid") && kill -0 "$pid" 2>/dev/null || {{ echo "ssh: connect to host $host: no route" >&2; exit 255; }}
 exec nsenter --target "$pid" --net --mount --uts --ipc --pid \\
-    env HOME="$folder/home" NAS_CACHE="$folder/cache" bash -c "$*"
+    env HOME="$folder/home" bash -c "$*"
 """
 
 
@@ -45,7 +46,7 @@ class Host:
 
     def __init__(self, number: int, name: str, scratch: Path):
         self.name, self.folder, self.namespace, self.link = name, scratch / name, f"nas-{name}", f"nas-{number}"
-        for inner in ("home", "tmp", "cache"):
+        for inner in ("home", "tmp"):
             (self.folder / inner).mkdir(parents=True)
         names = "".join(f"{NETWORK}.{i} {each}\n" for i, each in enumerate(HOSTS, start=1))
         (self.folder / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
@@ -107,6 +108,23 @@ class Cluster(NamedTuple):
         space.write_text(SPACE.format(name=name))
         names = {"HOSTS": " ".join(HOSTS), "SHARED": str(self.shared), "SPACE": str(space), "DATA": "digits"}
         return self._started(["bash", str(HOSTS_SH), *settings], names, log=name)
+
+    def driver(self, name: str) -> str:
+        """The command of a search on the cluster that hosts.sh has started."""
+        space = self.shared / f"{name}.yaml"
+        space.write_text(SPACE.format(name=name))
+        own = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={self.shared}/.ray_token NAS_CACHE={CACHE}"
+        return (
+            f"cd {self.shared}/metaformer-nas && {own} {self.shared}/venv/bin/python run_search.py {space} --data digits --out "
+            f"{self.shared}/runs/{name} --storage journal://{self.shared}/runs/{name}.journal --address {NETWORK}.1:6379"
+        )
+
+    def raise_again(self, name: str) -> None:
+        """A host that was shot, as new."""
+        self.hosts[name].close()
+        scratch = self.hosts[name].folder.parent
+        shutil.rmtree(scratch / name)
+        self.hosts[name] = Host(HOSTS.index(name) + 1, name, scratch)
 
     def ssh(self, host: str, command: str, *, log: str) -> subprocess.Popen:
         """A command on one host."""
@@ -210,7 +228,7 @@ def link(it: Cluster) -> None:
 
 def cache(it: Cluster) -> None:
     """One host can't write its cache: its trials are tried on others, and it is named."""
-    call("bash", "-c", f"PATH={it.tools}:$PATH ssh gpu2 'mount -t tmpfs -o ro tmpfs $NAS_CACHE'")
+    call("bash", "-c", f"PATH={it.tools}:$PATH ssh gpu2 'mkdir {CACHE} && mount -t tmpfs -o ro tmpfs {CACHE}'")
     check(ended(it.hosts_sh("cache")) == 0, "the search ended in order without the host")
     check_whole(it, "cache")
     check("gpu2" in it.words("cache"), "the host is named")
@@ -218,24 +236,17 @@ def cache(it: Cluster) -> None:
 
 def disk(it: Cluster) -> None:
     """The disk of one host's cache is full: as when it can't be written."""
-    call("bash", "-c", f"PATH={it.tools}:$PATH ssh gpu2 'mount -t tmpfs -o size=64k tmpfs $NAS_CACHE'")
+    call("bash", "-c", f"PATH={it.tools}:$PATH ssh gpu2 'mkdir {CACHE} && mount -t tmpfs -o size=64k tmpfs {CACHE}'")
     check(ended(it.hosts_sh("disk")) == 0, "the search ended in order without the host")
     check_whole(it, "disk")
     check("gpu2" in it.words("disk"), "the host is named")
 
 
 def head(it: Cluster) -> None:
-    """The host with Ray's head dies under a search that another host drives; a new cluster goes on with it."""
+    """The host with Ray's head dies under a search that another host drives."""
     first = it.hosts_sh("first", "--trials", "200")  # keeps the cluster up
     it.wait_for(first, "first", "trained in full")
-    space = it.shared / "head.yaml"
-    space.write_text(SPACE.format(name="head"))
-    own = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={it.shared}/.ray_token"
-    command = (
-        f"cd {it.shared}/metaformer-nas && {own} {it.shared}/venv/bin/python run_search.py {space} --data digits "
-        f"--out {it.shared}/runs/head --storage journal://{it.shared}/runs/head.journal --address {NETWORK}.1:6379"
-    )
-    second = it.ssh("gpu2", command, log="head")
+    second = it.ssh("gpu2", it.driver("head"), log="head")
     it.wait_for(second, "head", "data: digits")
     time.sleep(5)
     it.hosts[HEAD].shoot()
@@ -249,7 +260,24 @@ def head(it: Cluster) -> None:
     check("head" in it.words("head").splitlines()[-1], "it says what died")
 
 
-CASES: dict[str, Callable[[Cluster], None]] = {f.__name__: f for f in (plain, node, link, cache, disk, head)}
+def again(it: Cluster) -> None:
+    """The same with --wait-for-cluster: the head comes back with a new cluster, and the search goes on by itself."""
+    first = it.hosts_sh("first", "--trials", "200")
+    it.wait_for(first, "first", "trained in full")
+    second = it.ssh("gpu2", f"{it.driver('again')} --wait-for-cluster 10m", log="again")
+    it.wait_for(second, "again", "paused at a rung")
+    it.hosts[HEAD].shoot()
+    it.wait_for(second, "again", "waiting up to 10 min")
+    first.kill()
+    it.raise_again(HEAD)
+    third = it.hosts_sh("third", "--trials", "200")
+    it.wait_for(second, "again", "is back: going on")
+    check(ended(second) == 0, "the search ended in order")
+    third.kill()
+    check_whole(it, "again")
+
+
+CASES: dict[str, Callable[[Cluster], None]] = {f.__name__: f for f in (plain, node, link, cache, disk, head, again)}
 
 
 def main() -> None:

@@ -1,7 +1,5 @@
 """Which short training buys most for a budget, as a search space that extends the one that was calibrated."""
 
-import math
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +22,6 @@ from nas.run.settings import Search
 from nas.terminal import command
 from nas.units import duration
 
-HOURS = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(h|min|d)?\s*")
-IN_HOURS = {"h": 1.0, "min": 1 / 60, "d": 24.0, None: 1.0}
 PILOT_SHARE = 0.25  # of the budget that a pilot may be expected to take
 FEWEST_TRIALS = 10  # below which no search is worth its pilot
 CHOSEN = "chosen.yaml"
@@ -40,16 +36,6 @@ class Choice(NamedTuple):
     hours: float
     """Of the whole search, no training stopped at a rung."""
     trials: int
-
-
-def budget(text: str) -> float:
-    """Hours; ConfigError unless it reads like 24h, 90min or 2d."""
-    match = HOURS.fullmatch(text)
-    if match is None or not 0 < (hours := float(match[1]) * IN_HOURS[match[2]]) < math.inf:
-        raise ConfigError(
-            f"--choose: must be a duration such as 24h, 90min or 2d, but got {text!r}. Write a number and its unit."
-        )
-    return hours
 
 
 def hours_of(search: Search, trainings: int, seconds: float) -> float:

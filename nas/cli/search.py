@@ -1,5 +1,6 @@
 """Verbs that run: a search, its dry run, its calibration, its replicates."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from nas.cli.app import (
     console,
     stoppable,
 )
+from nas.errors import ConfigError
 
 _Trials = Annotated[int | None, typer.Option(help="Architectures to train (search.trials).")]
 _Seed = Annotated[int | None, typer.Option(help="Seed of proposals, split and trainings (search.seed).")]
@@ -27,6 +29,10 @@ _Show = Annotated[bool, typer.Option("--show", help="Print what the trainings so
 _Choose = Annotated[
     str | None,
     typer.Option(metavar="HOURS", help="Then choose the training for a search of 24h, 90min, ... (GPU-hours on GPUs)."),
+]
+_Wait = Annotated[
+    str | None,
+    typer.Option("--wait-for-cluster", metavar="TIME", help="Where the cluster goes away: wait so long (30min) and go on."),
 ]
 _Replicates = Annotated[
     int | None, typer.Option(help="Other seeds for each network.", min=1, show_default="search.replicates, or 3")
@@ -44,6 +50,7 @@ def search(
     workers: _Workers = None,
     address: AddressOption = None,
     storage: _Storage = None,
+    wait_for_cluster: _Wait = None,
     set_: Set = [],  # noqa: B006 (typer copies it)
 ) -> None:
     """Search a space; the same command again continues where it was stopped or killed.
@@ -54,6 +61,7 @@ def search(
 
     flags = {"search.trials": trials, "search.seed": seed, "search.storage": storage}
     settings = read_search(file, settings=[*as_settings(flags), *as_settings(_machines(data, workers, address)), *set_])
+    _start_again(settings.resources.address, wait_for_cluster)
 
     from nas.report.ending import show_result  # Ray takes seconds: a wrong file is said before
     from nas.search.loggers import check_packages
@@ -74,6 +82,22 @@ def search(
 
 def _machines(data: str | None, workers: int | None, address: str | None) -> dict[str, object]:
     return {"proxy.data": data, "resources.workers": workers, "resources.address": address}
+
+
+def _start_again(address: str | None, wait: str | None) -> None:
+    """With --wait-for-cluster this process only starts the command, again after each time its cluster went away."""
+    if wait is None:
+        return
+    from nas.cluster.head import DRIVEN, started_again
+    from nas.units import hours_in
+
+    if DRIVEN in os.environ:
+        return
+    hours = hours_in(wait, where="--wait-for-cluster")
+    if address is None:
+        raise ConfigError("--wait-for-cluster: is for a cluster, but no --address names one. Give it, or leave this out.")
+    say = partial(console(lasting=True).print, soft_wrap=True)
+    raise typer.Exit(started_again(address, patience=3600 * hours, say=say))
 
 
 @app.command()
@@ -98,6 +122,7 @@ def calibrate(
     out: OutOption = None,
     workers: _Workers = None,
     address: AddressOption = None,
+    wait_for_cluster: _Wait = None,
     show: _Show = False,
     choose: _Choose = None,
     set_: Set = [],  # noqa: B006
@@ -105,24 +130,23 @@ def calibrate(
     """Measure how far the proxy's ranking can be trusted: train some architectures at several fidelities and seeds.
 
     The YAML's `calibration:` section says which; without one, the search's baselines and 12 random architectures are trained
-    at a quarter, half and four times the epochs and at larger images. It prints, for each fidelity, how well its ranking
-    agrees with the costliest one's (Kendall tau and Spearman, with 95 % intervals), what parameters and MACs alone reach, the
-    noise between seeds, and the cheapest fidelity that is good enough. The same command again continues where it was stopped
-    or killed and trains nothing twice; results land in the run's folder under `calibration/`, and `nas front` quotes them.
-    With `--choose 24h` the training and signal that rank best, of those a search of that time can afford, become a YAML file.
+    at a quarter, half and four times the epochs and at larger images. For each fidelity it prints how well its ranking agrees
+    with the costliest one's, what parameters and MACs alone reach, and the noise between seeds. The same command continues;
+    results land under `calibration/`. With `--choose 24h` the best training and signal that fit become a YAML file.
 
     Example: `nas calibrate hybrid --set calibration.random=20 --set calibration.seeds=3`
     """
     from nas.run.settings import read_search
 
     settings = read_search(file, settings=[*as_settings(_machines(data, workers, address)), *set_])
-
-    from nas.calibration.choose import announced, budget, show_choice
+    _start_again(settings.resources.address, wait_for_cluster)
+    from nas.calibration.choose import announced, show_choice
     from nas.calibration.show import show_calibration
     from nas.calibration.train import read_calibration, run_calibration
+    from nas.units import hours_in
 
-    hours = None if choose is None else budget(choose)
     root, where, shown = out or Path("runs") / settings.name, str(file), console(lasting=True)
+    hours = None if choose is None else hours_in(choose, where="--choose")
     with stoppable():
         if show:
             plan, done = read_calibration(settings, root=root, where=where, console=shown)
@@ -142,6 +166,7 @@ def replicate(
     data: DataOption = None,
     workers: _Workers = None,
     address: AddressOption = None,
+    wait_for_cluster: _Wait = None,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Train the networks on or near a run's front again with other seeds, so that luck is told from merit.
@@ -156,5 +181,6 @@ def replicate(
 
     with stoppable():
         settings = settings_of(run, [*as_settings(_machines(data, workers, address)), *set_])
+        _start_again(settings.resources.address, wait_for_cluster)
         replicate_front(settings, root=run, console=console(lasting=True), number=replicates, most=most)
     show_front((run,), console(full_width=True))

@@ -5,6 +5,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from rich.console import Console
+
+from nas.callbacks import ignore
+from nas.cluster.nodes import LeftOut, Prepare, prepare_nodes
 from nas.cluster.session import num_workers, ray, started_ray
 from nas.errors import CAUSE_LENGTH, NasError
 from nas.run.attempts import RETRIES
@@ -40,16 +44,19 @@ def run_jobs(
     work: Callable[[_Job], _Result],
     resources: "Resources",
     on_end: Callable[[_Job, _Result | None, str | None], None],
+    prepare: Prepare = ignore,
+    say: Console | None = None,
 ) -> None:
     """Do independent jobs in their order, as many at once as the resources allow; `on_end(job, result, cause)` hears of each.
 
     A job whose worker dies is tried RETRIES more times; then there is a cause instead of a result. A NasError in a worker, such
-    as images that are gone, ends them all.
+    as images that are gone, ends them all. `prepare` is what each node of a cluster needs done before, told to `say`.
     """
     waiting = deque((job, RETRIES) for job in jobs)
     running: dict[ray.ObjectRef, tuple[_Job, int]] = {}
     with started_ray(resources):
-        at_once, shared = num_workers(resources), ray.put(work)
+        left_out = prepare_nodes(prepare, say=say or Console(quiet=True)) if resources.address else LeftOut()
+        at_once, shared = num_workers(resources, without=left_out.nodes), ray.put(work)
         share = WorkerShare(resources.cpu, resources.gpu)
         as_task: Any = ray.remote  # its own annotations know no keywords
         task = as_task(do_one).options(num_cpus=share.cpu, num_gpus=share.gpu, max_retries=0)

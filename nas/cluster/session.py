@@ -4,13 +4,14 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nas
 from nas.cluster import authentication
 from nas.cluster.address import Cluster, reach
+from nas.cluster.head import head_watched
 from nas.cluster.quiet import QUIET
 from nas.cluster.quiet import ray as ray
 from nas.cluster.stopping import own_signals
@@ -23,14 +24,13 @@ if TYPE_CHECKING:  # workers import this file, and need no Optuna
 
 OBJECT_STORE_BYTES = 200_000_000
 FLOAT_ERROR = 1e-9
-NODES_LOOK_SECONDS = 120  # for the nodes to unpack the code and look
 LISTENS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 SENT = ("NAS_CACHE",)  # variables that hold on a cluster's nodes as they do here
 
 
-def num_workers(resources: "Resources") -> int:
-    """Trials at once: as asked for, else as many as the started Ray can run; NasError if it can run none."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def num_workers(resources: "Resources", *, without: Container[str] = ()) -> int:
+    """Trials at once: as asked for, else as many as the started Ray can run but on some nodes; NasError if it can run none."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node.get("NodeID") not in without]
     possible = sum(_slots(node, resources) for node in nodes)
     if possible < 1 and not (resources.address and resources.workers):  # a cluster that grows may begin with none
         raise NasError(
@@ -72,24 +72,6 @@ def _sent() -> dict[str, Any]:
     """What the nodes of a cluster get from here: this package as it is, and where its cache lies."""
     variables = {name: os.environ[name] for name in (*QUIET, *SENT) if name in os.environ}
     return {"py_modules": [str(Path(nas.__file__).parent)], "env_vars": variables}
-
-
-def check_folder_is_shared(path: Path) -> None:
-    """NasError, by name, for every node of the started cluster that doesn't see the file `path`."""
-    nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
-    looks = {n["NodeManagerHostname"]: _looks(n, path) for n in nodes}
-    seen = dict(zip(looks, ray.get(list(looks.values()), timeout=NODES_LOOK_SECONDS), strict=True))
-    blind = sorted(host for host, there in seen.items() if not there)
-    if blind:
-        raise NasError(
-            f"{path.parent}: must lie on storage that all nodes of the cluster share, but {', '.join(blind)} cannot see it. "
-            "Give a shared folder with --out."
-        )
-
-
-def _looks(node: dict[str, Any], path: Path) -> "ray.ObjectRef":
-    there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
-    return ray.remote(os.path.exists).options(num_cpus=0, scheduling_strategy=there).remote(str(path.resolve()))
 
 
 @contextlib.contextmanager
@@ -138,6 +120,7 @@ def _joined_ray(cluster: Cluster) -> Iterator[None]:
     with (
         authentication.shown(cluster.variables),
         _listening(here_only=False),
+        head_watched(cluster.address),
         _connected(
             f"resources.address {cluster.address}: its Ray and Python must have this machine's versions, but:",
             address=cluster.address,

@@ -29,6 +29,7 @@ WAY_OF_DECODING = "middle"  # in the names of cached files: pixels that another 
 LISTED = "listed"  # stands for the checksum of contents that nobody has looked at
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SEARCHED: tuple[Split, ...] = ("train", "validation")
 Item = tuple[str, int]  # id, label
 
 
@@ -178,8 +179,14 @@ def load_split(
 
 def prepare_images(manifest: AnyManifest, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = ignore) -> None:
     """What a search reads, checked to the last byte and decoded where it has to be, before any trial opens it."""
-    for split in ("train", "validation"):
+    for split in SEARCHED:
         discard_damaged(cache_path(manifest, split, image_size))
+    decode_images(manifest, image_size=image_size, root=root, on_decoded=on_decoded)
+
+
+def decode_images(manifest: AnyManifest, *, image_size: int, root: Path | None = None, on_decoded: OnDecoded = ignore) -> None:
+    """What a search reads, decoded where this machine's cache lacks it."""
+    for split in SEARCHED:
         load_split(manifest, split, image_size=image_size, root=root, on_decoded=on_decoded)
 
 

@@ -147,7 +147,8 @@ def _keep_to_quota() -> None:
 
 
 def _on_ray(job: Job, listener: Listener, machines: Machines) -> Result:
-    from nas.cluster.session import check_folder_is_shared, started_ray  # takes a second: only where needed
+    from nas.cluster.nodes import check_folder_is_shared
+    from nas.cluster.session import started_ray  # takes a second: only where needed
     from nas.retraining.launch import launch
 
     cpu = _cores(machines.workers, machines)

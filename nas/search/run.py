@@ -10,7 +10,7 @@ from rich.console import Console
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
 from nas.data.draw import make_manifest
-from nas.data.manifest import Manifest, check_place, prepare_images, read_manifest
+from nas.data.manifest import Manifest, check_place, decode_images, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.errors import few
@@ -110,11 +110,11 @@ def _about(manifest: Manifest, settings: Search) -> str:
 
 
 def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchProgress, *, stopping: Stopping) -> None:
-    settings = study.search
+    settings, there = study.search, manifest.in_file(folder.manifest)
     work = partial(
         train_remotely,
         recipe=settings.proxy,
-        manifest=manifest.in_file(folder.manifest),
+        manifest=there,
         seed=settings.training_seed,
         device="cuda" if settings.resources.gpu else "cpu",
         root=data_root(settings.proxy.data),
@@ -122,7 +122,17 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchPr
 
     on_change = noting(study, folder, progress, images=len(manifest.validation))
     if study.has_work:
-        run_trials(study, folder, work=work, resources=settings.resources, stopping=stopping, on_change=on_change)
+        prepare = partial(decode_images, there, image_size=settings.proxy.full_size, root=data_root(settings.proxy.data))
+        run_trials(
+            study,
+            folder,
+            work=work,
+            resources=settings.resources,
+            prepare=prepare,
+            say=progress.console,
+            stopping=stopping,
+            on_change=on_change,
+        )
     study.settle()
     _drop_files(study, folder, near_front(study.records, settings, images=len(manifest.validation)))
 

@@ -8,13 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.cluster.session import check_folder_is_shared, num_workers, started_ray  # isort: skip (sets ray's variables first)
+from nas.cluster.session import num_workers, started_ray  # isort: skip (sets ray's variables first)
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from rich.console import Console
 
 from nas.callbacks import ignore
 from nas.cluster.jobs import WorkerShare, short_cause
+from nas.cluster.nodes import LeftOut, Prepare, check_folder_is_shared, prepare_nodes
 from nas.cluster.stopping import Stopping
 from nas.search.ahead import Ahead
 from nas.search.loggers import Logger, opened_loggers
@@ -160,21 +162,24 @@ def run_trials(
     *,
     work: Callable,
     resources: "Resources",
+    prepare: Prepare = ignore,
+    say: Console | None = None,
     stopping: Stopping | None = None,
     on_change: Callable[[], None] = ignore,
 ) -> None:
     """Train what `study` proposes until it proposes nothing more; `work(architecture, on_start=, on_epoch=, weights=,
-    checkpoint=)` is one training."""
+    checkpoint=)` is one training, `prepare` what each node of a cluster needs done before, which is told to `say`."""
     with (
         started_ray(resources),
         _scratch(folder, resources) as scratch,
         opened_loggers(study.search, folder) as loggers,
     ):
+        left_out = LeftOut()
         if resources.address:
             check_folder_is_shared(folder.search_yaml)
-        searcher = StudySearcher(
-            study, folder, workers=num_workers(resources), stopping=stopping or Stopping(), on_change=on_change
-        )
+            left_out = prepare_nodes(prepare, say=say or Console(quiet=True))
+        workers = num_workers(resources, without=left_out.nodes)
+        searcher = StudySearcher(study, folder, workers=workers, stopping=stopping or Stopping(), on_change=on_change)
         try:
             _tuner(searcher, work=work, resources=resources, scratch=scratch, loggers=loggers).fit()
         except Exception:

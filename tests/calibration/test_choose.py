@@ -9,13 +9,14 @@ import yaml
 from rich.console import Console
 
 from nas.calibration.analysis import analyse
-from nas.calibration.choose import announced, budget, chosen, hours_of, settings_of_choice, show_choice
+from nas.calibration.choose import announced, chosen, hours_of, settings_of_choice, show_choice
 from nas.calibration.plan import draft
 from nas.calibration.record import Trainings
 from nas.calibration.work import with_data
 from nas.errors import ConfigError, NasError
 from nas.run.folder import open_folder
 from nas.run.settings import read_search
+from nas.units import hours_in
 
 NAMES = [f"n{i}" for i in range(12)]
 TRUE = np.linspace(0.4, 0.6, 12)
@@ -50,13 +51,13 @@ def search(**settings):
 
 @pytest.mark.parametrize(("text", "hours"), [("24h", 24), ("90min", 1.5), ("2d", 48), ("1.5", 1.5), (" .5 h", 0.5)])
 def test_a_budget_is_a_duration(text, hours):
-    assert budget(text) == hours
+    assert hours_in(text, where="--choose") == hours
 
 
 @pytest.mark.parametrize("text", ["", "h", "0h", "-3h", "24 hours", "1e9h", "nan", "10s", "9" * 400])
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ConfigError, match=r"--choose: must be a duration such as 24h, 90min or 2d, but got"):
-        budget(text)
+        hours_in(text, where="--choose")
 
 
 @pytest.mark.parametrize(
