@@ -1,4 +1,4 @@
-"""A search on three hosts that hosts.sh starts; the cases in which it is shot at are experiments/clusters/several_hosts.py's."""
+"""A search on three hosts that hosts.sh starts; experiments/clusters/several_hosts.py shoots at it in more ways."""
 
 import os
 import shutil
