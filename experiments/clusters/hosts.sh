@@ -6,7 +6,7 @@
 # Needs: the same virtual environment in $SHARED/venv with this package in it, the same paths on all hosts, ssh without a
 # password, ports 6379 to 6381 and 20000 to 29999 open between the hosts and closed to everyone else.
 # Whoever has Ray's token can run code as you: it lies in $SHARED/.ray_token, which only you can read.
-# Run on: nothing but a syntax check; the Ray commands in it are those of README.md, which were run on simulated nodes.
+# Run on: three hosts that are network namespaces of one machine, each with processes, home and cache of its own (several_hosts.py).
 set -euo pipefail
 : "${HOSTS:?names of the hosts, the first one drives}" "${SHARED:?a folder that all hosts see}"
 SPACE=${SPACE:-search_spaces/imagenet.yaml} DATA=${DATA:-/data/imagenet} PORT=6379
