@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -280,24 +281,31 @@ def again(it: Cluster) -> None:
 CASES: dict[str, Callable[[Cluster], None]] = {f.__name__: f for f in (plain, node, link, cache, disk, head, again)}
 
 
+def carried_out(cases: dict[str, Callable[[Cluster], None]], *, on: Callable[[], AbstractContextManager[Cluster]]) -> str | int:
+    """Each case on hosts of its own; 0, or which of them are broken."""
+    broken = []
+    for name, case in cases.items():
+        print(f"{name}: {case.__doc__}", flush=True)
+        with on() as it:
+            began = time.monotonic()
+            try:
+                case(it)
+            except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
+                broken.append(name)
+                print(f"  BROKEN {error}")
+                for log in it.shared.glob("*.log"):
+                    print(f"--- {log.name}\n{log.read_text()[-3000:]}")
+            print(f"  {time.monotonic() - began:.0f} s", flush=True)
+    return f"broken: {', '.join(broken)}" if broken else 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=list(CASES), help=", ".join(CASES))
     asked = parser.parse_args()
     if os.geteuid() or not all(map(shutil.which, ("ip", "unshare", "nsenter"))):
         raise SystemExit("several_hosts.py needs root, ip, unshare and nsenter: nothing was tried")
-    broken = []
-    for name in asked.cases:
-        print(f"{name}: {CASES[name].__doc__}", flush=True)
-        with cluster() as it:
-            began = time.monotonic()
-            try:
-                CASES[name](it)
-            except (AssertionError, subprocess.TimeoutExpired) as error:
-                broken.append(name)
-                print(f"  BROKEN {error}\n" + it.words(name)[-3000:] if (it.shared / f"{name}.log").exists() else error)
-            print(f"  {time.monotonic() - began:.0f} s", flush=True)
-    raise SystemExit(f"broken: {', '.join(broken)}" if broken else 0)
+    raise SystemExit(carried_out({name: CASES[name] for name in asked.cases}, on=cluster))
 
 
 if __name__ == "__main__":
