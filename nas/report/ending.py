@@ -1,6 +1,7 @@
 """What the command line says at the end of a search, and which command comes next."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -44,8 +45,18 @@ def _account(ranked: Standing, reading: Reading) -> list[str]:
     volume = volumes(trials, ranked.costs, reference_costs(reading.search))["hypervolume"].iloc[-1]
     counts = ", ".join(f"{states.get(state, 0)} {state.words}" for state in (*TRAINED, TrialState.ANSWERED))
     lines = [f"{counts}; hypervolume {volume:.4f}", cost_line(time_spent(reading.records))]
+    lines += _answers(reading)
     causes = trials.loc[trials["state"] == TrialState.FAILED, "cause"].value_counts()
     return lines + [f"  failed {number} times: {cause}" for cause, number in causes.head(5).items()]
+
+
+def _answers(reading: Reading) -> list[str]:
+    """From which other runs trainings were answered, how many, and what they took there."""
+    sources = [record.source for record in reading.trials if record.source is not None]
+    if not sources:
+        return []
+    runs = ", ".join(f"{number} from {run}" for run, number in Counter(source.run for source in sources).most_common())
+    return [f"results of other runs spared {duration(sum(source.seconds for source in sources))}: {runs}"]
 
 
 def cost_line(spent: TimeSpent) -> str:

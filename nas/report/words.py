@@ -204,7 +204,8 @@ def _course(findings: Findings) -> dict[str, Any]:
         "volume_text": f"Hypervolume is the share of the box from no cost to {reference}, and from accuracy 1 to 0, that the "
         "front dominates. Time is summed over trainings, however many ran at once.",
         "ledger": [(r.what, r.trainings, duration(r.seconds), percent(r.share)) for r in fates.itertuples()],
-        "saved": f"Rungs spared about {duration(spared['rungs'])}, answers from the record {duration(spared['record'])}.",
+        "saved": f"Rungs spared about {duration(spared['rungs'])}, answers from the record {duration(spared['record'])}, "
+        f"results of other runs {duration(spared['runs'])}.",
         "failures": [(r.kind, r.trials, r.example) for r in failures(findings.trials).itertuples()],
     }
 

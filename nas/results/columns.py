@@ -8,7 +8,7 @@ COLUMNS = [
     *(name for name in COUNTED if name not in ("macs", "params")),
     "latency_ms", "epochs", "seconds", "repeated", "attempts",
     "cause", "why", "predicted", "spread", "expected_gain", "parents", "changes",
-    "start", "answered_from", "key", "seed", "manifest", "curve", "architecture",
+    "start", "answered_from", "source", "key", "seed", "manifest", "curve", "architecture",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from nas.config import Value, broken, known_name, merged_layers, place_in, read_layers, validated, with_settings
+from nas.config import Flag, Value, broken, known_name, merged_layers, place_in, read_layers, validated, with_settings
 from nas.devices.device_file import DeviceFile, check_covers, read_device_file
 from nas.errors import ConfigError, Infeasible, shortened, unknown
 from nas.files import at_home
@@ -133,6 +133,9 @@ class SearchSettings(Value):
     log: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
     """Where learning curves are shown live besides: tensorboard (files in the run's folder) and mlflow (the server that
     $MLFLOW_TRACKING_URI names, else mlflow.db in the run's folder)."""
+    cache: Flag = True
+    """Whether a training that another run did with the same recipe, images, seed and versions is answered from its result, and
+    this run's are kept for others: in $NAS_RESULTS, else results/ in $NAS_CACHE."""
     storage: str | None = None
     """An Optuna storage URL (postgresql://…, mysql://…) or a journal file (journal:///shared/run.journal); without one the
     record is study.db in the run's folder."""

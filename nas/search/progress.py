@@ -104,9 +104,10 @@ class SearchProgress(AbstractContextManager):
 
     def _line(self, record: Record, best: list[Record]) -> str:
         what = f"trial {record.number}" + (f" ({record.baseline})" if record.baseline else "")
+        fate = record.state.words if record.source is None else "answered from another run"
         network = f"{count(record.cost.macs)} MACs, {record.architecture.describe()}"
         return (
-            f"[{self._trained()}/{self._total()}] {what} {record.state.words}: {_outcome(record)}, {network} · "
+            f"[{self._trained()}/{self._total()}] {what} {fate}: {_outcome(record)}, {network} · "
             f"hypervolume {self._volume(best):.4f} · {self._eta()}"
         )
 
@@ -131,7 +132,7 @@ class SearchProgress(AbstractContextManager):
 def _outcome(record: Record) -> str:
     """A trial's accuracy, and after how many epochs where these were not all; else why it has none."""
     if record.accuracy is not None:
-        return percent(record.accuracy)
+        return percent(record.accuracy) + (f", from {record.source}" if record.source is not None else "")
     if record.state in (TrialState.PAUSED, TrialState.STOPPED):
         return f"{percent(record.curve[-1].accuracy)} after epoch {record.curve[-1].epoch}"
     return str(record.cause)

@@ -14,6 +14,7 @@ from nas.data.manifest import Manifest, check_place, prepare_images, read_manife
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.errors import few
+from nas.run.cache import ResultCache
 from nas.run.driver import Driver, driving
 from nas.run.folder import RunFolder, check_folder, open_folder, restored_folder, update_folder
 from nas.run.front import front_records, near_front
@@ -56,15 +57,27 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
                 console.print(_about(manifest, settings), soft_wrap=True)
                 waiting = partial(_wait, console=console, stopping=stopping, driver=driver)
                 with SearchProgress(settings, console) as progress:
-                    study = Study(
-                        settings, folder, manifest_hash=manifest.hash, storage=patient(storage, on_wait=waiting), driver=driver
-                    )
+                    steady, shared = patient(storage, on_wait=waiting), _shared(settings, folder, manifest, console)
+                    study = Study(settings, folder, manifest_hash=manifest.hash, storage=steady, driver=driver, shared=shared)
                     update_folder(folder, settings)
                     progress.watch(study)
                     _run(study, folder, manifest, progress, stopping=stopping)
         finally:
             close_storage(storage)
     return folder
+
+
+def _shared(settings: Search, folder: RunFolder, manifest: Manifest, console: Console) -> ResultCache | None:
+    """The results of other runs, if they are to be used; what there are is said."""
+    if not settings.search.cache:
+        return None
+    if settings.proxy.distillation is not None:
+        console.print("results are not shared with other runs: a teacher's weights are no part of what they are known by")
+        return None
+    say = partial(console.print, soft_wrap=True)
+    shared = ResultCache(settings, folder, manifest_hash=manifest.hash, say=say)
+    say(f"results of equal trainings are shared with other runs (search.cache): {shared.number:,} in {shared.folder}")
+    return shared
 
 
 def _bring_back(root: Path, settings: Search, manifest: Manifest) -> None:

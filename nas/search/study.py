@@ -1,7 +1,7 @@
 """A search as a study in Optuna's storage: what is proposed, reported and answered from the record. Resuming: `resume.py`."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import optuna
@@ -10,8 +10,9 @@ from optuna.storages import BaseStorage
 from nas.callbacks import ignore
 from nas.errors import NasError
 from nas.run.attempts import RETRIES, num_lost, time_spent, with_attempt, with_cause
+from nas.run.cache import ResultCache, computing
 from nas.run.driver import Driver
-from nas.run.folder import RunFolder
+from nas.run.folder import RunFolder, versions
 from nas.run.reading import as_written
 from nas.run.record import TRAINED, UNFINISHED, Record, TrialState
 from nas.run.settings import Search
@@ -52,8 +53,10 @@ class Study:
         manifest_hash: str,
         storage: BaseStorage | None = None,
         driver: Driver | None = None,
+        shared: ResultCache | None = None,
     ):
         self.search, self.manifest_hash, self.driver = search, manifest_hash, driver
+        self._shared = shared
         self.exhausted = False
         self._history = history_of(search)
         self._sampler = sampler_maker(search, self._history)
@@ -68,8 +71,11 @@ class Study:
 
     # what is trained next
 
-    def propose(self) -> Proposal | None:
-        """The next training: one to go on with, or a new architecture; None when the budget is spent or nothing is left."""
+    def propose(self, *, on_answer: Callable[[], None] = ignore) -> Proposal | None:
+        """The next training: one to go on with, or a new architecture; None when the budget is spent or nothing is left.
+
+        `on_answer` is called whenever a result of another run has spared a training.
+        """
         if self._resumed:
             return self._resumed.pop(0)
         if (number := self._promoted()) is not None:
@@ -84,6 +90,10 @@ class Study:
             self._records.put_down(trial.number)
             if is_taken:
                 return Proposal(trial.number, architecture)
+            if self._records[trial.number].source is not None:
+                redraws = repeats = 0
+                on_answer()
+                continue
             is_answered = self._records[trial.number].state == TrialState.ANSWERED
             redraws, repeats = redraws + (not is_answered), repeats + is_answered
             if redraws > REDRAWS or repeats > REPEATS:
@@ -115,7 +125,10 @@ class Study:
             broken = ", ".join(f"{name} {value:.0%} outside its limit" for name, value in excess.items())
             self._records.tell(number, state=TrialState.REJECTED, cause=broken)
         elif equal is None:
-            return True
+            kept = self._shared.answer(record.architecture) if self._shared is not None else None
+            if kept is None:
+                return True
+            self._records.tell(number, state=TrialState.ANSWERED, kept=kept)
         elif equal.state in UNFINISHED:
             self._records.tell(number, state=TrialState.REJECTED, cause=f"trial {equal.number} is training it")
         else:
@@ -124,10 +137,11 @@ class Study:
         return False
 
     def _equal(self, key: str, *, before: int) -> Record | None:
-        """The earlier trial for which an architecture is not trained again: one that ran or runs, or the second one lost."""
+        """The earlier trial for which an architecture is not trained again: one that ran or runs, or has another run's result;
+        or the second one lost."""
         same = [r for r in self.records if r.key == key and r.number < before]
         lost = [r for r in same if r.machine]
-        ran = (r for r in same if r.had_its_chance or r.state in UNFINISHED)
+        ran = (r for r in same if r.had_its_chance or r.is_whole or r.state in UNFINISHED)
         return next(ran, lost[-1] if len(lost) >= LOST else None)
 
     def _enqueue_untried(self, near: Architecture) -> None:
@@ -189,7 +203,10 @@ class Study:
         self._records.note(number, passed=rung, state=TrialState.RUNNING)
 
     def finish(self, number: int, *, accuracy: float, seconds: float) -> None:
-        """Tell the final accuracy of a trial that had its whole training."""
+        """Tell the final accuracy of a trial that had its whole training, to other runs as well."""
+        record = self._records[number]
+        if self._shared is not None and computing(record.versions) == computing(versions()):
+            self._shared.keep(record.architecture, trial=number, accuracy=accuracy, curve=record.curve)
         self._records.tell(number, state=TrialState.COMPLETE, accuracy=accuracy, seconds=seconds)
 
     def settle(self) -> None:
