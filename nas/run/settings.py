@@ -112,6 +112,23 @@ def _baseline_names(written: Any) -> Any:
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 
 
+def _as_share(written: Any) -> Any:
+    """A share where a person writes per cent."""
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*%\s*", written) if isinstance(written, str) else None
+    if isinstance(written, str) and match is None:
+        raise broken("", f"must be a share, such as 0.5% or 0.005, but got {shortened(written)!r}; write one of these")
+    return float(match[1]) / 100 if match else written
+
+
+class StopRule(Value):
+    """When a search has become flat."""
+
+    gain: Annotated[float, BeforeValidator(_as_share), Field(strict=True, gt=0, lt=1)] = 0.005
+    """Share of the hypervolume, counted within the front's own range, that further trainings must be worth."""
+    within: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 20
+    """So many trainings: the last ones and, as foretold, the next ones."""
+
+
 class SearchSettings(Value):
     """How many architectures are trained, and who proposes them."""
 
@@ -121,6 +138,9 @@ class SearchSettings(Value):
     start: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Reference designs whose nearest affordable architectures in the space are trained first; "references" stands for all of
     PoolFormerV2, ConvFormer and CAFormer. Two that come out equal count once."""
+    learn_from: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed)] = ()
+    """Folders of other runs, of the same or of another task, and of retrained networks, from which the sampler "front" learns
+    where to look; how far each is to be trusted it learns as well. What they hold is copied when they are first named."""
     seed: Seed = 0
     """Seeds the proposals, the split of the data and every training, as far as these have no seed of their own."""
     proposal_seed: Seed | None = None
@@ -144,6 +164,8 @@ class SearchSettings(Value):
     trained to their end."""
     max_gpu_hours: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     """The same for the hours that trials held a GPU or their share of one, failures and repetitions included."""
+    stop: StopRule | None = None
+    """Ends the search before its budget once it is flat; None never does."""
 
     @property
     def start_designs(self) -> tuple[str, ...]:
@@ -283,6 +305,9 @@ class Search(Value):
         if self.search.max_gpu_hours is not None and not self.resources.gpu:
             rule = f"needs trials on a GPU, but got {self.search.max_gpu_hours:g} with resources.gpu=0"
             raise broken("search.max_gpu_hours", f"{rule}; use max_hours, or set resources.gpu")
+        if self.search.learn_from and self.search.sampler != "front":
+            rule = f"needs the sampler front, which alone learns from other runs, but got {self.search.sampler}"
+            raise broken("search.learn_from", f"{rule}; set search.sampler=front, or leave it out")
         costs = self.objectives[1:]
         for name in self.objectives:
             if name not in (objectives := ("accuracy", *COUNTED, *self.foretold)):

@@ -55,6 +55,12 @@ class SearchProgress(AbstractContextManager):
         waiting, is_short = self._count(TrialState.PAUSED), self.study.num_started < self.search.trials
         if is_short and self.study.exhausted:
             self.console.print("every affordable architecture that was found has been tried: the search ends before its budget")
+        elif is_short and self.study.is_flat and (rule := self.search.search.stop) is not None:
+            self.console.print(
+                f"the search ends before its budget: its last {rule.within} trainings raised the hypervolume by less than "
+                f"{rule.gain:.2%}, and the next {rule.within} are not expected to raise it more (search.stop)",
+                soft_wrap=True,
+            )
         elif (is_short or waiting) and self.study.limit is not None:
             more = f", {waiting} still waiting at a rung" if waiting else ""
             self.console.print(f"the search ends before its budget{more}: {self.study.limit}; raise it to continue")

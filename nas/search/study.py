@@ -1,6 +1,7 @@
 """A search as a study in Optuna's storage: what is proposed, reported and answered from the record. Resuming: `resume.py`."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,7 +21,9 @@ from nas.run.storage import close_storage, open_storage, storage_errors, uncolle
 from nas.search.mirror import Mirror
 from nas.search.resume import UNPROPOSED, interrupted, open_study
 from nas.search.rungs import MOST_AT_A_RUNG, due_rung, must_wait, ranked, waits_at
+from nas.search.samplers.history import Related
 from nas.search.samplers.knowledge import history_of
+from nas.search.samplers.outlook import is_flat
 from nas.search.samplers.registry import sampler_maker, suggest
 from nas.search.writer import TrialRecords, excess_of
 from nas.space.architecture import Architecture
@@ -54,11 +57,13 @@ class Study:
         storage: BaseStorage | None = None,
         driver: Driver | None = None,
         shared: ResultCache | None = None,
+        related: Sequence[Related] = (),
     ):
         self.search, self.manifest_hash, self.driver = search, manifest_hash, driver
         self._shared = shared
+        self._flat: tuple[Counter[TrialState], bool] = (Counter(), False)
         self.exhausted = False
-        self._history = history_of(search)
+        self._history = history_of(search, related=related)
         self._sampler = sampler_maker(search, self._history)
         self._storage = storage or open_storage(search, folder, create=True)
         with storage_errors(search, folder), as_written(folder), uncollected():
@@ -266,8 +271,18 @@ class Study:
     @property
     def _is_open(self) -> bool:
         """Whether new architectures may be asked for."""
-        budget = self.num_started < self.search.trials or self._baselines_wait()
+        budget = (self.num_started < self.search.trials and not self.is_flat) or self._baselines_wait()
         return budget and not self.exhausted and self.limit is None
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether search.stop ends the search; worked out anew whenever a training has ended or come to a rung."""
+        if self.search.search.stop is None:
+            return False
+        states: Counter[TrialState] = Counter(record.state for record in self.records if record.state != TrialState.RUNNING)
+        if states != self._flat[0]:
+            self._flat = states, is_flat(self.records, self.search, self._history)
+        return self._flat[1]
 
     @property
     def _due_rung(self) -> int | None:
