@@ -1,27 +1,32 @@
-"""Searches that stop when flat, learn from other runs or are told a belief, on the tables of simulate.py.
+"""Searches that stop when flat, learn from other runs, are told a belief or corrected by retraining, on public tables and ours.
 
 export NAS_TABLES=DATA_FOLDER/nas_tables
 python experiments/searchers/remember.py stop --seeds 20 --out stop.csv
-python experiments/searchers/remember.py learn --seeds 10 --out learn.csv
+python experiments/searchers/remember.py learn --out learn.csv
+python experiments/searchers/remember.py believe --out believe.csv
+python experiments/searchers/remember.py retrain --out retrain.csv
 
 A search that the CSV already holds is not run again.
 """
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
 from tables import TABLES, Table, read_table
 
-from nas.run.settings import StopRule
+from nas.pareto import pareto
+from nas.run.settings import BELIEFS, StopRule
+from nas.search.samplers.axes import Belief, Params
 from nas.search.samplers.front import FrontSampler
 from nas.search.samplers.history import History, Observation, Related
-from nas.search.samplers.outlook import expected_raise, recent_raise
+from nas.search.samplers.outlook import expected_raise, flatness, look_at
 
 Row = dict[str, float | str]
 RULE = StopRule()
@@ -31,23 +36,32 @@ PAIRS = (("201-cifar10", "201-cifar100"), ("201-cifar100", "201-cifar10"), ("dig
 OLD_TRAININGS = 100  # of the run that is learnt from
 OLD_SEEDS = 5_000  # added to the seed of a search, for the run that it learns from
 SHARES = (0.9, 0.95)
+PROXIES = ("201-cifar10", "201-cifar100")  # whose rung stands for a proxy
+BELIEVED_AXES = 2  # of which something is believed, in one of the ways
+FIRST, THEN = 60, 40  # trainings by the proxy before and after the first retraining
+RETRAINED = 12  # networks of the front at once
 
 
 class Walk:
     """A search by FrontSampler over a table, training by training."""
 
-    def __init__(self, table: Table, seed: int, *, related: tuple[Related, ...] = ()):
-        self.table, self.seed, self.points, self.volumes = table, seed, [], []
-        self.history = History(table.space, table.cost, related=related)
-        sampler = FrontSampler(self.history, seed=seed)
-        self._study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    def __init__(self, table: Table, seed: int, *, by_proxy: bool = False, **told: Any):
+        self.table, self.seed, self.by_proxy, self.points, self.volumes = table, seed, by_proxy, [], []
+        self._study = optuna.create_study(directions=["maximize", "minimize"])
+        self.tell(**told)
+
+    def tell(self, **told: Any) -> None:
+        """What History takes besides: other runs, a belief, retrained networks."""
+        self.history = History(self.table.space, self.table.cost, **told)
+        self._study.sampler = FrontSampler(self.history, seed=self.seed)
 
     def train(self) -> None:
         """One more training."""
         trial = self._study.ask()
         params = {name: trial.suggest_categorical(name, axis.choices) for name, axis in self.table.space.items()}
-        error, macs = self.table.objectives[self.table.arch(params)]
-        self._study.tell(trial, [100 - error, macs])
+        arch = self.table.arch(params)
+        error, macs = self.table.objectives[arch]
+        self._study.tell(trial, [self.table.rung[arch][0] if self.by_proxy else 100 - error, macs])
         self.points.append((error, macs))
         self.volumes.append(self.table.volume(self.points))
 
@@ -60,6 +74,14 @@ class Walk:
         """Trainings until this share of the hypervolume was reached."""
         reached = [number for number, volume in enumerate(self.volumes, start=1) if volume >= share]
         return reached[0] if reached else math.inf
+
+    def front(self, number: int, *, without: Container[str]) -> list[Params]:
+        """Points of the front as the sampler sees it, evenly over the costs, those left out that were retrained before."""
+        finished = [point for point in self.observations if point.value is not None]
+        best = [finished[i] for i in pareto([(*point.costs, -(point.value or 0.0)) for point in finished])]
+        new = sorted((p for p in best if self.table.arch(p.params) not in without), key=lambda point: point.costs)
+        chosen = np.unique(np.linspace(0, len(new) - 1, number).round().astype(int)) if len(new) > number else range(len(new))
+        return [new[i].params for i in chosen]
 
     def found(self) -> Related:
         """What another search learns from this one."""
@@ -74,14 +96,11 @@ def stop(name: str, seed: int) -> Iterator[Row]:
     while len(walk.volumes) < BUDGET:
         walk.train()
         number = len(walk.volumes)
-        is_checked, recent = number % CHECKED_EVERY == 0, recent_raise(walk.observations, trainings=RULE.within)
-        may_stop = not stopped and recent is not None and recent < RULE.gain
-        if is_checked or may_stop:
+        if number % CHECKED_EVERY == 0:
             expected = expected_raise(walk.observations, walk.history, trainings=RULE.within, seed=seed)
-            if expected is not None and is_checked:
-                foretold[number] = expected
-            if may_stop and expected is not None and expected < RULE.gain:
-                stopped = number
+            foretold |= {number: expected} if expected is not None else {}
+        if not stopped and look_at(number, RULE) == number and flatness(walk.observations, walk.history, RULE, seed=seed):
+            stopped = number
     last, at = walk.volumes[-1], stopped or BUDGET
     row: Row = {"table": name, "seed": seed, "trained": at, "lost": round(1 - walk.volumes[at - 1] / last, 5)}
     for number, expected in foretold.items():
@@ -126,6 +145,53 @@ def learn(source: str, target: str, seed: int) -> Iterator[Row]:
         yield row | {f"to{share:.0%}": walk.until(share) for share in SHARES}
 
 
+def beliefs(table: Table) -> dict[str, Belief | None]:
+    """None; of each axis, or of the two that say most, the option most frequent on the true front as high and the rarest as
+    low; and the same the wrong way round."""
+    names = list(table.objectives)
+    front = [names[i] for i in pareto(np.array([table.objectives[name] for name in names]))]
+    words: dict[str, dict[str, float]] = {}
+    for place, (axis, options) in enumerate(table.space.items()):
+        often = {option: sum(name[place] == option for name in front) for option in options.choices}
+        words[axis] = {max(often, key=often.__getitem__): BELIEFS["high"], min(often, key=often.__getitem__): BELIEFS["low"]}
+    strength = {axis: max(sum(n[i] == o for n in front) for o in words[axis]) for i, axis in enumerate(words)}
+    few = {axis: words[axis] for axis in sorted(words, key=lambda axis: -strength[axis])[:BELIEVED_AXES]}
+    told: dict[str, Belief | None] = {"none": None}
+    for name, chosen in (("all axes", words), ("two axes", few)):
+        turned = {axis: {option: 1 / weight for option, weight in own.items()} for axis, own in chosen.items()}
+        told |= {f"right, {name}": Belief(chosen), f"wrong, {name}": Belief(turned)}
+    return told
+
+
+def believe(name: str, seed: int) -> Iterator[Row]:
+    """One search for each belief."""
+    for way, belief in beliefs(read_table(name)).items():
+        walk = Walk(read_table(name), seed, belief=belief)
+        while len(walk.volumes) < BUDGET and walk.until(SHARES[0]) > BUDGET:
+            walk.train()
+        yield {"table": name, "way": way, "seed": seed, f"to{SHARES[0]:.0%}": walk.until(SHARES[0])}
+
+
+def retrain(name: str, seed: int) -> Iterator[Row]:
+    """A search by the rung alone, its front retrained, more of the search, and the new front retrained: the hypervolume of all
+    that was retrained, corrected by the first retraining and not."""
+    table = read_table(name)
+    for way in ("corrected", "not corrected"):
+        walk, truth = Walk(table, seed, by_proxy=True), dict[str, Params]()
+        for trainings in (FIRST, THEN):
+            for _ in range(trainings):
+                walk.train()
+            for params in walk.front(RETRAINED, without=truth):
+                truth[table.arch(params)] = params
+            if way == "corrected":
+                points = list(truth.values())
+                costs = tuple((table.cost(params),) for params in points)
+                values = tuple(100 - table.objectives[arch][0] for arch in truth)
+                walk.tell(retrained=Related(tuple(points), costs, values))
+        volume = table.volume([table.objectives[arch] for arch in truth])
+        yield {"table": name, "way": way, "seed": seed, "retrained": len(truth), "hypervolume": round(volume, 5)}
+
+
 def show(what: str, rows: pd.DataFrame) -> None:
     """Means and standard errors over the seeds."""
     if what == "stop":
@@ -138,19 +204,31 @@ def show(what: str, rows: pd.DataFrame) -> None:
                 pair = rows[[f"expected{mark}", f"came{mark}"]].mean()
                 print(f"after {mark}: expected {pair.iloc[0]:.4f}, came {pair.iloc[1]:.4f}")
         return
-    columns = [f"to{share:.0%}" for share in SHARES]
+    if what == "retrain":
+        print(
+            rows.groupby(["table", "way"], sort=False)[["retrained", "hypervolume"]].agg(["mean", "sem"]).round(4).to_string()
+        )
+        return
+    columns = [name for share in SHARES if (name := f"to{share:.0%}") in rows]
     rows[columns] = rows[columns].clip(upper=BUDGET)
     keys = [name for name in ("source", "table", "way") if name in rows]
     print(rows.groupby(keys, sort=False)[columns].agg(["median", "mean", "sem", "count"]).round(1).to_string())
 
 
+def tasks_of(what: str, tables: list[str]) -> list[tuple[str, ...]]:
+    """The tables, or pairs of them, that are searched."""
+    if what == "learn":
+        return [pair for pair in PAIRS if set(pair) <= set(tables)]
+    return [(name,) for name in tables if what != "retrain" or name in PROXIES]
+
+
 def main() -> None:
     """Run every search that --out does not hold yet, write the rows as CSV and print their summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("stop", "learn"))
+    parser.add_argument("what", choices=("stop", "learn", "believe", "retrain"))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=900)
-    parser.add_argument("--tables", nargs="+", default=list(TABLES))
+    parser.add_argument("--tables", nargs="+", default=[*TABLES, "photos"])
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

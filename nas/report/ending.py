@@ -63,7 +63,7 @@ def _answers(reading: Reading) -> list[str]:
 
 def outlook_lines(reading: Reading) -> list[str]:
     """What more trainings are expected to bring and to take, and how such an expectation came true before; else nothing."""
-    outlook = outlook_of(reading.records, reading.search, related=sources_of(reading.search, reading.folder).related)
+    outlook = outlook_of(reading.records, reading.search, sources_of(reading.search, reading.folder).history(reading.search))
     if outlook is None:
         return []
     line = (

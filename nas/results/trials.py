@@ -135,7 +135,7 @@ def _row(record: Record) -> dict[str, Any]:
     return {
         **{name: getattr(record, name) for name in AS_RECORDED},
         **record.cost.by_name(),
-        **{name: getattr(why, name) for name in ("predicted", "spread", "expected_gain")},
+        **{name: getattr(why, name) for name in ("predicted", "spread", "expected_gain", "belief")},
         **{name: json.dumps(value) if value else None for name, value in lists.items()},
         "began": record.began_at,
         "ended": record.ended_at,

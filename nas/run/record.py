@@ -106,6 +106,8 @@ class Reasons:
     """Standard deviation of the prediction."""
     expected_gain: float | None = None
     """Expected hypervolume improvement."""
+    belief: float | None = None
+    """The factor on it by which a belief counted then."""
 
 
 @dataclass(frozen=True, config=_LOOSE)

@@ -109,6 +109,24 @@ def _baseline_names(written: Any) -> Any:
     return names
 
 
+BELIEFS = {"high": 4.0, "low": 0.25}
+"""What may be believed of an option, and how many times as likely as one without a word it then is to be good."""
+
+
+def _by_axis(written: Any) -> Any:
+    """Beliefs by axis and option, however deeply they were written: --set prior.stage4.mixer.attention=high as well."""
+    if not isinstance(written, dict):
+        return written
+    axes: dict[str, Any] = {}
+    for name, below in written.items():
+        if isinstance(below, dict) and any(isinstance(value, dict) for value in below.values()):
+            axes |= {f"{name}.{inner}": value for inner, value in _by_axis(below).items()}
+        else:
+            axes[str(name)] = {str(o): level for o, level in below.items()} if isinstance(below, dict) else below
+    return axes
+
+
+Prior = Annotated[dict[str, dict[str, Annotated[str, known_name("belief", BELIEFS)]]], BeforeValidator(_by_axis)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 
 
@@ -236,6 +254,9 @@ class Search(Value):
     baselines: Annotated[tuple[str, ...], BeforeValidator(_baseline_names)] = ()
     """Published designs by name, and families scaled to a cost: caformer@0.6G, or {families: [caformer], at: [0.3G, 0.6G]}."""
     search: SearchSettings = SearchSettings()
+    prior: Prior = {}  # noqa: RUF012 (frozen)
+    """What is believed before anything is trained: by axis and option high or low, {stage4.mixer: {attention: high}}. The
+    sampler "front" starts and draws there, and heeds it the less the more is known."""
     proxy: Proxy = Proxy()
     resources: Resources = Resources()
     calibration: Calibration = Calibration()
@@ -308,6 +329,8 @@ class Search(Value):
         if self.search.learn_from and self.search.sampler != "front":
             rule = f"needs the sampler front, which alone learns from other runs, but got {self.search.sampler}"
             raise broken("search.learn_from", f"{rule}; set search.sampler=front, or leave it out")
+        if self.prior:
+            _ = self.beliefs
         costs = self.objectives[1:]
         for name in self.objectives:
             if name not in (objectives := ("accuracy", *COUNTED, *self.foretold)):
@@ -355,6 +378,23 @@ class Search(Value):
             return ""
         return " Name a device file under devices: {NAME: PATH}; `nas devices measure --help` says how to make one."
 
+    @cached_property
+    def beliefs(self) -> dict[str, dict[Any, float]]:
+        """By axis and option how many times as likely the option is believed to be good; an error where there is none such."""
+        if self.prior and self.search.sampler != "front":
+            rule = f"needs the sampler front, which alone heeds it, but got {self.search.sampler}"
+            raise broken("prior", f"{rule}; set search.sampler=front, or leave it out")
+        beliefs: dict[str, dict[Any, float]] = {}
+        for axis, levels in self.prior.items():
+            if axis not in self.space.axes:
+                raise broken(f"prior.{axis}", unknown("axis", axis, self.space.axes) + " An axis is a choice of the space.")
+            for text, level in levels.items():
+                option = [option for option in self.space.axes[axis] if _is_written(option, text)]
+                if not option:
+                    raise broken(f"prior.{axis}.{text}", unknown(f"value of {axis}", text, self.space.axes[axis]))
+                beliefs.setdefault(axis, {})[option[0]] = BELIEFS[level]
+        return beliefs
+
     @property
     def foretold(self) -> dict[str, DeviceFile]:
         """By the name of each cost that a device file foretells, that file."""
@@ -381,6 +421,13 @@ class Search(Value):
     @cached_property
     def _designs(self) -> dict[str, Architecture]:
         return {}
+
+
+def _is_written(option: Any, text: str) -> bool:
+    """Whether a text is an option, as YAML or JSON write it."""
+    if type(option) in (int, float) and re.fullmatch(r"-?\d+(\.\d*)?", text):
+        return float(text) == option
+    return str(option).lower() == text.lower()
 
 
 def _check_different(names: Sequence[str], architectures: dict[str, Architecture]) -> None:

@@ -89,7 +89,7 @@ def _drive(
             storage=storage,
             driver=driver,
             shared=shared,
-            related=learnt.related,
+            history=learnt.history(settings),
         )
         update_folder(folder, settings)
         progress.watch(study)

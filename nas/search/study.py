@@ -21,7 +21,7 @@ from nas.run.storage import close_storage, open_storage, storage_errors, uncolle
 from nas.search.mirror import Mirror
 from nas.search.resume import UNPROPOSED, interrupted, open_study
 from nas.search.rungs import MOST_AT_A_RUNG, due_rung, must_wait, ranked, waits_at
-from nas.search.samplers.history import Related
+from nas.search.samplers.history import History
 from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.outlook import is_flat
 from nas.search.samplers.registry import sampler_maker, suggest
@@ -57,13 +57,13 @@ class Study:
         storage: BaseStorage | None = None,
         driver: Driver | None = None,
         shared: ResultCache | None = None,
-        related: Sequence[Related] = (),
+        history: History | None = None,
     ):
         self.search, self.manifest_hash, self.driver = search, manifest_hash, driver
         self._shared = shared
         self._flat: tuple[Counter[TrialState], bool] = (Counter(), False)
         self.exhausted = False
-        self._history = history_of(search, related=related)
+        self._history = history or history_of(search)
         self._sampler = sampler_maker(search, self._history)
         self._storage = storage or open_storage(search, folder, create=True)
         with storage_errors(search, folder), as_written(folder), uncollected():

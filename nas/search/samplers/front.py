@@ -30,6 +30,7 @@ CANDIDATES = 240
 MUTANTS, CROSSINGS = 0.65, 0.2  # shares of the candidates; the rest is drawn at random
 MOST_CHANGES = 3  # of a mutant
 FEW = 24  # affordable candidates below which mutants are repaired
+BELIEVED = 10.0  # trainings after which a belief counts as much as it says
 DRAWN_EVERY = 2  # so often a draw decides
 
 
@@ -62,7 +63,7 @@ class FrontSampler(PointSampler):
             foresight = foresight_of(observations, self._history, seed=self._seed)
             candidates = self._candidates(_parents(observations, foresight), rng)
             expected = self._expected(candidates, observations, foresight, rng)
-        order = sorted(range(len(candidates)), key=lambda i: -expected[i].get("drawn_gain", expected[i]["expected_gain"]))
+        order = sorted(range(len(candidates)), key=lambda i: -_worth(expected[i]))
         return [Candidate(candidates[i].params, {**candidates[i].why, **expected[i]}) for i in order]
 
     def most_promising(
@@ -139,7 +140,16 @@ class FrontSampler(PointSampler):
         columns["expected_gain"] = expected_gain(costs, guesses, points, reach=reach)
         if len(observations) % DRAWN_EVERY == 0:
             columns["drawn_gain"] = expected_gain(costs, foresight.drawn(features, rng), points, reach=reach)
+        if (belief := self._domain.belief) is not None:  # piBO, arXiv:2204.11051
+            strength = BELIEVED / len(observations)
+            scores = [belief.of(self._domain.active(candidate.params), self._domain.axes) for candidate in candidates]
+            columns["belief"] = np.exp(strength * np.array(scores))
         return [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _worth(expected: dict[str, float]) -> float:
+    """What a candidate is chosen by: its gain in a draw, else on average, times what is believed of it."""
+    return expected.get("drawn_gain", expected["expected_gain"]) * expected.get("belief", 1.0)
 
 
 def start_of(search: Search) -> int:

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from nas.run.record import Record, TrialState, read_record
 from nas.run.settings import Search
-from nas.search.samplers.axes import Params
+from nas.search.samplers.axes import Belief, Params
 from nas.search.samplers.history import History, Observation, Related
 from nas.search.samplers.registry import distribution
 from nas.space.costs import Cost
@@ -19,8 +19,8 @@ from nas.training.curve import Epoch
 BUILT = 20_000  # architectures that need not be built twice to know their cost
 
 
-def history_of(search: Search, *, related: Sequence[Related] = ()) -> History:
-    """A reader of the search's trials as points, whoever proposed them, with what other searches found."""
+def history_of(search: Search, *, related: Sequence[Related] = (), retrained: Related | None = None) -> History:
+    """A reader of the search's trials as points, whoever proposed them, with what other searches and retraining found."""
     space, names = search.space, search.objectives[1:]
 
     @lru_cache(BUILT)
@@ -48,6 +48,8 @@ def history_of(search: Search, *, related: Sequence[Related] = ()) -> History:
         waits=partial(rung_of_rest, rungs=search.proxy.rungs),
         void=is_void,
         related=related,
+        retrained=retrained,
+        belief=Belief(search.beliefs) if search.beliefs else None,
     )
 
 
@@ -57,7 +59,7 @@ def observations_of(records: Sequence[Record], search: Search, history: History)
     points = [search.space.choices(record.architecture) for record in able]
     costs = [tuple(float(record.cost.of(name)) for name in search.objectives[1:]) for record in able]
     features = history.features(points, costs) if able else np.empty((0, 0))
-    return [
+    points_read = [
         Observation(
             record.number,
             params,
@@ -70,6 +72,7 @@ def observations_of(records: Sequence[Record], search: Search, history: History)
         )
         for record, params, own, row in zip(able, points, costs, features, strict=True)
     ]
+    return history.corrected(points_read)
 
 
 def signals_at_rungs(trial: FrozenTrial, *, rungs: tuple[int, ...]) -> list[tuple[float, ...]]:

@@ -13,13 +13,13 @@ import numpy as np
 
 from nas.run.attempts import time_spent
 from nas.run.record import TRAINED, Record
-from nas.run.settings import Search
+from nas.run.settings import Search, StopRule
 from nas.search.samplers.foresight import foresight_of
 from nas.search.samplers.front import FrontSampler, believed_points, reached_costs
 from nas.search.samplers.gain import raised_volumes
 from nas.search.samplers.gaussian_process import one_thread
-from nas.search.samplers.history import History, Observation, Related
-from nas.search.samplers.knowledge import history_of, observations_of
+from nas.search.samplers.history import History, Observation
+from nas.search.samplers.knowledge import observations_of
 
 POSTERIOR_DRAWS = 16  # of the posterior
 FEWEST_WHOLE_TRAININGS = 8  # below which nothing is foretold
@@ -68,9 +68,9 @@ class Outlook(NamedTuple):
     """What they did gain."""
 
 
-def outlook_of(records: Sequence[Record], search: Search, *, related: Sequence[Related] = ()) -> Outlook | None:
+def outlook_of(records: Sequence[Record], search: Search, history: History) -> Outlook | None:
     """What another AHEAD_TRAININGS are expected to gain and to take; None where too few have finished to say."""
-    history, trainings = history_of(search, related=related), AHEAD_TRAININGS
+    trainings = AHEAD_TRAININGS
     expected = partial(expected_raise, history=history, trainings=trainings, seed=search.proposal_seed)
     observations = observations_of(records, search, history)
     raised = expected(observations)
@@ -84,16 +84,30 @@ def outlook_of(records: Sequence[Record], search: Search, *, related: Sequence[R
 
 
 def is_flat(records: Sequence[Record], search: Search, history: History) -> bool:
-    """Whether the search's stop rule ends it: the last trainings gained too little, and the next ones are expected to.
+    """Whether the search's stop rule ends it, as the record stood when it was last looked at: `look_at` says when that is.
 
-    What runs has no say, so that the answer is the same whenever it is asked between two ends of trainings.
+    What runs and what has ended since has no say, so that the answer follows from the record alone.
     """
     rule = search.search.stop
     if rule is None:
         return False
-    observations = [point for point in observations_of(records, search, history) if not point.pending]
+    finished = sorted((r for r in records if r.is_whole), key=lambda r: (r.ended_at is None, r.ended_at, r.number))
+    late = {record.number for record in finished[look_at(len(finished), rule) :]}
+    points = observations_of([r for r in records if r.number not in late], search, history)
+    return flatness([point for point in points if not point.pending], history, rule, seed=search.proposal_seed)
+
+
+def look_at(finished: int, rule: StopRule) -> int:
+    """After how many finished trainings a rule last looked: twice within its number, since who looks all the time sees a flat
+    stretch in every search."""
+    step = max(1, rule.within // 2)
+    return finished // step * step
+
+
+def flatness(observations: list[Observation], history: History, rule: StopRule, *, seed: int) -> bool:
+    """Whether the last trainings raised the hypervolume by too little, and the next ones are expected to."""
     recent = recent_raise(observations, trainings=rule.within)
     if recent is None or recent >= rule.gain:
         return False
-    raised = expected_raise(observations, history, trainings=rule.within, seed=search.proposal_seed)
+    raised = expected_raise(observations, history, trainings=rule.within, seed=seed)
     return raised is not None and raised < rule.gain
