@@ -234,14 +234,11 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     rows = pd.read_csv(given.out) if given.out.exists() else pd.DataFrame(columns=["table", "source", "seed"])
     for seed in range(given.first_seed, given.first_seed + given.seeds):
-        tasks = (
-            [(name,) for name in given.tables] if given.what == "stop" else [p for p in PAIRS if set(p) <= set(given.tables)]
-        )
-        for task in tasks:
+        for task in tasks_of(given.what, given.tables):
             done = rows[(rows["seed"] == seed) & (rows["table"] == task[-1])]
-            if len(done if given.what == "stop" else done[done["source"] == task[0]]):
+            if len(done[done["source"] == task[0]] if given.what == "learn" else done):
                 continue
-            new = stop(task[0], seed) if given.what == "stop" else learn(*task, seed)
+            new = {"stop": stop, "learn": learn, "believe": believe, "retrain": retrain}[given.what](*task, seed)
             rows = pd.concat([rows.dropna(axis=1, how="all"), pd.DataFrame(list(new))], ignore_index=True)
             rows.to_csv(given.out, index=False)
     show(given.what, rows)

@@ -30,7 +30,7 @@ CANDIDATES = 240
 MUTANTS, CROSSINGS = 0.65, 0.2  # shares of the candidates; the rest is drawn at random
 MOST_CHANGES = 3  # of a mutant
 FEW = 24  # affordable candidates below which mutants are repaired
-BELIEVED = 10.0  # trainings after which a belief counts as much as it says
+BELIEVED = 4.0  # trainings after which a belief counts as much as it says
 DRAWN_EVERY = 2  # so often a draw decides
 
 

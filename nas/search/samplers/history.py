@@ -168,6 +168,8 @@ class History:
     def features(self, points: Sequence[Params], costs: Sequence[Costs]) -> np.ndarray:
         """What a prediction sees of points: parameters, costs' logarithms, what other searches foretell: (points, columns)."""
         own = point_features(self.domain, points, costs)
+        if not self.related:
+            return own
         with one_thread():
             return np.column_stack([own, *(process.predict(own)[0] for process in self._lessons)]).astype(np.float32)
 
