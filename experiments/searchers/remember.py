@@ -1,17 +1,17 @@
-"""Searches that stop when flat, learn from other runs, are told a belief or corrected by retraining, on public tables and ours.
+"""Searches that stop when flat, learn from other runs or are told a belief, on public tables and ours.
 
 export NAS_TABLES=DATA_FOLDER/nas_tables
-python experiments/searchers/remember.py stop --seeds 20 --out stop.csv
+python experiments/searchers/remember.py stop --seeds 20 --first-seed 920 --out stop.csv
+python experiments/searchers/remember.py foretell --out foretell.csv
 python experiments/searchers/remember.py learn --out learn.csv
 python experiments/searchers/remember.py believe --out believe.csv
-python experiments/searchers/remember.py retrain --out retrain.csv
 
 A search that the CSV already holds is not run again.
 """
 
 import argparse
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from tables import TABLES, Table, read_table
 
 from nas.pareto import pareto
 from nas.run.settings import BELIEFS, StopRule
-from nas.search.samplers.axes import Belief, Params
+from nas.search.samplers.axes import Belief
 from nas.search.samplers.front import FrontSampler
 from nas.search.samplers.history import History, Observation, Related
 from nas.search.samplers.outlook import expected_raise, flatness, look_at
@@ -36,24 +36,17 @@ PAIRS = (("201-cifar10", "201-cifar100"), ("201-cifar100", "201-cifar10"), ("dig
 OLD_TRAININGS = 100  # of the run that is learnt from
 OLD_SEEDS = 5_000  # added to the seed of a search, for the run that it learns from
 SHARES = (0.9, 0.95)
-PROXIES = ("201-cifar10", "201-cifar100")  # whose rung stands for a proxy
 BELIEVED_AXES = 2  # of which something is believed, in one of the ways
-FIRST, THEN = 60, 40  # trainings by the proxy before and after the first retraining
-RETRAINED = 12  # networks of the front at once
 
 
 class Walk:
     """A search by FrontSampler over a table, training by training."""
 
-    def __init__(self, table: Table, seed: int, *, by_proxy: bool = False, **told: Any):
-        self.table, self.seed, self.by_proxy, self.points, self.volumes = table, seed, by_proxy, [], []
+    def __init__(self, table: Table, seed: int, **told: Any):
+        self.table, self.seed, self.points, self.volumes = table, seed, [], []
         self._study = optuna.create_study(directions=["maximize", "minimize"])
-        self.tell(**told)
-
-    def tell(self, **told: Any) -> None:
-        """What History takes besides: other runs, a belief, retrained networks."""
-        self.history = History(self.table.space, self.table.cost, **told)
-        self._study.sampler = FrontSampler(self.history, seed=self.seed)
+        self.history = History(table.space, table.cost, **told)  # other runs, a belief
+        self._study.sampler = FrontSampler(self.history, seed=seed)
 
     def train(self) -> None:
         """One more training."""
@@ -61,7 +54,7 @@ class Walk:
         params = {name: trial.suggest_categorical(name, axis.choices) for name, axis in self.table.space.items()}
         arch = self.table.arch(params)
         error, macs = self.table.objectives[arch]
-        self._study.tell(trial, [self.table.rung[arch][0] if self.by_proxy else 100 - error, macs])
+        self._study.tell(trial, [100 - error, macs])
         self.points.append((error, macs))
         self.volumes.append(self.table.volume(self.points))
 
@@ -75,14 +68,6 @@ class Walk:
         reached = [number for number, volume in enumerate(self.volumes, start=1) if volume >= share]
         return reached[0] if reached else math.inf
 
-    def front(self, number: int, *, without: Container[str]) -> list[Params]:
-        """Points of the front as the sampler sees it, evenly over the costs, those left out that were retrained before."""
-        finished = [point for point in self.observations if point.value is not None]
-        best = [finished[i] for i in pareto([(*point.costs, -(point.value or 0.0)) for point in finished])]
-        new = sorted((p for p in best if self.table.arch(p.params) not in without), key=lambda point: point.costs)
-        chosen = np.unique(np.linspace(0, len(new) - 1, number).round().astype(int)) if len(new) > number else range(len(new))
-        return [new[i].params for i in chosen]
-
     def found(self) -> Related:
         """What another search learns from this one."""
         values = tuple(100 - error for error, _ in self.points)
@@ -92,20 +77,28 @@ class Walk:
 
 def stop(name: str, seed: int) -> Iterator[Row]:
     """One search to its whole budget, and where the rule would have ended it."""
-    walk, stopped, foretold = Walk(read_table(name), seed), 0, {}
+    walk, stopped = Walk(read_table(name), seed), 0
     while len(walk.volumes) < BUDGET:
         walk.train()
         number = len(walk.volumes)
-        if number % CHECKED_EVERY == 0:
-            expected = expected_raise(walk.observations, walk.history, trainings=RULE.within, seed=seed)
-            foretold |= {number: expected} if expected is not None else {}
         if not stopped and look_at(number, RULE) == number and flatness(walk.observations, walk.history, RULE, seed=seed):
             stopped = number
     last, at = walk.volumes[-1], stopped or BUDGET
-    row: Row = {"table": name, "seed": seed, "trained": at, "lost": round(1 - walk.volumes[at - 1] / last, 5)}
+    yield {"table": name, "seed": seed, "trained": at, "lost": round(1 - walk.volumes[at - 1] / last, 5)}
+
+
+def foretell(name: str, seed: int) -> Iterator[Row]:
+    """What the next trainings of one search were expected to gain, now and then, and what came of them."""
+    walk, foretold = Walk(read_table(name), seed), {}
+    while len(walk.volumes) < BUDGET:
+        walk.train()
+        number = len(walk.volumes)
+        if number % CHECKED_EVERY == 0 and number + RULE.within <= BUDGET:
+            foretold[number] = expected_raise(walk.observations, walk.history, trainings=RULE.within, seed=seed) or 0.0
+    row: Row = {"table": name, "seed": seed}
     for number, expected in foretold.items():
-        after = walk.volumes[min(number + RULE.within, BUDGET) - 1]
-        row |= {f"expected{number}": round(expected, 5), f"came{number}": round(after / walk.volumes[number - 1] - 1, 5)}
+        came = walk.volumes[number + RULE.within - 1] / walk.volumes[number - 1] - 1
+        row |= {f"expected{number}": round(expected, 5), f"came{number}": round(came, 5)}
     yield row
 
 
@@ -172,42 +165,18 @@ def believe(name: str, seed: int) -> Iterator[Row]:
         yield {"table": name, "way": way, "seed": seed, f"to{SHARES[0]:.0%}": walk.until(SHARES[0])}
 
 
-def retrain(name: str, seed: int) -> Iterator[Row]:
-    """A search by the rung alone, its front retrained, more of the search, and the new front retrained: the hypervolume of all
-    that was retrained, corrected by the first retraining and not."""
-    table = read_table(name)
-    for way in ("corrected", "not corrected"):
-        walk, truth = Walk(table, seed, by_proxy=True), dict[str, Params]()
-        for trainings in (FIRST, THEN):
-            for _ in range(trainings):
-                walk.train()
-            for params in walk.front(RETRAINED, without=truth):
-                truth[table.arch(params)] = params
-            if way == "corrected":
-                points = list(truth.values())
-                costs = tuple((table.cost(params),) for params in points)
-                values = tuple(100 - table.objectives[arch][0] for arch in truth)
-                walk.tell(retrained=Related(tuple(points), costs, values))
-        volume = table.volume([table.objectives[arch] for arch in truth])
-        yield {"table": name, "way": way, "seed": seed, "retrained": len(truth), "hypervolume": round(volume, 5)}
-
-
 def show(what: str, rows: pd.DataFrame) -> None:
     """Means and standard errors over the seeds."""
     if what == "stop":
         rows["saved"] = 1 - rows["trained"] / BUDGET
         print(rows.groupby("table")[["trained", "saved", "lost"]].agg(["mean", "sem"]).round(4).to_string())
         print(rows[["trained", "saved", "lost"]].agg(["mean", "sem"]).round(4).to_string())
+        return
+    if what == "foretell":
         marks = [column.removeprefix("expected") for column in rows if column.startswith("expected")]
         for mark in marks:
-            if int(mark) + RULE.within <= BUDGET:
-                pair = rows[[f"expected{mark}", f"came{mark}"]].mean()
-                print(f"after {mark}: expected {pair.iloc[0]:.4f}, came {pair.iloc[1]:.4f}")
-        return
-    if what == "retrain":
-        print(
-            rows.groupby(["table", "way"], sort=False)[["retrained", "hypervolume"]].agg(["mean", "sem"]).round(4).to_string()
-        )
+            pair = rows[[f"expected{mark}", f"came{mark}"]].mean()
+            print(f"after {mark}: expected {pair.iloc[0]:.4f}, came {pair.iloc[1]:.4f}")
         return
     columns = [name for share in SHARES if (name := f"to{share:.0%}") in rows]
     rows[columns] = rows[columns].clip(upper=BUDGET)
@@ -218,17 +187,17 @@ def show(what: str, rows: pd.DataFrame) -> None:
 def tasks_of(what: str, tables: list[str]) -> list[tuple[str, ...]]:
     """The tables, or pairs of them, that are searched."""
     if what == "learn":
-        return [pair for pair in PAIRS if set(pair) <= set(tables)]
-    return [(name,) for name in tables if what != "retrain" or name in PROXIES]
+        return [pair for pair in PAIRS if set(pair) <= {*tables, "photos"}]
+    return [(name,) for name in tables]
 
 
 def main() -> None:
     """Run every search that --out does not hold yet, write the rows as CSV and print their summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("stop", "learn", "believe", "retrain"))
+    parser.add_argument("what", choices=("stop", "foretell", "learn", "believe"))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=900)
-    parser.add_argument("--tables", nargs="+", default=[*TABLES, "photos"])
+    parser.add_argument("--tables", nargs="+", default=TABLES)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -238,7 +207,8 @@ def main() -> None:
             done = rows[(rows["seed"] == seed) & (rows["table"] == task[-1])]
             if len(done[done["source"] == task[0]] if given.what == "learn" else done):
                 continue
-            new = {"stop": stop, "learn": learn, "believe": believe, "retrain": retrain}[given.what](*task, seed)
+            ways = {"stop": stop, "foretell": foretell, "learn": learn, "believe": believe}
+            new = ways[given.what](*task, seed)
             rows = pd.concat([rows.dropna(axis=1, how="all"), pd.DataFrame(list(new))], ignore_index=True)
             rows.to_csv(given.out, index=False)
     show(given.what, rows)

@@ -142,9 +142,9 @@ class StopRule(Value):
     """When a search has become flat."""
 
     gain: Annotated[float, BeforeValidator(_as_share), Field(strict=True, gt=0, lt=1)] = 0.005
-    """Share of the hypervolume, counted within the front's own range, that further trainings must be worth."""
+    """Share of the hypervolume, counted within the front's own range, that trainings must be worth."""
     within: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 20
-    """So many trainings: the last ones and, as foretold, the next ones."""
+    """So many trainings, the last ones together with the next ones as foretold."""
 
 
 class SearchSettings(Value):

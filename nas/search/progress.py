@@ -57,8 +57,8 @@ class SearchProgress(AbstractContextManager):
             self.console.print("every affordable architecture that was found has been tried: the search ends before its budget")
         elif is_short and self.study.is_flat and (rule := self.search.search.stop) is not None:
             self.console.print(
-                f"the search ends before its budget: its last {rule.within} trainings raised the hypervolume by less than "
-                f"{rule.gain:.2%}, and the next {rule.within} are not expected to raise it more (search.stop)",
+                f"the search ends before its budget: its last {rule.within} finished trainings and, as foretold, the next "
+                f"{rule.within} raise the hypervolume by less than {rule.gain:.2%} (search.stop)",
                 soft_wrap=True,
             )
         elif (is_short or waiting) and self.study.limit is not None:

@@ -18,7 +18,7 @@ from nas.run.folder import RunFolder
 from nas.run.reading import as_written, check_parts, read
 from nas.run.record import UNFINISHED
 from nas.run.settings import Search
-from nas.search.samplers.history import FEWEST_RETRAINED, History, Related
+from nas.search.samplers.history import History, Related
 from nas.search.samplers.knowledge import history_of
 from nas.space.architecture import Architecture
 
@@ -42,7 +42,6 @@ class SourceCopy(Value):
     findings: tuple[Finding, ...]
     unfinished: int = 0
     """Trials that had not ended."""
-    is_retraining: bool = False
 
 
 class LearntFile(Value):
@@ -55,14 +54,11 @@ class Sources(NamedTuple):
     """What a search learns from, and what is said of it."""
 
     related: list[Related]
-    """Other searches."""
-    retrained: Related | None
-    """Networks at the highest fidelity."""
     remarks: list[str]
 
     def history(self, search: Search) -> History:
         """What samplers read the search's trials by."""
-        return history_of(search, related=self.related, retrained=self.retrained)
+        return history_of(search, related=self.related)
 
 
 def learnt_sources(search: Search, folder: RunFolder) -> list[SourceCopy]:
@@ -91,26 +87,20 @@ def sources_of(search: Search, folder: RunFolder) -> Sources:
 
 def overlapping(search: Search, sources: Sequence[SourceCopy]) -> Sources:
     """Of each source what lies in the search's space, with the costs that this search counts."""
-    related, retrained, remarks = list[Related](), list[Finding](), list[str]()
+    related, remarks = list[Related](), list[str]()
     for source in sources:
         inside = [finding for finding in source.findings if search.space.contains(finding.architecture)]
         by_point = {json.dumps(search.space.choices(f.architecture), sort_keys=True): f for f in inside}
         able = list(by_point.values())
         waiting = f", {source.unfinished} of its trials had not ended" if source.unfinished else ""
         text = f"{SETTING}: {len(inside)} of the {len(source.findings)} trained networks of {source.path} lie in this space"
-        if source.is_retraining:
-            retrained += able
-            remarks.append(
-                f"{text}; the accuracies of all are corrected by theirs, once {FEWEST_RETRAINED} were trained here too"
-            )
-            continue
         is_enough = len(able) >= FEWEST_POINTS and len({finding.accuracy for finding in able}) > 1
         remarks.append(
             f"{text}{waiting}" + ("" if is_enough else f": too few to learn from, from {FEWEST_POINTS} different on")
         )
         if is_enough:
             related.append(_related(search, able))
-    return Sources(related, _related(search, retrained) if retrained else None, remarks)
+    return Sources(related, remarks)
 
 
 def _related(search: Search, findings: list[Finding]) -> Related:
@@ -142,7 +132,7 @@ def _read(path: str, folder: RunFolder) -> SourceCopy:
         if RunFolder(root).search_yaml.is_file():
             return _of_run(root)
         if root.is_dir() and (results := sorted(_results(root))):
-            return SourceCopy(path=path, findings=tuple(map(_of_retraining, results)), is_retraining=True)
+            return SourceCopy(path=path, findings=tuple(map(_of_retraining, results)))
     except NasError as error:
         raise ConfigError(f"{SETTING}: {error}") from None
     raise ConfigError(

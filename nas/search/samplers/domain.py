@@ -20,7 +20,7 @@ TIMES_DRAWN = 2  # times as many draws as points are wanted
 FEWEST = 4  # points that will do where few of the draws are affordable: so many are repaired
 LIKELY_DRAWS = 4  # of a point that need not be affordable
 SPARE = 20_000  # points of the whole space that are looked at for an untried one before it counts as used up
-DOUBT = 0.75  # share of the points that are drawn without regard to beliefs
+DOUBT = 0.5  # share of the points that are drawn without regard to beliefs
 REMEMBERED = 20_000  # costs that need not be worked out twice
 
 Costs = tuple[float, ...]

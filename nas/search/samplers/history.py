@@ -15,7 +15,6 @@ from nas.search.samplers.domain import CostFunction, Costs, Domain, ExcessFuncti
 from nas.search.samplers.gaussian_process import GaussianProcess, one_thread
 
 NEARLY_NOTHING = 1e-3  # of a usual cost: what costs less is nearly nothing
-FEWEST_RETRAINED = 5  # points that were trained here and retrained, from which on the others are corrected
 PLAN = "front:plan"  # where a trial keeps its proposal until its parameters are suggested
 
 Answer = TypeVar("Answer")
@@ -89,8 +88,7 @@ class History:
     others, and `excess(params)` how far a point is outside its limits. `early(trial)` gives what a trial showed at each rung
     that it reached, and `waits(trial)` at which of these, counted from 1, it is at rest, or 0; `void(trial)` says of which
     trials nothing is to be learnt, not even that they were tried. `related` is what other searches found: what each of them
-    foretells of a point stands among its features, so that it is learnt how far that is to be trusted. `retrained` is what
-    points came to at the highest fidelity, by which the values of all are corrected.
+    foretells of a point stands among its features, so that it is learnt how far that is to be trusted.
 
     Samplers share one. It holds nothing but what it would read again from the same trials.
     """
@@ -106,12 +104,11 @@ class History:
         waits: Callable[[FrozenTrial], int] = none_waits,
         void: Callable[[FrozenTrial], bool] = none_void,
         related: Sequence[Related] = (),
-        retrained: Related | None = None,
         belief: Belief | None = None,
     ):
         self.space, self.domain = space, Domain(space, cost, active=active, excess=excess, belief=belief)
         self._early, self._waits, self._void = early, waits, void
-        self.related, self._retrained = tuple(related), retrained
+        self.related = tuple(related)
         self._read: dict[tuple, Observation | None] = {}
         self._last: tuple[Hashable, Any] = (None, None)
 
@@ -122,31 +119,7 @@ class History:
         read = dict(zip(new, self._points(list(new.values())), strict=True))
         self._read |= {key: point for key, point in read.items() if new[key].state.is_finished() or self._waits(new[key])}
         points = (read[key] if key in read else self._read[key] for key in keys)
-        return self.corrected([point for point in points if point is not None])
-
-    def corrected(self, observations: list[Observation]) -> list[Observation]:
-        """The observations with the values that retraining gave them or, as foretold from those, would give them.
-
-        A Gaussian process learns the difference from the point and its value, once FEWEST_RETRAINED of them were retrained.
-        """
-        if self._retrained is None:
-            return observations
-        values = {frozenset(p.items()): v for p, v in zip(self._retrained.params, self._retrained.values, strict=True)}
-        finished = [point for point in observations if point.value is not None]
-        both = [point for point in finished if point.key in values]
-        if len(both) < FEWEST_RETRAINED:
-            return observations
-        axes = np.append(self.axes_of_features, self.axes_of_features.max() + 1)
-        differences = np.array([[values[point.key] - (point.value or 0.0)] for point in both])
-        rng, trends = np.random.default_rng(len(both)), self.num_trends + 1
-        with one_thread():
-            process = GaussianProcess(_with_values(both), differences, axes=axes, trends=trends, rng=rng)
-            expected = process.predict(_with_values(finished))[0][:, 0]
-        better = {
-            point.number: values.get(point.key, (point.value or 0.0) + float(difference))
-            for point, difference in zip(finished, expected, strict=True)
-        }
-        return [point._replace(value=better.get(point.number, point.value)) for point in observations]
+        return [point for point in points if point is not None]
 
     def once(self, key: Hashable, work: Callable[[], Answer]) -> Answer:
         """What `work` gives, which follows from the key; worked out again only where the key is not the last one's."""
@@ -209,10 +182,6 @@ class History:
         pending = not trial.state.is_finished() and not self._waits(trial)
         nothing = np.empty(0)  # the features of many points are worked out together
         return Observation(trial.number, params, frozenset(params.items()), costs, value, pending, self._early(trial), nothing)
-
-
-def _with_values(points: Sequence[Observation]) -> np.ndarray:
-    return np.column_stack([np.stack([p.features for p in points]), [p.value for p in points]])  # (points, columns + 1)
 
 
 def point_features(domain: Domain, points: Sequence[Params], costs: Sequence[Costs]) -> np.ndarray:

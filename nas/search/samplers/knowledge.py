@@ -19,8 +19,8 @@ from nas.training.curve import Epoch
 BUILT = 20_000  # architectures that need not be built twice to know their cost
 
 
-def history_of(search: Search, *, related: Sequence[Related] = (), retrained: Related | None = None) -> History:
-    """A reader of the search's trials as points, whoever proposed them, with what other searches and retraining found."""
+def history_of(search: Search, *, related: Sequence[Related] = ()) -> History:
+    """A reader of the search's trials as points, whoever proposed them, with what other searches found."""
     space, names = search.space, search.objectives[1:]
 
     @lru_cache(BUILT)
@@ -48,7 +48,6 @@ def history_of(search: Search, *, related: Sequence[Related] = (), retrained: Re
         waits=partial(rung_of_rest, rungs=search.proxy.rungs),
         void=is_void,
         related=related,
-        retrained=retrained,
         belief=Belief(search.beliefs) if search.beliefs else None,
     )
 
@@ -59,7 +58,7 @@ def observations_of(records: Sequence[Record], search: Search, history: History)
     points = [search.space.choices(record.architecture) for record in able]
     costs = [tuple(float(record.cost.of(name)) for name in search.objectives[1:]) for record in able]
     features = history.features(points, costs) if able else np.empty((0, 0))
-    points_read = [
+    return [
         Observation(
             record.number,
             params,
@@ -72,7 +71,6 @@ def observations_of(records: Sequence[Record], search: Search, history: History)
         )
         for record, params, own, row in zip(able, points, costs, features, strict=True)
     ]
-    return history.corrected(points_read)
 
 
 def signals_at_rungs(trial: FrozenTrial, *, rungs: tuple[int, ...]) -> list[tuple[float, ...]]:

@@ -105,9 +105,9 @@ def look_at(finished: int, rule: StopRule) -> int:
 
 
 def flatness(observations: list[Observation], history: History, rule: StopRule, *, seed: int) -> bool:
-    """Whether the last trainings raised the hypervolume by too little, and the next ones are expected to."""
+    """Whether what the last trainings raised the hypervolume by, and the next ones should, are together too little."""
     recent = recent_raise(observations, trainings=rule.within)
     if recent is None or recent >= rule.gain:
         return False
     raised = expected_raise(observations, history, trainings=rule.within, seed=seed)
-    return raised is not None and raised < rule.gain
+    return raised is not None and recent + raised < rule.gain

@@ -47,8 +47,19 @@ def test_why_says_how_much_a_belief_counted_and_it_fades():
     factors = [abs(math.log(t.user_attrs["why"]["belief"])) for t in study.trials if "belief" in t.user_attrs["why"]]
     most = HIGH.of({"x0": 3, "x1": 1}, Domain(GRID, total, active=dict).axes)
     assert len(factors) > 20
-    assert 0 < max(factors) <= BELIEVED / START * most + 1e-9
+    assert max(factors) <= BELIEVED / START * most + 1e-9
     assert max(factors[-5:]) <= BELIEVED / 35 * most + 1e-9
+
+
+def test_a_belief_counts_as_far_as_the_trainings_bear_it_out():
+    """x5 is worth most and costs as much as any other axis."""
+    counted = []
+    for weight in (4.0, 0.25):
+        study = new_study(belief=Belief({"x5": {2: weight, 3: weight}}))
+        run(study, 24)
+        counted.append([abs(math.log(t.user_attrs["why"]["belief"])) for t in study.trials[START:]])
+    assert max(counted[0]) > 0
+    assert max(counted[1]) == pytest.approx(0)
 
 
 def test_a_search_without_a_belief_asks_what_it_always_did():
