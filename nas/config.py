@@ -52,6 +52,7 @@ Layer = tuple[Path, dict[str, Any]]
 """A YAML file and its mapping, without those that it extends."""
 
 PATH_SETTINGS = ("data", "classes", "weights", "teacher", "against")  # settings that may hold a path
+PATH_LISTS = ("learn_from",)  # settings that hold paths
 DEVICES = "devices"  # the section whose every value may be a path
 NAMES_NO_PATH = ("digits", "published")
 PREFIXES_NO_PATH = ("torch/", "hfds/", "wds/", "timm/")
@@ -234,7 +235,12 @@ def rooted(data: Any, folder: Path) -> Any:
     if not isinstance(data, dict):
         return data
     devices = data.get(DEVICES)
-    below = {DEVICES: {n: _full_path(v, folder) for n, v in devices.items()}} if isinstance(devices, dict) else {}
+    below: dict[str, Any] = (
+        {DEVICES: {n: _full_path(v, folder) for n, v in devices.items()}} if isinstance(devices, dict) else {}
+    )
+    for name in PATH_LISTS:
+        if isinstance(paths := data.get(name), list | str):
+            below[name] = [_full_path(path, folder) for path in ([paths] if isinstance(paths, str) else paths)]
     return {
         key: _in_full(key, value, folder) if isinstance(value, str) else rooted(value, folder) for key, value in data.items()
     } | below

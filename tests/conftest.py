@@ -1,3 +1,4 @@
+import uuid
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,23 @@ TINY = Path(__file__).parents[1] / "search_spaces" / "tiny.yaml"
 def cache_of_this_session(tmp_path_factory):
     """Decoded images of the tests stay out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("NAS_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def results_of_this_module(cache_of_this_session):
+    """No run that several tests look at is answered from what another one trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAS_RESULTS", str(cache_of_this_session / "results" / uuid.uuid4().hex))
         yield
+
+
+@pytest.fixture(autouse=True)
+def results_of_this_test(cache_of_this_session, monkeypatch):
+    """No test is answered from what another one trained."""
+    monkeypatch.setenv("NAS_RESULTS", str(cache_of_this_session / "results" / uuid.uuid4().hex))
 
 
 @pytest.fixture(autouse=True, scope="session")

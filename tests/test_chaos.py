@@ -18,7 +18,7 @@ def unkilled(tmp_path_factory):
 
 
 FEWER = ("--trials", "32")
-SHOTS = {"driver": 3, "interrupt": 1, "worker": 1}
+SHOTS = {"driver": 3, "remembering": 3, "interrupt": 1, "worker": 1}
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from invariants import MARK, broken, hypervolume, records_of, survivors  # noqa:
 from server import postgresql  # noqa: E402
 
 from nas.run.attempts import time_spent  # noqa: E402
+from nas.run.cache import RESULTS_VARIABLE  # noqa: E402
 from nas.run.storage import URL_VARIABLE  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ class Run:
     """The unkilled one."""
 
     def __init__(self, root: Path, name: str, *settings: str):
-        self.folder, self.mark = root / name, f"{name}-{os.getpid()}"
+        self.folder, self.mark, self.results = root / name, f"{name}-{os.getpid()}", root / f"{name}-results"
         self.log = root / f"{name}.log"
         self.command = [sys.executable, "run_search.py", str(SEARCH), "--out", str(self.folder), *settings]
         self.starts: list[float] = []
@@ -67,7 +68,7 @@ class Run:
         self.starts.append(time.time())
         with self.log.open("a") as log:
             known = {name: value for name, value in os.environ.items() if name != URL_VARIABLE}  # the command line has it
-            environment = {**known, MARK: self.mark}
+            environment = {**known, MARK: self.mark, RESULTS_VARIABLE: str(self.results)}
             return subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=log, env=environment, start_new_session=True)
 
     def live(self, least: float, most: float, rng: random.Random) -> subprocess.Popen:
@@ -151,6 +152,31 @@ def kill_drivers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> 
     run = Run(root, "driver", *TRIALS)
     done = run.shot_at(shots, shoot, 0.05, 2.5, rng=rng)
     return run.result("driver, SIGKILL", shots=done, unkilled=unkilled, exactly=True)
+
+
+def kill_remembering(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
+    """SIGKILL to the driver of a search that is answered from an earlier one's results, learns from it, is told a belief and
+    may stop when flat. The old run's results are copied, so that the killed search and its unkilled twin have the same."""
+
+    def shoot(driver: subprocess.Popen, shot: int) -> None:
+        driver.kill()
+        driver.wait()
+
+    old = Run(root, "old", "--trials", "16", "--set", "search.proposal_seed=7")
+    old.end()
+    settings = (
+        *(TRIALS or ("--trials", "64")),
+        *("--set", f"search.learn_from=[{old.folder}]", "--set", "search.stop={gain: 0.5%, within: 8}"),
+        *("--set", "prior={stage1.mixer: {conv: high}, stage3.mixer: {random: low}}"),
+    )
+    whole, killed = Run(root, "whole", *settings), Run(root, "remembering", *settings)
+    for run in (whole, killed):
+        shutil.copytree(old.results, run.results)
+    whole.end()
+    done = killed.shot_at(shots, shoot, 0.05, 2.5, rng=rng)
+    result = killed.result("driver that remembers, SIGKILL", shots=done, unkilled=whole.folder, exactly=True)
+    answered = sum(record.source is not None for record in records_of(killed.folder))
+    return result if answered else result._replace(broken=(*result.broken, "nothing was answered from the old run"))
 
 
 def interrupt_drivers(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Result:
@@ -271,6 +297,7 @@ def kill_nodes(root: Path, shots: int, rng: random.Random, unkilled: Path) -> Re
 
 SCENES = {
     "driver": (kill_drivers, 25),
+    "remembering": (kill_remembering, 8),
     "interrupt": (interrupt_drivers, 6),
     "worker": (kill_workers, 12),
     "node": (kill_nodes, 5),

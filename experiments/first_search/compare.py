@@ -37,7 +37,7 @@ def main(
     rows = []
     for seed in range(seeds):
         for sampler in samplers:
-            changes = [f"search.sampler={sampler}", f"search.seed={seed}", "baselines=[]"]
+            changes = [f"search.sampler={sampler}", f"search.seed={seed}", "baselines=[]", "search.cache=false"]
             folder = run_search(
                 read_search(SPACE, settings=changes), root=out / f"{sampler}-{seed}", console=Console(file=sys.stderr)
             )

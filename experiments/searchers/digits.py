@@ -1,6 +1,8 @@
 """Trains what the simulator replays: every architecture of digits.yaml, one row each; or short schedules beside the long one.
 
 python experiments/searchers/digits.py table --seeds 3 --out experiments/searchers/digits.csv    # continues what --out holds
+python experiments/searchers/digits.py table --set proxy.data=tiny-imagenet-50 --set proxy.classes=10 \
+    --set proxy.images_per_class=144 --set proxy.flip=true --out experiments/searchers/photos.csv
 python experiments/searchers/digits.py schedules --out experiments/searchers/schedules.csv
 """
 
@@ -69,15 +71,17 @@ def main() -> None:
     parser.add_argument("what", choices=("table", "schedules"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=1, help="of the table")
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="A.B=VALUE laid over digits.yaml")
     given = parser.parse_args()
+    search = read_search(SPACE, settings=given.settings)
     torch.set_num_threads(1)
     if given.what == "table":
         before = pd.read_csv(given.out, dtype={"arch": str}) if given.out.exists() else pd.DataFrame(columns=["seed", "arch"])
         done = set(before[["seed", "arch"]].itertuples(index=False, name=None))
-        for row in table(read_search(SPACE), seeds=given.seeds, done=done):
+        for row in table(search, seeds=given.seeds, done=done):
             pd.DataFrame([row]).to_csv(given.out, mode="a", index=False, header=not given.out.exists())
         return
-    rows = pd.DataFrame(schedules(read_search(SPACE)))
+    rows = pd.DataFrame(schedules(search))
     rows.to_csv(given.out, index=False)
     print(rows.drop(columns="key").corr("kendall").loc[:, ["whole", "long"]].round(3).to_string())
 

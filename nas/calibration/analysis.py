@@ -20,10 +20,9 @@ from nas.calibration.ranking import (
     truths,
     upper_half,
 )
-from nas.calibration.record import plain_recipe
 from nas.calibration.signals import UNTRAINED, heading, trust
 from nas.errors import NasError
-from nas.recipes.recipe import Proxy
+from nas.recipes.recipe import Proxy, plain_recipe
 from nas.space.costs import COSTS
 from nas.space.mixers import MIXERS
 from nas.units import duration

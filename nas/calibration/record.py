@@ -13,7 +13,7 @@ from typing import Any
 from nas.config import Value, read_text, validated
 from nas.errors import ConfigError, in_one_line
 from nas.files import patiently, write_whole
-from nas.recipes.recipe import Proxy, Recipe
+from nas.recipes.recipe import Proxy, plain_recipe
 from nas.space.architecture import Architecture
 from nas.spreadsheets import as_cell, from_cell
 from nas.training.curve import Epoch, Outcome
@@ -23,7 +23,6 @@ TRAINING_COLUMNS = (
     "architecture", "recipe",
 )  # fmt: skip
 SCORES_FILE, TRAININGS_FILE = "scores.csv", "trainings.csv"
-WHERE_AND_WHEN = ("data", "rungs", "signal")  # the manifest says which data; no training depends on how it is judged
 
 
 class Training(Value):
@@ -40,11 +39,6 @@ class Training(Value):
     def setup(self) -> str:
         """Twelve hexadecimal digits that are equal for equal trainings, whatever they are called."""
         return hashed([self.architecture.key, plain_recipe(self.recipe), self.manifest, self.seed])
-
-
-def plain_recipe(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe decides how a training goes, as plain data that can be compared."""
-    return recipe.model_dump(mode="json", exclude=set(WHERE_AND_WHEN))
 
 
 def calibrated_as(calibration: dict[str, Any], proxy: Proxy, *, manifest: str | None) -> str | None:

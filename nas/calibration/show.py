@@ -15,11 +15,12 @@ from nas.calibration.analysis import FLOORS, GROUPS, Analysis, Resolution, analy
 from nas.calibration.picture import draw
 from nas.calibration.plan import PUBLISHED, Plan, epochs_at_full_size
 from nas.calibration.ranking import FAILED, Estimate
-from nas.calibration.record import SCORES_FILE, Scores, Training, Trainings, curve_of, plain_recipe
+from nas.calibration.record import SCORES_FILE, Scores, Training, Trainings, curve_of
 from nas.calibration.signals import UNTRAINED, heading
 from nas.cores import num_cores
 from nas.errors import few
 from nas.files import write_whole
+from nas.recipes.recipe import plain_recipe
 from nas.recipes.signals import RANKING_SIGNALS
 from nas.run.dry_run import MACS_PER_CORE_SECOND, TRAINING_PASSES
 from nas.run.folder import RunFolder, versions

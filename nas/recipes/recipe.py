@@ -13,6 +13,7 @@ from nas.space.architecture import MOST_PIXELS, MixerName
 from nas.units import Quantity
 
 SIZE_STEP = 8  # pixels between the resolutions of a training that grows them
+WHERE_AND_WHEN = ("data", "rungs", "signal")  # the manifest says which data; no training depends on how it is judged
 OPTIMIZERS = ("adamw", "lamb", "lion", "sgd", "muon")  # of timm's, those that suit a short training
 
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -261,3 +262,8 @@ class Proxy(Recipe):
             rule = f"must rise strictly and stay below epochs={self.epochs}, but got {list(self.rungs)}"
             raise broken("rungs", f"{rule}; a rung is an epoch after which a trial may be stopped")
         return self
+
+
+def plain_recipe(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides how a training goes, as plain data that can be compared."""
+    return recipe.model_dump(mode="json", exclude=set(WHERE_AND_WHEN))

@@ -1,6 +1,7 @@
 """What the command line says at the end of a search, and which command comes next."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,8 @@ from nas.run.front import reference_costs
 from nas.run.reading import Reading, read
 from nas.run.record import TRAINED, TrialState
 from nas.run.settings import Search
+from nas.search.samplers.outlook import outlook_of
+from nas.search.sources import sources_of
 from nas.units import duration, percent
 
 
@@ -44,8 +47,33 @@ def _account(ranked: Standing, reading: Reading) -> list[str]:
     volume = volumes(trials, ranked.costs, reference_costs(reading.search))["hypervolume"].iloc[-1]
     counts = ", ".join(f"{states.get(state, 0)} {state.words}" for state in (*TRAINED, TrialState.ANSWERED))
     lines = [f"{counts}; hypervolume {volume:.4f}", cost_line(time_spent(reading.records))]
+    lines += [*_answers(reading), *outlook_lines(reading)]
     causes = trials.loc[trials["state"] == TrialState.FAILED, "cause"].value_counts()
     return lines + [f"  failed {number} times: {cause}" for cause, number in causes.head(5).items()]
+
+
+def _answers(reading: Reading) -> list[str]:
+    """From which other runs trainings were answered, how many, and what they took there."""
+    sources = [record.source for record in reading.trials if record.source is not None]
+    if not sources:
+        return []
+    runs = ", ".join(f"{number} from {run}" for run, number in Counter(source.run for source in sources).most_common())
+    return [f"results of other runs spared {duration(sum(source.seconds for source in sources))}: {runs}"]
+
+
+def outlook_lines(reading: Reading) -> list[str]:
+    """What more trainings are expected to bring and to take, and how such an expectation came true before; else nothing."""
+    outlook = outlook_of(reading.records, reading.search, sources_of(reading.search, reading.folder).history(reading.search))
+    if outlook is None:
+        return []
+    line = (
+        f"another {outlook.trainings} trainings should raise the hypervolume within the front's own range by "
+        f"{percent(outlook.raised)}, for about {duration(outlook.seconds)} of training"
+    )
+    if outlook.foretold is not None and outlook.gained is not None:
+        line += f"; of the last {outlook.trainings} that finished {percent(outlook.foretold)} were expected, "
+        line += f"{percent(outlook.gained)} came of them"
+    return [line]
 
 
 def cost_line(spent: TimeSpent) -> str:

@@ -12,6 +12,7 @@ from nas.devices.device_file import DeviceFile
 from nas.papers.published import PUBLISHED_ABOUT, published_front
 from nas.report.advice import advise
 from nas.report.devices import device_in_words, quality_in_words
+from nas.report.ending import outlook_lines
 from nas.report.findings import Findings
 from nas.report.importance import FEWEST_TRAININGS
 from nas.report.terminal import EXPECTED, above_in_words
@@ -202,9 +203,11 @@ def _course(findings: Findings) -> dict[str, Any]:
     reference = ", ".join(count(v) for v in reference_costs(findings.search))
     return {
         "volume_text": f"Hypervolume is the share of the box from no cost to {reference}, and from accuracy 1 to 0, that the "
-        "front dominates. Time is summed over trainings, however many ran at once.",
+        "front dominates. Time is summed over trainings, however many ran at once."
+        + "".join(f" {line[:1].upper()}{line[1:]}." for line in outlook_lines(findings.reading)),
         "ledger": [(r.what, r.trainings, duration(r.seconds), percent(r.share)) for r in fates.itertuples()],
-        "saved": f"Rungs spared about {duration(spared['rungs'])}, answers from the record {duration(spared['record'])}.",
+        "saved": f"Rungs spared about {duration(spared['rungs'])}, answers from the record {duration(spared['record'])}, "
+        f"results of other runs {duration(spared['runs'])}.",
         "failures": [(r.kind, r.trials, r.example) for r in failures(findings.trials).itertuples()],
     }
 

@@ -1,19 +1,21 @@
 """How a search went: hypervolume as trainings end, what the machine time went into, what failed, what was refused."""
 
+import json
 from collections import Counter
 
 import numpy as np
 import pandas as pd
 
 from nas.pareto import hypervolume_of, pareto
-from nas.results.points import is_whole, minimised
+from nas.results.points import is_whole, minimised, stands_for_a_training
 from nas.run.reading import Reading
 from nas.run.record import TRAINED, TrialState
 
 
 def trainings_ended(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trainings in the order they ended, those without a result included."""
-    return trials[trials["state"].isin(TRAINED)].sort_values(["ended", "trial"], kind="stable", na_position="last")
+    """The trainings in the order they ended, those without a result and what other runs answered included."""
+    rows = trials[trials["state"].isin(TRAINED) | stands_for_a_training(trials)]
+    return rows.sort_values(["ended", "trial"], kind="stable", na_position="last")
 
 
 def scaled(trainings: pd.DataFrame, costs: tuple[str, ...], reference: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -24,10 +26,14 @@ def scaled(trainings: pd.DataFrame, costs: tuple[str, ...], reference: list[floa
 
 
 def volumes(trials: pd.DataFrame, costs: tuple[str, ...], reference: list[float]) -> pd.DataFrame:
-    """A row for each training in the order they ended: `trainings`, summed `seconds` and the `hypervolume` reached by then."""
+    """A row for each training in the order they ended: `trainings`, summed `seconds` and the `hypervolume` reached by then.
+
+    What other runs answered adds to the hypervolume alone.
+    """
     rows = trainings_ended(trials)
     reached, seconds = _reached(*scaled(rows, costs, reference)), rows["seconds"].cumsum().to_numpy()
-    return pd.DataFrame({"trainings": np.arange(1, len(rows) + 1), "seconds": seconds, "hypervolume": reached})
+    number = rows["state"].isin(TRAINED).cumsum().to_numpy()
+    return pd.DataFrame({"trainings": number, "seconds": seconds, "hypervolume": reached})
 
 
 def _reached(points: np.ndarray, counts: np.ndarray) -> list[float]:
@@ -68,14 +74,17 @@ def time_by_fate(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def saved(trials: pd.DataFrame) -> dict[str, float]:
-    """Seconds not spent, estimated: `rungs` what stopped trials had left to train, `record` what an answer from it spared."""
+    """Seconds not spent, estimated: `rungs` what stopped trials had left to train, `record` what an answer from it spared, and
+    `runs` what the answers of other runs took there."""
     stopped = trials[(trials["state"] == TrialState.STOPPED) & (trials["epochs"] > 0)]
     complete = trials["state"] == TrialState.COMPLETE
     whole = trials.loc[complete, "epochs"].max() if complete.any() else 0
     rungs = (stopped["seconds"] / stopped["epochs"] * (whole - stopped["epochs"])).clip(lower=0).sum()
     by_number = trials.set_index("trial")["seconds"]
     answered = trials.loc[trials["state"] == TrialState.ANSWERED, "answered_from"].dropna()
-    return {"rungs": float(rungs), "record": float(by_number.reindex(answered.astype(int)).sum())}
+    others = trials[(trials["state"] == TrialState.ANSWERED) & stands_for_a_training(trials)]
+    runs = sum(epoch["seconds"] for curve in others["curve"] for epoch in json.loads(curve))
+    return {"rungs": float(rungs), "record": float(by_number.reindex(answered.astype(int)).sum()), "runs": float(runs)}
 
 
 def failures(trials: pd.DataFrame) -> pd.DataFrame:

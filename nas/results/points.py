@@ -133,7 +133,7 @@ def require_finished(trials: pd.DataFrame, roots: tuple[Path, ...]) -> None:
     way_out = (
         "Train more: give the search more trials, or mend what failed." if is_over else "Continue the search and look again."
     )
-    which = "no trial inside the constraints" if (trials["state"] == TrialState.COMPLETE).any() else "no trial"
+    which = "no trial inside the constraints" if stands_for_a_training(trials).any() else "no trial"
     raise NasError(f"{names_of(roots)}: {which} has finished yet, so there is no front.{why}\n{way_out}")
 
 
@@ -150,12 +150,12 @@ def trend(trials: pd.DataFrame) -> pd.Series:
 
 def complete(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials whose training was whole, baselines and those outside the constraints included."""
-    return trials[trials["state"] == TrialState.COMPLETE]
+    return trials[stands_for_a_training(trials)]
 
 
 def searched(trials: pd.DataFrame) -> pd.DataFrame:
     """The complete trials that the search proposed itself."""
-    return trials[(trials["state"] == TrialState.COMPLETE) & trials["baseline"].isna()]
+    return trials[stands_for_a_training(trials) & trials["baseline"].isna()]
 
 
 def finished(trials: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +165,13 @@ def finished(trials: pd.DataFrame) -> pd.DataFrame:
 
 def is_whole(trials: pd.DataFrame) -> pd.Series:
     """For each row whether its training was whole and it is inside the constraints: what may stand on a front."""
-    return (trials["state"] == TrialState.COMPLETE) & trials["affordable"].astype(bool)
+    return stands_for_a_training(trials) & trials["affordable"].astype(bool)
+
+
+def stands_for_a_training(trials: pd.DataFrame) -> pd.Series:
+    """For each row whether it is a whole training: its own, or another run's from which it was answered."""
+    whole = trials["state"] == TrialState.COMPLETE
+    return whole | ((trials["state"] == TrialState.ANSWERED) & trials["source"].notna()) if "source" in trials else whole
 
 
 def names_of(roots: tuple[Path, ...]) -> str:

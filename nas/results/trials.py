@@ -25,8 +25,9 @@ from nas.results.noise import (
     replicates,
     seed_margin,
 )
+from nas.results.points import complete
 from nas.run.reading import Reading, as_written, check_parts, parsed
-from nas.run.record import Reasons, Record, TrialState, damaged
+from nas.run.record import Reasons, Record, damaged
 from nas.run.settings import Search
 from nas.space.architecture import Stage
 from nas.space.costs import COUNTED, ON, device_in, limited_by, measured_as
@@ -61,7 +62,7 @@ def trial_table(reading: Reading, columns: list[str], *, latency: str | None = N
 
 def _with_losses(trials: pd.DataFrame, courses: dict[int, list[dict[str, Any]]]) -> pd.DataFrame:
     """The table with what the losses of each whole training say, see `nas.recipes.signals`; larger is better."""
-    whole = dict.fromkeys(trials["trial"][trials["state"] == TrialState.COMPLETE])
+    whole = dict.fromkeys(complete(trials)["trial"])
     able = {n: courses[n] for n in whole if n in courses and all("steps" in epoch for epoch in courses[n])}
     epochs = {number: [SimpleNamespace(**epoch) for epoch in curve] for number, curve in able.items()}
     for name in LOSSES:
@@ -134,13 +135,14 @@ def _row(record: Record) -> dict[str, Any]:
     return {
         **{name: getattr(record, name) for name in AS_RECORDED},
         **record.cost.by_name(),
-        **{name: getattr(why, name) for name in ("predicted", "spread", "expected_gain")},
+        **{name: getattr(why, name) for name in ("predicted", "spread", "expected_gain", "belief")},
         **{name: json.dumps(value) if value else None for name, value in lists.items()},
         "began": record.began_at,
         "ended": record.ended_at,
         "trial": record.number,
         "state": record.state.value,
         "why": why.by,
+        "source": str(record.source) if record.source is not None else None,
         "architecture": _text(record.architecture_data),
         "curve": _text(record.curve_data),
     }

@@ -23,7 +23,10 @@ from nas.terminal import command
 
 # how much, where, and what a search does not read; the manifest says which data
 MAY_CHANGE = (
-    *(f"search.{name}" for name in ("trials", "replicates", "log", "storage", "max_hours", "max_gpu_hours")),
+    *(
+        f"search.{name}"
+        for name in ("trials", "replicates", "learn_from", "log", "cache", "storage", "max_hours", "max_gpu_hours", "stop")
+    ),
     *("resources", "proxy.data", "calibration"),
 )
 QUICK_RECIPE = "digits_quick"  # the shipped recipe that suits any data and machine

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nas.pareto import hypervolume_of, pareto
-from nas.run.record import Record, TrialState
+from nas.run.record import Record
 from nas.run.settings import Search
 from nas.space.constraints import extreme
 
@@ -32,7 +32,7 @@ def near_front(records: list[Record], search: Search, *, images: int) -> list[Re
 
 def _complete(records: list[Record], search: Search) -> tuple[list[Record], np.ndarray]:
     """The affordable complete trials, and what is to be minimised of them: (trials, objectives)."""
-    able = [r for r in records if r.state == TrialState.COMPLETE and search.constraints.allow(r.cost)]
+    able = [r for r in records if r.is_whole and search.constraints.allow(r.cost)]
     return able, np.array([objectives(r, search) for r in able]).reshape(len(able), len(search.objectives))
 
 

@@ -244,7 +244,7 @@ def _check_agreement(records: list[Record], states: list[str]) -> None:
             raise damaged(record.number, "accuracy", "must be a number where the state is complete, but got none")
         if not record.is_drawn and record.state not in (TrialState.RUNNING, TrialState.REJECTED):
             raise damaged(record.number, "architecture", f"must be there where the state is {record.state}, but is not")
-        is_answered = record.state == TrialState.ANSWERED or record.answered_from is not None
+        is_answered = (record.state == TrialState.ANSWERED and record.source is None) or record.answered_from is not None
         if is_answered and record.answered_from not in numbers:
             raise damaged(record.number, "answered_from", f"must be a trial's number, but got {record.answered_from}")
 

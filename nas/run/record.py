@@ -45,7 +45,7 @@ class TrialState(StrEnum):
     FAILED = "failed"
     """Its training came to nothing; `cause` says why."""
     ANSWERED = "answered"
-    """An equal trial was in the record, whose result it has."""
+    """An equal trial was in the record, or among the results of other runs (`Record.source`), whose result it has."""
     REJECTED = "rejected"
     """Turned down before any training: unaffordable, or in training already."""
 
@@ -106,6 +106,23 @@ class Reasons:
     """Standard deviation of the prediction."""
     expected_gain: float | None = None
     """Expected hypervolume improvement."""
+    belief: float | None = None
+    """The factor on it by which a belief counted then."""
+
+
+@dataclass(frozen=True, config=_LOOSE)
+class Origin:
+    """The training of another run from which a trial was answered."""
+
+    run: str
+    """Its folder, as its machine calls it."""
+    trial: int
+    host: str = ""
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """What it took there."""
+
+    def __str__(self) -> str:
+        return f"{self.run}:{self.trial}"
 
 
 @dataclass(frozen=True, config=_LOOSE)
@@ -127,7 +144,9 @@ class Record:
     machine: bool = False
     """Whether it failed for a fault of the machine and not of the architecture."""
     answered_from: int | None = None
-    """The trial whose result it has."""
+    """The trial of this run whose result it has."""
+    source: Origin | None = None
+    """The trial of another run whose result it has."""
     attempts: tuple[Attempt, ...] = ()
     repeated: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Seconds of epochs that had to be trained again."""
@@ -154,6 +173,11 @@ class Record:
     def had_its_chance(self) -> bool:
         """Whether its training ended, with a result or without: a failure of the machine is none."""
         return self.state in TRAINED and not self.machine
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it stands for a whole training: its own, or another run's that no trial of this run has."""
+        return self.state == TrialState.COMPLETE or (self.state == TrialState.ANSWERED and self.source is not None)
 
     @cached_property
     def architecture(self) -> Architecture:

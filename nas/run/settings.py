@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from nas.config import Value, broken, known_name, merged_layers, place_in, read_layers, validated, with_settings
+from nas.config import Flag, Value, broken, known_name, merged_layers, place_in, read_layers, validated, with_settings
 from nas.devices.device_file import DeviceFile, check_covers, read_device_file
 from nas.errors import ConfigError, Infeasible, shortened, unknown
 from nas.files import at_home
@@ -109,7 +109,42 @@ def _baseline_names(written: Any) -> Any:
     return names
 
 
+BELIEFS = {"high": 4.0, "low": 0.25}
+"""What may be believed of an option, and how many times as likely as one without a word it then is to be good."""
+
+
+def _by_axis(written: Any) -> Any:
+    """Beliefs by axis and option, however deeply they were written: --set prior.stage4.mixer.attention=high as well."""
+    if not isinstance(written, dict):
+        return written
+    axes: dict[str, Any] = {}
+    for name, below in written.items():
+        if isinstance(below, dict) and any(isinstance(value, dict) for value in below.values()):
+            axes |= {f"{name}.{inner}": value for inner, value in _by_axis(below).items()}
+        else:
+            axes[str(name)] = {str(o): level for o, level in below.items()} if isinstance(below, dict) else below
+    return axes
+
+
+Prior = Annotated[dict[str, dict[str, Annotated[str, known_name("belief", BELIEFS)]]], BeforeValidator(_by_axis)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+
+
+def _as_share(written: Any) -> Any:
+    """A share where a person writes per cent."""
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*%\s*", written) if isinstance(written, str) else None
+    if isinstance(written, str) and match is None:
+        raise broken("", f"must be a share, such as 0.5% or 0.005, but got {shortened(written)!r}; write one of these")
+    return float(match[1]) / 100 if match else written
+
+
+class StopRule(Value):
+    """When a search has become flat."""
+
+    gain: Annotated[float, BeforeValidator(_as_share), Field(strict=True, gt=0, lt=1)] = 0.005
+    """Share of the hypervolume, counted within the front's own range, that trainings must be worth."""
+    within: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 20
+    """So many trainings, the last ones together with the next ones as foretold."""
 
 
 class SearchSettings(Value):
@@ -121,6 +156,9 @@ class SearchSettings(Value):
     start: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Reference designs whose nearest affordable architectures in the space are trained first; "references" stands for all of
     PoolFormerV2, ConvFormer and CAFormer. Two that come out equal count once."""
+    learn_from: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed)] = ()
+    """Folders of other runs, of the same or of another task, and of retrained networks, from which the sampler "front" learns
+    where to look; how far each is to be trusted it learns as well. What they hold is copied when they are first named."""
     seed: Seed = 0
     """Seeds the proposals, the split of the data and every training, as far as these have no seed of their own."""
     proposal_seed: Seed | None = None
@@ -133,6 +171,9 @@ class SearchSettings(Value):
     log: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
     """Where learning curves are shown live besides: tensorboard (files in the run's folder) and mlflow (the server that
     $MLFLOW_TRACKING_URI names, else mlflow.db in the run's folder)."""
+    cache: Flag = True
+    """Whether a training that another run did with the same recipe, images, seed and versions is answered from its result, and
+    this run's are kept for others: in $NAS_RESULTS, else results/ in $NAS_CACHE."""
     storage: str | None = None
     """An Optuna storage URL (postgresql://…, mysql://…) or a journal file (journal:///shared/run.journal); without one the
     record is study.db in the run's folder."""
@@ -141,6 +182,8 @@ class SearchSettings(Value):
     trained to their end."""
     max_gpu_hours: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     """The same for the hours that trials held a GPU or their share of one, failures and repetitions included."""
+    stop: StopRule | None = None
+    """Ends the search before its budget once it is flat; None never does."""
 
     @property
     def start_designs(self) -> tuple[str, ...]:
@@ -211,6 +254,9 @@ class Search(Value):
     baselines: Annotated[tuple[str, ...], BeforeValidator(_baseline_names)] = ()
     """Published designs by name, and families scaled to a cost: caformer@0.6G, or {families: [caformer], at: [0.3G, 0.6G]}."""
     search: SearchSettings = SearchSettings()
+    prior: Prior = {}  # noqa: RUF012 (frozen)
+    """What is believed before anything is trained: by axis and option high or low, {stage4.mixer: {attention: high}}. The
+    sampler "front" starts and draws there, and heeds it the less the more is known."""
     proxy: Proxy = Proxy()
     resources: Resources = Resources()
     calibration: Calibration = Calibration()
@@ -280,6 +326,11 @@ class Search(Value):
         if self.search.max_gpu_hours is not None and not self.resources.gpu:
             rule = f"needs trials on a GPU, but got {self.search.max_gpu_hours:g} with resources.gpu=0"
             raise broken("search.max_gpu_hours", f"{rule}; use max_hours, or set resources.gpu")
+        if self.search.learn_from and self.search.sampler != "front":
+            rule = f"needs the sampler front, which alone learns from other runs, but got {self.search.sampler}"
+            raise broken("search.learn_from", f"{rule}; set search.sampler=front, or leave it out")
+        if self.prior:
+            _ = self.beliefs
         costs = self.objectives[1:]
         for name in self.objectives:
             if name not in (objectives := ("accuracy", *COUNTED, *self.foretold)):
@@ -327,6 +378,23 @@ class Search(Value):
             return ""
         return " Name a device file under devices: {NAME: PATH}; `nas devices measure --help` says how to make one."
 
+    @cached_property
+    def beliefs(self) -> dict[str, dict[Any, float]]:
+        """By axis and option how many times as likely the option is believed to be good; an error where there is none such."""
+        if self.prior and self.search.sampler != "front":
+            rule = f"needs the sampler front, which alone heeds it, but got {self.search.sampler}"
+            raise broken("prior", f"{rule}; set search.sampler=front, or leave it out")
+        beliefs: dict[str, dict[Any, float]] = {}
+        for axis, levels in self.prior.items():
+            if axis not in self.space.axes:
+                raise broken(f"prior.{axis}", unknown("axis", axis, self.space.axes) + " An axis is a choice of the space.")
+            for text, level in levels.items():
+                option = [option for option in self.space.axes[axis] if _is_written(option, text)]
+                if not option:
+                    raise broken(f"prior.{axis}.{text}", unknown(f"value of {axis}", text, self.space.axes[axis]))
+                beliefs.setdefault(axis, {})[option[0]] = BELIEFS[level]
+        return beliefs
+
     @property
     def foretold(self) -> dict[str, DeviceFile]:
         """By the name of each cost that a device file foretells, that file."""
@@ -353,6 +421,13 @@ class Search(Value):
     @cached_property
     def _designs(self) -> dict[str, Architecture]:
         return {}
+
+
+def _is_written(option: Any, text: str) -> bool:
+    """Whether a text is an option, as YAML or JSON write it."""
+    if type(option) in (int, float) and re.fullmatch(r"-?\d+(\.\d*)?", text):
+        return float(text) == option
+    return str(option).lower() == text.lower()
 
 
 def _check_different(names: Sequence[str], architectures: dict[str, Architecture]) -> None:

@@ -55,6 +55,12 @@ class SearchProgress(AbstractContextManager):
         waiting, is_short = self._count(TrialState.PAUSED), self.study.num_started < self.search.trials
         if is_short and self.study.exhausted:
             self.console.print("every affordable architecture that was found has been tried: the search ends before its budget")
+        elif is_short and self.study.is_flat and (rule := self.search.search.stop) is not None:
+            self.console.print(
+                f"the search ends before its budget: its last {rule.within} finished trainings and, as foretold, the next "
+                f"{rule.within} raise the hypervolume by less than {rule.gain:.2%} (search.stop)",
+                soft_wrap=True,
+            )
         elif (is_short or waiting) and self.study.limit is not None:
             more = f", {waiting} still waiting at a rung" if waiting else ""
             self.console.print(f"the search ends before its budget{more}: {self.study.limit}; raise it to continue")
@@ -104,9 +110,10 @@ class SearchProgress(AbstractContextManager):
 
     def _line(self, record: Record, best: list[Record]) -> str:
         what = f"trial {record.number}" + (f" ({record.baseline})" if record.baseline else "")
+        fate = record.state.words if record.source is None else "answered from another run"
         network = f"{count(record.cost.macs)} MACs, {record.architecture.describe()}"
         return (
-            f"[{self._trained()}/{self._total()}] {what} {record.state.words}: {_outcome(record)}, {network} · "
+            f"[{self._trained()}/{self._total()}] {what} {fate}: {_outcome(record)}, {network} · "
             f"hypervolume {self._volume(best):.4f} · {self._eta()}"
         )
 
@@ -131,7 +138,7 @@ class SearchProgress(AbstractContextManager):
 def _outcome(record: Record) -> str:
     """A trial's accuracy, and after how many epochs where these were not all; else why it has none."""
     if record.accuracy is not None:
-        return percent(record.accuracy)
+        return percent(record.accuracy) + (f", from {record.source}" if record.source is not None else "")
     if record.state in (TrialState.PAUSED, TrialState.STOPPED):
         return f"{percent(record.curve[-1].accuracy)} after epoch {record.curve[-1].epoch}"
     return str(record.cause)

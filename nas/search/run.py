@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from optuna.storages import BaseStorage
 from rich.console import Console
 
 from nas.cluster.session import check_address
@@ -14,6 +15,7 @@ from nas.data.manifest import Manifest, check_place, decode_images, prepare_imag
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.errors import few
+from nas.run.cache import ResultCache
 from nas.run.driver import Driver, driving
 from nas.run.folder import RunFolder, check_folder, open_folder, restored_folder, update_folder
 from nas.run.front import front_records, near_front
@@ -22,6 +24,7 @@ from nas.run.record import UNFINISHED, Record
 from nas.run.settings import Search, check_possible
 from nas.run.storage import check_storage, close_storage, open_storage, patient, storage_errors, watched
 from nas.search.progress import SearchProgress
+from nas.search.sources import SourceCopy, keep_sources, learnt_sources, overlapping
 from nas.search.study import Study
 from nas.search.tune import run_trials
 from nas.training.remote import train_remotely
@@ -42,7 +45,8 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
 
         names = manifest.class_names
         teacher_of(settings.proxy, num_classes=len(names), class_names=names)  # a missing one is said once, before any trial
-    check_record(settings, check_folder(root, settings), manifest_hash=manifest.hash)
+    check_record(settings, there := check_folder(root, settings), manifest_hash=manifest.hash)
+    sources = learnt_sources(settings, there)
     folder = open_folder(root, settings)
     with Stopping() as stopping, storage_errors(settings, folder):
         storage = open_storage(settings, folder, create=True)
@@ -53,18 +57,56 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
                 driving(storage, settings.name, on_wait=console.print, held=held) as driver,
             ):
                 _prepare_data(manifest, settings, folder, console)
-                console.print(_about(manifest, settings), soft_wrap=True)
+                keep_sources(settings, folder, sources)
                 waiting = partial(_wait, console=console, stopping=stopping, driver=driver)
-                with SearchProgress(settings, console) as progress:
-                    study = Study(
-                        settings, folder, manifest_hash=manifest.hash, storage=patient(storage, on_wait=waiting), driver=driver
-                    )
-                    update_folder(folder, settings)
-                    progress.watch(study)
-                    _run(study, folder, manifest, progress, stopping=stopping)
+                steady = patient(storage, on_wait=waiting)
+                _drive(settings, folder, manifest, sources, steady, driver=driver, stopping=stopping, console=console)
         finally:
             close_storage(storage)
     return folder
+
+
+def _drive(
+    settings: Search,
+    folder: RunFolder,
+    manifest: Manifest,
+    sources: list[SourceCopy],
+    storage: BaseStorage,
+    *,
+    driver: Driver,
+    stopping: Stopping,
+    console: Console,
+) -> None:
+    """Say what is searched with, and search."""
+    learnt = overlapping(settings, sources)
+    console.print("\n".join([_about(manifest, settings), *learnt.remarks]), soft_wrap=True)
+    shared = _shared(settings, folder, manifest, console)
+    with SearchProgress(settings, console) as progress:
+        study = Study(
+            settings,
+            folder,
+            manifest_hash=manifest.hash,
+            storage=storage,
+            driver=driver,
+            shared=shared,
+            history=learnt.history(settings),
+        )
+        update_folder(folder, settings)
+        progress.watch(study)
+        _run(study, folder, manifest, progress, stopping=stopping)
+
+
+def _shared(settings: Search, folder: RunFolder, manifest: Manifest, console: Console) -> ResultCache | None:
+    """The results of other runs, if they are to be used; what there are is said."""
+    if not settings.search.cache:
+        return None
+    if settings.proxy.distillation is not None:
+        console.print("results are not shared with other runs: a teacher's weights are no part of what they are known by")
+        return None
+    say = partial(console.print, soft_wrap=True)
+    shared = ResultCache(settings, folder, manifest_hash=manifest.hash, say=say)
+    say(f"results of equal trainings are shared with other runs (search.cache): {shared.number:,} in {shared.folder}")
+    return shared
 
 
 def _bring_back(root: Path, settings: Search, manifest: Manifest) -> None:

@@ -1,7 +1,8 @@
 """A search as a study in Optuna's storage: what is proposed, reported and answered from the record. Resuming: `resume.py`."""
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import optuna
@@ -10,8 +11,9 @@ from optuna.storages import BaseStorage
 from nas.callbacks import ignore
 from nas.errors import NasError
 from nas.run.attempts import RETRIES, num_lost, time_spent, with_attempt, with_cause
+from nas.run.cache import ResultCache, computing
 from nas.run.driver import Driver
-from nas.run.folder import RunFolder
+from nas.run.folder import RunFolder, versions
 from nas.run.reading import as_written
 from nas.run.record import TRAINED, UNFINISHED, Record, TrialState
 from nas.run.settings import Search
@@ -19,7 +21,9 @@ from nas.run.storage import close_storage, open_storage, storage_errors, uncolle
 from nas.search.mirror import Mirror
 from nas.search.resume import UNPROPOSED, interrupted, open_study
 from nas.search.rungs import MOST_AT_A_RUNG, due_rung, must_wait, ranked, waits_at
+from nas.search.samplers.history import History
 from nas.search.samplers.knowledge import history_of
+from nas.search.samplers.outlook import is_flat
 from nas.search.samplers.registry import sampler_maker, suggest
 from nas.search.writer import TrialRecords, excess_of
 from nas.space.architecture import Architecture
@@ -52,10 +56,14 @@ class Study:
         manifest_hash: str,
         storage: BaseStorage | None = None,
         driver: Driver | None = None,
+        shared: ResultCache | None = None,
+        history: History | None = None,
     ):
         self.search, self.manifest_hash, self.driver = search, manifest_hash, driver
+        self._shared = shared
+        self._flat: tuple[Counter[TrialState], bool] = (Counter(), False)
         self.exhausted = False
-        self._history = history_of(search)
+        self._history = history or history_of(search)
         self._sampler = sampler_maker(search, self._history)
         self._storage = storage or open_storage(search, folder, create=True)
         with storage_errors(search, folder), as_written(folder), uncollected():
@@ -68,8 +76,11 @@ class Study:
 
     # what is trained next
 
-    def propose(self) -> Proposal | None:
-        """The next training: one to go on with, or a new architecture; None when the budget is spent or nothing is left."""
+    def propose(self, *, on_answer: Callable[[], None] = ignore) -> Proposal | None:
+        """The next training: one to go on with, or a new architecture; None when the budget is spent or nothing is left.
+
+        `on_answer` is called whenever a result of another run has spared a training.
+        """
         if self._resumed:
             return self._resumed.pop(0)
         if (number := self._promoted()) is not None:
@@ -84,6 +95,10 @@ class Study:
             self._records.put_down(trial.number)
             if is_taken:
                 return Proposal(trial.number, architecture)
+            if self._records[trial.number].source is not None:
+                redraws = repeats = 0
+                on_answer()
+                continue
             is_answered = self._records[trial.number].state == TrialState.ANSWERED
             redraws, repeats = redraws + (not is_answered), repeats + is_answered
             if redraws > REDRAWS or repeats > REPEATS:
@@ -115,7 +130,10 @@ class Study:
             broken = ", ".join(f"{name} {value:.0%} outside its limit" for name, value in excess.items())
             self._records.tell(number, state=TrialState.REJECTED, cause=broken)
         elif equal is None:
-            return True
+            kept = self._shared.answer(record.architecture) if self._shared is not None else None
+            if kept is None:
+                return True
+            self._records.tell(number, state=TrialState.ANSWERED, kept=kept)
         elif equal.state in UNFINISHED:
             self._records.tell(number, state=TrialState.REJECTED, cause=f"trial {equal.number} is training it")
         else:
@@ -124,10 +142,11 @@ class Study:
         return False
 
     def _equal(self, key: str, *, before: int) -> Record | None:
-        """The earlier trial for which an architecture is not trained again: one that ran or runs, or the second one lost."""
+        """The earlier trial for which an architecture is not trained again: one that ran or runs, or has another run's result;
+        or the second one lost."""
         same = [r for r in self.records if r.key == key and r.number < before]
         lost = [r for r in same if r.machine]
-        ran = (r for r in same if r.had_its_chance or r.state in UNFINISHED)
+        ran = (r for r in same if r.had_its_chance or r.is_whole or r.state in UNFINISHED)
         return next(ran, lost[-1] if len(lost) >= LOST else None)
 
     def _enqueue_untried(self, near: Architecture) -> None:
@@ -189,7 +208,10 @@ class Study:
         self._records.note(number, passed=rung, state=TrialState.RUNNING)
 
     def finish(self, number: int, *, accuracy: float, seconds: float) -> None:
-        """Tell the final accuracy of a trial that had its whole training."""
+        """Tell the final accuracy of a trial that had its whole training, to other runs as well."""
+        record = self._records[number]
+        if self._shared is not None and computing(record.versions) == computing(versions()):
+            self._shared.keep(record.architecture, trial=number, accuracy=accuracy, curve=record.curve)
         self._records.tell(number, state=TrialState.COMPLETE, accuracy=accuracy, seconds=seconds)
 
     def settle(self) -> None:
@@ -249,8 +271,18 @@ class Study:
     @property
     def _is_open(self) -> bool:
         """Whether new architectures may be asked for."""
-        budget = self.num_started < self.search.trials or self._baselines_wait()
+        budget = (self.num_started < self.search.trials and not self.is_flat) or self._baselines_wait()
         return budget and not self.exhausted and self.limit is None
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether search.stop ends the search; worked out anew whenever a training has ended or come to a rung."""
+        if self.search.search.stop is None:
+            return False
+        states: Counter[TrialState] = Counter(record.state for record in self.records if record.state != TrialState.RUNNING)
+        if states != self._flat[0]:
+            self._flat = states, is_flat(self.records, self.search, self._history)
+        return self._flat[1]
 
     @property
     def _due_rung(self) -> int | None:

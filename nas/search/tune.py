@@ -67,12 +67,17 @@ class StudySearcher(Searcher):
         if len(self.numbers) - len(self.training) >= (free if free > 0 else self.ahead.number):
             return None  # those that wait are handed out before more are asked for
         with self.writing(), self.ahead.timed() if self.has_seen_an_end else contextlib.nullcontext():
-            proposal = self.study.propose()
+            proposal = self.study.propose(on_answer=self._show_answer)
         if proposal is None:
             return None if self.numbers else Searcher.FINISHED
         self.numbers[trial_id], self.has_just_proposed = proposal.number, True
         files = {name: getattr(self.folder, name)(proposal.number) for name in ("weights", "checkpoint")}
         return {"architecture": proposal.architecture.to_dict(), **{name: str(p.absolute()) for name, p in files.items()}}
+
+    def _show_answer(self) -> None:
+        """Between two answers of other runs, of which there may be hundreds: show it, and stop if a signal waits."""
+        self.on_change()
+        self.stopping.check()
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Tell the study how the trial ended, unless it waits at a rung."""

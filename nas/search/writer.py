@@ -1,13 +1,14 @@
 """The trials of a study as records, and what writes them; a sampler alone adds, before, why it proposes one (`why`)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from nas.run.cache import KeptResult
 from nas.run.folder import versions
 from nas.run.front import objectives
 from nas.run.record import Attempt, Record, TrialState, read_record
@@ -98,10 +99,14 @@ class TrialRecords:
         cause: str | None = None,
         machine: bool = False,
         answered_from: int | None = None,
+        kept: KeptResult | None = None,
     ) -> None:
-        """Put down how a trial ended."""
+        """Put down how a trial ended; `kept` is another run's result, which it has then."""
         self._check()
-        facts = {"accuracy": accuracy, "seconds": seconds, "cause": cause, "machine": machine or None}
+        facts: dict[str, Any] = {"accuracy": accuracy, "seconds": seconds, "cause": cause, "machine": machine or None}
+        if kept is not None:
+            facts |= {"source": asdict(kept.source), "accuracy": kept.accuracy}
+            facts["curve"] = [epoch.model_dump(mode="json") for epoch in kept.curve]
         # the state last: with it the record is whole, told to Optuna or not
         self._set(number, {**facts, "answered_from": answered_from, "state": state.value})
         self._reread(number)

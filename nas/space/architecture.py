@@ -131,12 +131,17 @@ class Architecture(Value):
         return self
 
     @property
-    def key(self) -> str:
-        """Twelve hexadecimal digits that are equal for equal networks."""
+    def identity(self) -> str:
+        """64 hexadecimal digits that are equal for equal networks."""
         data = self.to_dict()
         for stage, plain in zip(self.stages, data["stages"], strict=True):
             plain["mlp_ratio"], plain["expansion"] = stage.hidden, stage.expanded
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def key(self) -> str:
+        """The first twelve of them, which are enough within a run."""
+        return self.identity[:12]
 
     @property
     def needs_fixed_resolution(self) -> bool:

@@ -5,9 +5,8 @@ import json
 import pytest
 
 from nas.calibration.quote import is_calibrated, quote
-from nas.calibration.record import plain_recipe
 from nas.files import write_whole
-from nas.recipes.recipe import Proxy
+from nas.recipes.recipe import Proxy, plain_recipe
 from nas.run.folder import open_folder
 
 NAMES = [f"net {i}" for i in range(12)]

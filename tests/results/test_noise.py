@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from nas.calibration.record import plain_recipe
 from nas.data.draw import make_manifest
-from nas.recipes.recipe import Proxy
+from nas.recipes.recipe import Proxy, plain_recipe
 from nas.results.noise import (
     JudgedBy,
     Noise,

@@ -132,6 +132,37 @@ def axis_of(distribution: BaseDistribution) -> Axis | Stretch:
     return Stretch(distribution)
 
 
+class Belief(NamedTuple):
+    """How many times as likely options of axes are believed to be good as others; whatever isn't named counts once."""
+
+    weights: dict[str, dict[Any, float]]
+
+    def of(self, params: Params, axes: "Axes") -> float:
+        """How well a point is thought of: the logarithm of its likelihood as a standard score over random points of the axes.
+
+        So that many beliefs together weigh no more than one.
+        """
+        logs = {name: [math.log(own.get(o, 1.0)) for o in axes[name].grid] for name, own in self.weights.items()}
+        deviation = math.sqrt(sum(np.var(own) for own in logs.values())) or 1.0
+        return (
+            sum(
+                math.log(self.weights[name].get(params[name], 1.0)) - float(np.mean(own))
+                for name, own in logs.items()
+                if name in params
+            )
+            / deviation
+        )
+
+    def draw(self, axes: "Axes", rng: np.random.Generator) -> Params:
+        """A point at random, its options as likely as they are believed to be good."""
+        point = axes.draw(rng)
+        for name in self.weights:
+            options = list(axes[name].grid)
+            likely = np.array([self.weights[name].get(option, 1.0) for option in options])
+            point[name] = options[rng.choice(len(options), p=likely / likely.sum())]
+        return point
+
+
 class Axes(dict[str, Axis | Stretch]):
     """A space as axes by name: points drawn, changed, crossed and listed. A point may lack axes that do not count for it."""
 

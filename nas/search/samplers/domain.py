@@ -9,7 +9,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 
 from nas.errors import Infeasible, NasError
-from nas.search.samplers.axes import Axes, Params
+from nas.search.samplers.axes import Axes, Belief, Params
 
 DRAWS = 100  # random draws of which one must be affordable, or the last is repaired
 REPAIRS = 40  # draws that are repaired before the constraints are held to leave none
@@ -20,6 +20,7 @@ TIMES_DRAWN = 2  # times as many draws as points are wanted
 FEWEST = 4  # points that will do where few of the draws are affordable: so many are repaired
 LIKELY_DRAWS = 4  # of a point that need not be affordable
 SPARE = 20_000  # points of the whole space that are looked at for an untried one before it counts as used up
+DOUBT = 0.5  # share of the points that are drawn without regard to beliefs
 REMEMBERED = 20_000  # costs that need not be worked out twice
 
 Costs = tuple[float, ...]
@@ -42,9 +43,10 @@ class Domain:
         *,
         active: Callable[[Params], Params],
         excess: ExcessFunction | None = None,
+        belief: Belief | None = None,
     ):
         self.axes = Axes(space)
-        self.active, self._excess = active, excess
+        self.active, self._excess, self.belief = active, excess, belief
         self._cost_function = cost
         self._remembered = lru_cache(REMEMBERED)(lambda values: self._worked_out(dict(zip(self.axes, values, strict=True))))
 
@@ -86,9 +88,15 @@ class Domain:
             "limits."
         )
 
+    def _any(self, rng: np.random.Generator) -> Params:
+        """A point of the space at random; most of them as they are believed to be good, where something is believed."""
+        if self.belief is None or rng.random() < DOUBT:
+            return self.axes.draw(rng)
+        return self.belief.draw(self.axes, rng)
+
     def likely(self, rng: np.random.Generator) -> Params:
         """A random point that may be proposed unless hardly any may."""
-        points = [self.axes.draw(rng) for _ in range(LIKELY_DRAWS)]
+        points = [self._any(rng) for _ in range(LIKELY_DRAWS)]
         return next((point for point in points if self.costs(point) is not None), points[0])
 
     def drawn(self, number: int, rng: np.random.Generator) -> list[Params]:
@@ -96,7 +104,7 @@ class Domain:
         points: list[Params] = []
         others: list[Params] = []
         while len(points) < number and len(points) + len(others) < TIMES_DRAWN * number:
-            params = self.axes.draw(rng)
+            params = self._any(rng)
             (others if self.costs(params) is None else points).append(params)
         nearest = iter(sorted(others, key=self._excess) if self._excess else ())
         while len(points) < min(FEWEST, number):

@@ -7,28 +7,9 @@ from scipy.special import ndtri
 from scipy.stats.qmc import Halton
 
 from nas.search.samplers.gaussian_process import GaussianProcess
-from nas.search.samplers.history import Early, History, Observation
+from nas.search.samplers.history import Early, History, Levels, Observation
 
 GUESSES = 16  # equally likely values that stand for what may come of a point
-
-
-class Levels:
-    """Values on a scale on which what lies far below the best hardly differs: -log(1 + gap / usual gap).
-
-    A handful of ruined trainings would else be all that a prediction sees.
-    """
-
-    def __init__(self, values: np.ndarray):
-        self._best = values.max()
-        self._usual = self._best - np.median(values) or self._best - values.mean() or 1.0
-
-    def of(self, values: np.ndarray) -> np.ndarray:
-        """From values to levels; that of the best is 0."""
-        return -np.log1p(np.maximum(self._best - values, 0.0) / self._usual)
-
-    def values(self, levels: np.ndarray) -> np.ndarray:
-        """From levels to values."""
-        return self._best - self._usual * np.expm1(-levels)
 
 
 class Foresight:
@@ -38,8 +19,8 @@ class Foresight:
     from what failed, as from the worst.
     """
 
-    def __init__(self, observations: list[Observation], *, axes: np.ndarray, seed: int | Sequence[int]):
-        self._axes, self._costs = axes, len(observations[0].costs)
+    def __init__(self, observations: list[Observation], *, axes: np.ndarray, trends: int, seed: int | Sequence[int]):
+        self._axes, self._own_trends = axes, trends
         self._means: dict[tuple[int, int], float] = {}
         rng = np.random.default_rng(seed)
         shown = [k for k in observations if k.value is not None or k.early]
@@ -73,8 +54,8 @@ class Foresight:
         return np.append(self._axes, self._axes.max() + 1 + np.arange(more))
 
     def _trends(self, seen: np.ndarray) -> int:
-        """How many of the last columns act linearly as well: costs and rungs."""
-        return self._costs + seen.shape[1] - len(self._axes)
+        """How many of the last columns act linearly as well: costs, what other searches foretell, and rungs."""
+        return self._own_trends + seen.shape[1] - len(self._axes)
 
     def guesses(self, features: np.ndarray, early: Sequence[Early] | None = None) -> np.ndarray:
         """Equally likely final values of each point, given what it has `early` shown: (points, GUESSES)."""
@@ -121,8 +102,8 @@ def foresight_of(observations: list[Observation], history: History, *, seed: int
     shown = tuple((k.number, k.value, len(k.early)) for k in observations if k.value is not None or k.early)
     failed = tuple(k.number for k in _failed(observations))
     seeds = (seed, len(shown))
-    axes = history.axes_of_features
-    return history.once((seed, shown, failed), lambda: Foresight(observations, axes=axes, seed=seeds))
+    axes, trends = history.axes_of_features, history.num_trends
+    return history.once((seed, shown, failed), lambda: Foresight(observations, axes=axes, trends=trends, seed=seeds))
 
 
 class _Signals:

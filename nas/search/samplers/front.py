@@ -7,25 +7,31 @@ surest of itself. Points that still run count as what is foreseen of them (krigi
 all. Everything is read from the study at every question: there is no hidden state.
 """
 
+import math
+from functools import cached_property
+
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from nas.pareto import pareto
 from nas.run.settings import Search
-from nas.search.samplers.domain import Costs
+from nas.search.samplers.axes import Belief
+from nas.search.samplers.domain import Costs, Tried
 from nas.search.samplers.foresight import Foresight, foresight_of
 from nas.search.samplers.gain import expected_gain
 from nas.search.samplers.gaussian_process import one_thread
-from nas.search.samplers.history import History, Observation, log_costs, point_features
+from nas.search.samplers.history import History, Levels, Observation, log_costs
 from nas.search.samplers.point_sampler import Candidate, PointSampler
 from nas.search.samplers.registry import SamplerMaker
 
+SHORTER_START = 0.5  # of these where other searches say where to look; every second one is of their fronts
 START = 16  # points spread over the costs before the prediction takes over
 WORTH = 4  # full trainings that the start may cost where a rung makes it cheap
 CANDIDATES = 240
 MUTANTS, CROSSINGS = 0.65, 0.2  # shares of the candidates; the rest is drawn at random
 MOST_CHANGES = 3  # of a mutant
 FEW = 24  # affordable candidates below which mutants are repaired
+BELIEVED = 20.0  # trainings after which a belief counts as much as it says, if they bear it out wholly
 DRAWN_EVERY = 2  # so often a draw decides
 
 
@@ -45,31 +51,68 @@ class FrontSampler(PointSampler):
 
     def __init__(self, history: History, *, seed: int, start: int = START):
         super().__init__(history, seed=seed)
-        self._start = start
+        self._start = math.ceil(start * SHORTER_START) if history.related else start
 
     def ranked(self, observations: list[Observation], rng: np.random.Generator) -> list[Candidate]:
         """Candidates by what they should gain; the first ones of a study by how far their costs lie from those before."""
         finished = [point for point in observations if point.value is not None]
         if len(observations) < self._start or len(finished) < 2:
-            candidates = [Candidate(params, {"by": "start"}) for params in self._domain.drawn(CANDIDATES, rng)]
-            costs = [self._costs(candidate) for candidate in candidates]
-            return [candidates[i] for i in self._by_distance(costs, [point.costs for point in observations])]
+            drawn = [Candidate(params, {"by": "start"}) for params in self._domain.drawn(CANDIDATES, rng)]
+            first = [self._learnt, drawn] if len(observations) % 2 == 0 else [drawn, self._learnt]
+            return [candidate for candidates in first for candidate in self._spread(candidates, observations)]
         with one_thread():
             foresight = foresight_of(observations, self._history, seed=self._seed)
             candidates = self._candidates(_parents(observations, foresight), rng)
             expected = self._expected(candidates, observations, foresight, rng)
-        order = sorted(range(len(candidates)), key=lambda i: -expected[i].get("drawn_gain", expected[i]["expected_gain"]))
+        order = sorted(range(len(candidates)), key=lambda i: -_worth(expected[i]))
         return [Candidate(candidates[i].params, {**candidates[i].why, **expected[i]}) for i in order]
 
-    def _by_distance(self, costs: list[Costs], taken: list[Costs]) -> np.ndarray:
-        """Indices of `costs`, that which lies farthest from all those `taken` first."""
-        if not taken:
-            return np.arange(len(costs))
-        apart = cdist(log_costs(self._domain, costs), log_costs(self._domain, taken))  # (costs, taken)
-        return np.argsort(-apart.min(axis=1), kind="stable")
+    def most_promising(
+        self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator, *, number: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Costs and features of those untried candidates whose expected gain is largest: (number, costs), (number, columns)."""
+        tried = Tried(point.params for point in observations)
+        candidates = self._candidates(_parents(observations, foresight), rng)
+        new = [c for c in candidates if self._domain.active(c.params) not in tried]
+        if not new:
+            return np.empty((0, len(observations[0].costs))), np.empty((0, 0))
+        gains = [each["expected_gain"] for each in self._expected(new, observations, foresight, rng)]
+        best = [new[i] for i in np.argsort(-np.array(gains), kind="stable")[:number]]
+        costs = [self._costs(candidate) for candidate in best]
+        features = self._history.features([self._domain.active(c.params) for c in best], costs)
+        return np.array(costs, dtype=float), features
+
+    def _trust(self, belief: Belief, observations: list[Observation]) -> float:
+        """How much a belief counts: the less the more is known, and as far as the trainings bear it out at equal cost."""
+        finished = [point for point in observations if point.value is not None]
+        scores = np.array([belief.of(point.params, self._domain.axes) for point in finished])
+        levels = Levels(values := np.array([point.value for point in finished])).of(values)
+        trend = np.column_stack([np.ones(len(finished)), log_costs(self._domain, [point.costs for point in finished])])
+        residuals = [y - trend @ np.linalg.lstsq(trend, y, rcond=None)[0] for y in (scores, levels)]
+        norm = float(np.linalg.norm(residuals[0]) * np.linalg.norm(residuals[1]))
+        return BELIEVED / len(observations) * max(0.0, float(residuals[0] @ residuals[1]) / norm if norm > 0 else 0.0)
+
+    def _spread(self, candidates: list[Candidate], observations: list[Observation]) -> list[Candidate]:
+        """The candidate whose costs lie farthest from all that was asked before first."""
+        if not observations or not candidates:
+            return candidates
+        costs, taken = [self._costs(candidate) for candidate in candidates], [point.costs for point in observations]
+        apart = cdist(log_costs(self._domain, costs), log_costs(self._domain, taken))  # (candidates, observations)
+        return [candidates[i] for i in np.argsort(-apart.min(axis=1), kind="stable")]
+
+    @cached_property
+    def _learnt(self) -> list[Candidate]:
+        """The fronts of other searches."""
+        points = {}
+        for task in self._history.related:
+            for i in pareto([(*costs, -value) for costs, value in zip(task.costs, task.values, strict=True)]):
+                whole = self._domain.axes.first(task.params[i])
+                if self._domain.costs(whole) is not None:
+                    points[tuple(whole.values())] = whole
+        return [Candidate(params, {"by": "learnt"}) for params in points.values()]
 
     def _candidates(self, front: list[Observation], rng: np.random.Generator) -> list[Candidate]:
-        children: dict[tuple, Candidate] = {}
+        children = {tuple(candidate.params.values()): candidate for candidate in self._learnt}
         for number in range(CANDIDATES + FEW):
             if number >= CANDIDATES and len(children) >= FEW:
                 break
@@ -100,7 +143,7 @@ class FrontSampler(PointSampler):
     ) -> list[dict[str, float]]:
         """What is foreseen for each candidate: its value, the spread about it, its gain in hypervolume, and that in a draw."""
         known_costs = [self._costs(candidate) for candidate in candidates]
-        features = point_features(self._domain, [self._domain.active(c.params) for c in candidates], known_costs)
+        features = self._history.features([self._domain.active(c.params) for c in candidates], known_costs)
         costs = np.array(known_costs, dtype=float)
         guesses, points = foresight.guesses(features), believed_points(observations, foresight)
         columns = {"predicted": guesses.mean(axis=1), "spread": guesses.std(axis=1)}
@@ -108,7 +151,15 @@ class FrontSampler(PointSampler):
         columns["expected_gain"] = expected_gain(costs, guesses, points, reach=reach)
         if len(observations) % DRAWN_EVERY == 0:
             columns["drawn_gain"] = expected_gain(costs, foresight.drawn(features, rng), points, reach=reach)
+        if (belief := self._domain.belief) is not None:  # piBO, arXiv:2204.11051
+            scores = [belief.of(self._domain.active(candidate.params), self._domain.axes) for candidate in candidates]
+            columns["belief"] = np.exp(self._trust(belief, observations) * np.array(scores))
         return [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _worth(expected: dict[str, float]) -> float:
+    """What a candidate is chosen by: its gain in a draw, else on average, times what is believed of it."""
+    return expected.get("drawn_gain", expected["expected_gain"]) * expected.get("belief", 1.0)
 
 
 def start_of(search: Search) -> int:

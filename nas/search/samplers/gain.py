@@ -1,8 +1,10 @@
 """Expected hypervolume improvement: what a point, its costs known and its value guessed, adds to a front on average."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from nas.pareto import pareto
+from nas.pareto import hypervolume_of, pareto
 
 REFERENCE = 1.1  # of the front's range, ideal 0 and nadir 1
 MOST_CELLS = 2_304  # that the costs are cut into: of two costs each has 48 steps
@@ -15,15 +17,36 @@ def expected_gain(costs: np.ndarray, guesses: np.ndarray, observed: np.ndarray, 
     Values are scaled by the range of the observed front, and costs up to `reach` (costs,), the highest that counts, so that a
     costly point which beats none yet does not end the front; the reference point lies at 1.1.
     """
-    errors = np.column_stack([observed[:, :-1], -observed[:, -1]])
-    front = np.unique(errors[pareto(errors)], axis=0)
-    ideal = front.min(axis=0)
-    span = np.append(reach - ideal[:-1], np.ptp(front[:, -1]))
-    span[span == 0] = np.abs(ideal[span == 0]) + 1e-12
+    front, ideal, span = _front_in_its_range(observed, reach)
     heights, areas = _areas_under_steps((costs - ideal[:-1]) / span[:-1], (front - ideal) / span)
     below = (-guesses - ideal[-1]) / span[-1]
     falls = np.maximum(heights - below[:, :, None], 0.0)  # (points, guesses, heights)
     return np.einsum("pgh,ph->p", falls, areas) / guesses.shape[1]  # (points,)
+
+
+def raised_volumes(observed: np.ndarray, more: Sequence[np.ndarray], *, reach: np.ndarray) -> tuple[float, list[float]]:
+    """Hypervolume of the `observed` rows (costs..., value), and with each of the sets of rows in `more`, scaled as above."""
+    front, ideal, span = _front_in_its_range(observed, reach)
+
+    def volume(rows: np.ndarray) -> float:
+        points = (np.vstack([front, _as_errors(rows)]) - ideal) / span
+        return hypervolume_of(points[pareto(points)], [REFERENCE] * len(ideal))
+
+    return volume(observed[:0]), [volume(rows) for rows in more]
+
+
+def _as_errors(rows: np.ndarray) -> np.ndarray:
+    return np.column_stack([rows[:, :-1], -rows[:, -1]])
+
+
+def _front_in_its_range(observed: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The front of the rows with every objective to be minimised, its ideal, and the range that each is counted in."""
+    errors = _as_errors(observed)
+    front = np.unique(errors[pareto(errors)], axis=0)
+    ideal = front.min(axis=0)
+    span = np.append(reach - ideal[:-1], np.ptp(front[:, -1]))
+    span[span == 0] = np.abs(ideal[span == 0]) + 1e-12
+    return front, ideal, span
 
 
 def _areas_under_steps(costs: np.ndarray, front: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

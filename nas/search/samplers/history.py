@@ -10,8 +10,9 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from nas.search.samplers.axes import Params
+from nas.search.samplers.axes import Belief, Params
 from nas.search.samplers.domain import CostFunction, Costs, Domain, ExcessFunction
+from nas.search.samplers.gaussian_process import GaussianProcess, one_thread
 
 NEARLY_NOTHING = 1e-3  # of a usual cost: what costs less is nearly nothing
 PLAN = "front:plan"  # where a trial keeps its proposal until its parameters are suggested
@@ -36,6 +37,34 @@ class Observation(NamedTuple):
     features: np.ndarray
 
 
+class Related(NamedTuple):
+    """What another search found at points of this one's space."""
+
+    params: tuple[Params, ...]
+    costs: tuple[Costs, ...]
+    """As this search counts them."""
+    values: tuple[float, ...]
+
+
+class Levels:
+    """Values on a scale on which what lies far below the best hardly differs: -log(1 + gap / usual gap).
+
+    A handful of ruined trainings would else be all that a prediction sees.
+    """
+
+    def __init__(self, values: np.ndarray):
+        self._best = values.max()
+        self._usual = self._best - np.median(values) or self._best - values.mean() or 1.0
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """From values to levels; that of the best is 0."""
+        return -np.log1p(np.maximum(self._best - values, 0.0) / self._usual)
+
+    def values(self, levels: np.ndarray) -> np.ndarray:
+        """From levels to values."""
+        return self._best - self._usual * np.expm1(-levels)
+
+
 def nothing_early(trial: FrozenTrial) -> Early:
     """No rungs."""
     return ()
@@ -58,7 +87,8 @@ class History:
     shall never be proposed. `active(params)` gives those parameters that the objective will ask for, where some depend on
     others, and `excess(params)` how far a point is outside its limits. `early(trial)` gives what a trial showed at each rung
     that it reached, and `waits(trial)` at which of these, counted from 1, it is at rest, or 0; `void(trial)` says of which
-    trials nothing is to be learnt, not even that they were tried.
+    trials nothing is to be learnt, not even that they were tried. `related` is what other searches found: what each of them
+    foretells of a point stands among its features, so that it is learnt how far that is to be trusted.
 
     Samplers share one. It holds nothing but what it would read again from the same trials.
     """
@@ -73,9 +103,12 @@ class History:
         early: Callable[[FrozenTrial], Early] = nothing_early,
         waits: Callable[[FrozenTrial], int] = none_waits,
         void: Callable[[FrozenTrial], bool] = none_void,
+        related: Sequence[Related] = (),
+        belief: Belief | None = None,
     ):
-        self.space, self.domain = space, Domain(space, cost, active=active, excess=excess)
+        self.space, self.domain = space, Domain(space, cost, active=active, excess=excess, belief=belief)
         self._early, self._waits, self._void = early, waits, void
+        self.related = tuple(related)
         self._read: dict[tuple, Observation | None] = {}
         self._last: tuple[Hashable, Any] = (None, None)
 
@@ -97,13 +130,39 @@ class History:
     @cached_property
     def axes_of_features(self) -> np.ndarray:
         """The number of the axis that each column of an observation's features belongs to: (columns,)."""
-        widths, costs = [axis.width for axis in self.domain.axes.values()], len(self.domain.usual_costs)
-        return np.repeat(np.arange(len(widths) + costs), [*widths, *[1] * costs])
+        widths, others = [axis.width for axis in self.domain.axes.values()], self.num_trends
+        return np.repeat(np.arange(len(widths) + others), [*widths, *[1] * others])
+
+    @property
+    def num_trends(self) -> int:
+        """How many of the last columns a value may follow in a line: those of the costs, and of what others foretell."""
+        return len(self.domain.usual_costs) + len(self.related)
+
+    def features(self, points: Sequence[Params], costs: Sequence[Costs]) -> np.ndarray:
+        """What a prediction sees of points: parameters, costs' logarithms, what other searches foretell: (points, columns)."""
+        own = point_features(self.domain, points, costs)
+        if not self.related:
+            return own
+        with one_thread():
+            return np.column_stack([own, *(process.predict(own)[0] for process in self._lessons)]).astype(np.float32)
+
+    @cached_property
+    def _lessons(self) -> list[GaussianProcess]:
+        """What each of the other searches foretells, as levels."""
+        axes, costs = self.axes_of_features, len(self.domain.usual_costs)
+        lessons = []
+        for number, task in enumerate(self.related):
+            values, features = np.array(task.values), point_features(self.domain, task.params, task.costs)
+            own, rng = axes[: features.shape[1]], np.random.default_rng(number)
+            with one_thread():
+                targets = Levels(values).of(values)[:, None]
+                lessons.append(GaussianProcess(features, targets, axes=own, trends=costs, rng=rng))
+        return lessons
 
     def _points(self, trials: list[FrozenTrial]) -> list[Observation | None]:
         points = [self._point(trial) for trial in trials]
         there = [point for point in points if point is not None]
-        rows = iter(point_features(self.domain, [p.params for p in there], [p.costs for p in there]) if there else ())
+        rows = iter(self.features([p.params for p in there], [p.costs for p in there]) if there else ())
         return [None if point is None else point._replace(features=next(rows)) for point in points]
 
     def _point(self, trial: FrozenTrial) -> Observation | None:

@@ -1,15 +1,17 @@
 """What a search knows of its points beforehand, their costs, and afterwards, their curves: the history that samplers read."""
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from itertools import takewhile
 
+import numpy as np
 from optuna.trial import FrozenTrial
 
-from nas.run.record import TrialState, read_record
+from nas.run.record import Record, TrialState, read_record
 from nas.run.settings import Search
-from nas.search.samplers.axes import Params
-from nas.search.samplers.history import History
+from nas.search.samplers.axes import Belief, Params
+from nas.search.samplers.history import History, Observation, Related
 from nas.search.samplers.registry import distribution
 from nas.space.costs import Cost
 from nas.training.curve import Epoch
@@ -17,8 +19,8 @@ from nas.training.curve import Epoch
 BUILT = 20_000  # architectures that need not be built twice to know their cost
 
 
-def history_of(search: Search) -> History:
-    """A reader of the search's trials as points, whoever proposed them."""
+def history_of(search: Search, *, related: Sequence[Related] = ()) -> History:
+    """A reader of the search's trials as points, whoever proposed them, with what other searches found."""
     space, names = search.space, search.objectives[1:]
 
     @lru_cache(BUILT)
@@ -45,12 +47,39 @@ def history_of(search: Search) -> History:
         early=partial(signals_at_rungs, rungs=search.proxy.rungs),
         waits=partial(rung_of_rest, rungs=search.proxy.rungs),
         void=is_void,
+        related=related,
+        belief=Belief(search.beliefs) if search.beliefs else None,
     )
 
 
+def observations_of(records: Sequence[Record], search: Search, history: History) -> list[Observation]:
+    """What a record knows of those trials that lie in the search's space, as samplers would read it."""
+    able = [r for r in records if r.is_drawn and r.state != TrialState.REJECTED and search.space.contains(r.architecture)]
+    points = [search.space.choices(record.architecture) for record in able]
+    costs = [tuple(float(record.cost.of(name)) for name in search.objectives[1:]) for record in able]
+    features = history.features(points, costs) if able else np.empty((0, 0))
+    return [
+        Observation(
+            record.number,
+            params,
+            frozenset(params.items()),
+            own,
+            record.accuracy,
+            record.state == TrialState.RUNNING,
+            early_of(record, rungs=search.proxy.rungs),
+            row,
+        )
+        for record, params, own, row in zip(able, points, costs, features, strict=True)
+    ]
+
+
 def signals_at_rungs(trial: FrozenTrial, *, rungs: tuple[int, ...]) -> list[tuple[float, ...]]:
+    """What `early_of` says of one of Optuna's trials."""
+    return early_of(read_record(trial), rungs=rungs)
+
+
+def early_of(record: Record, *, rungs: tuple[int, ...]) -> list[tuple[float, ...]]:
     """Accuracy and losses at each rung that a trial reached; of one that failed nothing: it is bad whatever it showed."""
-    record = read_record(trial)
     if record.state == TrialState.FAILED or not rungs:
         return []
     epochs = {epoch.epoch: _signals(epoch) for epoch in record.curve}

@@ -17,12 +17,14 @@ FINISHED = [known(i, float(i), value=float(i), early=[(i / 2, -i)]) for i in ran
 
 
 def test_what_is_like_a_good_point_is_foreseen_to_be_good():
-    low, high = Foresight(FINISHED, axes=AXES, seed=0).guesses(np.array([[1, 2], [8, 16]], dtype=np.float32)).mean(axis=1)
+    low, high = (
+        Foresight(FINISHED, axes=AXES, trends=1, seed=0).guesses(np.array([[1, 2], [8, 16]], dtype=np.float32)).mean(axis=1)
+    )
     assert low < 3 and high > 6
 
 
 def test_what_a_rung_has_shown_outweighs_where_the_point_lies():
-    foresight = Foresight(FINISHED, axes=AXES, seed=0)
+    foresight = Foresight(FINISHED, axes=AXES, trends=1, seed=0)
     point = np.array([[5, 10], [5, 10]], dtype=np.float32)
     poor, good = foresight.guesses(point, [[(0.5, -1)], [(4.5, -9)]]).mean(axis=1)
     assert good > poor + 1
@@ -30,7 +32,10 @@ def test_what_a_rung_has_shown_outweighs_where_the_point_lies():
 
 def test_what_failed_counts_as_bad():
     failed = [known(20 + i, 8.5 + i / 100) for i in range(6)]
-    foresight, before = Foresight([*FINISHED, *failed], axes=AXES, seed=0), Foresight(FINISHED, axes=AXES, seed=0)
+    foresight, before = (
+        Foresight([*FINISHED, *failed], axes=AXES, trends=1, seed=0),
+        Foresight(FINISHED, axes=AXES, trends=1, seed=0),
+    )
     point = np.array([[8.6, 17.2]], dtype=np.float32)
     assert foresight.guesses(point).mean() < before.guesses(point).mean()
 
@@ -38,7 +43,8 @@ def test_what_failed_counts_as_bad():
 def test_the_same_seed_foresees_the_same():
     point = np.array([[3.3, 6.6]], dtype=np.float32)
     assert np.array_equal(
-        Foresight(FINISHED, axes=AXES, seed=1).guesses(point), Foresight(FINISHED, axes=AXES, seed=1).guesses(point)
+        Foresight(FINISHED, axes=AXES, trends=1, seed=1).guesses(point),
+        Foresight(FINISHED, axes=AXES, trends=1, seed=1).guesses(point),
     )
 
 
@@ -54,14 +60,14 @@ def test_levels_of_equal_values_are_equal():
 
 
 def test_guesses_lie_on_both_sides_and_farther_apart_where_less_is_known():
-    near, far = Foresight(FINISHED, axes=AXES, seed=0).guesses(np.array([[4, 8], [40, 80]], dtype=np.float32))
+    near, far = Foresight(FINISHED, axes=AXES, trends=1, seed=0).guesses(np.array([[4, 8], [40, 80]], dtype=np.float32))
     assert near.shape == (GUESSES,) and near.min() < near.mean() < near.max()
     assert np.ptp(far) > 1.5 * np.ptp(near)
 
 
 def test_a_draw_follows_what_was_measured_and_differs_from_the_next_elsewhere():
     uneven = [point._replace(value=point.number % 3, early=()) for point in FINISHED]
-    foresight, rng = Foresight(uneven, axes=AXES, seed=0), np.random.default_rng(0)
+    foresight, rng = Foresight(uneven, axes=AXES, trends=1, seed=0), np.random.default_rng(0)
     points = np.array([[4, 8], [40, 80]], dtype=np.float32)
     draws = np.hstack([foresight.drawn(points, rng) for _ in range(20)])
     assert draws[0] == pytest.approx(np.full(20, 1.0), abs=1)
@@ -71,5 +77,7 @@ def test_a_draw_follows_what_was_measured_and_differs_from_the_next_elsewhere():
 def test_it_is_not_curious_again_about_the_neighbours_of_what_was_stopped():
     stopped = [known(30 + i, 20.0 + i / 10, early=[(9.0, -20)]) for i in range(8)]
     features = np.array([[20.35, 40.7]], dtype=np.float32)
-    spread = [np.ptp(Foresight(trials, axes=AXES, seed=0).guesses(features)) for trials in (FINISHED, [*FINISHED, *stopped])]
+    spread = [
+        np.ptp(Foresight(trials, axes=AXES, trends=1, seed=0).guesses(features)) for trials in (FINISHED, [*FINISHED, *stopped])
+    ]
     assert spread[1] < 0.7 * spread[0]

@@ -1,0 +1,106 @@
+"""What a user believes of options: where a search starts and draws, and how that fades."""
+
+import math
+
+import numpy as np
+import pytest
+
+from nas.errors import ConfigError
+from nas.search.samplers.axes import Belief
+from nas.search.samplers.domain import DOUBT, Domain
+from nas.search.samplers.front import BELIEVED, START
+from nas.search.samplers.knowledge import history_of
+from tests.search.samplers.test_front import GRID, new_study, run, total
+from tests.studies import finish_all
+
+HIGH = Belief({"x0": {3: 4.0}, "x1": {0: 0.25}})
+
+
+def test_options_are_drawn_as_likely_as_they_are_believed_to_be_good():
+    axes, rng = Domain(GRID, total, active=dict).axes, np.random.default_rng(0)
+    drawn = [HIGH.draw(axes, rng) for _ in range(4000)]
+    assert np.mean([params["x0"] == 3 for params in drawn]) == pytest.approx(4 / 7, abs=0.03)
+    assert np.mean([params["x1"] == 0 for params in drawn]) == pytest.approx(0.25 / 3.25, abs=0.03)
+    assert np.mean([params["x2"] == 0 for params in drawn]) == pytest.approx(1 / 4, abs=0.03)
+
+
+def test_some_points_are_drawn_without_regard_to_it():
+    domain = Domain(GRID, total, active=dict, belief=Belief({"x0": {3: 1e9}}))
+    drawn = domain.drawn(1000, np.random.default_rng(0))
+    assert np.mean([params["x0"] != 3 for params in drawn]) == pytest.approx(DOUBT * 3 / 4, abs=0.05)
+
+
+def test_a_point_is_scored_beside_random_ones_and_what_does_not_act_counts_not():
+    axes = Domain(GRID, total, active=dict).axes
+    points = list(axes.points())
+    scores = [HIGH.of(params, axes) for params in points]
+    assert np.mean(scores) == pytest.approx(0)
+    assert np.std(scores) == pytest.approx(1)
+    assert HIGH.of({"x0": 3, "x1": 0}, axes) == pytest.approx(0)
+    assert HIGH.of({"x0": 3, "x1": 1}, axes) == pytest.approx(max(scores))
+    assert HIGH.of({"x2": 0}, axes) == 0
+
+
+def test_why_says_how_much_a_belief_counted_and_it_fades():
+    study = new_study(belief=HIGH)
+    run(study, 40)
+    factors = [abs(math.log(t.user_attrs["why"]["belief"])) for t in study.trials if "belief" in t.user_attrs["why"]]
+    most = HIGH.of({"x0": 3, "x1": 1}, Domain(GRID, total, active=dict).axes)
+    assert len(factors) > 20
+    assert max(factors) <= BELIEVED / START * most + 1e-9
+    assert max(factors[-5:]) <= BELIEVED / 35 * most + 1e-9
+
+
+def test_a_belief_counts_as_far_as_the_trainings_bear_it_out():
+    """x5 is worth most and costs as much as any other axis."""
+    counted = []
+    for weight in (4.0, 0.25):
+        study = new_study(belief=Belief({"x5": {2: weight, 3: weight}}))
+        run(study, 24)
+        counted.append([abs(math.log(t.user_attrs["why"]["belief"])) for t in study.trials[START:]])
+    assert max(counted[0]) > 0
+    assert max(counted[1]) == pytest.approx(0)
+
+
+def test_a_search_without_a_belief_asks_what_it_always_did():
+    assert run(new_study(belief=None), 25) == run(new_study(), 25)
+
+
+def test_a_belief_is_written_by_axis_and_option_in_either_form(tiny):
+    nested, dotted = tiny("prior={stage1.mixer: {conv: high}}"), tiny("prior.stage1.mixer.conv=high")
+    assert nested == dotted
+    assert nested.beliefs == {"stage1.mixer": {"conv": 4.0}}
+    assert tiny("prior.stage1.width.16=low").beliefs == {"stage1.width": {16: 0.25}}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("prior.stage9.mixer.conv=high", r"prior.stage9.mixer: unknown axis 'stage9.mixer'; did you mean stage"),
+        ("prior.stage1.mixer.attention=high", r"prior.stage1.mixer.attention: unknown value of stage1.mixer 'attention'"),
+        ("prior.stage1.width.17=high", r"prior.stage1.width.17: unknown value of stage1.width '17'"),
+        ("prior.stage1.mixer.conv=very", r"prior.stage1.mixer.conv: unknown belief 'very'. Known: high, low"),
+        ("prior.stage1.mixer.conv=2", r"prior.stage1.mixer.conv: unknown belief '2'"),
+        ("prior=high", r"prior: "),
+        ("prior.stage1.mixer=high", r"prior."),
+    ],
+)
+def test_a_belief_in_what_does_not_exist_is_refused(tiny, setting, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny(setting)
+
+
+def test_only_the_sampler_that_heeds_it_may_be_given_a_belief(tiny):
+    with pytest.raises(ConfigError, match="prior: needs the sampler front"):
+        tiny("prior.stage1.mixer.conv=high", "search.sampler=tpe")
+
+
+def test_a_search_draws_what_is_believed_more_often_and_says_by_how_much_it_counted(opened, tiny):
+    study = opened(tiny("prior={stage1.mixer: {conv: high}}", "search.trials=20"))
+    shares = []
+    for history in (study._history, history_of(tiny())):
+        drawn = history.domain.drawn(2000, np.random.default_rng(0))
+        shares.append(np.mean([params["stage1.mixer"] == "conv" for params in drawn]))
+    assert shares[0] > shares[1] + 0.03
+    finish_all(study)
+    assert all(record.why.belief is not None for record in study.records[START:])
