@@ -16,7 +16,7 @@ from nas.errors import ConfigError, NasError, without_long_words
 from nas.files import at_home, in_utf8
 from nas.passwords import without_password
 from nas.shipped import shipped_files
-from nas.terminal import Terminal, pasteable, printable, write_anywhere
+from nas.terminal import Terminal, pasteable, write_anywhere
 
 NO_HOME = "/nonexistent"  # as in Debian's /etc/passwd
 MAX_TMPDIR_BYTES = 70  # of the 103 that macOS allows a socket's path, 107 Linux; Python's own part is 31
@@ -148,5 +148,5 @@ def run_reporting(command: Callable[[], object]) -> NoReturn:
         sys.exit(130)
     else:
         sys.exit(0)
-    typer.echo(printable(f"error: {without_long_words(message)}"), err=True)
+    Terminal(stderr=True).print(f"error: {without_long_words(message)}", soft_wrap=True)
     sys.exit(2)

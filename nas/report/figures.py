@@ -10,7 +10,7 @@ from nas.report.axes import baseline_names, baseline_places, front_axes
 from nas.results.columns import axis_label
 from nas.results.families import family_lines
 from nas.results.points import complete, labels, searched
-from nas.results.standing import Standing, is_lucky, standing
+from nas.results.standing import Standing, standing
 from nas.results.trials import curves, stage_columns
 from nas.run.settings import Search
 from nas.space.costs import cost_kind, device_in, measured_as
@@ -42,7 +42,7 @@ def front_figure(ranked: Standing) -> Figure:
     cloud = {**_dots(others, cost), "name": "searched", "type": kind, "marker": {"color": "--grey", "size": 6, "opacity": 0.7}}
     line = {"type": "scatter", "mode": "lines", "x": _costs(best, cost), "y": _numbers(100 * best["expected"]),
             "line": {"shape": "hv", "color": "--blue", "width": 2}, "hoverinfo": "skip", "showlegend": False}  # fmt: skip
-    lucky = {**_dots(best, cost), "name": "as measured", "visible": is_lucky(ranked),
+    lucky = {**_dots(best, cost), "name": "as measured", "visible": ranked.is_lucky,
              "marker": {"symbol": "line-ew-open", "color": "--blue", "size": 9}}  # fmt: skip
     marks = {**_dots(best, cost, y="expected"), "name": "front", "marker": {"color": "--blue", "size": 10},
              "error_y": _bars(best)}  # fmt: skip

@@ -21,13 +21,13 @@ from nas.results.families import lead_over_families
 from nas.results.latencies import above_limits, chosen_setup
 from nas.results.noise import Noise, highest, judged_by, noise_of
 from nas.results.points import front, labels, searched
-from nas.results.standing import Entry, entries, is_lucky, ties
+from nas.results.standing import Entry, entries, ties
 from nas.run.front import reference_costs
 from nas.run.record import TRAINED, TrialState
 from nas.run.settings import RUN_FACTS, Search
 from nas.space.constraints import random_architecture
 from nas.space.costs import cost_kind, device_in
-from nas.space.mixers import MIXERS
+from nas.space.mixers import legend
 from nas.space.reference import IMAGENET_CLASSES
 from nas.units import count, duration, percent
 
@@ -118,8 +118,6 @@ def _told_apart(top: pd.Series, equals: pd.DataFrame) -> str:
 def _front_section(findings: Findings) -> dict[str, Any]:
     against = " and ".join(axis_label(c) for c in findings.search.objectives[1:])
     rows, others = ([_row(entry) for entry in listed(findings.standing)] for listed in (entries, ties))
-    used = {stage[0] for row in rows + others for stage in row["line"].split()}
-    letters = ", ".join(f"{mixer.letter} {name}" for name, mixer in MIXERS.items() if mixer.letter in used)
     setup = chosen_setup(findings.reading, None)
     return {
         "found_text": f"No network of the front is beaten by another in both expected accuracy and {against}. "
@@ -127,9 +125,9 @@ def _front_section(findings: Findings) -> dict[str, Any]:
         "rows": rows,
         "ties": others,
         "on_fronts": _on_fronts(findings),
-        "lucky": is_lucky(findings.standing),
+        "lucky": findings.standing.is_lucky,
         "again": bool(findings.trials["replicates"].any()),
-        "letters": f"An architecture reads mixer, depth · width, stage by stage: {letters}.",
+        "letters": f"{legend(row['line'] for row in rows + others)}.",
         "families": _families(findings),
         "published": _published(findings),
         "published_text": PUBLISHED_ABOUT,
@@ -180,7 +178,7 @@ def _published(findings: Findings) -> list[tuple[str, str, str, str, int]]:
 def _noise(findings: Findings) -> str:
     judged = judged_by(findings.reading)
     shares = "" if judged is None else f" {str(judged)[:1].upper()}{str(judged)[1:]}."
-    luck = f" {EXPECTED[:1].upper()}{EXPECTED[1:]}." if is_lucky(findings.standing) else ""
+    luck = f" {EXPECTED[:1].upper()}{EXPECTED[1:]}." if findings.standing.is_lucky else ""
     return f"{str(noise_of(findings.reading)).capitalize()}.{luck}{shares}"
 
 
@@ -193,8 +191,14 @@ def _row(entry: Entry) -> dict[str, Any]:
         "macs": count(row["macs"]), "params": count(row["params"]),
         "devices": [cost_kind(name).write(row[name]) for name in row.index if device_in(name)],
         "latency": "" if pd.isna(row["latency_ms"]) else f"{row['latency_ms']:.1f} ms", "line": row["line"],
-        "note": entry.remark, "on_front": entry.on_front,
+        "note": _note(entry), "on_front": entry.on_front,
     }  # fmt: skip
+
+
+def _note(entry: Entry) -> str:
+    """A network's remark, with the name of a baseline whose table shows its architecture."""
+    is_named = entry.on_front or entry.design is None
+    return entry.remark if is_named else f"{entry.design}, {entry.remark}"
 
 
 def _course(findings: Findings) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from nas.run import reading
 from nas.run.folder import open_folder, read_run
 from nas.search.study import Study
 from nas.space.architecture import Architecture
+from nas.terminal import Terminal
 from tests.studies import epoch
 
 
@@ -152,7 +153,23 @@ def shown(run, **options) -> str:
 
 def test_the_table_shows_the_front_and_what_beats_a_baseline(run):
     text = shown(run)
-    assert "90.0 %" in text and "poolformer_s12, outside the constraints, not dominated" in text
+    before, after = text.split("\nBaselines")
+    assert "90.0 %" in before and "poolformer_s12" not in before  # a block of their own
+    assert re.search(r"poolformer_s12 +outside the constraints, not dominated", after)
+    assert "architecture: stage by stage mixer, depth · width; " in after
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 100, 140])
+@pytest.mark.parametrize("x", [None, "activation_bytes"])
+def test_no_word_of_the_table_is_broken_whatever_the_terminal(run, width, x):
+    wide, output = shown(run, x=x), io.StringIO()
+    show_front((run,), Terminal(file=output, width=width, force_terminal=True, no_color=True), x=x)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue())
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert [line for line in lines if len(line) > width and str(run) not in line] == []
+    words = set(re.sub(r"[,;:]", " ", wide).split())
+    assert set(re.sub(r"[,;:]", " ", text).split()) - {"trial"} <= words
+    assert {"poolformer_s12", "dominated"} <= set(re.sub(r"[,;:]", " ", text).split())
 
 
 def test_a_limit_or_another_cost_changes_what_is_shown_and_looking_writes_nothing(run):
