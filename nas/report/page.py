@@ -2,6 +2,7 @@
 
 import json
 import os
+import webbrowser
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import cycle
@@ -49,6 +50,12 @@ def write_report(root: Path, console: Console, *, against: tuple[Path, ...] = ()
     size = path.stat().st_size / 1e6
     console.print(f"{path}: one page of {size:.1f} MB, and {', '.join(drawn)} beside it", soft_wrap=True)
     return path
+
+
+def show_in_browser(page: Path, console: Console) -> None:
+    """Open a page in the user's browser, or say that there is none here."""
+    if not webbrowser.open(page.absolute().as_uri()):
+        console.print(f"no browser could be opened here: copy {page} to where there is one", soft_wrap=True)
 
 
 def _refuse_foreign(out: Path) -> None:
