@@ -13,6 +13,7 @@ from nas.colours import BLUE, DARK_ORANGE, GREY
 from nas.files import replacing, write_whole
 from nas.pareto import pareto
 from nas.retraining.folder import Result
+from nas.space.mixers import legend
 from nas.spreadsheets import as_cells
 from nas.units import count, percent
 from nas.winners.selection import Chosen
@@ -96,6 +97,7 @@ def show_retrained(networks: pd.DataFrame, console: Console) -> None:
         remark = f"{row.line}  {row.cause}" if row.cause else row.line
         shown.add_row(row.name, count(row.macs), accuracies[0], fronts[0], *accuracies[1:], fronts[1], remark)
     console.print(shown)
+    console.print(legend(networks["line"]), soft_wrap=True)
     console.print(str(proxy_agreement(networks)), soft_wrap=True)
 
 

@@ -76,7 +76,7 @@ def _reachable(search: Search, costs: list[Cost]) -> list[str]:
     """Of each device the share of random draws within its limit, and the smallest time that the space reaches."""
     lines = []
     for name, file in search.foretold.items():
-        write, limits = cost_kind(name).write, search.constraints.limits.get(name)
+        limits = search.constraints.limits.get(name)
         share = np.mean([limits.excess(c.at_most(name)) == 0 for c in costs]) if limits else None
         met = (
             "no limit is set"
@@ -86,7 +86,7 @@ def _reachable(search: Search, costs: list[Cost]) -> list[str]:
         least = extreme(search.space, name, sign=1, cost_of=search.cost)
         quality = file.quality
         lines.append(
-            f"{name}: {met}; the smallest that the space reaches is {write(least)} ms; {quality.networks} networks "
+            f"{name}: {met}; the smallest that the space reaches is {least:,.1f} ms; {quality.networks} networks "
             f"were measured, tau {quality.tau:.2f} on those held out (MACs {quality.macs_tau:.2f})"
         )
     return lines

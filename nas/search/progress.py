@@ -16,6 +16,7 @@ from nas.run.record import Record, TrialState
 from nas.run.settings import Search
 from nas.search.rungs import expected_epochs
 from nas.search.study import Study
+from nas.space.mixers import legend
 from nas.units import count, duration, percent
 
 FRONT_ROWS = 12
@@ -125,7 +126,9 @@ class SearchProgress(AbstractContextManager):
             f"{duration(time.monotonic() - self._began)} · {self._eta()}\n"
             f"{counts}\nbest {percent(top)} · hypervolume {self._volume(best):.4f}"
         )
-        return Group(head, Text("front so far:"), small_table(best[:FRONT_ROWS])) if best else head
+        shown = best[:FRONT_ROWS]
+        letters = Text(legend(record.architecture.describe() for record in shown))
+        return Group(head, Text("front so far:"), small_table(shown), letters) if best else head
 
 
 def _outcome(record: Record) -> str:

@@ -74,7 +74,7 @@ def test_two_choices_at_once_are_refused():
 
 def test_a_runs_folder_alone_names_no_network(tmp_path):
     (tmp_path / "search.yaml").write_text("name: x")
-    with pytest.raises(ConfigError, match=r"is a search's folder. Say which network: --trial N, --knee or --front"):
+    with pytest.raises(ConfigError, match=r"is a search's folder. Say which network: .*:NUMBER, --knee or --front"):
         selected(str(tmp_path), trial=None, knee=False, front=False)
 
 
