@@ -27,8 +27,9 @@ FEW_FINISHED = 4  # finished trainings below which what a rung has shown is all 
 
 
 def must_wait(record: Record, epoch: int, search: Search) -> bool:
-    """Whether a trial has to wait after an epoch: at a rung, but no baseline, and at no rung twice."""
-    return epoch in search.proxy.rungs and not record.baseline and epoch > record.passed
+    """Whether a trial has to wait after an epoch: at a rung, but no baseline, at no rung twice, and not where all go on."""
+    is_small = search.trials <= FEWEST_WHOLE
+    return epoch in search.proxy.rungs and not record.baseline and epoch > record.passed and not is_small
 
 
 def due_rung(records: Sequence[Record], search: Search, *, is_last: bool) -> int | None:

@@ -122,8 +122,8 @@ def test_a_run_with_nothing_finished_says_what_failed(tiny, tmp_path):
 
 
 def test_a_trial_that_is_just_being_written_counts_as_running(tiny, tmp_path):
-    folder = open_folder(tmp_path / "run", tiny())
-    study = Study(tiny(), folder, manifest_hash="feed")
+    folder = open_folder(tmp_path / "run", tiny("search.trials=9"))
+    study = Study(tiny("search.trials=9"), folder, manifest_hash="feed")
     study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
     study.propose()
     study.report(study.propose().number, epoch(1, 0.4, loss=1.0))

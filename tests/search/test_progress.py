@@ -55,7 +55,7 @@ def test_a_limit_that_ends_a_search_is_named_with_the_way_on(tiny, tmp_path):
 
 
 def test_trials_that_a_limit_leaves_waiting_are_counted(tiny, tmp_path):
-    search = tiny("resources.gpu=1", "search.max_gpu_hours=1", "baselines=[]", "search.trials=2", "proxy.rungs=[1]")
+    search = tiny("resources.gpu=1", "search.max_gpu_hours=1", "baselines=[]", "search.trials=9", "proxy.rungs=[1]")
     study = Study(search, open_folder(tmp_path, search), manifest_hash="feed")
     study.report(study.propose().number, epoch(1, 0.5))
     number = study.propose().number
