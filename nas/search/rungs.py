@@ -59,8 +59,13 @@ def expected_epochs(search: Search) -> int:
     total, reached = len(search.baselines) * search.proxy.epochs, search.trials
     for begin, end in pairwise([0, *search.proxy.rungs, search.proxy.epochs]):
         total += reached * (end - begin)
-        reached = max(math.ceil(reached / A_PROMOTION), min(reached, FEWEST_WHOLE))
+        reached = num_promoted(reached)
     return total
+
+
+def num_promoted(reached: int) -> int:
+    """How many of those that reach a rung go on, by the end of a search."""
+    return max(math.ceil(reached / A_PROMOTION), min(reached, FEWEST_WHOLE))
 
 
 def ranked(waiting: set[int], observations: list[Observation], *, rung: int, history: History, seed: int) -> list[int]:

@@ -35,7 +35,9 @@ def test_every_end_of_a_trial_is_a_line_with_what_it_reached(tiny, tmp_path):
         ):
             end()
             progress.changed(front_records(study.records, study.search))
-    begins = [line.split(" MACs")[0].rsplit(",", 1)[0] for line in text.getvalue().splitlines()]
+    head, *lines = text.getvalue().splitlines()
+    assert head.startswith("starting Ray and its workers")
+    begins = [line.split(" MACs")[0].rsplit(",", 1)[0] for line in lines]
     assert begins == [
         f"[1/3] trial {first} stopped at a rung: 25.0 % after epoch 1",
         f"[2/3] trial {second} trained in full: 50.0 %",
