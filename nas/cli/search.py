@@ -81,14 +81,21 @@ def space(
     file: SpaceFile,
     set_: Set = [],  # noqa: B006
 ) -> None:
-    """Dry run of a search space: its size, feasible share, spread of MACs and params, estimated cost. Trains nothing.
+    """Dry run of a search space: its size, feasible share, spread of MACs and params, estimated cost.
+
+    It trains nothing, but times a few steps of a typical network to say how long the search would take here.
 
     Example: `nas space hybrid --set constraints.macs.max=1.0G`
     """
-    from nas.run.dry_run import show_space
+    from nas.run.dry_run import Pace, show_space
     from nas.run.settings import read_search
 
-    show_space(read_search(file, settings=set_), console())
+    settings = read_search(file, settings=set_)
+
+    from nas.search.forecast import training_speed
+    from nas.search.rungs import expected_epochs
+
+    show_space(settings, console(), pace=Pace(expected_epochs(settings), partial(training_speed, settings)))
 
 
 @app.command()

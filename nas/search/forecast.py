@@ -19,6 +19,8 @@ from nas.space.cost import cost
 FEWEST_EPOCHS = 3  # of all trainings together, before their speed says when the search will end
 FEWEST_KINDS = 4  # before an epoch's time is a constant and a part for its MACs; below, it is proportional
 TRUSTED_EPOCHS = 2  # of which workers that share nothing would have been as fast as one alone
+TIMED_EPOCHS = 4  # the first of which warms up
+TIMED_MACS = 20e9  # at most in a step that is timed
 LATEST = 12  # trials whose MACs stand for those of new ones, since a search moves to where it is good
 
 
@@ -51,12 +53,14 @@ class Forecast:
         if self.began is None or sum(len(r.curve) for r in records if _is_trained(r)) < FEWEST_EPOCHS:
             return None
         fixed, per_mac = self._speed(records)
-        begun = {n: share * (fixed + per_mac * self._macs_of(n, records)) for n, share in self.shares(records, now=now).items()}
+        in_epochs = {
+            n: share * (fixed + per_mac * self._macs_of(n, records)) for n, share in self.shares(records, now=now).items()
+        }
         epochs, longest = self._epochs_left(records)
-        left = sum(number * (fixed + per_mac * macs) for number, macs in epochs) - sum(begun.values())
+        left = sum(number * (fixed + per_mac * macs) for number, macs in epochs) - sum(in_epochs.values())
         trusted = TRUSTED_EPOCHS * self.workers * (fixed + per_mac * self._mean_macs(records))
         pace = (now - self.began + trusted / self.workers) / (
-            done + sum(begun.values()) + trusted
+            done + sum(in_epochs.values()) + trusted
         )  # of the clock's per trained
         return max(0.0, left * pace, longest * (fixed + per_mac * self._mean_macs(records)) * min(1.0, pace * self.workers))
 
@@ -105,8 +109,8 @@ class Forecast:
         left = [
             (self._stop_of(r) - len(r.curve), float(self.macs(r.architecture))) for r in own if r.state == TrialState.RUNNING
         ]
-        begun = {r.baseline for r in own if r.baseline}
-        left += [(proxy.epochs, float(self.macs(search.design(name)))) for name in search.baselines if name not in begun]
+        named = {r.baseline for r in own if r.baseline}
+        left += [(proxy.epochs, float(self.macs(search.design(name)))) for name in search.baselines if name not in named]
         searched, mean = [r for r in own if not r.baseline], self._mean_macs(records)
         longest = max((number for number, _ in left), default=0)
         reached = search.trials
@@ -123,6 +127,33 @@ class Forecast:
         proxy = self.search.proxy
         is_free = record.baseline or self.search.trials <= FEWEST_WHOLE
         return min((r for r in proxy.rungs if r > max(record.passed, len(record.curve)) and not is_free), default=proxy.epochs)
+
+
+def training_speed(search: Search, architecture: Architecture) -> float:
+    """Multiply-accumulates a second that training an architecture comes to here, on a trial's cores: a step on noise, timed.
+
+    A backward pass counts as two forward passes.
+    """
+    import torch  # takes seconds, which no search waits for
+
+    from nas.data.manifest import Images
+    from nas.training.loop import fit
+    from nas.training.proxy import fresh_network
+
+    recipe, threads = search.proxy, torch.get_num_threads()
+    size, classes = recipe.full_size, recipe.num_classes or search.space.num_classes
+    macs = cost(architecture, image_size=size, num_classes=classes).macs
+    number = int(min(recipe.batch_size, max(8, TIMED_MACS / (3 * macs))))
+    rng = np.random.default_rng(0)
+    images = Images(rng.integers(0, 256, (number, size, size, 3), dtype=np.uint8), rng.integers(0, classes, number))
+    timed = {"epochs": TIMED_EPOCHS, "warmup_epochs": 0, "batch_size": number, "distillation": None, "rungs": ()}
+    torch.set_num_threads(max(1, int(search.resources.cpu)))
+    try:
+        model = fresh_network(architecture, recipe, num_classes=classes, seed=0)
+        curve = fit(model, images, None, recipe.model_copy(update=timed), seed=0)
+    finally:
+        torch.set_num_threads(threads)
+    return 3 * macs * number / min(epoch.seconds for epoch in curve[1:])
 
 
 def _is_trained(record: Record) -> bool:

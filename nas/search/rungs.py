@@ -55,8 +55,8 @@ def waits_at(record: Record, search: Search) -> int:
 
 
 def expected_epochs(search: Search) -> int:
-    """Epochs that a whole search comes to if as many trials go on from each rung as `due_rung` lets, baselines included."""
-    total, reached = len(search.baselines) * search.proxy.epochs, search.trials
+    """Epochs that the searched trials come to if as many of them go on from each rung as `due_rung` lets."""
+    total, reached = 0, search.trials
     for begin, end in pairwise([0, *search.proxy.rungs, search.proxy.epochs]):
         total += reached * (end - begin)
         reached = num_promoted(reached)
