@@ -18,6 +18,7 @@ from nas.cli.app import (
     console,
     stoppable,
 )
+from nas.terminal import command
 
 _Trials = Annotated[int | None, typer.Option(help="Architectures to train (search.trials).")]
 _Seed = Annotated[int | None, typer.Option(help="Seed of proposals, split and trainings (search.seed).")]
@@ -61,6 +62,9 @@ def search(
     from nas.winners.on_device import measure_devices
     from nas.winners.replication import replicate_front
 
+    if data not in (None, "digits") and read_search(file).proxy.data == "digits":
+        better = command("init", "--data", data)
+        console().print(f"mind: {file} trains as suits the digits; a search that suits your images: {better}", soft_wrap=True)
     check_packages(settings.log)
     root, shown = out or Path("runs") / settings.name, console(lasting=True)
     with stoppable():
@@ -87,7 +91,7 @@ def space(
 
     Example: `nas space hybrid --set constraints.macs.max=1.0G`
     """
-    from nas.run.dry_run import Pace, show_space
+    from nas.run.dry_run import SearchPace, show_space
     from nas.run.settings import read_search
 
     settings = read_search(file, settings=set_)
@@ -95,7 +99,7 @@ def space(
     from nas.search.forecast import training_speed
     from nas.search.rungs import expected_epochs
 
-    show_space(settings, console(), pace=Pace(expected_epochs(settings), partial(training_speed, settings)))
+    show_space(settings, console(), pace=SearchPace(expected_epochs(settings), partial(training_speed, settings)))
 
 
 @app.command()

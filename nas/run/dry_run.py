@@ -41,7 +41,7 @@ def show_cost(name: str, architecture: Architecture, *, image_size: int, counted
     console.print(table)
 
 
-class Pace(NamedTuple):
+class SearchPace(NamedTuple):
     """What else an estimate of a search's time rests on."""
 
     epochs: int
@@ -50,7 +50,7 @@ class Pace(NamedTuple):
     """Multiply-accumulates a second of training an architecture on a core of this machine."""
 
 
-def show_space(search: Search, console: Console, *, pace: Pace | None = None) -> None:
+def show_space(search: Search, console: Console, *, pace: SearchPace | None = None) -> None:
     """A dry run: size, feasible share, spread of the costs, baselines, and what the search would cost at `pace`."""
     check_possible(search)
     space, rng = search.space, random.Random(0)
@@ -144,7 +144,7 @@ def _baseline_ms(search: Search, baseline: str, name: str) -> str:
     return cost_kind(name).write(search.cost(design).of(name)) + never
 
 
-def _estimate(search: Search, drawn: list[Architecture], pace: Pace | None) -> str:
+def _estimate(search: Search, drawn: list[Architecture], pace: SearchPace | None) -> str:
     """What training the whole budget would take, for architectures such as `drawn`."""
     recipe, images = search.proxy, num_images(search.proxy)
     if images is None:

@@ -7,7 +7,7 @@ import re
 import pytest
 from rich.console import Console
 
-from nas.run.dry_run import Pace, show_space
+from nas.run.dry_run import SearchPace, show_space
 from nas.search.forecast import Forecast, training_speed
 from nas.search.rungs import expected_epochs
 from nas.units import duration
@@ -86,7 +86,7 @@ def test_within_an_epoch_it_is_said_how_far_a_trial_is(opened, tiny):
 def test_a_dry_run_counts_those_that_a_rung_stops_and_uses_the_speed_of_this_machine(tiny):
     search = tiny("search.trials=40", "resources.workers=2")
     output = io.StringIO()
-    show_space(search, Console(file=output, width=300), pace=Pace(expected_epochs(search), lambda _: 1e9))
+    show_space(search, Console(file=output, width=300), pace=SearchPace(expected_epochs(search), lambda _: 1e9))
     macs, text = 1e9, output.getvalue()
     (total,) = re.findall(r"at 32 px: ([\d.]+) G MACs, since rungs stop the least promising after 1 of them", text)
     assert f"about {duration(20 + float(total) * 1e9 / macs / 2)} here, 2 at once" in text
