@@ -11,7 +11,7 @@ from nas.results.columns import axis_label
 from nas.results.families import family_lines
 from nas.results.points import complete, labels, searched
 from nas.results.standing import Standing, standing
-from nas.results.trials import curves, stage_columns
+from nas.results.trials import curves_by_row, stage_columns
 from nas.run.settings import Search
 from nas.space.costs import cost_kind, device_in, measured_as
 from nas.space.mixers import MIXERS, in_short
@@ -115,7 +115,7 @@ def _dots(rows: pd.DataFrame, cost: str, y: str = "accuracy") -> Figure:
 
 def _hover(rows: pd.DataFrame) -> list[str]:
     """What a reader sees at a point: name, architecture, accuracy with its interval, costs."""
-    columns = ("baseline", "line", "accuracy", "expected", "accuracy_low", "accuracy_high", "macs", "params", "latency_ms")
+    columns = ("baseline", "stages", "accuracy", "expected", "accuracy_low", "accuracy_high", "macs", "params", "latency_ms")
     devices = on_devices_in_words(rows)
     return [
         f"<b>trial {name}</b>{f' · {base}' if isinstance(base, str) else ''}<br>{line}<br>{percent(accuracy)}"
@@ -182,13 +182,13 @@ def curves_figure(trials: pd.DataFrame, best: pd.DataFrame) -> Figure:
     rest = trials[~trials.index.isin(best.index) & trials["baseline"].isna() & (trials["curve"] != "[]")]
     rest = rest.iloc[np.unique(np.linspace(0, len(rest) - 1, min(SHOWN_CURVES, len(rest))).astype(int))]
     behind: dict[str, list] = {"x": [], "y": []}
-    for curve in curves(rest).values():
+    for curve in curves_by_row(rest).values():
         behind["x"] += [*(e["epoch"] for e in curve), None]
         behind["y"] += [*(round(100 * e["accuracy"], 2) for e in curve), None]
     data = [{"type": "scatter", "mode": "lines", **behind, "name": "others", "opacity": 0.45, "hoverinfo": "skip",
              "line": {"color": "--grey", "width": 1}}]  # fmt: skip
     named = pd.concat([best, trials[trials["baseline"].notna() & ~trials.index.isin(best.index)]])
-    for i, curve in curves(named).items():
+    for i, curve in curves_by_row(named).items():
         row = named.loc[i]
         colour = "--orange" if isinstance(row["baseline"], str) else "--blue"
         name = row["baseline"] if isinstance(row["baseline"], str) else f"trial {row['trial']}"

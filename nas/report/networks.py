@@ -47,7 +47,7 @@ def show_networks(entries: list[Entry], ranked: Standing, console: Console, *, u
 
 def _cells(entry: Entry, columns: list[Column]) -> list[str]:
     """A network's line, which ends with its architecture or, among the baselines, with its name."""
-    last = entry.row["line"] if entry.on_front or entry.design is None else entry.design
+    last = entry.row["stages"] if entry.on_front or entry.design is None else entry.design
     return [*(column.write(entry) for column in columns), last]
 
 

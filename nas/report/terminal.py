@@ -15,7 +15,7 @@ from nas.report.networks import show_networks
 from nas.results.columns import COLUMNS, axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.families import lead_over_families
-from nas.results.front import joined
+from nas.results.front import ENCODED, joined
 from nas.results.latencies import above_limits, chosen_setup, setups
 from nas.results.noise import judged_by, noise_of
 from nas.results.points import finished, labels, names_of, require_finished
@@ -37,7 +37,6 @@ EXPECTED = (
 )
 LATENCY_COLUMN = "latency_ms"
 TIMM_RESULTS = "timm"
-ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns that hold JSON
 Output = Literal["table", "json", "csv"]
 
 

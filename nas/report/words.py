@@ -151,7 +151,7 @@ def _on_fronts(findings: Findings) -> list[tuple[str, str, list[str], str]]:
     fronts = [findings.best.index, *(front(trials, cost, "expected").index for cost in findings.other_costs)]
     rows = trials.loc[trials.index[trials.index.isin([i for index in fronts for i in index])]].sort_values("accuracy")
     return [
-        (labels(trials)[i], percent(row["accuracy"]), ["on it" if i in index else "" for index in fronts], row["line"])
+        (labels(trials)[i], percent(row["accuracy"]), ["on it" if i in index else "" for index in fronts], row["stages"])
         for i, row in rows.iterrows()
     ]
 
@@ -190,7 +190,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "seeds": max(row["replicates"], 1),
         "macs": count(row["macs"]), "params": count(row["params"]),
         "devices": [cost_kind(name).write(row[name]) for name in row.index if device_in(name)],
-        "latency": "" if pd.isna(row["latency_ms"]) else f"{row['latency_ms']:.1f} ms", "line": row["line"],
+        "latency": "" if pd.isna(row["latency_ms"]) else f"{row['latency_ms']:.1f} ms", "line": row["stages"],
         "note": _note(entry), "on_front": entry.on_front,
     }  # fmt: skip
 

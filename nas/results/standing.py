@@ -88,7 +88,7 @@ def _entry(i: int, row: pd.Series, ranked: Standing, label: str, remarks: list[s
 def _remarks(i: int, row: pd.Series, ranked: Standing, beaten: tuple[str, ...], equal: str | None) -> list[str]:
     parts = ["knee"] if i == ranked.knee else []
     if isinstance(row["baseline"], str):
-        parts += [] if row["affordable"] else ["outside the constraints"]
+        parts += [] if row["within_limits"] else ["outside the constraints"]
         parts.append(f"dominated by {few(beaten, most=NAMES_SHOWN)}" if beaten else "not dominated")
     if isinstance(equal, str):
         parts.append(f"tied with {equal}")

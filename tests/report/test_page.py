@@ -53,7 +53,7 @@ def page(made):
 
 def row(number, state, accuracy, macs, seconds=1.0, **facts):
     return {"trial": number, "state": state, "accuracy": accuracy, "macs": macs, "seconds": seconds, "ended": number,
-            "affordable": True, "baseline": None, "epochs": 1, "repeated": 0.0,
+            "within_limits": True, "baseline": None, "epochs": 1, "repeated": 0.0,
             "replicates": 0, "replicates_failed": 0, "replicates_seconds": 0.0, **facts}  # fmt: skip
 
 

@@ -15,9 +15,11 @@ from nas.report.ending import show_result
 from nas.report.page import write_report
 from nas.report.terminal import most_macs, show_front
 from nas.results.columns import COLUMNS
-from nas.results.front import load
+from nas.results.course import volumes
+from nas.results.front import curves, front, hypervolume, load, save
 from nas.run import reading
 from nas.run.folder import open_folder, read_run
+from nas.run.front import reference_costs
 from nas.search.study import Study
 from nas.space.architecture import Architecture
 from nas.terminal import Terminal
@@ -45,7 +47,7 @@ def run(tiny, tmp_path):
 
 def test_the_table_has_one_row_a_trial_and_says_what_became_of_it(run):
     trials = load(run)
-    assert list(trials.columns)[: len(COLUMNS)] == COLUMNS
+    assert set(COLUMNS) <= {*trials.columns}
     assert list(trials[trials.state != "answered"].state) == [
         "complete",
         "complete",
@@ -60,8 +62,8 @@ def test_the_table_has_one_row_a_trial_and_says_what_became_of_it(run):
 
 
 def test_an_architecture_in_the_table_can_be_built_again(run):
-    for text, key in zip(load(run).architecture, load(run).key, strict=True):
-        assert Architecture.model_validate(json.loads(text)).key == key
+    for architecture, key in zip(load(run).architecture, load(run).key, strict=True):
+        assert architecture.key == key
 
 
 def test_the_front_holds_affordable_complete_trials_only_cheapest_first(run):
@@ -272,3 +274,33 @@ def test_what_others_published_stands_in_a_table_of_its_own(tiny, tmp_path):
 def test_other_opponents_are_refused(run, options, message):
     with pytest.raises(ConfigError, match=f"--against: .*{message}"):
         show_front((run,), Console(), **{"against": "timm", **options})
+
+
+def test_the_hypervolume_of_a_table_or_its_front_is_the_tools_own(run):
+    trials, search = load(run), read_run(run)[1]
+    own = volumes(trials, search.objectives[1:], reference_costs(search))["hypervolume"].iloc[-1]
+    assert 0 < own < 1
+    assert hypervolume(trials) == pytest.approx(own) == hypervolume(front(trials))
+    assert hypervolume(trials, reference={"macs": trials["macs"].max()}) != pytest.approx(own)
+
+
+def test_a_table_holds_objects_and_a_file_of_it_text(run, tmp_path):
+    trials = load(run)
+    first = trials.iloc[0]
+    assert isinstance(first["architecture"], Architecture) and isinstance(first["curve"], list)
+    assert first["stages"] == first["architecture"].describe()
+    assert list(trials)[:4] == [
+        "trial",
+        "state",
+        "baseline",
+        "accuracy",
+    ]
+    save(trials, tmp_path / "all.csv")
+    again = pd.read_csv(tmp_path / "all.csv")
+    assert Architecture.model_validate(json.loads(again["architecture"][0])) == first["architecture"]
+
+
+def test_curves_are_a_row_an_epoch(run):
+    table = curves(run)
+    assert list(table) == ["run", "trial", "epoch", "accuracy", "loss", "train_loss", "lr", "seconds"]
+    assert len(table) == 6 and set(table["accuracy"]) == {0.5} and set(table["epoch"]) == {1}

@@ -89,7 +89,7 @@ def trials():
     table = pd.DataFrame(rows, columns=["trial", "macs", "accuracy"])
     table["below"] = table["above"] = 0.05
     table["accuracy_low"], table["expected"] = table["accuracy"] - 0.05, table["accuracy"]
-    table["state"], table["affordable"], table["run"] = "complete", True, "mine"
+    table["state"], table["within_limits"], table["run"] = "complete", True, "mine"
     table["baseline"] = [None, None, None, None, None, "small"]
     table["key"] = [f"k{i}" for i in table["trial"]]
     return table
