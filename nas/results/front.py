@@ -20,7 +20,7 @@ from nas.space.costs import ON
 from nas.spreadsheets import as_cells
 
 ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns of a table of records that hold JSON
-LAST = ("key", "seed", "manifest", *ENCODED, "right")  # columns that say little in a row of a printed table
+COLUMNS_LAST = ("key", "seed", "manifest", *ENCODED, "right")  # columns that say little in a row of a printed table
 OF_AN_EPOCH = ("epoch", "accuracy", "loss", "train_loss", "lr", "seconds")
 
 __all__ = [
@@ -51,7 +51,7 @@ def load(*roots: Path, latency: str | None = None) -> pd.DataFrame:
     as "cuda". `attrs["reference"]` holds the costs by which the run's hypervolume is measured.
     """
     trials = with_choices(joined([read(Path(root)) for root in roots], latency=latency))
-    ordered = trials[[*(c for c in trials if c not in LAST), *(c for c in LAST if c in trials)]].copy()
+    ordered = trials[[*(c for c in trials if c not in COLUMNS_LAST), *(c for c in COLUMNS_LAST if c in trials)]].copy()
     for name in ENCODED:
         ordered[name] = [_object(name, text) for text in trials[name]]
     ordered.attrs = trials.attrs
