@@ -21,6 +21,7 @@ MANY_POINTS = 1000  # points from which WebGL draws them
 SHOWN_CURVES = 150
 SHOWN_LINES = 1500
 FEW_TRAININGS = 12
+PALE_BELOW = 4  # trainings at which half of an effect's colour is left
 CLOCK = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
 SIDES = {"top": "top center", "bottom": "bottom center", "left": "middle left", "right": "middle right"}
 Figure = dict[str, Any]
@@ -218,8 +219,9 @@ def importance_figure(importances: pd.DataFrame) -> Figure:
 
 
 def mixer_figure(effects: pd.DataFrame) -> Figure:
-    """A heat map of the points of accuracy above equal MACs, by mixer and stage."""
-    grid = effects.pivot(index="mixer", columns="stage", values="effect")
+    """A heat map of the points of accuracy above equal MACs, by mixer and stage; what few trainings say is pale."""
+    paled = effects.assign(shown=effects["effect"] * effects["trials"] / (effects["trials"] + PALE_BELOW))
+    grid = paled.pivot(index="mixer", columns="stage", values="shown")
     cells = effects.set_index(["mixer", "stage"])
     text = [[_cell(cells, mixer, stage) for stage in grid.columns] for mixer in grid.index]
     most = float(np.nanmax(np.abs(100 * grid.to_numpy()))) if len(grid) else 1.0
@@ -227,7 +229,7 @@ def mixer_figure(effects: pd.DataFrame) -> Figure:
             "z": [_numbers(row, 3) for row in 100 * grid.to_numpy()], "zmin": -most, "zmax": most, "texttemplate": "%{text}",
             "textfont": {"color": "--cell"},
             "colorscale": [[0, "--low"], [0.5, "--middle"], [1, "--high"]], "xgap": 2, "ygap": 2,
-            "hovertemplate": "%{y} in %{x}: %{text}<extra></extra>", "colorbar": {"title": {"text": "points"}}}  # fmt: skip
+            "hovertemplate": "%{y} in %{x}: %{text}<extra></extra>", "showscale": False}  # fmt: skip
     figure = _figure([data], x="", y="")
     figure["layout"]["height"] = 140 + 44 * len(grid)
     return figure

@@ -32,6 +32,17 @@ from nas.space.reference import IMAGENET_CLASSES
 from nas.units import count, duration, percent
 
 FEASIBLE_DRAWS = 1000
+GLOSSARY = (
+    ("front", "The networks that no other beats in both accuracy and cost."),
+    ("tie", "Two networks whose difference the noise could have made."),
+    ("knee", "The network of the front after which more cost buys the least."),
+    ("expected", "The accuracy that other seeds and images should give: what was measured, less its luck."),
+    ("hypervolume", "The share of the box between no cost and the limit, no accuracy and all, that the front covers."),
+    ("proxy", "The short training that stands for a long one."),
+    ("rung", "An epoch after which a trial waits; the most promising go on."),
+    ("baseline", "A published design, trained the same way in the same search."),
+    ("MACs", "Multiply-accumulates for one image."),
+)
 HIDDEN = ("unreadable_share", "retry_lr", "channels_last", "compile")  # settings of a training that say nothing of its result
 
 
@@ -70,15 +81,35 @@ def _head(findings: Findings) -> dict[str, Any]:
     tiles = [
         ("highest accuracy", percent(top["accuracy"]), _told_apart(top, equals)),
         ("on the front", str(len(best)), f"{len(findings.standing.open):,} more could be on it"),
-        ("hypervolume", f"{findings.course['hypervolume'].iloc[-1]:.4f}", "share of the box"),
+        ("hypervolume", f"{findings.course['hypervolume'].iloc[-1]:.4f}", "how much accuracy for how little cost, 0 to 1"),
         ("machine time", duration(time_by_fate(trials)["seconds"].sum()), f"{trained:,} trainings"),
         (
             "failed",
             f"{states.get(TrialState.FAILED, 0):,}",
-            f"{states.get(TrialState.STOPPED, 0):,} {TrialState.STOPPED.words}",
+            _at_rungs(states),
         ),
     ]
-    return {"name": search.name, "lead": lead, "tiles": tiles}
+    return {"name": search.name, "headline": _headline(findings, top), "lead": lead, "tiles": tiles, "glossary": GLOSSARY}
+
+
+def _headline(findings: Findings, top: pd.Series) -> str:
+    """The story in one line: what was reached at which cost on which data, and what the best baseline reaches."""
+    data = findings.search.proxy.data
+    where = "the digits" if data == "digits" else data.rstrip("/").rpartition("/")[2]
+    text = f"{percent(top['accuracy'])} at {count(top['macs'])} MACs on {where}"
+    done = findings.trials[(findings.trials["state"] == TrialState.COMPLETE) & findings.trials["baseline"].notna()]
+    rivals = done[done.index != top.name]
+    if not len(rivals):
+        return text
+    rival = rivals.loc[rivals["accuracy"].idxmax()]
+    return f"{text}; {rival['baseline']} reaches {percent(rival['accuracy'])} at {count(rival['macs'])}"
+
+
+def _at_rungs(states: pd.Series) -> str:
+    """How many trials rungs ended, and how many still wait there."""
+    waiting = states.get(TrialState.PAUSED, 0)
+    more = f", {waiting:,} {TrialState.PAUSED.words}" if waiting else ""
+    return f"{states.get(TrialState.STOPPED, 0):,} {TrialState.STOPPED.words}{more}"
 
 
 def _range(best: pd.DataFrame, *, stopped: int) -> str:
