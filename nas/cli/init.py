@@ -108,12 +108,14 @@ def machine() -> tuple[bool, float | None, Callable[[int], float]]:
 
     import torch
 
+    from nas.recipes.proposal import WIDTHS
     from nas.run.settings import read_search
     from nas.search.forecast import training_speed
     from nas.space.constraints import random_architecture
     from nas.space.cost import cost
 
-    search, rng = read_search(BASE), random.Random(0)
+    widths = [f"space.stages.{number}.width={stage['width']}" for number, stage in WIDTHS.items()]
+    search, rng = read_search(BASE, settings=["constraints.macs.max=1G", *widths]), random.Random(0)
     able = [a for a in (random_architecture(search.space, rng) for _ in range(200)) if search.constraints.allow(search.cost(a))]
     typical = sorted(able, key=lambda a: search.cost(a).macs)[len(able) // 2]
 

@@ -16,6 +16,7 @@ FEW_JUDGES = 500  # images to judge by, of which one is 0.2 points
 FEWEST_OF_A_CLASS = 10
 FORWARD_PASSES = 3  # a backward pass costs about two forward passes
 PROPOSED_TRIALS = 40
+WIDTHS = {1: {"width": [16, 32, 48]}, 2: {"width": [32, 64, 96]}, 3: {"width": [96, 160, 224]}, 4: {"width": [192, 256, 384]}}
 
 
 class ImageFacts(NamedTuple):
@@ -86,6 +87,7 @@ def _space_settings(facts: ImageFacts) -> list[ProposedSetting]:
             "space.image_size", counted, f"MACs are counted at this size; the images have about {facts.side} px a side"
         ),
         ProposedSetting("space.num_classes", facts.classes, "as many as there are folders"),
+        ProposedSetting("space.stages", WIDTHS, "wider than for the digits"),
         ProposedSetting(
             "constraints.macs", {"min": _in_giga(0.05 * scale), "max": _in_giga(scale)}, "from a phone to a laptop"
         ),
@@ -139,10 +141,17 @@ def in_yaml(settings: list[ProposedSetting], *, head: list[str], name: str, exte
     sections: dict[str, list[str]] = {}
     for path, value, why in settings:
         section, _, key = path.partition(".")
-        text = f"{key or section}: {json.dumps(value, ensure_ascii=False)}"  # JSON is YAML
+        text = f"{key or section}: {_flow(value)}"
         sections.setdefault(section, []).append(f"{text}  # {why}")
     sections["proxy"].insert(0, f"data: {json.dumps(data, ensure_ascii=False)}")
     for section, rows in sections.items():
         lines += rows if len(rows) == 1 and rows[0].startswith(section) else [f"{section}:", *(f"  {row}" for row in rows)]
         lines.append("")
     return "\n".join(lines[:-1]) + "\n"
+
+
+def _flow(value: object) -> str:
+    """A value as YAML in one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)  # JSON is YAML

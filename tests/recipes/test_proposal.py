@@ -4,7 +4,7 @@ import pytest
 
 from nas.config import parse_yaml
 from nas.recipes.proposal import ImageFacts, in_yaml, proposal
-from nas.run.settings import read_search
+from nas.run.settings import check_possible, read_search
 
 PHOTOS = ImageFacts(classes=10, images=5_000, fewest=400, side=300)
 
@@ -28,6 +28,7 @@ def test_every_proposal_is_a_search(tmp_path, images, side, hours):
     search = read_search(tmp_path / "mine.yaml")
     assert search.proxy.data == "/some: 'where'" and search.space.num_classes == 6 and search.name == "mine"
     assert parse_yaml(text, where="it")["proxy"]["epochs"] == search.proxy.epochs
+    check_possible(search)
 
 
 def test_more_time_buys_larger_images_then_all_of_them():
