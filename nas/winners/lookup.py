@@ -13,11 +13,13 @@ from nas.recipes.recipe import Recipe
 from nas.run.folder import read_run, retrain_command
 from nas.run.reading import Reading, read
 from nas.run.record import Record
+from nas.run.settings import Search
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.cost import cost
 from nas.space.families import designed, is_scaled
 from nas.space.reference import IMAGENET_CLASSES, IMAGENET_PIXELS, designs
 from nas.terminal import command
+from nas.units import count
 
 if TYPE_CHECKING:  # a table needs no torch
     from torch import Tensor
@@ -123,6 +125,12 @@ def recorded_trial(reading: Reading, number: int) -> Record:
     return trials[number]
 
 
+def _as_counted(record: Record, search: Search) -> str:
+    """What the search's tables say of a network's MACs, and at which size they count."""
+    space = search.space
+    return f"{count(record.cost.macs)} MACs at {space.image_size} px and {space.num_classes:,} classes"
+
+
 def trained_trial(run: Path, number: int) -> Trained:
     """The proxy weights of a complete trial; NasError with the way out if it failed or its weights were not kept."""
     from nas.recipes.as_trained import as_trained
@@ -143,6 +151,7 @@ def trained_trial(run: Path, number: int) -> Trained:
     provenance = {
         "run": search.name,
         "trial": record.number,
+        "counted": _as_counted(record, search),
         "accuracy": record.accuracy,
         "split": "search-validation (images of the training split; a proxy training, not a final one)",
         "recipe": search.proxy.model_dump(mode="json"),

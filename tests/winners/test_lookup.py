@@ -5,10 +5,11 @@ import pytest
 
 from nas.errors import ConfigError, NasError
 from nas.retraining.folder import trained_folder
-from nas.run.folder import open_folder
+from nas.run.folder import open_folder, read_run
 from nas.search.study import Study
 from nas.space.reference import design
-from nas.winners.lookup import architecture_of, counted_at, run_and_trial, trained_trial, trial_of
+from nas.units import count
+from nas.winners.lookup import _as_counted, architecture_of, counted_at, run_and_trial, trained_trial, trial_of
 from nas.winners.selection import selected
 
 
@@ -101,3 +102,9 @@ def test_a_run_that_does_not_exist_is_answered_with_the_nearest_ones(run, tmp_pa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"quite-other: is no run.*\. Runs here: run\."):
         trial_of(Path("quite-other"), 0)
+
+
+def test_what_is_exported_says_what_the_searchs_tables_counted(run):
+    root, records = run
+    search = read_run(root)[1]
+    assert _as_counted(records[0], search) == f"{count(records[0].cost.macs)} MACs at 32 px and 10 classes"
