@@ -29,6 +29,7 @@ _Choose = Annotated[
     str | None,
     typer.Option(metavar="HOURS", help="Then choose the training for a search of 24h, 90min, ... (GPU-hours on GPUs)."),
 ]
+_Yes = Annotated[bool, typer.Option("--yes", help="Begin even if it takes more than ten times the search.")]
 _Replicates = Annotated[
     int | None, typer.Option(help="Other seeds for each network.", min=1, show_default="search.replicates, or 3")
 ]
@@ -111,15 +112,15 @@ def calibrate(
     address: AddressOption = None,
     show: _Show = False,
     choose: _Choose = None,
+    yes: _Yes = False,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Measure how far the proxy's ranking can be trusted: train some architectures at several fidelities and seeds.
 
     The YAML's `calibration:` section says which; without one, the search's baselines and 12 random architectures are trained
     at a quarter, half and four times the epochs and at larger images. It prints, for each fidelity, how well its ranking
-    agrees with the costliest one's (Kendall tau and Spearman, with 95 % intervals), what parameters and MACs alone reach, the
-    noise between seeds, and the cheapest fidelity that is good enough. The same command again continues where it was stopped
-    or killed and trains nothing twice; results land in the run's folder under `calibration/`, and `nas front` quotes them.
+    agrees with the costliest one's (Kendall tau, 95 % intervals), what parameters and MACs alone reach, the noise between seeds,
+    and the cheapest fidelity that is good enough. The same command again continues and trains nothing twice; results land in the run's folder under `calibration/`, and `nas front` quotes them.
     With `--choose 24h` the training and signal that rank best, of those a search of that time can afford, become a YAML file.
 
     Example: `nas calibrate hybrid --set calibration.random=20 --set calibration.seeds=3`
@@ -138,7 +139,7 @@ def calibrate(
         if show:
             plan, done = read_calibration(settings, root=root, where=where, console=shown)
         else:
-            announce = partial(announced, console=shown, hours=hours)
+            announce = partial(announced, console=shown, hours=hours, is_sure=yes)
             plan, done = run_calibration(settings, root=root, where=where, console=shown, announce=announce)
     analysis = show_calibration(plan, done, root=root, console=shown)
     if hours is not None:

@@ -118,7 +118,8 @@ def _facts(architecture: Architecture, config: dict[str, Any], files: list[str])
     frozen = f" ({count(spent['frozen_params'])} of them frozen)" if spent["frozen_params"] else ""
     facts = [
         f"- {count(spent['params'] + spent['frozen_params'])} parameters{frozen}; an image takes {count(spent['macs'])} "
-        f"multiply-accumulates at {size} px and {config['num_classes']:,} classes, and {count(spent['activation_bytes'])}B of activations where an ideal compiler runs it"
+        f"multiply-accumulates at {size} px and {config['num_classes']:,} classes, and "
+        f"{count(spent['activation_bytes'])}B of activations where an ideal compiler runs it"
     ]
     accuracy = came_from.get("accuracy")
     if isinstance(accuracy, int | float):
