@@ -119,9 +119,8 @@ def calibrate(
 
     The YAML's `calibration:` section says which; without one, the search's baselines and 12 random architectures are trained
     at a quarter, half and four times the epochs and at larger images. It prints, for each fidelity, how well its ranking
-    agrees with the costliest one's (Kendall tau, 95 % intervals), what parameters and MACs alone reach, the noise between
-    seeds, and the cheapest fidelity that is good enough. The same command again continues and trains nothing twice; results
-    land in the run's folder under `calibration/`, and `nas front` quotes them.
+    agrees with the costliest one's, what parameters and MACs alone reach, the noise between seeds, and the cheapest fidelity
+    that is good enough. The same command again continues; results land under `calibration/`, and `nas front` quotes them.
     With `--choose 24h` the training and signal that rank best, of those a search of that time can afford, become a YAML file.
 
     Example: `nas calibrate hybrid --set calibration.random=20 --set calibration.seeds=3`
