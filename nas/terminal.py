@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -20,6 +21,14 @@ UNPASTEABLE = re.compile(f"{UNSEEN.pattern}|[\ud800-\udfff]")
 """These, and bytes that are no UTF-8."""
 IN_ASCII = {"·": "-", "±": "+-", "…": "...", "–": "-", "×": "x", "’": "'", "“": '"', "”": '"'}
 PLAIN = "nas-plain"  # the name of our way to write what an encoding lacks
+WHOLE = re.compile(
+    r"(?:^|(?<=[:;(] ))(?:nas|\S*python\S*(?: -m nas| \S+\.py)|\S+/nas) [a-z][^`\n]*?(?=\.?$|\)|;)"
+    r"|`[^`\n]*`|(?<=\d) (?=(?:%|MACs|[kMGTP]|min|h|s|px)\b|%)|± (?=\d)|(?<=[:;,] )[A-Z] (?=[a-z])",
+    re.MULTILINE,
+)
+"""What no line's end may tear: a command, which would not be pasted whole, a number and its unit, a letter and its meaning."""
+HELD = "\0"  # in the place of a space at which no line may end
+NARROWEST = 20  # columns; below, a terminal breaks lines as it likes
 
 
 def printable(text: str) -> str:
@@ -46,6 +55,30 @@ def _quoted(word: str) -> str:
     return f"$'{shown}'"
 
 
+def filled(text: str, width: int) -> str:
+    """The text in lines of at most `width` columns that end between words; a command stays whole, if need be on its own line.
+
+    What follows the first line is indented by two columns more; a word that is longer than a line is left to the terminal.
+    """
+    return "\n".join("\n".join(_lines(line, width)) for line in printable(text).split("\n")) if width >= NARROWEST else text
+
+
+def _lines(text: str, width: int) -> Iterator[str]:
+    """A line of text, broken between words where it is too wide."""
+    words = text.lstrip(" ")
+    indent = text[: len(text) - len(words)]
+    first, *others = WHOLE.sub(lambda match: match[0].replace(" ", HELD), words).split(" ")
+    line = first.replace(HELD, " ")
+    for word in others:
+        longer = f"{line} {word.replace(HELD, ' ')}"
+        if cell_len(indent + longer) <= width:
+            line = longer
+            continue
+        yield indent + line
+        indent, line = text[: len(text) - len(words)] + "  ", word.replace(HELD, " ")
+    yield indent + line
+
+
 class Terminal(Console):
     """rich's console for text that may hold anything: brackets are no markup, colons no emoji, control characters written out.
 
@@ -61,8 +94,10 @@ class Terminal(Console):
         return super().render_str(printable(text), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print, as rich's console does."""
+        """Print, as rich's console does; with soft_wrap lines end between words on a terminal, and nowhere in a file."""
         with self._shielded():
+            if options.get("soft_wrap") and self.is_terminal:
+                objects = tuple(filled(o, self.width) if isinstance(o, str) else o for o in objects)
             super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:

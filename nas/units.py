@@ -49,15 +49,24 @@ def percent(share: float | None) -> str:
 def count(number: float) -> str:
     """A large count with three digits and its unit."""
     for unit, size in reversed(UNITS.items()):
-        if number >= size:
+        if number >= 0.9995 * size:  # 999,600 are 1.00 M
             scaled = number / size
-            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f} {unit}"
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {unit}"
     return f"{number:g}"
 
 
+def milliseconds(number: float) -> str:
+    """Milliseconds as the cell of a column that says so; seconds, with their unit, where they are many."""
+    if number < 999.95:
+        return f"{number:.1f}"
+    return f"{number / 1000:.3g} s" if number < 90_000 else duration(number / 1000)
+
+
 def duration(seconds: float) -> str:
-    """A duration in its two largest units."""
+    """A duration in its two largest units; a short one with two digits, so that no time is none."""
+    if 0 < seconds < 0.001:
+        return "under 1 ms"
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.2g} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

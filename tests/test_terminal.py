@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from nas.terminal import Terminal, command, pasteable, printable
+from nas.terminal import Terminal, command, filled, pasteable, printable
 
 
 def shown(*objects, **options):
@@ -111,3 +111,31 @@ def test_a_printed_command_holds_no_escape_and_means_the_same(word):
     shown = pasteable("printf", "%s", word)
     assert printable(shown) == shown
     assert subprocess.run(["bash", "-c", shown], capture_output=True, check=True).stdout == os.fsencode(word)
+
+
+def test_text_on_a_terminal_ends_its_lines_between_words_and_in_a_file_nowhere():
+    text = "a word after another " * 9
+    on_screen, in_file = io.StringIO(), io.StringIO()
+    Terminal(file=on_screen, width=40, force_terminal=True, no_color=True).print(text, soft_wrap=True)
+    Terminal(file=in_file, width=40).print(text, soft_wrap=True)
+    assert max(map(len, on_screen.getvalue().splitlines())) <= 40 and on_screen.getvalue().split() == text.split()
+    assert in_file.getvalue() == f"{text}\n"
+
+
+@pytest.mark.parametrize("line", ["nas calibrate 'my run/search.yaml' --out 'my run'", "/opt/bin/python -m nas front runs/x"])
+def test_a_command_in_a_sentence_is_never_broken(line):
+    for width in range(20, 90):
+        lines = filled(f"proxy: never calibrated; measure it: {line}", width).splitlines()
+        assert sum(line in each for each in lines) == 1
+        assert all(len(each) <= width or each.strip() == line for each in lines)
+
+
+def test_numbers_stay_with_their_units():
+    for width in range(20, 60):
+        text = filled("as many as 1.57 M of it, 62.5 % in 3 min or so", width)
+        assert all(number in text for number in ("1.57 M", "62.5 %", "3 min"))
+
+
+@given(st.text(), st.integers(0, 60))
+def test_breaking_lines_changes_no_text_but_spaces(text, width):
+    assert filled(text, width).split() == printable(text).split() or width < 20

@@ -11,7 +11,7 @@ from nas.calibration.analysis import Analysis, of
 from nas.calibration.plan import Plan
 from nas.calibration.ranking import Estimate
 from nas.calibration.record import Trainings
-from nas.calibration.show import expected_seconds, show_estimate
+from nas.calibration.show import check_proportion, expected_seconds, show_estimate
 from nas.calibration.signals import heading
 from nas.cores import num_cores
 from nas.errors import ConfigError, NasError
@@ -45,9 +45,11 @@ def hours_of(search: Search, trainings: int, seconds: float) -> float:
     return trainings * seconds * share / 3600
 
 
-def announced(plan: Plan, done: Trainings, *, console: Console, hours: float | None) -> None:
-    """Show what will be trained; ConfigError where that is too much for the budget."""
+def announced(plan: Plan, done: Trainings, *, console: Console, hours: float | None, is_sure: bool) -> None:
+    """Show what will be trained; ConfigError where that is too much for the budget, or unless one `is_sure` for the search."""
     show_estimate(plan, done, console)
+    if not is_sure:
+        check_proportion(plan, done)
     if hours is not None:
         check_pilot(plan, expected_seconds(plan, done), hours)
 

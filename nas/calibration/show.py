@@ -18,16 +18,19 @@ from nas.calibration.ranking import FAILED, Estimate
 from nas.calibration.record import SCORES_FILE, Scores, Training, Trainings, curve_of
 from nas.calibration.signals import UNTRAINED, heading
 from nas.cores import num_cores
-from nas.errors import few
+from nas.errors import ConfigError, few
 from nas.files import write_whole
 from nas.recipes.recipe import plain_recipe
 from nas.recipes.signals import RANKING_SIGNALS
-from nas.run.dry_run import MACS_PER_CORE_SECOND, TRAINING_PASSES
+from nas.run.dry_run import TRAINING_PASSES
 from nas.run.folder import RunFolder, versions
 from nas.space.reference import IMAGENET_CLASSES
 from nas.spreadsheets import as_cells
 from nas.units import count, duration
 
+MACS_PER_CORE_SECOND = 18e9  # median over hybrid.yaml's trainings (11 to 27 for most): bf16, a busy core with AVX-512
+SHORT_SECONDS = 900.0  # that a calibration takes without being asked twice, whatever the search
+MOST_TIMES_A_SEARCH = 10  # that a calibration takes without being asked twice
 MANY_NAMES = 6  # names shown of a list
 FILES = ("trainings.csv", SCORES_FILE, "fidelities.csv", "signals.csv", "agreement.csv", "calibration.json", "calibration.png")
 
@@ -61,6 +64,24 @@ def _estimate(plan: Plan, waiting: list[Training]) -> str:
         return f"{text}; an ETA follows after the first"
     cores = plan.search.resources.workers or num_cores()
     return f"{text}, about {duration(seconds)} on {cores} CPU cores; an ETA follows after the first"
+
+
+def check_proportion(plan: Plan, done: Trainings) -> None:
+    """ConfigError where what is still to be trained is long, and more than ten times the search whose proxy it is about."""
+    proxy = plan.search.proxy.model_copy(update={"rungs": ()})
+    own = [t for t in plan.trainings if t.recipe.model_copy(update={"rungs": ()}) == proxy]
+    total = sum(_macs(plan, training) for training in plan.trainings if not done.is_done(training))
+    seconds = _seconds(plan, total)
+    if not own or (seconds is not None and seconds < SHORT_SECONDS):
+        return
+    search = sum(_macs(plan, t) for t in own) / len(own) * (plan.search.trials + len(plan.search.baselines))
+    if total > MOST_TIMES_A_SEARCH * search:
+        settings = plan.search.calibration
+        raise ConfigError(
+            f"calibrate: would take {total / search:.0f} times what the search itself takes. Give --yes if that is meant, or "
+            f"make it smaller: calibration.designs, calibration.random (now {settings.random}), calibration.seeds (now "
+            f"{settings.seeds}), calibration.fidelities."
+        )
 
 
 def expected_seconds(plan: Plan, done: Trainings) -> float | None:

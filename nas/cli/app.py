@@ -1,6 +1,7 @@
 """The command line's frame: the app, the options that several verbs share, and how a verb ends."""
 
 import contextlib
+import glob
 import os
 import shutil
 import sys
@@ -16,7 +17,7 @@ from nas.errors import ConfigError, NasError, without_long_words
 from nas.files import at_home, in_utf8
 from nas.passwords import without_password
 from nas.shipped import shipped_files
-from nas.terminal import Terminal, pasteable, printable, write_anywhere
+from nas.terminal import Terminal, pasteable, write_anywhere
 
 NO_HOME = "/nonexistent"  # as in Debian's /etc/passwd
 MAX_TMPDIR_BYTES = 70  # of the 103 that macOS allows a socket's path, 107 Linux; Python's own part is 31
@@ -25,7 +26,7 @@ WIDE = 140  # columns where nobody's terminal says how many
 app = typer.Typer(
     help="Neural architecture search over MetaFormer designs: a YAML space in, a Pareto front and working timm models out.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -38,16 +39,31 @@ def as_path(text: str | Path) -> Path:
     return Path(at_home(in_utf8(str(text))))
 
 
+def run_names(incomplete: str) -> list[str]:
+    """Runs whose path begins so, for a shell that completes it."""
+    runs = [path.parent for below in ("*", "*/*") for path in Path().glob(f"{below}/search.yaml")]
+    return [str(run) for run in runs if str(run).startswith(incomplete)]
+
+
+def space_names(incomplete: str) -> list[str]:
+    """Shipped spaces and YAML files whose name begins so, for a shell that completes it."""
+    files = [str(path) for path in Path().glob(f"{glob.escape(incomplete)}*") if path.suffix == ".yaml" or path.is_dir()]
+    return [*(name for name in shipped_files("search space") if name.startswith(incomplete)), *files]
+
+
 path_argument: Callable[..., Any] = partial(typer.Argument, parser=as_path)
 path_option: Callable[..., Any] = partial(typer.Option, parser=as_path, metavar="PATH")
 SpaceFile = Annotated[
     Path,
-    path_argument(help=f"A search space: a YAML file, or a shipped one's name ({', '.join(shipped_files('search space'))})."),
+    path_argument(
+        help=f"A search space: a YAML file, or a shipped one's name ({', '.join(shipped_files('search space'))}).",
+        autocompletion=space_names,
+    ),
 ]
 Set = Annotated[
     list[str], typer.Option("--set", metavar="A.B=VALUE", help="Any other setting of the YAML, checked like the file.")
 ]
-Run = Annotated[Path, path_argument(help="A run's folder, such as runs/hybrid.")]
+Run = Annotated[Path, path_argument(help="A run's folder, such as runs/hybrid.", autocompletion=run_names)]
 DataOption = Annotated[
     str | None,
     typer.Option("--data", help="digits, an image folder or a tar of one (train/, val/, or classes), or a timm name."),
@@ -148,5 +164,5 @@ def run_reporting(command: Callable[[], object]) -> NoReturn:
         sys.exit(130)
     else:
         sys.exit(0)
-    typer.echo(printable(f"error: {without_long_words(message)}"), err=True)
+    Terminal(stderr=True).print(f"error: {without_long_words(message)}", soft_wrap=True)
     sys.exit(2)

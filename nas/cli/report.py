@@ -5,12 +5,18 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import CsvOption, JsonOption, Run, app, console, output_of, path_argument, path_option
+from nas.cli.app import CsvOption, JsonOption, Run, app, console, output_of, path_argument, path_option, run_names
 from nas.errors import ConfigError
+from nas.files import at_home
 
 _Runs = Annotated[
     list[Path],
-    path_argument(help="Folders of runs, such as runs/hybrid; several share one front."),
+    path_argument(help="Folders of runs, such as runs/hybrid; several share one front.", autocompletion=run_names),
+]
+_Folders = Annotated[list[Path], path_argument(help="Folders that hold runs.", show_default="runs")]
+_Network = Annotated[
+    str,
+    typer.Argument(metavar="RUN:TRIAL", parser=at_home, help="A run and its trial's number.", autocompletion=run_names),
 ]
 _OtherCost = Annotated[
     str | None, typer.Option("--x", help="Another cost, such as params or latency_ms; a wrong name lists them all.")
@@ -58,19 +64,44 @@ def front(
     )
 
 
+@app.command("list")
+def list_(folders: _Folders = [Path("runs")]) -> None:  # noqa: B006
+    """List the runs here: how far each is, its data, what it found, when it began.
+
+    Example: `nas list runs`
+    """
+    from nas.run.listing import show_runs
+
+    show_runs(tuple(folders), console(full_width=True))
+
+
+@app.command()
+def show(network: _Network) -> None:
+    """Show one network of a run: all settings, costs, its learning curve, who proposed it and why, the commands that take it.
+
+    Example: `nas show runs/hybrid:17`
+    """
+    from nas.winners.show import show_network
+
+    show_network(network, console(full_width=True))
+
+
 @app.command()
 def report(
     run: Run,
     against: _Against = [],  # noqa: B006
     out: Annotated[Path | None, path_option(help="Another folder to write into.", show_default="the run's")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:
     """Write a run's report: one HTML page that needs no network, and its pictures.
 
     Example: `nas report runs/hybrid --against runs/random`
     """
-    from nas.report.page import write_report
+    from nas.report.page import show_in_browser, write_report
 
-    write_report(run, console(), against=tuple(against), out=out)
+    page = write_report(run, console(), against=tuple(against), out=out)
+    if open_:
+        show_in_browser(page, console())
 
 
 @app.command()

@@ -20,6 +20,7 @@ from nas.cli.app import (
     stoppable,
 )
 from nas.errors import ConfigError
+from nas.terminal import command
 
 _Trials = Annotated[int | None, typer.Option(help="Architectures to train (search.trials).")]
 _Seed = Annotated[int | None, typer.Option(help="Seed of proposals, split and trainings (search.seed).")]
@@ -34,6 +35,7 @@ _Wait = Annotated[
     str | None,
     typer.Option("--wait-for-cluster", metavar="TIME", help="Where the cluster goes away: wait so long (30min) and go on."),
 ]
+_Yes = Annotated[bool, typer.Option("--yes", help="Begin even if it takes more than ten times the search.")]
 _Replicates = Annotated[
     int | None, typer.Option(help="Other seeds for each network.", min=1, show_default="search.replicates, or 3")
 ]
@@ -69,6 +71,9 @@ def search(
     from nas.winners.on_device import measure_devices
     from nas.winners.replication import replicate_front
 
+    if data not in (None, "digits") and read_search(file).proxy.data == "digits":
+        better = command("init", "--data", data)
+        console().print(f"mind: {file} trains as suits the digits; a search that suits your images: {better}", soft_wrap=True)
     check_packages(settings.log)
     root, shown = out or Path("runs") / settings.name, console(lasting=True)
     with stoppable():
@@ -105,14 +110,21 @@ def space(
     file: SpaceFile,
     set_: Set = [],  # noqa: B006
 ) -> None:
-    """Dry run of a search space: its size, feasible share, spread of MACs and params, estimated cost. Trains nothing.
+    """Dry run of a search space: its size, feasible share, spread of MACs and params, estimated cost.
+
+    It trains nothing, but times a few steps of a typical network to say how long the search would take here.
 
     Example: `nas space hybrid --set constraints.macs.max=1.0G`
     """
-    from nas.run.dry_run import show_space
+    from nas.run.dry_run import SearchPace, show_space
     from nas.run.settings import read_search
 
-    show_space(read_search(file, settings=set_), console())
+    settings = read_search(file, settings=set_)
+
+    from nas.search.forecast import training_speed
+    from nas.search.rungs import expected_epochs
+
+    show_space(settings, console(), pace=SearchPace(expected_epochs(settings), partial(training_speed, settings)))
 
 
 @app.command()
@@ -125,6 +137,7 @@ def calibrate(
     wait_for_cluster: _Wait = None,
     show: _Show = False,
     choose: _Choose = None,
+    yes: _Yes = False,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Measure how far the proxy's ranking can be trusted: train some architectures at several fidelities and seeds.
@@ -151,7 +164,7 @@ def calibrate(
         if show:
             plan, done = read_calibration(settings, root=root, where=where, console=shown)
         else:
-            announce = partial(announced, console=shown, hours=hours)
+            announce = partial(announced, console=shown, hours=hours, is_sure=yes)
             plan, done = run_calibration(settings, root=root, where=where, console=shown, announce=announce)
     analysis = show_calibration(plan, done, root=root, console=shown)
     if hours is not None:

@@ -10,7 +10,7 @@ from nas.files import at_home
 
 _Networks = Annotated[
     str,
-    typer.Argument(parser=at_home, help="A run's folder (with --trial, --knee or --front), a design's name, a .json."),
+    typer.Argument(parser=at_home, help="RUN:TRIAL, a run's folder (with --trial, --knee, --front), a design's name, a .json."),
 ]
 _RecipeOption = Annotated[
     str, typer.Option("--recipe", help="How to train: a shipped name, such as caformer_300 or digits_quick, or a YAML.")
@@ -29,7 +29,7 @@ _Parallel = Annotated[int, typer.Option(help="With --front: networks trained at 
 _TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events as well.")]
 _Trained = Annotated[
     Path,
-    path_argument(help="A run's folder (with --trial), or the folder of a finished retraining."),
+    path_argument(help="RUN:TRIAL, a run's folder (with --trial), or the folder of a finished retraining."),
 ]
 _ExportFolder = Annotated[Path, path_option("--out", help="The directory to write; it must be new.")]
 _Formats = Annotated[
@@ -67,7 +67,7 @@ def retrain(
 
     Under `torchrun -m nas retrain …` all its processes train one network together; --workers does the same on Ray.
 
-    Example: `nas retrain runs/hybrid --trial 17 --recipe digits_quick --out runs/17`
+    Example: `nas retrain runs/hybrid:17 --recipe digits_quick --out runs/17`
     """
     from nas.recipes.full import read_full_recipe
     from nas.retraining.command import Machines, Order, show_front_retraining, show_retraining
@@ -98,16 +98,17 @@ def export(
 ) -> None:
     """Write a trained network as a directory that timm loads, after proving in a fresh process that it does.
 
-    Example: `nas export runs/hybrid --trial 17 --out exported/17`
+    Example: `nas export runs/hybrid:17 --out exported/17`
     """
     from nas.export.hub import check_hub, push_directory
     from nas.export.level import MEANING
     from nas.retraining.folder import trained_folder
     from nas.winners.export import export_trained
-    from nas.winners.lookup import trained_trial
+    from nas.winners.lookup import run_and_trial, trained_trial
 
     if push is not None:
         check_hub(push)
+    run, trial = run_and_trial(run, trial)
     trained = trained_folder(run) if trial is None else trained_trial(run, trial)
     level = export_trained(trained, out, image_size=image_size, formats=format_, license_name=license_, force=force)
     typer.echo(

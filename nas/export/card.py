@@ -114,15 +114,17 @@ def card(architecture: Architecture, level: Level, config: dict[str, Any], files
 
 def _facts(architecture: Architecture, config: dict[str, Any], files: list[str]) -> list[str]:
     spent, came_from = config["metaformer"]["cost"], config["metaformer"]["provenance"]
+    size = config["pretrained_cfg"]["input_size"][-1]
     frozen = f" ({count(spent['frozen_params'])} of them frozen)" if spent["frozen_params"] else ""
     facts = [
         f"- {count(spent['params'] + spent['frozen_params'])} parameters{frozen}; an image takes {count(spent['macs'])} "
-        f"multiply-accumulates, and {count(spent['activation_bytes'])}B of activations where an ideal compiler runs it"
+        f"multiply-accumulates at {size} px and {config['num_classes']:,} classes, and "
+        f"{count(spent['activation_bytes'])}B of activations where an ideal compiler runs it"
     ]
     accuracy = came_from.get("accuracy")
     if isinstance(accuracy, int | float):
         trained_at = came_from.get("image_size")
-        where = f", at {trained_at} px" if trained_at not in (None, config["pretrained_cfg"]["input_size"][-1]) else ""
+        where = f", at {trained_at} px" if trained_at not in (None, size) else ""
         facts.append(
             f"- top-1 accuracy {percent(accuracy)} on {in_markdown(came_from.get('split', 'an unnamed split'))}{where}"
         )
@@ -167,7 +169,13 @@ def _training(provenance: dict[str, Any]) -> str:
 
 
 def _provenance(provenance: dict[str, Any]) -> str:
-    words = {"run": "run", "trial": "trial", "manifest": "manifest of the images, hash", "seed": "seed"}
+    words = {
+        "run": "run",
+        "trial": "trial",
+        "counted": "in the search's tables",
+        "manifest": "manifest of the images, hash",
+        "seed": "seed",
+    }
     lines = [f"- {word}: {in_markdown(provenance[name])}" for name, word in words.items() if name in provenance]
     versions = provenance.get("versions")
     if versions and isinstance(versions, dict):

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from nas.errors import few
 from nas.passwords import without_password
 from nas.report.pictures import draw_front
-from nas.report.terminal import show_standing
+from nas.report.terminal import TIES, show_standing
 from nas.results.course import volumes
 from nas.results.front import joined, write_tables
 from nas.results.noise import highest, judged_by
@@ -23,6 +24,7 @@ from nas.run.record import TRAINED, TrialState
 from nas.run.settings import Search
 from nas.search.samplers.outlook import outlook_of
 from nas.search.sources import sources_of
+from nas.terminal import command
 from nas.units import duration, percent
 
 
@@ -47,6 +49,9 @@ def _account(ranked: Standing, reading: Reading) -> list[str]:
     volume = volumes(trials, ranked.costs, reference_costs(reading.search))["hypervolume"].iloc[-1]
     counts = ", ".join(f"{states.get(state, 0)} {state.words}" for state in (*TRAINED, TrialState.ANSWERED))
     lines = [f"{counts}; hypervolume {volume:.4f}", cost_line(time_spent(reading.records))]
+    stopped = states.get(TrialState.STOPPED, 0)
+    if len(ranked.best) == 1 and stopped:
+        lines.append(f"the front is one network: {stopped} others got no farther than a rung, so that more may be as good")
     lines += [*_answers(reading), *outlook_lines(reading)]
     causes = trials.loc[trials["state"] == TrialState.FAILED, "cause"].value_counts()
     return lines + [f"  failed {number} times: {cause}" for cause, number in causes.head(5).items()]
@@ -101,23 +106,34 @@ def remarks(trials: pd.DataFrame) -> list[str]:
 
 
 def _next(ranked: Standing, reading: Reading) -> list[str]:
-    """Where everything lies, and the command that takes a network: the cheapest of those that may be the most accurate."""
+    """Where everything lies, and what a sensible reader does next: look, settle what is tied, take a network."""
     root, storage = reading.folder.root, reading.search.storage
     record = "study.db" if storage is None else without_password(storage)
     lines = [f"The record lies in {root}: {record}, trials.csv, front.csv, front.png, search.yaml"]
-    top, equals = highest(ranked.trials, ranked.best)
     judged = judged_by(reading)
     if judged is not None and judged.blind(ranked.best):
         return [*lines, f"Next: {longer_command(root, reading.search)}"]
+    lines.append(f"Next, one page with everything: {command('report', root)}")
+    top, equals = highest(ranked.trials, ranked.best)
     able = pd.concat([top.to_frame().T, equals])
     able = able[able.index.isin(ranked.best.index) & able["baseline"].isna()]
-    if not len(able):
-        return lines
-    cheapest = able.loc[able[ranked.costs[0]].astype(float).idxmin()]
-    number = cheapest["trial"]
     if len(able) > 1:
-        names = ", ".join(map(str, sorted(able["trial"])))
-        lines.append(f"The noise leaves the most accurate of the front tied: trials {names}; {number} is the cheapest of them.")
-    weights = reading.folder.weights(number).is_file()
-    take = export_command(root, number) if weights else retrain_command(root, reading.search, number)
-    return [*lines, f"Next: {take}"]
+        names = few(list(map(str, sorted(able["trial"]))), most=TIES)
+        lines.append(f"The noise leaves trials {names} equally accurate; other seeds tell more: {command('replicate', root)}")
+    return lines + _take(ranked, reading, able)
+
+
+def _take(ranked: Standing, reading: Reading, able: pd.DataFrame) -> list[str]:
+    """The commands that take the front's knee; without one the cheapest of those that may be the most accurate, `able`."""
+    root = reading.folder.root
+    if ranked.knee is not None and pd.isna(ranked.best.loc[ranked.knee, "baseline"]):
+        number, which = ranked.best.loc[ranked.knee, "trial"], "the knee"
+    elif len(able):
+        number = able.loc[able[ranked.costs[0]].astype(float).idxmin(), "trial"]
+        which = "the cheapest of these" if len(able) > 1 else "the most accurate"
+    else:
+        return []
+    lines = [f"Trial {number}, {which}, trained at length: {retrain_command(root, reading.search, number)}"]
+    if reading.folder.weights(number).is_file():
+        lines.append(f"The same as it is, for timm: {export_command(root, number)}")
+    return lines

@@ -10,8 +10,8 @@ from nas.report.axes import baseline_names, baseline_places, front_axes
 from nas.results.columns import axis_label
 from nas.results.families import family_lines
 from nas.results.points import complete, labels, searched
-from nas.results.standing import Standing, is_lucky, standing
-from nas.results.trials import curves, stage_columns
+from nas.results.standing import Standing, standing
+from nas.results.trials import curves_by_row, stage_columns
 from nas.run.settings import Search
 from nas.space.costs import cost_kind, device_in, measured_as
 from nas.space.mixers import MIXERS, in_short
@@ -21,6 +21,7 @@ MANY_POINTS = 1000  # points from which WebGL draws them
 SHOWN_CURVES = 150
 SHOWN_LINES = 1500
 FEW_TRAININGS = 12
+PALE_BELOW = 4  # trainings at which half of an effect's colour is left
 CLOCK = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
 SIDES = {"top": "top center", "bottom": "bottom center", "left": "middle left", "right": "middle right"}
 Figure = dict[str, Any]
@@ -42,7 +43,7 @@ def front_figure(ranked: Standing) -> Figure:
     cloud = {**_dots(others, cost), "name": "searched", "type": kind, "marker": {"color": "--grey", "size": 6, "opacity": 0.7}}
     line = {"type": "scatter", "mode": "lines", "x": _costs(best, cost), "y": _numbers(100 * best["expected"]),
             "line": {"shape": "hv", "color": "--blue", "width": 2}, "hoverinfo": "skip", "showlegend": False}  # fmt: skip
-    lucky = {**_dots(best, cost), "name": "as measured", "visible": is_lucky(ranked),
+    lucky = {**_dots(best, cost), "name": "as measured", "visible": ranked.is_lucky,
              "marker": {"symbol": "line-ew-open", "color": "--blue", "size": 9}}  # fmt: skip
     marks = {**_dots(best, cost, y="expected"), "name": "front", "marker": {"color": "--blue", "size": 10},
              "error_y": _bars(best)}  # fmt: skip
@@ -115,7 +116,7 @@ def _dots(rows: pd.DataFrame, cost: str, y: str = "accuracy") -> Figure:
 
 def _hover(rows: pd.DataFrame) -> list[str]:
     """What a reader sees at a point: name, architecture, accuracy with its interval, costs."""
-    columns = ("baseline", "line", "accuracy", "expected", "accuracy_low", "accuracy_high", "macs", "params", "latency_ms")
+    columns = ("baseline", "stages", "accuracy", "expected", "accuracy_low", "accuracy_high", "macs", "params", "latency_ms")
     devices = on_devices_in_words(rows)
     return [
         f"<b>trial {name}</b>{f' · {base}' if isinstance(base, str) else ''}<br>{line}<br>{percent(accuracy)}"
@@ -182,13 +183,13 @@ def curves_figure(trials: pd.DataFrame, best: pd.DataFrame) -> Figure:
     rest = trials[~trials.index.isin(best.index) & trials["baseline"].isna() & (trials["curve"] != "[]")]
     rest = rest.iloc[np.unique(np.linspace(0, len(rest) - 1, min(SHOWN_CURVES, len(rest))).astype(int))]
     behind: dict[str, list] = {"x": [], "y": []}
-    for curve in curves(rest).values():
+    for curve in curves_by_row(rest).values():
         behind["x"] += [*(e["epoch"] for e in curve), None]
         behind["y"] += [*(round(100 * e["accuracy"], 2) for e in curve), None]
     data = [{"type": "scatter", "mode": "lines", **behind, "name": "others", "opacity": 0.45, "hoverinfo": "skip",
              "line": {"color": "--grey", "width": 1}}]  # fmt: skip
     named = pd.concat([best, trials[trials["baseline"].notna() & ~trials.index.isin(best.index)]])
-    for i, curve in curves(named).items():
+    for i, curve in curves_by_row(named).items():
         row = named.loc[i]
         colour = "--orange" if isinstance(row["baseline"], str) else "--blue"
         name = row["baseline"] if isinstance(row["baseline"], str) else f"trial {row['trial']}"
@@ -218,8 +219,9 @@ def importance_figure(importances: pd.DataFrame) -> Figure:
 
 
 def mixer_figure(effects: pd.DataFrame) -> Figure:
-    """A heat map of the points of accuracy above equal MACs, by mixer and stage."""
-    grid = effects.pivot(index="mixer", columns="stage", values="effect")
+    """A heat map of the points of accuracy above equal MACs, by mixer and stage; what few trainings say is pale."""
+    paled = effects.assign(shown=effects["effect"] * effects["trials"] / (effects["trials"] + PALE_BELOW))
+    grid = paled.pivot(index="mixer", columns="stage", values="shown")
     cells = effects.set_index(["mixer", "stage"])
     text = [[_cell(cells, mixer, stage) for stage in grid.columns] for mixer in grid.index]
     most = float(np.nanmax(np.abs(100 * grid.to_numpy()))) if len(grid) else 1.0
@@ -227,7 +229,7 @@ def mixer_figure(effects: pd.DataFrame) -> Figure:
             "z": [_numbers(row, 3) for row in 100 * grid.to_numpy()], "zmin": -most, "zmax": most, "texttemplate": "%{text}",
             "textfont": {"color": "--cell"},
             "colorscale": [[0, "--low"], [0.5, "--middle"], [1, "--high"]], "xgap": 2, "ygap": 2,
-            "hovertemplate": "%{y} in %{x}: %{text}<extra></extra>", "colorbar": {"title": {"text": "points"}}}  # fmt: skip
+            "hovertemplate": "%{y} in %{x}: %{text}<extra></extra>", "showscale": False}  # fmt: skip
     figure = _figure([data], x="", y="")
     figure["layout"]["height"] = 140 + 44 * len(grid)
     return figure

@@ -1,13 +1,17 @@
 """A run on one page: an HTML file with everything in it, and its tables and pictures as files."""
 
+import base64
 import json
 import os
+import tempfile
+import webbrowser
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment
 from plotly.offline import get_plotlyjs
 from rich.console import Console
@@ -20,13 +24,23 @@ from nas.report.findings import Findings, work_out
 from nas.results.columns import axis_label
 from nas.results.front import write_tables
 from nas.run.folder import RunFolder, export_command, retrain_command
+from nas.run.record import TrialState
+from nas.space.costs import cost_kind
 from nas.space.mixers import MIXERS
+from nas.terminal import command
 
 REPORT = "report.html"
+STILLS = {
+    "front.png": "Accuracy against cost",
+    "hypervolume.png": "Hypervolume as trainings end",
+    "importance.png": "Which choices matter",
+    "mixers.png": "Mixers by stage",
+}
+"""What the pictures of a report show."""
 PLACE = "NUMBER"  # of a trial, in a command
 SECTIONS = [
-    ("found", "What was found"), ("course", "What it cost"), ("choices", "Which choices matter"), ("space", "What was refused"),
-    ("next", "What to change next"), ("trust", "How far to trust it"),
+    ("found", "What was found"), ("trials", "All trials"), ("course", "What it cost"), ("choices", "Which choices matter"),
+    ("space", "What was refused"), ("next", "What to change next"), ("trust", "How far to trust it"), ("words", "The words"),
 ]  # fmt: skip
 
 
@@ -49,6 +63,12 @@ def write_report(root: Path, console: Console, *, against: tuple[Path, ...] = ()
     size = path.stat().st_size / 1e6
     console.print(f"{path}: one page of {size:.1f} MB, and {', '.join(drawn)} beside it", soft_wrap=True)
     return path
+
+
+def show_in_browser(page: Path, console: Console) -> None:
+    """Open a page in the user's browser, or say that there is none here."""
+    if not webbrowser.open(page.absolute().as_uri()):
+        console.print(f"no browser could be opened here: copy {page} to where there is one", soft_wrap=True)
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -79,7 +99,17 @@ def render(findings: Findings) -> str:
         **words.words(findings),
         sections=SECTIONS,
         figures=shown,
-        data=_embedded({"commands": _commands(findings), "figures": shown, "axes": axes, "kept": _kept(findings)}),
+        data=_embedded(
+            {
+                "commands": _commands(findings),
+                "figures": shown,
+                "axes": axes,
+                "kept": _kept(findings),
+                "trials": trial_rows(findings),
+                "name": findings.search.name,
+            }
+        ),
+        stills=_stills(findings),
         axes=[axis_label(findings.cost), *axes],
         plotly=get_plotlyjs(),
         style=page_style(),
@@ -120,7 +150,52 @@ def _figures(findings: Findings) -> dict[str, Any]:
 def _commands(findings: Findings) -> dict[str, str]:
     """What takes a network out of the run, with NUMBER in the trial's place."""
     root, search = findings.reading.folder.root, findings.search
-    return {"export": export_command(root, PLACE), "retrain": retrain_command(root, search, PLACE)}
+    shown = command("show", f"{root}:{PLACE}")
+    return {"export": export_command(root, PLACE), "retrain": retrain_command(root, search, PLACE), "show": shown}
+
+
+def trial_rows(findings: Findings) -> list[dict[str, Any]]:
+    """Every trial as the page's table and its card show it."""
+    costs = [findings.cost, *findings.other_costs]
+    labels = {cost: axis_label(cost) for cost in costs}
+    return [_trial_row(row, labels) for _, row in findings.trials.iterrows()]
+
+
+def _trial_row(row: pd.Series, labels: dict[str, str]) -> dict[str, Any]:
+    architecture, curve = json.loads(row["architecture"]), json.loads(row["curve"])
+    by = f"{row['baseline']} (baseline)" if isinstance(row["baseline"], str) else _word(row["proposed_by"])
+    written = {label: cost_kind(cost).write(row[cost]) for cost, label in labels.items() if pd.notna(row[cost])}
+    return {
+        "trial": int(row["trial"]),
+        "state": TrialState(row["state"]).words,
+        "accuracy": _share(row["accuracy"]),
+        "expected": _share(row["expected"]),
+        "macs": int(row["macs"]),
+        "params": int(row["params"]),
+        "seconds": round(float(row["seconds"]), 1),
+        "stages": row["stages"],
+        "by": by,
+        "cause": _word(row["cause"]),
+        "costs": written,
+        "curve": [_share(epoch["accuracy"]) for epoch in curve],
+        "blocks": architecture.pop("stages"),
+        "network": architecture,
+    }
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _share(value: float | None) -> float | None:
+    return None if value is None or pd.isna(value) else round(float(value), 4)
+
+
+def _stills(findings: Findings) -> list[tuple[str, str]]:
+    """The pictures for a reader without scripts, as in many mail programs: what each shows, and its bytes as text."""
+    with tempfile.TemporaryDirectory() as scratch:
+        names = write_pictures(findings, Path(scratch))
+        return [(STILLS[name], base64.b64encode((Path(scratch) / name).read_bytes()).decode()) for name in names]
 
 
 def _kept(findings: Findings) -> list[int]:

@@ -12,7 +12,7 @@ from nas.report.axes import FrontAxes, baseline_names, baseline_places, front_ax
 from nas.results.columns import axis_label
 from nas.results.families import family_lines
 from nas.results.points import complete
-from nas.results.standing import Standing, is_lucky
+from nas.results.standing import Standing
 
 STYLES = [(BLUE, "-"), (ORANGE, "--"), (GREEN, ":"), (PINK, "-.")]
 BESIDE = {
@@ -51,7 +51,7 @@ def draw_front(ranked: Standing, path: Path) -> None:
     others = done[done["baseline"].isna()]
     axes.scatter(others[cost], 100 * others["accuracy"], s=22, color=GREY, label="searched", zorder=2)
     axes.step(best[cost], 100 * best["expected"], where="post", color=BLUE, linewidth=1.4, zorder=3)
-    if is_lucky(ranked):
+    if ranked.is_lucky:
         axes.scatter(best[cost], 100 * best["accuracy"], marker="_", s=50, color=BLUE, label="front, as measured", zorder=4)
     _intervals(axes, best, cost, color=BLUE, fmt="o", label="front")
     look = {"marker": "D", "facecolor": "white", "edgecolor": ORANGE, "linewidth": 1.6, "s": 60, "zorder": 5}

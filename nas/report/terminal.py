@@ -1,34 +1,32 @@
 """The front in a terminal: of one run or several, as a table, JSON or CSV."""
 
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from nas.calibration.quote import quote
 from nas.errors import ConfigError, NasError, few, unknown
 from nas.papers.published import PUBLISHED_ABOUT, published_front
+from nas.report.networks import show_networks
 from nas.results.columns import COLUMNS, axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.families import lead_over_families
-from nas.results.front import joined
+from nas.results.front import ENCODED, joined
 from nas.results.latencies import above_limits, chosen_setup, setups
 from nas.results.noise import judged_by, noise_of
 from nas.results.points import finished, labels, names_of, require_finished
-from nas.results.standing import Entry, Standing, entries, is_lucky, standing, ties
+from nas.results.standing import ONE_SIZE, Standing, entries, standing, ties
 from nas.results.trials import with_choices
 from nas.run.reading import Reading, read
 from nas.space.constraints import limit_path
-from nas.space.costs import COSTS, OF, ON, cost_kind, device_in, measured_as
+from nas.space.costs import COSTS, ON
+from nas.space.mixers import POSITIONAL
 from nas.space.reference import IMAGENET_CLASSES
 from nas.spreadsheets import as_cells
-from nas.terminal import printable
 from nas.units import count, percent, quantity
 
 TIES = 6
@@ -39,7 +37,6 @@ EXPECTED = (
 )
 LATENCY_COLUMN = "latency_ms"
 TIMM_RESULTS = "timm"
-ENCODED = ("curve", "architecture", "attempts", "parents", "changes")  # columns that hold JSON
 Output = Literal["table", "json", "csv"]
 
 
@@ -158,13 +155,13 @@ def show_standing(
     """Print a front, then how far its numbers could be off."""
     roots = tuple(r.folder.root for r in readings)
     against = " and ".join(axis_label(c) for c in ranked.costs)
-    title = Text(printable(f"Pareto front of {names_of(roots)}"), style="bold")
-    console.print(title.append(f": accuracy against {against}", style="not bold"), soft_wrap=True)
-    console.print(_table(ranked, readings, with_ties=with_ties))
+    console.print(f"Pareto front of {names_of(roots)}: accuracy against {against}", soft_wrap=True, style="bold")
+    shown = sorted([*entries(ranked), *ties(ranked)], key=lambda e: e.row[ranked.costs[0]]) if with_ties else entries(ranked)
+    show_networks(shown, ranked, console, uneven=_are_uneven(readings))
     lines = [] if with_ties else _ties(ranked)
     lead = lead_over_families(ranked.trials, ranked.best, ranked.costs[0])
     lines += [] if lead is None else [lead.in_words(ranked.costs[0])]
-    lines += [EXPECTED] if is_lucky(ranked) else []
+    lines += [EXPECTED] if ranked.is_lucky else []
     for reading in readings:
         prefix = f"{reading.folder.root}: " if len(readings) > 1 else ""
         lines.append(f"{prefix}±: {noise_of(reading)}")
@@ -178,6 +175,10 @@ def show_standing(
             lines.append(f"{prefix}latency: {_measured(reading, latency)}")
     for other in readings[1:]:
         lines += [f"{other.folder.root}: {mark}" for mark in marks(differences_that_matter(readings[0], other))]
+    if any(ONE_SIZE in entry.remark for entry in shown):
+        lines.append(
+            f"{ONE_SIZE}: {', '.join(POSITIONAL)} and embedded positions fit the image size that they are built for, no other"
+        )
     for line in lines:
         console.print(line, soft_wrap=True)
 
@@ -201,58 +202,6 @@ def above_in_words(name: str, numbers: list[int]) -> str:
 def _are_uneven(readings: list[Reading]) -> bool:
     """Whether the classes are so uneven among the images judged by that accuracy alone says little."""
     return any(judged.is_uneven for reading in readings if (judged := judged_by(reading)) is not None)
-
-
-def _table(ranked: Standing, readings: list[Reading], *, with_ties: bool) -> Table:
-    """The front, cheapest first, and every trained baseline in its place with what beats it."""
-    columns = _columns(ranked, uneven=_are_uneven(readings))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("architecture", overflow="fold")
-    table.add_column("", overflow="fold")
-    shown = sorted([*entries(ranked), *ties(ranked)], key=lambda e: e.row[ranked.costs[0]]) if with_ties else entries(ranked)
-    for entry in shown:
-        cells = [write(entry) for write in columns.values()]
-        table.add_row(*cells, entry.row["line"], entry.remark, style=None if entry.on_front else "dim")
-    return table
-
-
-def _columns(ranked: Standing, *, uneven: bool) -> dict[str, Callable[[Entry], str]]:
-    """By heading what a network's cell says; a column where every cell would say the same as another is left out."""
-    columns: dict[str, Callable[[Entry], str]] = {
-        "trial": lambda e: e.label,
-        "accuracy": lambda e: _percent_of(e, "accuracy"),
-        "±": lambda e: _half(e.row),
-    }
-    if is_lucky(ranked):
-        columns["expected"] = lambda e: _percent_of(e, "expected")
-    if uneven:
-        columns["balanced"] = lambda e: _percent_of(e, "balanced_accuracy")
-    if ranked.best["replicates"].any():
-        columns["seeds"] = lambda e: str(max(e.row["replicates"], 1))
-    columns |= {"MACs": lambda e: count(e.row["macs"]), "params": lambda e: count(e.row["params"])}
-    others = [cost for cost in ranked.costs if cost not in ("macs", "params") and not device_in(cost)]
-    columns |= {cost_kind(cost).heading: partial(_cost_of, cost=cost) for cost in others}
-    for cost in filter(device_in, ranked.trials.columns):
-        columns[cost_kind(cost).heading] = partial(_cost_of, cost=cost)
-        if ranked.trials[measured_as(cost)].notna().any():
-            columns[f"measured {device_in(cost)}"] = partial(_cost_of, cost=measured_as(cost))
-    return columns
-
-
-def _percent_of(entry: Entry, column: str) -> str:
-    return percent(None if pd.isna(entry.row[column]) else entry.row[column])
-
-
-def _cost_of(entry: Entry, *, cost: str) -> str:
-    return "" if pd.isna(entry.row[cost]) else cost_kind(cost.partition(OF)[0]).write(entry.row[cost])
-
-
-def _half(row: pd.Series) -> str:
-    """Half the width of the interval, in points."""
-    half = (row["accuracy_high"] - row["accuracy_low"]) / 2
-    return "" if pd.isna(half) else f"{100 * half:.1f}"
 
 
 def _ties(ranked: Standing) -> list[str]:

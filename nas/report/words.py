@@ -22,17 +22,28 @@ from nas.results.families import lead_over_families
 from nas.results.latencies import above_limits, chosen_setup
 from nas.results.noise import Noise, highest, judged_by, noise_of
 from nas.results.points import front, labels, searched
-from nas.results.standing import Entry, entries, is_lucky, ties
+from nas.results.standing import Entry, entries, ties
 from nas.run.front import reference_costs
 from nas.run.record import TRAINED, TrialState
 from nas.run.settings import RUN_FACTS, Search
 from nas.space.constraints import random_architecture
 from nas.space.costs import cost_kind, device_in
-from nas.space.mixers import MIXERS
+from nas.space.mixers import legend
 from nas.space.reference import IMAGENET_CLASSES
 from nas.units import count, duration, percent
 
 FEASIBLE_DRAWS = 1000
+GLOSSARY = (
+    ("front", "The networks that no other beats in both accuracy and cost."),
+    ("tie", "Two networks whose difference the noise could have made."),
+    ("knee", "The network of the front after which more cost buys the least."),
+    ("expected", "The accuracy that other seeds and images should give: what was measured, less its luck."),
+    ("hypervolume", "The share of the box between no cost and the limit, no accuracy and all, that the front covers."),
+    ("proxy", "The short training that stands for a long one."),
+    ("rung", "An epoch after which a trial waits; the most promising go on."),
+    ("baseline", "A published design, trained the same way in the same search."),
+    ("MACs", "Multiply-accumulates for one image."),
+)
 HIDDEN = ("unreadable_share", "retry_lr", "channels_last", "compile")  # settings of a training that say nothing of its result
 
 
@@ -71,15 +82,35 @@ def _head(findings: Findings) -> dict[str, Any]:
     tiles = [
         ("highest accuracy", percent(top["accuracy"]), _told_apart(top, equals)),
         ("on the front", str(len(best)), f"{len(findings.standing.open):,} more could be on it"),
-        ("hypervolume", f"{findings.course['hypervolume'].iloc[-1]:.4f}", "share of the box"),
+        ("hypervolume", f"{findings.course['hypervolume'].iloc[-1]:.4f}", "how much accuracy for how little cost, 0 to 1"),
         ("machine time", duration(time_by_fate(trials)["seconds"].sum()), f"{trained:,} trainings"),
         (
             "failed",
             f"{states.get(TrialState.FAILED, 0):,}",
-            f"{states.get(TrialState.STOPPED, 0):,} {TrialState.STOPPED.words}",
+            _at_rungs(states),
         ),
     ]
-    return {"name": search.name, "lead": lead, "tiles": tiles}
+    return {"name": search.name, "headline": _headline(findings, top), "lead": lead, "tiles": tiles, "glossary": GLOSSARY}
+
+
+def _headline(findings: Findings, top: pd.Series) -> str:
+    """The story in one line: what was reached at which cost on which data, and what the best baseline reaches."""
+    data = findings.search.proxy.data
+    where = "the digits" if data == "digits" else data.rstrip("/").rpartition("/")[2]
+    text = f"{percent(top['accuracy'])} at {count(top['macs'])} MACs on {where}"
+    done = findings.trials[(findings.trials["state"] == TrialState.COMPLETE) & findings.trials["baseline"].notna()]
+    rivals = done[done.index != top.name]
+    if not len(rivals):
+        return text
+    rival = rivals.loc[rivals["accuracy"].idxmax()]
+    return f"{text}; {rival['baseline']} reaches {percent(rival['accuracy'])} at {count(rival['macs'])}"
+
+
+def _at_rungs(states: pd.Series) -> str:
+    """How many trials rungs ended, and how many still wait there."""
+    waiting = states.get(TrialState.PAUSED, 0)
+    more = f", {waiting:,} {TrialState.PAUSED.words}" if waiting else ""
+    return f"{states.get(TrialState.STOPPED, 0):,} {TrialState.STOPPED.words}{more}"
 
 
 def _range(best: pd.DataFrame, *, stopped: int) -> str:
@@ -119,8 +150,6 @@ def _told_apart(top: pd.Series, equals: pd.DataFrame) -> str:
 def _front_section(findings: Findings) -> dict[str, Any]:
     against = " and ".join(axis_label(c) for c in findings.search.objectives[1:])
     rows, others = ([_row(entry) for entry in listed(findings.standing)] for listed in (entries, ties))
-    used = {stage[0] for row in rows + others for stage in row["line"].split()}
-    letters = ", ".join(f"{mixer.letter} {name}" for name, mixer in MIXERS.items() if mixer.letter in used)
     setup = chosen_setup(findings.reading, None)
     return {
         "found_text": f"No network of the front is beaten by another in both expected accuracy and {against}. "
@@ -128,9 +157,9 @@ def _front_section(findings: Findings) -> dict[str, Any]:
         "rows": rows,
         "ties": others,
         "on_fronts": _on_fronts(findings),
-        "lucky": is_lucky(findings.standing),
+        "lucky": findings.standing.is_lucky,
         "again": bool(findings.trials["replicates"].any()),
-        "letters": f"An architecture reads mixer, depth · width, stage by stage: {letters}.",
+        "letters": f"{legend(row['line'] for row in rows + others)}.",
         "families": _families(findings),
         "published": _published(findings),
         "published_text": PUBLISHED_ABOUT,
@@ -154,7 +183,7 @@ def _on_fronts(findings: Findings) -> list[tuple[str, str, list[str], str]]:
     fronts = [findings.best.index, *(front(trials, cost, "expected").index for cost in findings.other_costs)]
     rows = trials.loc[trials.index[trials.index.isin([i for index in fronts for i in index])]].sort_values("accuracy")
     return [
-        (labels(trials)[i], percent(row["accuracy"]), ["on it" if i in index else "" for index in fronts], row["line"])
+        (labels(trials)[i], percent(row["accuracy"]), ["on it" if i in index else "" for index in fronts], row["stages"])
         for i, row in rows.iterrows()
     ]
 
@@ -181,7 +210,7 @@ def _published(findings: Findings) -> list[tuple[str, str, str, str, int]]:
 def _noise(findings: Findings) -> str:
     judged = judged_by(findings.reading)
     shares = "" if judged is None else f" {str(judged)[:1].upper()}{str(judged)[1:]}."
-    luck = f" {EXPECTED[:1].upper()}{EXPECTED[1:]}." if is_lucky(findings.standing) else ""
+    luck = f" {EXPECTED[:1].upper()}{EXPECTED[1:]}." if findings.standing.is_lucky else ""
     return f"{str(noise_of(findings.reading)).capitalize()}.{luck}{shares}"
 
 
@@ -193,9 +222,15 @@ def _row(entry: Entry) -> dict[str, Any]:
         "seeds": max(row["replicates"], 1),
         "macs": count(row["macs"]), "params": count(row["params"]),
         "devices": [cost_kind(name).write(row[name]) for name in row.index if device_in(name)],
-        "latency": "" if pd.isna(row["latency_ms"]) else f"{row['latency_ms']:.1f} ms", "line": row["line"],
-        "note": entry.remark, "on_front": entry.on_front,
+        "latency": "" if pd.isna(row["latency_ms"]) else f"{row['latency_ms']:.1f} ms", "line": row["stages"],
+        "note": _note(entry), "on_front": entry.on_front,
     }  # fmt: skip
+
+
+def _note(entry: Entry) -> str:
+    """A network's remark, with the name of a baseline whose table shows its architecture."""
+    is_named = entry.on_front or entry.design is None
+    return entry.remark if is_named else f"{entry.design}, {entry.remark}"
 
 
 def _course(findings: Findings) -> dict[str, Any]:

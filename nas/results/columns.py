@@ -7,7 +7,7 @@ COLUMNS = [
     "trial", "state", "baseline", "accuracy", "expected", "balanced_accuracy", "accuracy_sd", "replicates", "macs", "params",
     *(name for name in COUNTED if name not in ("macs", "params")),
     "latency_ms", "epochs", "seconds", "repeated", "attempts",
-    "cause", "why", "predicted", "spread", "expected_gain", "belief", "parents", "changes",
+    "cause", "proposed_by", "predicted", "predicted_sd", "expected_gain", "belief", "parents", "changes",
     "start", "answered_from", "source", "key", "seed", "manifest", "curve", "architecture",
 ]  # fmt: skip
 

@@ -29,8 +29,8 @@ def candidates(trials: pd.DataFrame, *objectives: str) -> pd.DataFrame:
         if name not in trials or (len(trials) and not pd.api.types.is_numeric_dtype(trials[name].dropna().infer_objects())):
             raise NasError(_missing(name, trials))
     whole = complete(trials) if "state" in trials else trials
-    if "affordable" in whole:
-        whole = whole[whole["affordable"].astype(bool)]
+    if "within_limits" in whole:
+        whole = whole[whole["within_limits"].astype(bool)]
     able = whole.dropna(subset=list(objectives))
     if len(whole) and not len(able):
         empty = next((n for n in objectives if whole[n].isna().all()), objectives[0])
@@ -67,9 +67,10 @@ def hypervolume(
 ) -> float:
     """Share of the box from the ideal to `reference` that the front dominates.
 
-    The box reaches from accuracy 1 to 0 and from no cost to the reference, which is the largest one seen where none is given.
+    The box reaches from accuracy 1 to 0 and from no cost to the reference: by default the run's own, by which its report
+    measures, and the largest one seen of a cost for which it has none.
     """
-    names, corner = _named(x, y, z), reference or {}
+    names, corner = _named(x, y, z), reference or trials.attrs.get("reference", {})
     able = candidates(trials, *names)
     if not len(able):
         return 0.0
@@ -165,7 +166,7 @@ def finished(trials: pd.DataFrame) -> pd.DataFrame:
 
 def is_whole(trials: pd.DataFrame) -> pd.Series:
     """For each row whether its training was whole and it is inside the constraints: what may stand on a front."""
-    return stands_for_a_training(trials) & trials["affordable"].astype(bool)
+    return stands_for_a_training(trials) & trials["within_limits"].astype(bool)
 
 
 def stands_for_a_training(trials: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,9 @@ from nas.errors import few
 from nas.results.noise import rivals, tied
 from nas.results.points import complete, dominators, front, is_whole, knee_of, labels
 from nas.results.trials import with_choices
+from nas.space.mixers import POSITIONAL
 
+ONE_SIZE = "one image size"  # remark of a network that takes no other than it was trained at
 NAMES_SHOWN = 3  # names of what dominates a baseline
 
 
@@ -19,6 +21,8 @@ class Entry(NamedTuple):
     label: str
     row: pd.Series
     on_front: bool
+    design: str | None
+    """A baseline's name."""
     remark: str
 
 
@@ -33,6 +37,11 @@ class Standing(NamedTuple):
     """What else could be on it within the noise."""
     knee: int | None
 
+    @property
+    def is_lucky(self) -> bool:
+        """Whether what is expected of the front is anything else than what was seen of it."""
+        return bool((self.best["expected"] != self.best["accuracy"]).any())
+
 
 def standing(trials: pd.DataFrame, costs: tuple[str, ...]) -> Standing:
     """The front of the expected accuracy against `costs`, what is tied with it, and its knee against the first of them."""
@@ -41,11 +50,6 @@ def standing(trials: pd.DataFrame, costs: tuple[str, ...]) -> Standing:
     for rows in (ranked.best, ranked.open):
         rows.attrs = trials.attrs
     return ranked
-
-
-def is_lucky(ranked: Standing) -> bool:
-    """Whether what is expected of the front is anything else than what was seen of it."""
-    return bool((ranked.best["expected"] != ranked.best["accuracy"]).any())
 
 
 def entries(ranked: Standing) -> list[Entry]:
@@ -69,24 +73,39 @@ def _listed(rows: pd.DataFrame, ranked: Standing) -> list[Entry]:
     beaten = dominators(ranked.trials, ranked.best, ranked.costs[0], "expected", *ranked.costs[1:])
     names, equals = labels(ranked.trials), rivals(ranked.best, *ranked.costs)
     return [
-        Entry(names[i], row, i in ranked.best.index, ", ".join(_remarks(i, row, ranked, beaten[i], names.get(equals.get(i)))))
+        _entry(i, row, ranked, names[i], _remarks(i, row, ranked, beaten[i], names.get(equals.get(i))))
         for i, row in with_choices(rows.sort_values([ranked.costs[0], "expected"], kind="stable")).iterrows()
     ]
+
+
+def _entry(i: int, row: pd.Series, ranked: Standing, label: str, remarks: list[str]) -> Entry:
+    """A row for a reader; a baseline that is on the front, where architectures stand, says its name in the remark."""
+    design, on_front = row["baseline"] if isinstance(row["baseline"], str) else None, i in ranked.best.index
+    named = [design] if design is not None and on_front else []
+    return Entry(label, row, on_front, design, ", ".join([*named, *remarks]))
 
 
 def _remarks(i: int, row: pd.Series, ranked: Standing, beaten: tuple[str, ...], equal: str | None) -> list[str]:
     parts = ["knee"] if i == ranked.knee else []
     if isinstance(row["baseline"], str):
-        parts += [row["baseline"], *([] if row["affordable"] else ["outside the constraints"])]
+        parts += [] if row["within_limits"] else ["outside the constraints"]
         parts.append(f"dominated by {few(beaten, most=NAMES_SHOWN)}" if beaten else "not dominated")
     if isinstance(equal, str):
         parts.append(f"tied with {equal}")
     elif i in ranked.open.index:
         parts.append("tied with the front")
+    if _needs_one_size(row):
+        parts.append(ONE_SIZE)
     if row["replicates_failed"]:
         failed = row["replicates_failed"]
         parts.append(f"failed under {failed} other seed{'s' if failed > 1 else ''}")
     return parts
+
+
+def _needs_one_size(row: pd.Series) -> bool:
+    """Whether some weights of a network have one entry a position."""
+    mixers, embedded = ([v for name, v in row.items() if str(name).endswith(end)] for end in ("_mixer", "_position_embedding"))
+    return any(mixer in POSITIONAL for mixer in mixers) or any(value is True for value in embedded)
 
 
 def nearest(ranked: Standing) -> pd.DataFrame:

@@ -40,7 +40,7 @@ AS_RECORDED = (
 
 
 def trial_table(reading: Reading, columns: list[str], *, latency: str | None = None) -> pd.DataFrame:
-    """One row a trial: `columns`, then began and ended, run, affordable, and accuracy's interval and seeds.
+    """One row a trial: `columns`, then began and ended, run, within_limits, and accuracy's interval and seeds.
 
     Rejected proposals are left out. A trial that is being written has the state running until its last fact is there.
     `latency` names the recorded conditions that latency_ms is of.
@@ -53,7 +53,7 @@ def trial_table(reading: Reading, columns: list[str], *, latency: str | None = N
     for name, measured in on_devices(reading).items():
         trials[measured_as(name)] = trials["trial"].map(measured).astype(float)
     trials["run"] = reading.folder.root.resolve().name
-    trials["affordable"] = _affordable(trials, reading.search)
+    trials["within_limits"] = _affordable(trials, reading.search)
     trials = _with_replicates(_with_losses(trials, courses if judged_by_losses(reading) else {}), reading)
     trials["latency_ms"] = trials["trial"].map(latencies(reading, latency)).astype(float)
     trials.attrs = {"runs": 1}
@@ -125,7 +125,7 @@ def _right(texts: tuple[str, ...], judged: JudgedBy, manifest: str) -> Right | N
 
 
 def _row(record: Record) -> dict[str, Any]:
-    """A trial by column; lists and mappings as JSON, `why` being who proposed it."""
+    """A trial by column; lists and mappings as JSON."""
     why = record.why or Reasons()
     lists = {
         "attempts": [attempt.to_dict() for attempt in record.attempts],
@@ -135,13 +135,16 @@ def _row(record: Record) -> dict[str, Any]:
     return {
         **{name: getattr(record, name) for name in AS_RECORDED},
         **record.cost.by_name(),
-        **{name: getattr(why, name) for name in ("predicted", "spread", "expected_gain", "belief")},
+        "predicted": why.predicted,
+        "predicted_sd": why.spread,
+        "expected_gain": why.expected_gain,
+        "belief": why.belief,
         **{name: json.dumps(value) if value else None for name, value in lists.items()},
         "began": record.began_at,
         "ended": record.ended_at,
         "trial": record.number,
         "state": record.state.value,
-        "why": why.by,
+        "proposed_by": why.by,
         "source": str(record.source) if record.source is not None else None,
         "architecture": _text(record.architecture_data),
         "curve": _text(record.curve_data),
@@ -182,7 +185,9 @@ def _typed(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_choices(trials: pd.DataFrame) -> pd.DataFrame:
-    """The table with each architecture's readable `line`, its head and stem, and every stage's choices as stage1_mixer, ..."""
+    """The table with each architecture's readable `stages`, head and stem, and every stage's choices as stage1_mixer, ..."""
+    if "stages" in trials:
+        return trials
     try:
         made = [_described(architecture) for architecture in parsed(trials["architecture"].tolist())]
     except (ValueError, KeyError, TypeError) as error:
@@ -201,7 +206,7 @@ def _described(architecture: dict[str, Any]) -> dict[str, Any]:
     line = " ".join(in_short(s["mixer"], s["depth"], s["width"]) for s in stages)
     network = {name: value for name, value in architecture.items() if name != "stages"}
     staged = {f"stage{i}_{f}": s[f] for i, s in enumerate(stages, start=1) for f in Stage.model_fields if s.get(f) is not None}
-    return {"line": line, **network, **staged}
+    return {"stages": line, **network, **staged}
 
 
 def stage_columns(trials: pd.DataFrame, field: str) -> dict[int, str]:
@@ -221,6 +226,6 @@ def _affordable(trials: pd.DataFrame, search: Search) -> np.ndarray:
     return np.logical_and.reduce(inside)
 
 
-def curves(trials: pd.DataFrame) -> dict[Any, list[dict[str, Any]]]:
+def curves_by_row(trials: pd.DataFrame) -> dict[Any, list[dict[str, Any]]]:
     """The learning curve of each row that has one, by its index label."""
     return {i: json.loads(text) for i, text in trials["curve"].items() if text and text != "[]"}

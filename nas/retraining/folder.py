@@ -171,7 +171,7 @@ def _with_defaults(setup: dict[str, Any]) -> dict[str, Any]:
 def trained_folder(root: Path) -> Trained:
     """The weights that `nas retrain` left in `root`; NasError if it did not finish there."""
     if RunFolder(root).search_yaml.is_file():
-        raise NasError(f"{root}: is a search's folder. Say which network: --trial N, see `{command('front', root)}`.")
+        raise NasError(f"{root}: is a search's folder. Say which network: {root}:NUMBER, see `{command('front', root)}`.")
     if not (root / "result.json").is_file():
         raise NasError(
             f"{root}: is neither a run nor a finished retraining: it holds neither search.yaml nor result.json. Give another."

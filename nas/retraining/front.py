@@ -13,12 +13,13 @@ from nas.colours import BLUE, DARK_ORANGE, GREY
 from nas.files import replacing, write_whole
 from nas.pareto import pareto
 from nas.retraining.folder import Result
+from nas.space.mixers import legend
 from nas.spreadsheets import as_cells
 from nas.units import count, percent
 from nas.winners.selection import Chosen
 
 RETRAINED_COLUMNS = [
-    "name", "baseline", "macs", "proxy_accuracy", "accuracy", "top5", "proxy_front", "front", "seconds", "cause", "line",
+    "name", "baseline", "macs", "proxy_accuracy", "accuracy", "top5", "proxy_front", "front", "seconds", "cause", "stages",
 ]  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def _row(member: Chosen, outcome: Result | str | None) -> dict:
         "top5": result.top5 if result else np.nan,
         "seconds": result.seconds if result else np.nan,
         "cause": outcome if isinstance(outcome, str) else None,
-        "line": member.architecture.describe(),
+        "stages": member.architecture.describe(),
     }
 
 
@@ -93,9 +94,10 @@ def show_retrained(networks: pd.DataFrame, console: Console) -> None:
     for row in networks.itertuples():
         accuracies = [percent(None if pd.isna(value) else value) for value in (row.proxy_accuracy, row.accuracy, row.top5)]
         fronts = ["front" if on else "" for on in (row.proxy_front, row.front)]
-        remark = f"{row.line}  {row.cause}" if row.cause else row.line
+        remark = f"{row.stages}  {row.cause}" if row.cause else row.stages
         shown.add_row(row.name, count(row.macs), accuracies[0], fronts[0], *accuracies[1:], fronts[1], remark)
     console.print(shown)
+    console.print(legend(networks["stages"]), soft_wrap=True)
     console.print(str(proxy_agreement(networks)), soft_wrap=True)
 
 

@@ -1,6 +1,8 @@
 """What can be said before anything is trained: a design's cost, a space's size and spread, what a search would take."""
 
 import random
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -18,7 +20,7 @@ from nas.units import count, duration
 
 DRY_RUN_DRAWS = 2000
 TRAINING_PASSES = 3  # a backward pass costs about two forward passes
-MACS_PER_CORE_SECOND = 18e9  # median over hybrid.yaml's trainings (11 to 27 for most): bf16, a busy core with AVX-512
+START_SECONDS = 20.0  # until Ray and its workers are there
 PROXY_DRAWS = 200
 DIGITS = 1438  # of the 1,797, a fifth is the test split
 
@@ -39,8 +41,17 @@ def show_cost(name: str, architecture: Architecture, *, image_size: int, counted
     console.print(table)
 
 
-def show_space(search: Search, console: Console) -> None:
-    """A dry run: size, feasible share, spread of the costs, baselines, and what the search would cost."""
+class SearchPace(NamedTuple):
+    """What else an estimate of a search's time rests on."""
+
+    epochs: int
+    """Of all its searched trials, as far as rungs let them go on."""
+    speed_of: Callable[[Architecture], float]
+    """Multiply-accumulates a second of training an architecture on a core of this machine."""
+
+
+def show_space(search: Search, console: Console, *, pace: SearchPace | None = None) -> None:
+    """A dry run: size, feasible share, spread of the costs, baselines, and what the search would cost at `pace`."""
     check_possible(search)
     space, rng = search.space, random.Random(0)
     drawn = [random_architecture(space, rng) for _ in range(DRY_RUN_DRAWS)]
@@ -61,7 +72,7 @@ def show_space(search: Search, console: Console) -> None:
         console.print(_baselines(search))
     for remark in search.seen.remarks:
         console.print(remark, soft_wrap=True)
-    console.print(_estimate(search, [drawn[i] for i in able] or drawn))
+    console.print(_estimate(search, [drawn[i] for i in able] or drawn, pace), soft_wrap=True)
 
 
 def _limits(search: Search) -> str:
@@ -76,7 +87,7 @@ def _reachable(search: Search, costs: list[Cost]) -> list[str]:
     """Of each device the share of random draws within its limit, and the smallest time that the space reaches."""
     lines = []
     for name, file in search.foretold.items():
-        write, limits = cost_kind(name).write, search.constraints.limits.get(name)
+        limits = search.constraints.limits.get(name)
         share = np.mean([limits.excess(c.at_most(name)) == 0 for c in costs]) if limits else None
         met = (
             "no limit is set"
@@ -86,7 +97,7 @@ def _reachable(search: Search, costs: list[Cost]) -> list[str]:
         least = extreme(search.space, name, sign=1, cost_of=search.cost)
         quality = file.quality
         lines.append(
-            f"{name}: {met}; the smallest that the space reaches is {write(least)} ms; {quality.networks} networks "
+            f"{name}: {met}; the smallest that the space reaches is {least:,.1f} ms; {quality.networks} networks "
             f"were measured, tau {quality.tau:.2f} on those held out (MACs {quality.macs_tau:.2f})"
         )
     return lines
@@ -133,7 +144,7 @@ def _baseline_ms(search: Search, baseline: str, name: str) -> str:
     return cost_kind(name).write(search.cost(design).of(name)) + never
 
 
-def _estimate(search: Search, drawn: list[Architecture]) -> str:
+def _estimate(search: Search, drawn: list[Architecture], pace: SearchPace | None) -> str:
     """What training the whole budget would take, for architectures such as `drawn`."""
     recipe, images = search.proxy, num_images(search.proxy)
     if images is None:
@@ -143,16 +154,23 @@ def _estimate(search: Search, drawn: list[Architecture]) -> str:
     costs = [cost(a, image_size=recipe.full_size, num_classes=num_classes) for a in drawn[:PROXY_DRAWS]]
     macs = float(np.mean([c.macs for c in costs]))
     own = [cost(search.design(name), image_size=recipe.full_size, num_classes=num_classes).macs for name in search.baselines]
-    total = (search.trials * macs + sum(own)) * recipe.epochs * (TRAINING_PASSES * trained + judged)
+    epochs = search.trials * recipe.epochs if pace is None else pace.epochs
+    total = (epochs * macs + recipe.epochs * sum(own)) * (TRAINING_PASSES * trained + judged)
     beside = f" and {len(own)} baselines" if own else ""
     text = (
         f"estimated cost: {search.trials} trainings{beside} of {recipe.epochs} epochs on {trained:,} images, judged by "
         f"{judged:,}, {count(macs)} MACs an image at {recipe.full_size} px: {count(total)} MACs"
     )
-    cores = search.resources.workers or num_cores()
-    if search.resources.gpu == 0:
-        text += f", about {duration(total / MACS_PER_CORE_SECOND / cores)} on {cores} CPU cores"
-    return f"{text}, if no rung stops a trial; the search shows a measured ETA"
+    if search.trials * recipe.epochs > epochs:
+        text += f", since rungs stop the least promising after {recipe.rungs[0]} of them"
+    if search.resources.gpu == 0 and pace is not None:
+        workers = search.resources.workers or max(1, int(num_cores() / search.resources.cpu))
+        typical = min(
+            drawn[:PROXY_DRAWS], key=lambda a: abs(cost(a, image_size=recipe.full_size, num_classes=num_classes).macs - macs)
+        )
+        seconds = START_SECONDS + total / pace.speed_of(typical) / workers
+        text += f"; about {duration(seconds)} here, {workers} at once, at the speed that was just measured"
+    return f"{text}; the search shows an ETA"
 
 
 def num_images(recipe: Recipe) -> tuple[int, int] | None:

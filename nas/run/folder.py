@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from filelock import FileLock, Timeout
 from nas import __version__
 from nas.config import changed_settings, dump_yaml, mapping_in, parse_yaml, read_text, rooted, validated
 from nas.devices.device_file import DeviceFile
-from nas.errors import ConfigError, NasError
+from nas.errors import ConfigError, NasError, few
 from nas.files import write_whole
 from nas.passwords import without_password
 from nas.recipes.recipe import Recipe
@@ -139,9 +140,7 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
     """An existing run and its search; ConfigError where the folder is none."""
     folder = RunFolder(Path(root))
     if not folder.search_yaml.is_file():
-        raise ConfigError(
-            f"{root}: is no run: it holds no search.yaml. Give the folder that a search wrote, such as runs/hybrid."
-        )
+        raise ConfigError(f"{root}: is no run: it holds no search.yaml{_nearest_runs(folder.root)}")
     text = read_text(folder.search_yaml)
     data = parse_yaml(text, where=str(folder.search_yaml))
     if not isinstance(data, dict):
@@ -154,6 +153,22 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
         return folder, validated(Search, rooted(data, folder.root), where=str(folder.search_yaml))
     except ConfigError as error:
         raise ConfigError(f"{error}{_written_by(head)}") from None
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The runs in a folder, itself included."""
+    return [path.parent for path in (folder / "search.yaml", *sorted(folder.glob("*/search.yaml"))) if path.is_file()]
+
+
+def _nearest_runs(root: Path) -> str:
+    """The runs whose names come near to one that is none, or where runs are found."""
+    runs = dict.fromkeys([*runs_in(root.parent), *runs_in(root), *runs_in(Path("runs"))])
+    by_name = {run.resolve().name: run for run in reversed(runs)}
+    near = get_close_matches(root.name, by_name, n=3, cutoff=0.5)
+    if near:
+        return f"; did you mean {' or '.join(str(by_name[name]) for name in near)}?"
+    listed = few(list(map(str, runs)), most=5)
+    return f". Runs here: {listed}." if runs else ". Give the folder that a search wrote, such as runs/hybrid."
 
 
 def _half(folder: RunFolder, why: str) -> ConfigError:

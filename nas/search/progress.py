@@ -10,16 +10,19 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from nas.errors import in_one_line
+from nas.cores import num_cores
+from nas.errors import few, in_one_line
 from nas.run.front import front_hypervolume, front_records, reference_costs
 from nas.run.record import Record, TrialState
 from nas.run.settings import Search
-from nas.search.rungs import expected_epochs
+from nas.search.forecast import FEWEST_EPOCHS, Forecast
 from nas.search.study import Study
+from nas.space.mixers import legend
 from nas.units import count, duration, percent
 
 FRONT_ROWS = 12
-FEWEST_EPOCHS = 4  # of all trainings together, before their speed says when the search will end
+RUNNING_SHOWN = 6  # trials in training, by number
+STARTING = "starting Ray and its workers, which takes some ten seconds ..."
 
 
 class SearchProgress(AbstractContextManager):
@@ -29,18 +32,20 @@ class SearchProgress(AbstractContextManager):
         self.search, self.console = search, console
         self.references = reference_costs(search)
         self.study: Study | None = None
-        self._began, self._epochs_before = time.monotonic(), 0
+        self._began, self._forecast = time.monotonic(), Forecast(search, workers=_workers(search))
         self._seen: dict[int, TrialState] = {}
         self._is_broken = False
         self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if console.is_terminal else None
 
     def watch(self, study: Study) -> None:
-        """Show `study` from now on; the clock of the ETA starts here."""
+        """Show `study` from now on."""
         self.study, self._began = study, time.monotonic()
         self._seen = {r.number: r.state for r in study.records}
-        self._epochs_before = self._epochs()
+        self._forecast = Forecast(self.search, workers=_workers(self.search), records=study.records)
         if before := self._trained():
             self.console.print(f"continuing: {before} architectures are in the record already")
+        if not self._live and study.has_work:
+            self.console.print(STARTING)
 
     def __enter__(self) -> "SearchProgress":
         if self._live:
@@ -67,10 +72,10 @@ class SearchProgress(AbstractContextManager):
 
     def changed(self, best: list[Record]) -> None:
         """Take note that the record changed; `best` is its front now. What can't be shown is no reason to end the search."""
-        if self._live:
-            return
         try:
-            self._tell(best)
+            self._forecast.hear(self._records)
+            if not self._live:
+                self._tell(best)
         except Exception as error:
             if self._is_broken:
                 return
@@ -95,18 +100,12 @@ class SearchProgress(AbstractContextManager):
         """Trials that were trained to their end or, so far, to a rung."""
         return sum(r.had_its_chance or r.state == TrialState.PAUSED or r.passed > 0 for r in self._records)
 
-    def _epochs(self) -> int:
-        return sum(len(record.curve) for record in self._records if record.state != TrialState.ANSWERED)
-
     def _total(self) -> int:
         return self.search.trials + len(self.search.baselines)
 
     def _eta(self) -> str:
-        done = self._epochs() - self._epochs_before
-        if done < FEWEST_EPOCHS:
-            return f"ETA: after {FEWEST_EPOCHS} epochs"
-        left = max(0, expected_epochs(self.search) - self._epochs())
-        return f"ETA {duration((time.monotonic() - self._began) / done * left)}"
+        left = self._forecast.seconds_left(self._records)
+        return f"ETA: after {FEWEST_EPOCHS} epochs" if left is None else f"ETA {duration(round(left))}"
 
     def _line(self, record: Record, best: list[Record]) -> str:
         what = f"trial {record.number}" + (f" ({record.baseline})" if record.baseline else "")
@@ -132,7 +131,24 @@ class SearchProgress(AbstractContextManager):
             f"{duration(time.monotonic() - self._began)} · {self._eta()}\n"
             f"{counts}\nbest {percent(top)} · hypervolume {self._volume(best):.4f}"
         )
-        return Group(head, Text("front so far:"), small_table(best[:FRONT_ROWS])) if best else head
+        shown = best[:FRONT_ROWS]
+        letters = Text(legend(record.architecture.describe() for record in shown))
+        head.append(f"\n{self._running()}")
+        return Group(head, Text("front so far:"), small_table(shown), letters) if best else head
+
+    def _running(self) -> str:
+        """What is trained now and how far that is; before it, what is waited for."""
+        if self._forecast.began is None:
+            return STARTING
+        shares, epochs = self._forecast.shares(self._records), self.search.proxy.epochs
+        running = [r for r in self._records if r.state == TrialState.RUNNING and r.attempts]
+        each = [f"trial {r.number} {percent((len(r.curve) + shares.get(r.number, 0.0)) / epochs)}" for r in running]
+        return f"in training: {few(each, most=RUNNING_SHOWN)}" if each else "in training: none"
+
+
+def _workers(search: Search) -> int:
+    """Trials at once, as far as that is known before Ray says it."""
+    return search.resources.workers or max(1, int(num_cores() / search.resources.cpu))
 
 
 def _outcome(record: Record) -> str:

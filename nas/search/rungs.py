@@ -27,8 +27,9 @@ FEW_FINISHED = 4  # finished trainings below which what a rung has shown is all 
 
 
 def must_wait(record: Record, epoch: int, search: Search) -> bool:
-    """Whether a trial has to wait after an epoch: at a rung, but no baseline, and at no rung twice."""
-    return epoch in search.proxy.rungs and not record.baseline and epoch > record.passed
+    """Whether a trial has to wait after an epoch: at a rung, but no baseline, at no rung twice, and not where all go on."""
+    is_small = search.trials <= FEWEST_WHOLE
+    return epoch in search.proxy.rungs and not record.baseline and epoch > record.passed and not is_small
 
 
 def due_rung(records: Sequence[Record], search: Search, *, is_last: bool) -> int | None:
@@ -54,12 +55,17 @@ def waits_at(record: Record, search: Search) -> int:
 
 
 def expected_epochs(search: Search) -> int:
-    """Epochs that a whole search comes to if as many trials go on from each rung as `due_rung` lets, baselines included."""
-    total, reached = len(search.baselines) * search.proxy.epochs, search.trials
+    """Epochs that the searched trials come to if as many of them go on from each rung as `due_rung` lets."""
+    total, reached = 0, search.trials
     for begin, end in pairwise([0, *search.proxy.rungs, search.proxy.epochs]):
         total += reached * (end - begin)
-        reached = max(math.ceil(reached / A_PROMOTION), min(reached, FEWEST_WHOLE))
+        reached = num_promoted(reached)
     return total
+
+
+def num_promoted(reached: int) -> int:
+    """How many of those that reach a rung go on, by the end of a search."""
+    return max(math.ceil(reached / A_PROMOTION), min(reached, FEWEST_WHOLE))
 
 
 def ranked(waiting: set[int], observations: list[Observation], *, rung: int, history: History, seed: int) -> list[int]:

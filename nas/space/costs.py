@@ -7,7 +7,7 @@ device file foretells is called after its row and the device, `latency_ms@laptop
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from nas.units import count
+from nas.units import count, duration, milliseconds
 
 
 class Foretold(NamedTuple):
@@ -79,10 +79,6 @@ class CostKind(NamedTuple):
     """The same as a device file foretells it, its label and heading without the device's name; None where none does."""
 
 
-def _short(value: float) -> str:
-    return f"{value:.1f}" if value < 1000 else count(value)
-
-
 COSTS = {
     "macs": CostKind("MACs", "MACs"),
     "params": CostKind("parameters", "params", remark="trainable"),
@@ -95,13 +91,13 @@ COSTS = {
     "latency_ms": CostKind(
         "latency (ms a batch)",
         "ms a batch",
-        _short,
+        milliseconds,
         is_whole=False,
         is_counted=False,
-        on_device=CostKind("latency on {device} (ms a batch, foretold)", "ms {device}", _short, is_whole=False),
+        on_device=CostKind("latency on {device} (ms a batch, foretold)", "ms {device}", milliseconds, is_whole=False),
         way_out="Measure it: the verb latency times a run's networks into its record, see `nas latency --help`.",
     ),
-    "seconds": CostKind("seconds of training", "seconds", _short, is_whole=False, is_counted=False),
+    "seconds": CostKind("seconds of training", "seconds", duration, is_whole=False, is_counted=False),
 }
 COUNTED = tuple(name for name, kind in COSTS.items() if kind.is_counted)
 FORETOLD = tuple(name for name, kind in COSTS.items() if kind.on_device)

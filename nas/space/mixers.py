@@ -3,7 +3,7 @@
 A new mixer is a row here, its options as fields of `Stage` (architecture.py), and its module in `nas/models/mixers.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas.space.activations import ACTIVATIONS
@@ -162,3 +162,10 @@ def in_short(mixer: str, depth: float, width: int | None = None) -> str:
     """A stage in few letters, such as `P2·64`; a mixer that this version does not know gets a question mark."""
     letter = MIXERS[mixer].letter if mixer in MIXERS else "?"
     return f"{letter}{depth:.0f}" + ("" if width is None else f"·{width}")
+
+
+def legend(lines: Iterable[str]) -> str:
+    """What the letters and numbers in the short `lines` of architectures mean."""
+    used = {stage[0] for line in lines for stage in line.split()}
+    letters = ", ".join(f"{mixer.letter} {name}" for name, mixer in MIXERS.items() if mixer.letter in used)
+    return f"architecture: stage by stage mixer, depth · width; {letters}"

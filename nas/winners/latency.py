@@ -137,7 +137,7 @@ def record_latencies(root: Path, conditions: Conditions, console: Console, *, mo
         for latency, median_ms in _in_groups(numbers, reading, conditions, anchor=anchor, anchor_ms=anchor_ms):
             facts = {**_scaled(latency, median_ms), **setup, "measured": _now(), "anchor": anchor}
             add(Addition(LATENCY, int(latency.name), which, facts))
-    others = len(finished(trials)) - int(rows["affordable"].sum())
+    others = len(finished(trials)) - int(rows["within_limits"].sum())
     rest = f"; {others} farther from the front were not asked for (--most)" if others else ""
     line = f"{len(numbers)} networks measured, {len(recorded)} were in the record{rest}"
     console.print(line, soft_wrap=True)

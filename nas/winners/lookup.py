@@ -11,13 +11,15 @@ from nas.data.source import open_image
 from nas.errors import ConfigError, NasError, unknown
 from nas.recipes.recipe import Recipe
 from nas.run.folder import read_run, retrain_command
-from nas.run.reading import read
+from nas.run.reading import Reading, read
 from nas.run.record import Record
+from nas.run.settings import Search
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.cost import cost
 from nas.space.families import designed, is_scaled
 from nas.space.reference import IMAGENET_CLASSES, IMAGENET_PIXELS, designs
 from nas.terminal import command
+from nas.units import count
 
 if TYPE_CHECKING:  # a table needs no torch
     from torch import Tensor
@@ -26,6 +28,7 @@ if TYPE_CHECKING:  # a table needs no torch
 
 
 MOST_DIGITS_OF_A_TRIAL = 18
+NEAREST_TRIALS = 6  # that are named where one does not exist
 
 
 class Trained(NamedTuple):
@@ -66,6 +69,19 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS_OF_A_TRIAL
 
 
+def run_and_trial(target: Path, trial: int | None = None) -> tuple[Path, int | None]:
+    """A run's folder and the number behind its colon, as in runs/hybrid:17; ConfigError where `trial` is another one.
+
+    Without a number, or where a folder is really called so, the path is the folder's.
+    """
+    run, colon, number = str(target).rpartition(":")
+    if not (colon and run and is_number(number)) or target.is_dir():
+        return target, trial
+    if trial not in (None, int(number)):
+        raise ConfigError(f"--trial: must be the one behind the colon of {target}, or left out, but got {trial}.")
+    return Path(run), int(number)
+
+
 def architecture_of(target: str, *, image_size: int = IMAGENET_PIXELS, num_classes: int = IMAGENET_CLASSES) -> Architecture:
     """The architecture behind a design's name, a .json file or RUN:TRIAL; ConfigError with the nearest names otherwise.
 
@@ -73,9 +89,9 @@ def architecture_of(target: str, *, image_size: int = IMAGENET_PIXELS, num_class
     """
     if target in designs() or is_scaled(target):
         return designed(target, partial(cost, image_size=image_size, num_classes=num_classes))
-    run, colon, number = target.rpartition(":")
-    if colon and is_number(number):
-        return trial_of(Path(run), int(number)).architecture
+    run, trial = run_and_trial(Path(target))
+    if trial is not None:
+        return trial_of(run, trial).architecture
     if target.endswith(".json") or Path(target).is_file():
         return read_architecture(Path(target))
     raise ConfigError(
@@ -85,25 +101,34 @@ def architecture_of(target: str, *, image_size: int = IMAGENET_PIXELS, num_class
 
 def counted_at(target: str) -> tuple[int, int]:
     """Image size and number of classes at which the run of a RUN:TRIAL counts; the papers' 224 and 1,000 for anything else."""
-    run, colon, number = target.rpartition(":")
-    if target in designs() or not (colon and is_number(number)):
+    run, trial = run_and_trial(Path(target))
+    if target in designs() or trial is None:
         return IMAGENET_PIXELS, IMAGENET_CLASSES
-    space = read_run(Path(run))[1].space
+    space = read_run(run)[1].space
     return space.image_size, space.num_classes
 
 
 def trial_of(run: Path, number: int) -> Record:
     """A trial that was trained; NasError if there is none of that number."""
     reading = read(run)
+    record = recorded_trial(reading, number)
+    return record if record.answered_from is None else reading.record(record.answered_from)
+
+
+def recorded_trial(reading: Reading, number: int) -> Record:
+    """A trial that was not turned down; NasError with the nearest numbers if there is none of that number."""
     trials = {record.number: record for record in reading.trials}
     if number not in trials:
-        numbers = ", ".join(str(n) for n in sorted(trials)[-12:])
-        raise NasError(
-            f"{run}: has no trial {number}. The last ones are {numbers or 'none yet'}; see trials.csv, or: "
-            f"{command('front', run)}"
-        )
-    source = trials[number].answered_from
-    return trials[number] if source is None else reading.record(source)
+        root = reading.folder.root
+        near = ", ".join(map(str, sorted(sorted(trials, key=lambda n: abs(n - number))[:NEAREST_TRIALS])))
+        raise NasError(f"{root}: has no trial {number}. The nearest are {near or 'none yet'}; see: {command('front', root)}")
+    return trials[number]
+
+
+def _as_counted(record: Record, search: Search) -> str:
+    """What the search's tables say of a network's MACs, and at which size they count."""
+    space = search.space
+    return f"{count(record.cost.macs)} MACs at {space.image_size} px and {space.num_classes:,} classes"
 
 
 def trained_trial(run: Path, number: int) -> Trained:
@@ -126,6 +151,7 @@ def trained_trial(run: Path, number: int) -> Trained:
     provenance = {
         "run": search.name,
         "trial": record.number,
+        "counted": _as_counted(record, search),
         "accuracy": record.accuracy,
         "split": "search-validation (images of the training split; a proxy training, not a final one)",
         "recipe": search.proxy.model_dump(mode="json"),

@@ -13,7 +13,7 @@ from nas.run.folder import read_run
 from nas.run.reading import Reading, read
 from nas.space.architecture import Architecture
 from nas.terminal import command
-from nas.winners.lookup import architecture_of
+from nas.winners.lookup import architecture_of, run_and_trial
 
 
 class Chosen(NamedTuple):
@@ -40,10 +40,11 @@ def selected(target: str, *, trial: int | None, knee: bool, front: bool) -> list
         raise ConfigError(f"{' and '.join(asked)}: one choice at a time, but got {len(asked)}. Leave all but one out.")
     if front or knee:
         return members(Path(target)) if front else [_knee(Path(target))]
-    if trial is None and (Path(target) / "search.yaml").is_file():
-        raise ConfigError(f"{target}: is a search's folder. Say which network: --trial N, --knee or --front.")
-    name = target if trial is None else f"{target}:{trial}"
-    origin = {} if trial is None else {"run": read_run(Path(target))[1].name, "trial": trial}
+    run, trial = run_and_trial(Path(target), trial)
+    if trial is None and (run / "search.yaml").is_file():
+        raise ConfigError(f"{target}: is a search's folder. Say which network: {target}:NUMBER, --knee or --front.")
+    name = target if trial is None else f"{run}:{trial}"
+    origin = {} if trial is None else {"run": read_run(run)[1].name, "trial": trial}
     return [Chosen(Path(name).name, architecture_of(name), origin=origin)]
 
 

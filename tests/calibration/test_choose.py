@@ -121,7 +121,19 @@ def test_a_pilot_that_would_eat_the_budget_is_refused_with_the_way_out(tmp_path)
     folder = open_folder(tmp_path, own)
     plan = with_data(draft(own, where="test"), folder, Console(quiet=True))
     done = Trainings(folder.calibration / "trainings.csv")
-    announced(plan, done, console=Console(quiet=True), hours=None)
-    announced(plan, done, console=Console(quiet=True), hours=1000.0)
+    announced(plan, done, console=Console(quiet=True), hours=None, is_sure=True)
+    announced(plan, done, console=Console(quiet=True), hours=1000.0, is_sure=True)
     with pytest.raises(ConfigError, match=r"the pilot must take at most 25% of the budget(.|\n)*calibration\.random"):
-        announced(plan, done, console=Console(quiet=True), hours=1e-6)
+        announced(plan, done, console=Console(quiet=True), hours=1e-6, is_sure=True)
+
+
+def test_a_calibration_of_many_times_the_search_is_asked_for_twice_if_it_is_long(tmp_path, monkeypatch):
+    own = read_search("tiny", settings=["calibration.designs=[]"])
+    folder = open_folder(tmp_path, own)
+    plan = with_data(draft(own, where="test"), folder, Console(quiet=True))
+    done = Trainings(folder.calibration / "trainings.csv")
+    announced(plan, done, console=Console(quiet=True), hours=None, is_sure=False)  # a minute
+    monkeypatch.setattr("nas.calibration.show.SHORT_SECONDS", 0.0)
+    with pytest.raises(ConfigError, match=r"would take \d\d times what the search itself takes.*--yes.*calibration\.random"):
+        announced(plan, done, console=Console(quiet=True), hours=None, is_sure=False)
+    announced(plan, done, console=Console(quiet=True), hours=None, is_sure=True)

@@ -1,6 +1,8 @@
 """What the command line says at the end of a search."""
 
+import io
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from nas.run.attempts import TimeSpent
 from nas.run.folder import open_folder
 from nas.run.reading import read
 from nas.search.study import Study
+from tests.studies import epoch
 
 
 def trials(*curves):
@@ -52,3 +55,38 @@ def test_the_end_of_a_search_needs_no_password_again(tiny, tmp_path):
         read(root)
     show_result(search, root=root, console=Console(quiet=True))
     assert (root / "front.csv").is_file()
+
+
+@pytest.fixture
+def ending(tiny, tmp_path):
+    """What a search says whose trials reached these accuracies; None was stopped at a rung."""
+
+    def text(*accuracies):
+        search, root = tiny(f"search.trials={len(accuracies)}"), tmp_path / "run"
+        study = Study(search, open_folder(root, search), manifest_hash="feed")
+        for accuracy in accuracies:
+            number = study.propose().number
+            if accuracy is None:
+                study.report(number, epoch(1, 0.3))
+                study.stop(number)
+            else:
+                study.finish(number, accuracy=accuracy, seconds=1.0)
+        study.close()
+        output = io.StringIO()
+        show_result(search, root=root, console=Console(width=300, file=output))
+        return root, output.getvalue()
+
+    return text
+
+
+def test_the_next_step_is_the_report_then_the_network_that_the_table_calls_the_knee(ending):
+    root, text = ending(*(i / 10 for i in range(1, 9)))
+    assert re.search(rf"Next, one page with everything: \S*.*nas report {root}\n", text)
+    knees = re.findall(r"^ +(\d+) .* knee", text, re.MULTILINE)
+    takes = re.findall(r"Trial (\d+), the (knee|most accurate), trained at length: .* --trial (\d+) ", text)
+    assert takes and takes[0][0] == takes[0][2] and (not knees or takes[0][:2] == (knees[0], "knee"))
+
+
+def test_a_front_of_one_says_that_the_others_were_stopped(ending):
+    _, text = ending(0.9, None, None)
+    assert "the front is one network: 2 others got no farther than a rung, so that more may be as good" in text

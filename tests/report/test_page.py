@@ -20,13 +20,14 @@ from nas.report.advice import advise
 from nas.report.compare import compared, show_comparison
 from nas.report.importance import at_equal_macs, effects, importances
 from nas.report.page import write_report
-from nas.report.words import _range, _top, unbroken
+from nas.report.words import _at_rungs, _range, _top, unbroken
 from nas.results.course import flat_for, time_by_fate, volumes
 from nas.results.front import front, load
 from nas.results.noise import Noise
 from nas.run.folder import RunFolder
 from nas.run.reading import read
 from nas.run.settings import read_search
+from nas.units import count
 from tests.device_files import device_file
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "report"))
@@ -53,7 +54,7 @@ def page(made):
 
 def row(number, state, accuracy, macs, seconds=1.0, **facts):
     return {"trial": number, "state": state, "accuracy": accuracy, "macs": macs, "seconds": seconds, "ended": number,
-            "affordable": True, "baseline": None, "epochs": 1, "repeated": 0.0,
+            "within_limits": True, "baseline": None, "epochs": 1, "repeated": 0.0,
             "replicates": 0, "replicates_failed": 0, "replicates_seconds": 0.0, **facts}  # fmt: skip
 
 
@@ -184,6 +185,28 @@ def test_no_line_ends_between_a_number_and_its_unit():
     )
 
 
+def test_every_trial_is_on_the_page_with_its_settings_curve_and_costs(made, page):
+    text = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    data, trials = json.loads(text), load(made)
+    assert [row["trial"] for row in data["trials"]] == trials["trial"].tolist()
+    best = front(trials).iloc[0]
+    row = next(row for row in data["trials"] if row["trial"] == best["trial"])
+    assert row["stages"] == best["stages"] and row["accuracy"] == pytest.approx(best["accuracy"], abs=1e-4)
+    assert [block["mixer"] for block in row["blocks"]] == [stage.mixer for stage in best["architecture"].stages]
+    assert row["curve"] and row["costs"]["MACs"]
+
+
+def test_a_reader_without_scripts_sees_pictures_and_every_word_of_the_tiles_is_explained(page):
+    assert page.count('<img src="data:image/png;base64,') == 4 and "<noscript>" in page
+    assert all(f"<dt>{word}</dt>" in page for word in ("hypervolume", "front", "knee", "rung", "proxy", "MACs"))
+
+
+def test_trials_that_still_wait_at_a_rung_are_counted():
+    states = pd.Series({"stopped": 3, "paused": 2})
+    assert _at_rungs(states) == "3 stopped at a rung, 2 paused at a rung"
+    assert _at_rungs(pd.Series({"stopped": 3})) == "3 stopped at a rung"
+
+
 # In a browser
 
 
@@ -233,6 +256,37 @@ def test_the_page_loads_without_complaint_and_marks_a_network_by_mouse_and_by_ke
     tab.mouse.up()
     tab.wait_for_function(f"document.getElementById('command').textContent.includes('--trial {at[2]} ')")
     assert complaints == []
+
+
+@pytest.mark.slow
+def test_all_trials_are_sorted_filtered_and_downloaded_and_no_button_uploads(browser, made, page):
+    tab, complaints = opened(browser, made / "report.html")
+    buttons = {b.get_attribute("data-title") for b in tab.query_selector_all(".modebar-btn")}
+    assert buttons == {"Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"} or buttons == {
+        "Download plot as a png", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"
+    }  # fmt: skip
+    tab.click("#all-trials th[data-key=macs] button")
+    cells = [row.inner_text() for row in tab.query_selector_all("#all-trials tbody tr td:nth-child(5)")]
+    macs = sorted(load(made)["macs"])
+    assert cells[0] == count(macs[0]) and len(cells) == min(500, len(macs))
+    tab.fill("#filter", "failed")
+    number = int((load(made)["state"] == "failed").sum())
+    assert tab.inner_text("#count").startswith(f"{number} of 300 trials")
+    with tab.expect_download() as download:
+        tab.click("#download")
+    table = pd.read_csv(download.value.path())
+    assert len(table) == number and set(table["state"]) == {"failed"}
+    assert complaints == []
+
+
+@pytest.mark.slow
+def test_nothing_is_cut_on_a_telephone(browser, made, page):
+    tab, _ = opened(browser, made / "report.html")
+    tab.set_viewport_size({"width": 390, "height": 844})
+    tab.reload()
+    tab.wait_for_selector("body[data-ready=yes]", timeout=120_000)
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    assert not tab.is_visible("#parallel")
 
 
 def on_a_device(root: Path) -> Path:

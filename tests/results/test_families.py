@@ -24,7 +24,7 @@ def table(searched, *, rights=True, seeds=0.0):
             {"macs": macs, "accuracy": a, "baseline": f"{name}@{macs / 1e6:g}M"}
             for macs, a in zip((1e6, 4e6), ends, strict=True)
         ]
-    trials = pd.DataFrame(rows).assign(state="complete", affordable=True, seed_margin=seeds)
+    trials = pd.DataFrame(rows).assign(state="complete", within_limits=True, seed_margin=seeds)
     trials["expected"] = trials["accuracy"]
     trials["right"] = [right(a) if rights else None for a in trials["accuracy"]]
     return trials, trials[trials["baseline"].isna()]

@@ -15,11 +15,14 @@ from nas.report.ending import show_result
 from nas.report.page import write_report
 from nas.report.terminal import most_macs, show_front
 from nas.results.columns import COLUMNS
-from nas.results.front import load
+from nas.results.course import volumes
+from nas.results.front import curves, front, hypervolume, load, save
 from nas.run import reading
 from nas.run.folder import open_folder, read_run
+from nas.run.front import reference_costs
 from nas.search.study import Study
 from nas.space.architecture import Architecture
+from nas.terminal import Terminal
 from tests.studies import epoch
 
 
@@ -44,7 +47,7 @@ def run(tiny, tmp_path):
 
 def test_the_table_has_one_row_a_trial_and_says_what_became_of_it(run):
     trials = load(run)
-    assert list(trials.columns)[: len(COLUMNS)] == COLUMNS
+    assert set(COLUMNS) <= {*trials.columns}
     assert list(trials[trials.state != "answered"].state) == [
         "complete",
         "complete",
@@ -59,8 +62,8 @@ def test_the_table_has_one_row_a_trial_and_says_what_became_of_it(run):
 
 
 def test_an_architecture_in_the_table_can_be_built_again(run):
-    for text, key in zip(load(run).architecture, load(run).key, strict=True):
-        assert Architecture.model_validate(json.loads(text)).key == key
+    for architecture, key in zip(load(run).architecture, load(run).key, strict=True):
+        assert architecture.key == key
 
 
 def test_the_front_holds_affordable_complete_trials_only_cheapest_first(run):
@@ -121,8 +124,8 @@ def test_a_run_with_nothing_finished_says_what_failed(tiny, tmp_path):
 
 
 def test_a_trial_that_is_just_being_written_counts_as_running(tiny, tmp_path):
-    folder = open_folder(tmp_path / "run", tiny())
-    study = Study(tiny(), folder, manifest_hash="feed")
+    folder = open_folder(tmp_path / "run", tiny("search.trials=9"))
+    study = Study(tiny("search.trials=9"), folder, manifest_hash="feed")
     study.finish(study.propose().number, accuracy=0.5, seconds=1.0)
     study.propose()
     study.report(study.propose().number, epoch(1, 0.4, loss=1.0))
@@ -152,7 +155,23 @@ def shown(run, **options) -> str:
 
 def test_the_table_shows_the_front_and_what_beats_a_baseline(run):
     text = shown(run)
-    assert "90.0 %" in text and "poolformer_s12, outside the constraints, not dominated" in text
+    before, after = text.split("\nBaselines")
+    assert "90.0 %" in before and "poolformer_s12" not in before  # a block of their own
+    assert re.search(r"poolformer_s12 +outside the constraints, not dominated", after)
+    assert "architecture: stage by stage mixer, depth · width; " in after
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 100, 140])
+@pytest.mark.parametrize("x", [None, "activation_bytes"])
+def test_no_word_of_the_table_is_broken_whatever_the_terminal(run, width, x):
+    wide, output = shown(run, x=x), io.StringIO()
+    show_front((run,), Terminal(file=output, width=width, force_terminal=True, no_color=True), x=x)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", output.getvalue())
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert [line for line in lines if len(line) > width and str(run) not in line] == []
+    words = set(re.sub(r"[,;:]", " ", wide).split())
+    assert set(re.sub(r"[,;:]", " ", text).split()) - {"trial"} <= words
+    assert {"poolformer_s12", "dominated"} <= set(re.sub(r"[,;:]", " ", text).split())
 
 
 def test_a_limit_or_another_cost_changes_what_is_shown_and_looking_writes_nothing(run):
@@ -255,3 +274,33 @@ def test_what_others_published_stands_in_a_table_of_its_own(tiny, tmp_path):
 def test_other_opponents_are_refused(run, options, message):
     with pytest.raises(ConfigError, match=f"--against: .*{message}"):
         show_front((run,), Console(), **{"against": "timm", **options})
+
+
+def test_the_hypervolume_of_a_table_or_its_front_is_the_tools_own(run):
+    trials, search = load(run), read_run(run)[1]
+    own = volumes(trials, search.objectives[1:], reference_costs(search))["hypervolume"].iloc[-1]
+    assert 0 < own < 1
+    assert hypervolume(trials) == pytest.approx(own) == hypervolume(front(trials))
+    assert hypervolume(trials, reference={"macs": trials["macs"].max()}) != pytest.approx(own)
+
+
+def test_a_table_holds_objects_and_a_file_of_it_text(run, tmp_path):
+    trials = load(run)
+    first = trials.iloc[0]
+    assert isinstance(first["architecture"], Architecture) and isinstance(first["curve"], list)
+    assert first["stages"] == first["architecture"].describe()
+    assert list(trials)[:4] == [
+        "trial",
+        "state",
+        "baseline",
+        "accuracy",
+    ]
+    save(trials, tmp_path / "all.csv")
+    again = pd.read_csv(tmp_path / "all.csv")
+    assert Architecture.model_validate(json.loads(again["architecture"][0])) == first["architecture"]
+
+
+def test_curves_are_a_row_an_epoch(run):
+    table = curves(run)
+    assert list(table) == ["run", "trial", "epoch", "accuracy", "loss", "train_loss", "lr", "seconds"]
+    assert len(table) == 6 and set(table["accuracy"]) == {0.5} and set(table["epoch"]) == {1}

@@ -49,14 +49,18 @@ def test_without_a_manifest_no_interval_is_made_up():
 
 
 def test_what_is_beaten_by_less_than_the_noise_is_tied_and_what_is_dearer_and_clearly_worse_is_not():
-    table = pd.DataFrame({"accuracy": [0.90, 0.89, 0.80, 0.70], "macs": [2, 3, 3, 1], "state": "complete", "affordable": True})
+    table = pd.DataFrame(
+        {"accuracy": [0.90, 0.89, 0.80, 0.70], "macs": [2, 3, 3, 1], "state": "complete", "within_limits": True}
+    )
     table["below"] = table["above"] = 0.01
     table["accuracy_low"] = table.accuracy - 0.01
     assert list(tied(table, table.loc[[0]]).index) == [3, 1]  # 3 is cheaper than the front's only network
 
 
 def test_dearer_networks_of_the_front_that_are_not_surely_better_name_the_cheapest_that_may_equal_them():
-    table = pd.DataFrame({"accuracy": [0.50, 0.70, 0.705, 0.90], "macs": [1, 2, 3, 4], "state": "complete", "affordable": True})
+    table = pd.DataFrame(
+        {"accuracy": [0.50, 0.70, 0.705, 0.90], "macs": [1, 2, 3, 4], "state": "complete", "within_limits": True}
+    )
     table["below"] = table["above"] = 0.01
     table["accuracy_low"] = table.accuracy - 0.01
     table["expected"] = table.accuracy

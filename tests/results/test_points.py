@@ -25,7 +25,7 @@ def test_the_front_is_what_nothing_beats_cheapest_first_and_equals_stand_togethe
 
 
 def test_a_stopped_trial_and_one_outside_the_constraints_are_on_no_front():
-    table = trials((0.9, 1), (0.8, 1), (0.7, 1), affordable=[False, True, True])
+    table = trials((0.9, 1), (0.8, 1), (0.7, 1), within_limits=[False, True, True])
     table.loc[1, "state"] = "stopped"
     assert list(front(table).trial) == [2]
 
@@ -91,7 +91,9 @@ def test_a_table_is_saved_as_its_ending_says(tmp_path):
 
 def test_the_front_is_one_of_what_is_expected_and_not_of_what_was_measured():
     table = trials((0.80, 1), (0.95, 2), (0.90, 3))
-    table = table.assign(affordable=True, baseline=None, accuracy_low=np.nan, accuracy_high=np.nan, below=np.nan, above=np.nan)
+    table = table.assign(
+        within_limits=True, baseline=None, accuracy_low=np.nan, accuracy_high=np.nan, below=np.nan, above=np.nan
+    )
     table["expected"] = [0.80, 0.85, 0.88]
     ranked = standing(table, ("macs",))
     assert list(ranked.best["macs"]) == [1, 2, 3] and list(front(table)["macs"]) == [1, 2]
@@ -101,6 +103,8 @@ def test_the_front_is_one_of_what_is_expected_and_not_of_what_was_measured():
 def test_a_knee_of_three_objectives_lies_on_their_front():
     """Two networks of equal accuracy and MACs: only the one with fewer parameters is on the front."""
     table = trials((0.1, 0), (0.8, 2), (0.8, 2), (0.9, 10), params=[1, 9, 2, 3])
-    table = table.assign(affordable=True, baseline=None, accuracy_low=np.nan, accuracy_high=np.nan, below=np.nan, above=np.nan)
+    table = table.assign(
+        within_limits=True, baseline=None, accuracy_low=np.nan, accuracy_high=np.nan, below=np.nan, above=np.nan
+    )
     table = table.assign(expected=table["accuracy"])
     assert standing(table, ("macs", "params")).knee == 2

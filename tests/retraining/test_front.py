@@ -74,7 +74,7 @@ def test_two_choices_at_once_are_refused():
 
 def test_a_runs_folder_alone_names_no_network(tmp_path):
     (tmp_path / "search.yaml").write_text("name: x")
-    with pytest.raises(ConfigError, match=r"is a search's folder. Say which network: --trial N, --knee or --front"):
+    with pytest.raises(ConfigError, match=r"is a search's folder. Say which network: .*:NUMBER, --knee or --front"):
         selected(str(tmp_path), trial=None, knee=False, front=False)
 
 
@@ -89,7 +89,7 @@ def trials():
     table = pd.DataFrame(rows, columns=["trial", "macs", "accuracy"])
     table["below"] = table["above"] = 0.05
     table["accuracy_low"], table["expected"] = table["accuracy"] - 0.05, table["accuracy"]
-    table["state"], table["affordable"], table["run"] = "complete", True, "mine"
+    table["state"], table["within_limits"], table["run"] = "complete", True, "mine"
     table["baseline"] = [None, None, None, None, None, "small"]
     table["key"] = [f"k{i}" for i in table["trial"]]
     return table

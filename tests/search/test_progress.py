@@ -35,7 +35,9 @@ def test_every_end_of_a_trial_is_a_line_with_what_it_reached(tiny, tmp_path):
         ):
             end()
             progress.changed(front_records(study.records, study.search))
-    begins = [line.split(" MACs")[0].rsplit(",", 1)[0] for line in text.getvalue().splitlines()]
+    head, *lines = text.getvalue().splitlines()
+    assert head.startswith("starting Ray and its workers")
+    begins = [line.split(" MACs")[0].rsplit(",", 1)[0] for line in lines]
     assert begins == [
         f"[1/3] trial {first} stopped at a rung: 25.0 % after epoch 1",
         f"[2/3] trial {second} trained in full: 50.0 %",
@@ -55,7 +57,7 @@ def test_a_limit_that_ends_a_search_is_named_with_the_way_on(tiny, tmp_path):
 
 
 def test_trials_that_a_limit_leaves_waiting_are_counted(tiny, tmp_path):
-    search = tiny("resources.gpu=1", "search.max_gpu_hours=1", "baselines=[]", "search.trials=2", "proxy.rungs=[1]")
+    search = tiny("resources.gpu=1", "search.max_gpu_hours=1", "baselines=[]", "search.trials=9", "proxy.rungs=[1]")
     study = Study(search, open_folder(tmp_path, search), manifest_hash="feed")
     study.report(study.propose().number, epoch(1, 0.5))
     number = study.propose().number

@@ -57,9 +57,13 @@ def test_a_baseline_waits_nowhere_and_no_trial_twice(search):
     assert not must_wait(Record(0, baseline="poolformer_s12"), 1, search)
 
 
+def test_where_every_trial_would_go_on_none_waits_and_loads_its_checkpoint_for_nothing(tiny):
+    assert not must_wait(Record(0), 1, tiny(f"search.trials={FEWEST_WHOLE}"))
+    assert must_wait(Record(0), 1, tiny(f"search.trials={FEWEST_WHOLE + 1}"))
+
+
 def test_epochs_are_counted_by_how_many_go_on(search, tiny):
-    baselines = 6 * len(search.baselines)
-    assert expected_epochs(search) == baselines + 40 + 14 * 2 + 8 * 3
+    assert expected_epochs(search) == 40 + 14 * 2 + 8 * 3
     small = tiny("search.trials=5", "baselines=[]", "proxy.epochs=3", "proxy.rungs=[1]")
     assert expected_epochs(small) == 5 * 3  # each goes on
 

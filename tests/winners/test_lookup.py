@@ -1,13 +1,16 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from nas.errors import ConfigError, NasError
 from nas.retraining.folder import trained_folder
-from nas.run.folder import open_folder
+from nas.run.folder import open_folder, read_run
 from nas.search.study import Study
 from nas.space.reference import design
-from nas.winners.lookup import architecture_of, counted_at, trained_trial
+from nas.units import count
+from nas.winners.lookup import _as_counted, architecture_of, counted_at, run_and_trial, trained_trial, trial_of
+from nas.winners.selection import selected
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def test_a_json_file_that_holds_no_architecture_is_refused(tmp_path, content, me
 
 
 def test_a_trial_that_does_not_exist_is_refused_with_those_that_do(run):
-    with pytest.raises(NasError, match=r"has no trial 99\. The last ones are 0, 1;"):
+    with pytest.raises(NasError, match=r"has no trial 99\. The nearest are 0, 1;"):
         architecture_of(f"{run[0]}:99")
 
 
@@ -75,3 +78,33 @@ def test_a_folder_that_holds_no_weights_is_refused(tmp_path):
 def test_a_trial_is_counted_as_its_run_counts_and_a_design_as_the_papers_do(run):
     assert counted_at(f"{run[0]}:0") == (32, 10)
     assert counted_at("poolformer_s12") == (224, 1000)
+
+
+def test_a_trial_is_named_behind_its_run_wherever_a_network_is_asked_for(run):
+    root, records = run
+    assert run_and_trial(root, 1) == (root, 1) and run_and_trial(root) == (root, None)
+    assert run_and_trial(Path(f"{root}:1")) == run_and_trial(Path(f"{root}:1"), 1) == (root, 1)
+    with pytest.raises(ConfigError, match="--trial: must be the one behind the colon"):
+        run_and_trial(Path(f"{root}:1"), 2)
+    (chosen,) = selected(f"{root}:0", trial=None, knee=False, front=False)
+    assert (chosen.architecture, chosen.origin["trial"]) == (records[0].architecture, 0)
+
+
+def test_a_folder_that_ends_like_a_trial_is_a_folder(tmp_path):
+    (tmp_path / "run:3").mkdir()
+    assert run_and_trial(tmp_path / "run:3") == (tmp_path / "run:3", None)
+
+
+def test_a_run_that_does_not_exist_is_answered_with_the_nearest_ones(run, tmp_path, monkeypatch):
+    root, _ = run
+    with pytest.raises(ConfigError, match=rf"run2: is no run: it holds no search\.yaml; did you mean {root}\?"):
+        trial_of(root.with_name("run2"), 0)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"quite-other: is no run.*\. Runs here: run\."):
+        trial_of(Path("quite-other"), 0)
+
+
+def test_what_is_exported_says_what_the_searchs_tables_counted(run):
+    root, records = run
+    search = read_run(root)[1]
+    assert _as_counted(records[0], search) == f"{count(records[0].cost.macs)} MACs at 32 px and 10 classes"

@@ -181,7 +181,7 @@ def test_times_are_those_of_the_files_own_day(finished, here):
 
 def test_one_that_takes_longer_than_its_limit_leaves_the_front_and_the_next_is_measured(finished, here):
     search, root = finished("constraints.latency_ms.laptop=4")
-    best = load(root).query("affordable").sort_values("accuracy").iloc[-1]
+    best = load(root).query("within_limits").sort_values("accuracy").iloc[-1]
     key = best["key"]
     here(3.0, who=lambda architecture: architecture.key == key)
     shown = output()
@@ -189,12 +189,12 @@ def test_one_that_takes_longer_than_its_limit_leaves_the_front_and_the_next_is_m
     above = [each.trial for each in taken if each.is_above]
     assert int(best["trial"]) in above and f"above their limit, and so not on the front: {above[0]}" in shown.file.getvalue()
     trials = load(root).set_index("trial")
-    assert not trials.loc[above, "affordable"].any()
+    assert not trials.loc[above, "within_limits"].any()
     again = output()
     show_front((root,), again)
     assert f"measured above constraints.latency_ms.laptop, and so not on the front: trial {above[0]}" in again.file.getvalue()
     front = [each.trial for each in taken if not each.is_above]
-    assert front and trials.loc[front, "affordable"].all()
+    assert front and trials.loc[front, "within_limits"].all()
     assert all(each.trial in trials[f"{ON_LAPTOP}:measured"].dropna().index for each in taken)
 
 
