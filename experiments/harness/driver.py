@@ -34,14 +34,13 @@ from nas.run.folder import open_folder, versions
 from nas.run.settings import Search, read_search
 from nas.run.storage import open_storage, patient
 from nas.search.ahead import Ahead
-from nas.search.messages import Begin, packed
 from nas.search.progress import SearchProgress
 from nas.search.run import noting
 from nas.search.samplers.registry import distribution
 from nas.search.study import Study
 from nas.search.tune import RungScheduler, StudySearcher
 from nas.space.constraints import random_architecture
-from nas.training.curve import Epoch, Outcome
+from nas.training.curve import Begin, Epoch, Outcome, packed
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 IMAGES = 1000  # that an accuracy would be measured on

@@ -39,7 +39,7 @@ def init(
     path = out or Path(f"{name}.yaml")
     if path.exists():
         raise ConfigError(f"{path}: exists, and is not written over. Choose another --out.")
-    facts, remark = look_at(folder)
+    facts, remark = looked_over(folder)
     about = f"{facts.images:,} training images of {facts.classes} classes, about {facts.side} px a side{remark}"
     shown = console()
     shown.print(f"{folder}: {about}", soft_wrap=True)
@@ -72,7 +72,7 @@ def _write(path: Path, facts: "ImageFacts", *, folder: Path, name: str, hours: f
     write_whole(path, text)
 
 
-def look_at(folder: Path) -> "tuple[ImageFacts, str]":
+def looked_over(folder: Path) -> "tuple[ImageFacts, str]":
     """What the images of a folder are, and a remark on those passed over; ConfigError where they can't be searched on."""
     import numpy as np
 

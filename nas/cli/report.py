@@ -70,7 +70,7 @@ def list_(folders: _Folders = [Path("runs")]) -> None:  # noqa: B006
 
     Example: `nas list runs`
     """
-    from nas.run.listing import show_runs
+    from nas.results.listing import show_runs
 
     show_runs(tuple(folders), console(full_width=True))
 

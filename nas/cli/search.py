@@ -89,16 +89,21 @@ def _machines(data: str | None, workers: int | None, address: str | None) -> dic
     return {"proxy.data": data, "resources.workers": workers, "resources.address": address}
 
 
+def _hours(text: str, *, where: str) -> float:
+    from nas.units import hours_in  # brings pydantic, which a verb's help does not need
+
+    return hours_in(text, where=where)
+
+
 def _start_again(address: str | None, wait: str | None) -> None:
     """With --wait-for-cluster this process only starts the command, again after each time its cluster went away."""
     if wait is None:
         return
     from nas.cluster.head import DRIVEN, started_again
-    from nas.units import hours_in
 
     if DRIVEN in os.environ:
         return
-    hours = hours_in(wait, where="--wait-for-cluster")
+    hours = _hours(wait, where="--wait-for-cluster")
     if address is None:
         raise ConfigError("--wait-for-cluster: is for a cluster, but no --address names one. Give it, or leave this out.")
     say = partial(console(lasting=True).print, soft_wrap=True)
@@ -156,10 +161,9 @@ def calibrate(
     from nas.calibration.choose import announced, show_choice
     from nas.calibration.show import show_calibration
     from nas.calibration.train import read_calibration, run_calibration
-    from nas.units import hours_in
 
     root, where, shown = out or Path("runs") / settings.name, str(file), console(lasting=True)
-    hours = None if choose is None else hours_in(choose, where="--choose")
+    hours = None if choose is None else _hours(choose, where="--choose")
     with stoppable():
         if show:
             plan, done = read_calibration(settings, root=root, where=where, console=shown)

@@ -58,9 +58,9 @@ def load(*roots: Path, latency: str | None = None) -> pd.DataFrame:
     return ordered
 
 
-def _object(column: str, text: str | None) -> Any:
-    """What a text of JSON says."""
-    value = json.loads(text) if text else None
+def _object(column: str, text: Any) -> Any:
+    """What a text of JSON says; None where there is none, which pandas may have made a NaN."""
+    value = json.loads(text) if isinstance(text, str) and text else None
     return Architecture.model_validate(value) if column == "architecture" and value else value
 
 

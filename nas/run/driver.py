@@ -79,7 +79,8 @@ class Driver:
                 raise NasError(
                     f"another search is running there: {_named(other)}. Wait for it, stop it, or choose another --out."
                 )
-            self._storage.set_trial_state_values(other._trial_id, OptunaState.FAIL)
+            with contextlib.suppress(UpdateFinishedTrialError):  # another one that starts now has said so
+                self._storage.set_trial_state_values(other._trial_id, OptunaState.FAIL)
 
     def _is_dead(self, other: FrozenTrial, *, on_wait: Callable[[str], None]) -> bool:
         if _is_gone(other.user_attrs):

@@ -140,7 +140,7 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
     """An existing run and its search; ConfigError where the folder is none."""
     folder = RunFolder(Path(root))
     if not folder.search_yaml.is_file():
-        raise ConfigError(f"{root}: is no run: it holds no search.yaml{_nearest_runs(folder.root)}")
+        raise ConfigError(f"{root}: is no run: it must hold a search.yaml, but has none{_nearest_runs(folder.root)}")
     text = read_text(folder.search_yaml)
     data = parse_yaml(text, where=str(folder.search_yaml))
     if not isinstance(data, dict):
@@ -168,7 +168,7 @@ def _nearest_runs(root: Path) -> str:
     if near:
         return f"; did you mean {' or '.join(str(by_name[name]) for name in near)}?"
     listed = few(list(map(str, runs)), most=5)
-    return f". Runs here: {listed}." if runs else ". Give the folder that a search wrote, such as runs/hybrid."
+    return f". Give a run, such as {listed}." if runs else ". Give the folder that a search wrote, such as runs/hybrid."
 
 
 def _half(folder: RunFolder, why: str) -> ConfigError:

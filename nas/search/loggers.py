@@ -21,10 +21,9 @@ from nas.errors import NasError
 from nas.run.folder import RunFolder
 from nas.run.settings import Search
 from nas.search.background import Background
-from nas.search.messages import Begin, unpacked
 from nas.space.architecture import Architecture
 from nas.terminal import Terminal
-from nas.training.curve import Outcome
+from nas.training.curve import Begin, Outcome, unpacked
 
 UNLOGGED = re.compile("[@:]")  # in the names of a device's costs; MLflow's may not have them
 LOGGER_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}  # what each of search.log needs to be imported

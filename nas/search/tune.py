@@ -20,9 +20,8 @@ from nas.cluster.nodes import LeftOut, Prepare, check_folder_is_shared, prepare_
 from nas.cluster.stopping import Stopping
 from nas.search.ahead import Ahead
 from nas.search.loggers import Logger, opened_loggers
-from nas.search.messages import Begin, packed, unpacked
 from nas.space.architecture import Architecture
-from nas.training.curve import Epoch, Outcome
+from nas.training.curve import Begin, Epoch, Outcome, packed, unpacked
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.run.folder import RunFolder

@@ -1,8 +1,9 @@
 """What a training says of itself while it runs and when it ends, as values; it imports without torch."""
 
 import base64
-from collections.abc import Callable
-from typing import NamedTuple
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,3 +86,27 @@ OnEpoch = Callable[[Epoch], bool | None]
 OnStep = Callable[[StepProgress], None]
 OnStart = Callable[[tuple[Epoch, ...]], bool | None]
 """Hears which epochs were trained before an interruption, and ends the training there by returning False."""
+
+
+class Begin(Value):
+    """A worker has taken up a trial."""
+
+    host: str
+    curve: tuple[Epoch, ...]
+    """The epochs that its checkpoint holds."""
+
+
+MESSAGES: dict[str, type[Begin] | type[Epoch] | type[Outcome]] = {"begin": Begin, "epoch": Epoch, "outcome": Outcome}
+"""What a trial's worker says to the driver. Ray Tune carries one as a JSON text in a flat mapping."""
+
+
+def packed(message: Begin | Epoch | Outcome) -> dict[str, str]:
+    """A message as Ray Tune carries it. An outcome goes without its curve, whose epochs were sent one by one."""
+    kind = next(kind for kind, value in MESSAGES.items() if isinstance(message, value))
+    content = message.model_dump(mode="json", exclude={"curve"} if isinstance(message, Outcome) else None)
+    return {kind: json.dumps(content)}
+
+
+def unpacked(report: Mapping[str, Any]) -> Begin | Epoch | Outcome | None:
+    """The message in a report of a worker's; None where it holds none."""
+    return next((value.model_validate_json(report[kind]) for kind, value in MESSAGES.items() if kind in report), None)

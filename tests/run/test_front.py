@@ -1,14 +1,12 @@
 """Whose weights are kept: the front, and what the noise of the images may yet put on it."""
 
-from types import SimpleNamespace
-
 from nas.run.front import front_records, near_front
-from nas.run.record import TrialState
+from nas.run.record import Record, TrialState
 from nas.space.costs import Cost
 
 
 def record(number, accuracy, macs, state=TrialState.COMPLETE):
-    return SimpleNamespace(number=number, accuracy=accuracy, cost=Cost(macs=macs), state=state)
+    return Record(number, accuracy=accuracy, cost=Cost(macs=macs), state=state)
 
 
 def numbers(records):

@@ -17,10 +17,9 @@ from nas.errors import NasError
 from nas.run.folder import RunFolder, open_folder
 from nas.search import loggers
 from nas.search.loggers import Logger, check_packages, opened_loggers
-from nas.search.messages import Begin, packed
 from nas.search.study import Study
 from nas.space.reference import design
-from nas.training.curve import Outcome
+from nas.training.curve import Begin, Outcome, packed
 from tests.device_files import device_file
 from tests.studies import epoch
 

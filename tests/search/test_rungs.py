@@ -72,6 +72,7 @@ class Axes(History):
     """As much of a history as is asked for."""
 
     axes_of_features = np.array([0, 1])
+    num_trends = 1
 
     def __init__(self):
         self._last = (None, None)

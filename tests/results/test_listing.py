@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from nas.errors import NasError
-from nas.run.listing import run_line, show_runs
+from nas.results.listing import run_line, show_runs
 from tests.studies import finish_all, finish_next
 
 

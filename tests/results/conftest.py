@@ -1,0 +1,1 @@
+from tests.studies import opened  # noqa: F401
