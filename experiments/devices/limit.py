@@ -25,7 +25,14 @@ from nas.run.record import TrialState
 from nas.run.settings import read_search
 from nas.space.constraints import random_architecture
 
-QUICK = ["baselines=[]", "proxy.images_per_class=100", "proxy.image_size=40", "proxy.epochs=3", "proxy.rungs=[1]"]
+QUICK = [
+    "search.cache=false",
+    "baselines=[]",
+    "proxy.images_per_class=100",
+    "proxy.image_size=40",
+    "proxy.epochs=3",
+    "proxy.rungs=[1]",
+]
 DRAWS = 3000
 NEAR = 0.05  # relative to the limit
 ANCHORS = 10  # of the file's networks, measured again

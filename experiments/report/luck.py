@@ -61,7 +61,14 @@ def main() -> None:
 
 def measured(sampler: str, seed: int, *, trials: int) -> dict:
     """One search and what its tables say, beside the truth."""
-    settings = [f"search.trials={trials}", f"search.sampler={sampler}", f"search.seed={seed}", "baselines=[]", "proxy.rungs=[]"]
+    settings = [
+        f"search.trials={trials}",
+        f"search.sampler={sampler}",
+        f"search.seed={seed}",
+        "baselines=[]",
+        "proxy.rungs=[]",
+        "search.cache=false",
+    ]
     search = read_search("hybrid", settings=settings)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "run"
