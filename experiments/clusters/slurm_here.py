@@ -7,6 +7,7 @@ sudo .venv/bin/python experiments/clusters/slurm_here.py plain time       # some
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,9 @@ from pathlib import Path
 import several_hosts
 from several_hosts import CACHE, HEAD, HOSTS, ROOT, SPACE, Cluster, check, check_whole, cluster
 
-SBATCH = Path(__file__).with_name("slurm.sbatch")
+from nas.space.architecture import Architecture, Stage
+
+SBATCH, RETRAIN = (Path(__file__).with_name(name) for name in ("slurm.sbatch", "retrain.sbatch"))
 WAIT = 1500.0  # seconds for a job
 CONFIGURATION = """
 ClusterName=here
@@ -159,7 +162,26 @@ def array(it: Cluster) -> None:
     check((it.shared / "runs" / "searches.journal").exists(), "both records are in one journal")
 
 
-CASES: dict[str, Callable[[Cluster], None]] = {f.__name__: f for f in (plain, node, limit, array)}
+def retrain(it: Cluster) -> None:
+    """A full training over two nodes by retrain.sbatch."""
+    variables = f"VENV={sys.prefix} NAS_CACHE={CACHE} SLURM_CONF={it.tools.parent}/slurm/slurm.conf"
+    words = f"--gpus-per-node=0 --cpus-per-task=1 --time=20 --output={it.shared}/retrain.log"
+    network = it.shared / "network.json"
+    network.write_text(tiny_network())
+    arguments = f"{network} --recipe digits_quick --set epochs=2 --device cpu --out {it.shared}/trained"
+    job = ask(it, f'bash -c "cd {ROOT} && {variables} sbatch --parsable {words} {RETRAIN} {arguments}"').strip()
+    wait_for_job(it, job)
+    result = json.loads((it.shared / "trained" / "result.json").read_text())
+    check(result["processes"] == 2 and result["epochs"] == 2, "two processes trained two epochs together")
+
+
+def tiny_network() -> str:
+    """An architecture that trains in seconds."""
+    stages = (Stage(mixer="pool", depth=1, width=16), Stage(mixer="conv", depth=1, width=32))
+    return Architecture(stages=stages).model_dump_json()
+
+
+CASES: dict[str, Callable[[Cluster], None]] = {f.__name__: f for f in (plain, node, limit, array, retrain)}
 
 
 def main() -> None:
