@@ -113,23 +113,30 @@ def _start_again(address: str | None, wait: str | None) -> None:
 @app.command()
 def space(
     file: SpaceFile,
+    data: DataOption = None,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Dry run of a search space: its size, feasible share, spread of MACs and params, estimated cost.
 
-    It trains nothing, but times a few steps of a typical network to say how long the search would take here.
+    It trains nothing, but times a few steps of a typical network to say how long the search would take here. With `--data` it
+    lists the images as well and decodes a few: what they take of disk, memory and time.
 
     Example: `nas space hybrid --set constraints.macs.max=1.0G`
     """
     from nas.run.dry_run import SearchPace, show_space
     from nas.run.settings import read_search
 
-    settings = read_search(file, settings=set_)
+    settings = read_search(file, settings=[*as_settings({"proxy.data": data}), *set_])
 
+    from nas.data.draw import data_cost
+    from nas.data.registry import data_root
     from nas.search.forecast import training_speed
     from nas.search.rungs import expected_epochs
 
-    show_space(settings, console(), pace=SearchPace(expected_epochs(settings), partial(training_speed, settings)))
+    root = data_root(settings.proxy.data)
+    images = None if data is None else data_cost(settings.proxy, seed=settings.split_seed, root=root)
+    pace = SearchPace(expected_epochs(settings), partial(training_speed, settings))
+    show_space(settings, console(), pace=pace, data=images)
 
 
 @app.command()

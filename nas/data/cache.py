@@ -5,9 +5,11 @@ seal: size, checksum, and when it was last seen to have them. A trial trusts a f
 milliseconds; the driver reads every byte once before a search or a retraining (`discard_damaged`).
 """
 
+import ctypes
 import io
 import os
 import shutil
+import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +27,8 @@ from nas.errors import NasError
 from nas.files import WAY_OUT, in_home, replacing, writable, write_whole
 from nas.units import count
 
+KEEP_SIZE, PUNCH_HOLE = 1, 2  # of fallocate(2)
+PAGE = 4096  # bytes that an image's hole may leave at its ends
 BLOCK = 1024  # images copied at once: bounds the memory
 READ_BYTES = 2**24
 VARIABLE, DEFAULT_CACHE = "NAS_CACHE", "~/.cache/metaformer-nas"
@@ -52,17 +56,18 @@ def cache_folder() -> Path:
     return in_home(os.environ.get(VARIABLE) or DEFAULT_CACHE, way_out=f"Set {VARIABLE} to a folder that can be written")
 
 
-def cached(path: Path, shape: Shape, make: Callable[[], Iterable[bytes]]) -> np.ndarray:
+def cached(path: Path, shape: Shape, make: Callable[[], Iterable[bytes]], *, room: int | None = None) -> np.ndarray:
     """The pixels at `path`, mapped; `make` gives them where the file is missing, cut short or changed.
 
-    Of several processes one makes the file while the others wait and then use it. NasError where it can't be written.
+    Of several processes one makes the file while the others wait and then use it. NasError where it can't be written, or where
+    the disk has not as many bytes of `room` left: those of the pixels, unless it says otherwise.
     """
     pixels = _opened(path, shape)
     if pixels is None:
         with _alone(path):
             pixels = _opened(path, shape)
             if pixels is None:
-                _write(path, _npy(shape, make))
+                _write(path, _npy(shape, make, room=int(np.prod(shape)) if room is None else room))
                 pixels = np.load(path, mmap_mode="r")
     return pixels
 
@@ -85,14 +90,19 @@ def discard_damaged(path: Path) -> None:
             _seal_path(path).unlink(missing_ok=True)
 
 
+def free_bytes() -> int:
+    """What the cache's disk has left; NasError where its folder can't be made."""
+    folder = cache_folder()
+    with _writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(folder).free
+
+
 def check_room(
     num_bytes: int, *, work: str = "decoding the images", way_out: str = "or lower image_size, classes or images_per_class"
 ) -> None:
     """NasError where the cache's disk has less left than that."""
-    folder = cache_folder()
-    with _writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
+    folder, free = cache_folder(), free_bytes()
     if num_bytes > free:
         raise NasError(
             f"{folder}: {work} needs {count(num_bytes)}B, but only {count(free)}B are free there. "
@@ -108,6 +118,7 @@ class Scratch:
         with _writable(cache_folder()):
             cache_folder().mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = tempfile.TemporaryFile(dir=cache_folder())  # noqa: SIM115  (closed in __exit__)
+        self._gives_back = _give_back(self._file, 0, 1)
 
     def __enter__(self) -> "Scratch":
         return self
@@ -115,6 +126,16 @@ class Scratch:
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # what was not written yet on a full disk
             self._file.close()
+
+    def room(self, number: int) -> int:
+        """Bytes of the disk that so many images take until they lie in their order, in another file."""
+        each = 3 * self.image_size**2
+        return number * (each + min(each, PAGE) if self._gives_back else 2 * each)
+
+    @property
+    def moving_room(self) -> int | None:
+        """Bytes that are needed beside what lies here while images move to another file; None for as many as they are."""
+        return BLOCK * 3 * self.image_size**2 if self._gives_back else None
 
     def add(self, pixels: bytes) -> int:
         """Keeps one image; its row."""
@@ -124,12 +145,23 @@ class Scratch:
         return self._num_images - 1
 
     def rows(self, numbers: Sequence[int]) -> Iterator[bytes]:
-        """The images in those rows, many at once."""
+        """The images in those rows, many at once; once they are taken, their place on the disk is given back."""
         with _writable(cache_folder()):
             self._file.flush()
         pixels = np.memmap(self._file, np.uint8, "r", shape=(self._num_images, self.image_size, self.image_size, 3))
         for start in range(0, len(numbers), BLOCK):
-            yield pixels[numbers[start : start + BLOCK]].tobytes()
+            block = numbers[start : start + BLOCK]
+            yield pixels[block].tobytes()
+            for row in block if self._gives_back else ():
+                _give_back(self._file, row * 3 * self.image_size**2, 3 * self.image_size**2)
+
+
+def _give_back(file: IO[bytes], offset: int, num_bytes: int) -> bool:
+    """Makes a hole in a file, whose bytes then take no room and read as zeros; whether its disk can, as most of Linux's can."""
+    if sys.platform != "linux":
+        return False
+    place = ctypes.c_int64(offset), ctypes.c_int64(num_bytes)
+    return ctypes.CDLL(None).fallocate64(file.fileno(), KEEP_SIZE | PUNCH_HOLE, *place) == 0
 
 
 def _opened(path: Path, shape: Shape) -> np.ndarray | None:
@@ -162,9 +194,9 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _npy(shape: Shape, make: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
-    """An .npy file of those pixels; NasError where it has no room."""
-    check_room(int(np.prod(shape)))
+def _npy(shape: Shape, make: Callable[[], Iterable[bytes]], *, room: int) -> Iterator[bytes]:
+    """An .npy file of those pixels; NasError where the disk has not that much room."""
+    check_room(room)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
     yield header.getvalue()

@@ -4,18 +4,20 @@ Search-training and search-validation images are drawn from the training split a
 evaluation of a retraining and for nothing else.
 """
 
+import time
 import zlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nas.callbacks import ignore
+from nas.cores import num_cores
 from nas.data.cache import Scratch, discard_damaged
-from nas.data.decoding import OnDecoded, Rendering
+from nas.data.decoding import PROBE, OnDecoded, Rendering, decoded
 from nas.data.inspection import Inspector
 from nas.data.layout import plain_name
 from nas.data.manifest import LISTED, SPLITS, Item, Manifest, cache_path, cached_split
@@ -53,7 +55,7 @@ def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_dec
         for split in SPLITS:
             discard_damaged(cache_path(manifest, split, recipe.full_size))
             rows = [inspector.rows[name] for name, _ in getattr(manifest, split)]
-            cached_split(manifest, split, recipe.full_size, partial(scratch.rows, rows))
+            cached_split(manifest, split, recipe.full_size, partial(scratch.rows, rows), room=scratch.moving_room)
     return manifest
 
 
@@ -70,6 +72,47 @@ def list_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_dec
     _check_counts(drawn, test, recipe, own_test=source.test is not None)
     splits, _ = split_up(drawn, test, recipe, checksums={}, own_test=source.test is not None)
     return _manifest(recipe, seed, splits, content=LISTED, skipped=source.ignored).model_copy(update={"notes": source.notes})
+
+
+class DataCost(NamedTuple):
+    """What a search's images take of this machine before its first trial, from their names and a sample."""
+
+    train: int
+    validation: int
+    test: int
+    """Images of each split."""
+    listing_seconds: float
+    decoding_seconds: float
+    """On all cores."""
+    cache_bytes: int
+    """Of the decoded images, on each machine that trains."""
+
+    @property
+    def num_images(self) -> int:
+        """All that are decoded."""
+        return self.train + self.validation + self.test
+
+
+def data_cost(recipe: Recipe, *, seed: int, root: Path | None = None) -> DataCost:
+    """Lists the images that a recipe takes and decodes PROBE of them; ConfigError where the data can't serve it."""
+    began = time.perf_counter()
+    manifest = list_manifest(recipe, seed=seed, root=root)
+    listed = time.perf_counter()
+    source = open_source(recipe.data, root=root)
+    names = [name for split in SPLITS for name, _ in getattr(manifest, split)]
+    sample = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, PROBE).astype(int))]
+    started = time.perf_counter()
+    for _ in decoded([*map(source.place, sample)], source.read, size=recipe.full_size, rendering=rendering_of(recipe)):
+        pass
+    each = (time.perf_counter() - started) / len(sample)
+    return DataCost(
+        train=len(manifest.train),
+        validation=len(manifest.validation),
+        test=len(manifest.test),
+        listing_seconds=listed - began,
+        decoding_seconds=each * len(names) / num_cores(),
+        cache_bytes=len(names) * 3 * recipe.full_size**2,
+    )
 
 
 def _manifest(recipe: Recipe, seed: int, splits: Splits, *, content: str, skipped: Ignored) -> Manifest:

@@ -43,7 +43,7 @@ class Inspector:
 
     def _try(self, ids: list[str]) -> None:
         size = self.scratch.image_size
-        check_room(2 * len(ids) * 3 * size**2)  # once as they come, once in their order
+        check_room(self.scratch.room(len(ids)))
         places, read = [*map(self.source.place, ids)], self.source.read
         images = decoded(places, read, size=size, rendering=self.rendering, on_decoded=self.on_decoded)
         for name, image in zip(ids, images, strict=True):

@@ -195,13 +195,21 @@ def cache_path(manifest: AnyManifest, split: Split, image_size: int) -> Path:
     return cache_folder() / f"{manifest.hash}-{split}-{image_size}-{WAY_OF_DECODING}.npy"
 
 
-def cached_split(manifest: AnyManifest, split: Split, image_size: int, make: Callable[[], Iterator[bytes]]) -> np.ndarray:
-    """The pixels of a split, mapped; `make` gives those of its images in their order where the cache has none."""
+def cached_split(
+    manifest: AnyManifest,
+    split: Split,
+    image_size: int,
+    make: Callable[[], Iterator[bytes]],
+    *,
+    room: int | None = None,
+) -> np.ndarray:
+    """The pixels of a split, mapped; `make` gives those of its images in their order where the cache has none, for which the
+    disk must have `room`, in bytes, or as much as they are."""
     number = len(manifest.labels(split))
     shape = (number, image_size, image_size, 3)
     if not number:
         return np.empty(shape, np.uint8)
-    return cached(cache_path(manifest, split, image_size), shape, make)
+    return cached(cache_path(manifest, split, image_size), shape, make, room=room)
 
 
 def _decoded_again(manifest: Manifest, split: Split, size: int, root: Path | None, on_decoded: OnDecoded) -> Iterator[bytes]:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.cores import num_cores
+from nas.data.cache import cache_folder, free_bytes
+from nas.data.draw import DataCost
 from nas.errors import few
 from nas.recipes.recipe import Recipe
 from nas.run.settings import Search, check_possible
@@ -22,6 +24,7 @@ DRY_RUN_DRAWS = 2000
 TRAINING_PASSES = 3  # a backward pass costs about two forward passes
 START_SECONDS = 20.0  # until Ray and its workers are there
 PROXY_DRAWS = 200
+NAME_BYTES = 320  # of the search's memory for an image's name: 1.28 million took 400 MB
 DIGITS = 1438  # of the 1,797, a fifth is the test split
 
 
@@ -50,8 +53,8 @@ class SearchPace(NamedTuple):
     """Multiply-accumulates a second of training an architecture on a core of this machine."""
 
 
-def show_space(search: Search, console: Console, *, pace: SearchPace | None = None) -> None:
-    """A dry run: size, feasible share, spread of the costs, baselines, and what the search would cost at `pace`."""
+def show_space(search: Search, console: Console, *, pace: SearchPace | None = None, data: DataCost | None = None) -> None:
+    """A dry run: size, feasible share, spread of the costs, baselines, what the search would cost at `pace`, and its `data`."""
     check_possible(search)
     space, rng = search.space, random.Random(0)
     drawn = [random_architecture(space, rng) for _ in range(DRY_RUN_DRAWS)]
@@ -72,7 +75,10 @@ def show_space(search: Search, console: Console, *, pace: SearchPace | None = No
         console.print(_baselines(search))
     for remark in search.seen.remarks:
         console.print(remark, soft_wrap=True)
-    console.print(_estimate(search, [drawn[i] for i in able] or drawn, pace), soft_wrap=True)
+    if data is not None:
+        console.print(_data(search, data), soft_wrap=True)
+    images = num_images(search.proxy) if data is None else (data.train, data.validation)
+    console.print(_estimate(search, [drawn[i] for i in able] or drawn, images, pace), soft_wrap=True)
 
 
 def _limits(search: Search) -> str:
@@ -144,11 +150,24 @@ def _baseline_ms(search: Search, baseline: str, name: str) -> str:
     return cost_kind(name).write(search.cost(design).of(name)) + never
 
 
-def _estimate(search: Search, drawn: list[Architecture], pace: SearchPace | None) -> str:
-    """What training the whole budget would take, for architectures such as `drawn`."""
-    recipe, images = search.proxy, num_images(search.proxy)
+def _data(search: Search, data: DataCost) -> str:
+    """What the images cost before the first trial."""
+    number, size = data.num_images, search.proxy.full_size
+    return (
+        f"data: {search.proxy.data}, {number:,} images listed in {data.listing_seconds:.1f} s ({data.train:,} to train on, "
+        f"{data.validation:,} to judge by, {data.test:,} to test on). Decoded once to {size} px they take "
+        f"{count(data.cache_bytes)}B of {cache_folder()} on each machine ({count(free_bytes())}B are free here) and about "
+        f"{duration(data.decoding_seconds)}, by a sample; their names take {count(NAME_BYTES * number)}B of memory"
+    )
+
+
+def _estimate(search: Search, drawn: list[Architecture], images: tuple[int, int] | None, pace: SearchPace | None) -> str:
+    """What training the whole budget on so many images, judged by so many, would take for architectures such as `drawn`."""
+    recipe = search.proxy
     if images is None:
-        return "estimated cost: unknown until the data is read; the search shows an ETA after its first epochs"
+        return (
+            "estimated cost: unknown until the data is read (--data reads it); the search shows an ETA after its first epochs"
+        )
     trained, judged = images
     num_classes = recipe.num_classes or search.space.num_classes
     costs = [cost(a, image_size=recipe.full_size, num_classes=num_classes) for a in drawn[:PROXY_DRAWS]]

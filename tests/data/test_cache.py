@@ -176,3 +176,21 @@ def test_a_write_that_fails_keeps_the_old_file(tmp_path):
         raise OSError(28, "No space left on device")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems make no holes in files")
+def test_images_that_moved_to_another_file_take_no_room_any_more():
+    images = [bytes([i]) * 3 * 64**2 for i in range(200)]
+    with Scratch(64) as scratch:
+        for image in images:
+            scratch.add(image)
+        scratch._file.flush()
+        before = os.fstat(scratch._file.fileno()).st_blocks
+        if scratch.moving_room is None:
+            pytest.skip("this disk makes no holes in files")
+        order = list(range(0, 200, 2))
+        assert b"".join(scratch.rows(order)) == b"".join(images[i] for i in order)
+        assert os.fstat(scratch._file.fileno()).st_blocks <= 0.55 * before
+        rest = list(range(199, 0, -2))
+        assert b"".join(scratch.rows(rest)) == b"".join(images[i] for i in rest)
+        assert scratch.room(10) < 2 * 10 * 3 * 64**2

@@ -7,6 +7,7 @@ import re
 import pytest
 from rich.console import Console
 
+from nas.data.draw import DataCost
 from nas.run.dry_run import SearchPace, show_space
 from nas.search.forecast import Forecast, training_speed
 from nas.search.rungs import expected_epochs
@@ -96,3 +97,13 @@ def test_the_speed_is_measured_of_a_real_training(tiny):
     search = tiny()
     speed = training_speed(search, search.space.draw(lambda _, options: options[0]))
     assert 1e6 < speed < 1e13
+
+
+def test_a_dry_run_with_data_says_what_it_costs_and_counts_with_its_images(tiny):
+    search, output = tiny("search.trials=40", "baselines=[]", "proxy.rungs=[]", "resources.workers=2"), io.StringIO()
+    data = DataCost(1_000_000, 281_167, 50_000, listing_seconds=3.2, decoding_seconds=5400, cache_bytes=102 * 10**9)
+    show_space(search, Console(file=output, width=300), data=data)
+    text = output.getvalue()
+    assert "1,331,167 images listed in 3.2 s (1,000,000 to train on, 281,167 to judge by, 50,000 to test on)" in text
+    assert "102 GB of " in text and "1 h 30 min, by a sample; their names take 426 MB of memory" in text
+    assert "on 1,000,000 images, judged by 281,167" in text
