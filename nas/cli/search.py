@@ -118,8 +118,8 @@ def space(
 ) -> None:
     """Dry run of a search space: its size, feasible share, spread of MACs and params, estimated cost.
 
-    It trains nothing, but times a few steps of a typical network to say how long the search would take here. With `--data` it
-    lists the images as well and decodes a few: what they take of disk, memory and time.
+    It trains nothing, but times a few steps of a typical network to say how long the search would take here, and
+    of images in a folder lists all and decodes a few: what they take of disk, memory and time.
 
     Example: `nas space hybrid --set constraints.macs.max=1.0G`
     """
@@ -134,7 +134,8 @@ def space(
     from nas.search.rungs import expected_epochs
 
     root = data_root(settings.proxy.data)
-    images = None if data is None else data_cost(settings.proxy, seed=settings.split_seed, root=root)
+    is_here = data is not None or (root is not None and root.exists())
+    images = data_cost(settings.proxy, seed=settings.split_seed, root=root) if is_here else None
     pace = SearchPace(expected_epochs(settings), partial(training_speed, settings))
     show_space(settings, console(), pace=pace, data=images)
 

@@ -16,6 +16,7 @@ FEW_JUDGES = 500  # images to judge by, of which one is 0.2 points
 FEWEST_OF_A_CLASS = 10
 FORWARD_PASSES = 3  # a backward pass costs about two forward passes
 PROPOSED_TRIALS = 40
+TRIALS_WITHIN = (12, 200)  # what fewer or more time is spent on
 WIDTHS = {1: {"width": [16, 32, 48]}, 2: {"width": [32, 64, 96]}, 3: {"width": [96, 160, 224]}, 4: {"width": [192, 256, 384]}}
 
 
@@ -61,11 +62,15 @@ def proposal(
     budget = hours * 3600 * workers
     size, each, epochs = _affordable(facts, budget, macs_at, macs_a_second)
     used = facts.images if each is None else min(facts.images, each * facts.classes)
+    trials = PROPOSED_TRIALS
+    if macs_a_second is not None:
+        fewest, most = TRIALS_WITHIN
+        trials = max(fewest, min(most, int(trials * budget / _seconds(size, used, epochs, macs_at, macs_a_second))))
     share = 0.2 if used * 0.2 >= FEW_JUDGES else 0.3
     some = "all of them" if each is None else f"of {facts.images:,} in all, as many as there is time for"
     settings = [
         *_space_settings(facts),
-        ProposedSetting("search.trials", PROPOSED_TRIALS, "enough for a front; more trials make a better one"),
+        ProposedSetting("search.trials", trials, "as many as there is time for; 40 are enough for a front"),
         ProposedSetting("proxy.image_size", size, _why_size(size, facts, macs_a_second)),
         ProposedSetting("proxy.images_per_class", each, some),
         ProposedSetting("proxy.validation_share", share, f"about {share * used:,.0f} images to judge by"),

@@ -73,6 +73,7 @@ def _failures(trials: pd.DataFrame) -> Iterator[Advice]:
 
 
 def _budget(course: pd.DataFrame, search: Search) -> Iterator[Advice]:
+    course = course[course["whole"]]
     number, flat = len(course), flat_for(course)
     if number < FEWEST_TRAININGS:
         return
@@ -80,7 +81,7 @@ def _budget(course: pd.DataFrame, search: Search) -> Iterator[Advice]:
         yield Advice(
             "stop",
             "More trainings of this search hardly pay: change the space or the proxy instead.",
-            f"the last {flat} of {number} trainings raised the hypervolume by less than 0.2 %.",
+            f"the last {flat} of {number} whole trainings raised the hypervolume by less than 0.2 %.",
         )
     elif flat < number // 10:
         half = course["hypervolume"].iloc[number // 2]
@@ -88,7 +89,7 @@ def _budget(course: pd.DataFrame, search: Search) -> Iterator[Advice]:
         yield Advice(
             "go on",
             f"The front still moves: set search.trials above {search.trials} and give the same command again.",
-            f"the second half of the trainings raised the hypervolume by {percent(gain)}, the last time {flat} trainings ago.",
+            f"the second half of the whole trainings raised the hypervolume by {percent(gain)}, the last {flat} did not.",
         )
 
 

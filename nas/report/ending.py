@@ -130,7 +130,7 @@ def _take(ranked: Standing, reading: Reading, able: pd.DataFrame) -> list[str]:
         number, which = ranked.best.loc[ranked.knee, "trial"], "the knee"
     elif len(able):
         number = able.loc[able[ranked.costs[0]].astype(float).idxmin(), "trial"]
-        which = "the cheapest of these" if len(able) > 1 else "the most accurate"
+        which = "the cheapest of these" if len(able) > 1 else "the best that was searched"
     else:
         return []
     lines = [f"Trial {number}, {which}, trained at length: {retrain_command(root, reading.search, number)}"]

@@ -49,7 +49,7 @@ def write_report(root: Path, console: Console, *, against: tuple[Path, ...] = ()
 
     `against` are runs to lay beside its hypervolume. NasError for a run that can only be read, where no other folder is given.
     """
-    if out is None and not os.access(root, os.W_OK):
+    if out is None and root.is_dir() and not os.access(root, os.W_OK):
         raise NasError(f"{root}: the report is written into the run, but it can only be read. Give another folder with --out.")
     if out is not None:
         _refuse_foreign(out)

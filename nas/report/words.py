@@ -80,7 +80,7 @@ def _head(findings: Findings) -> dict[str, Any]:
         f"{_top(top, equals, noise=noise_of(findings.reading))}{bend}{_blind(findings)}"
     )
     tiles = [
-        ("highest accuracy", percent(top["accuracy"]), _told_apart(top, equals)),
+        ("highest expected accuracy", percent(top["expected"]), _told_apart(top, equals)),
         ("on the front", str(len(best)), f"{len(findings.standing.open):,} more could be on it"),
         ("hypervolume", f"{findings.course['hypervolume'].iloc[-1]:.4f}", "how much accuracy for how little cost, 0 to 1"),
         ("machine time", duration(time_by_fate(trials)["seconds"].sum()), f"{trained:,} trainings"),
@@ -130,7 +130,8 @@ def _blind(findings: Findings) -> str:
 
 def _top(top: pd.Series, equals: pd.DataFrame, *, noise: Noise) -> str:
     """The highest accuracy without a winner that the data does not support."""
-    text = f"The highest accuracy is {percent(top['accuracy'])} (trial {top['trial']})"
+    measured = f"trial {top['trial']}, measured {percent(top['accuracy'])}"
+    text = f"The highest expected accuracy is {percent(top['expected'])} ({measured})"
     if pd.isna(top["accuracy_low"]):
         return f"{text}; how far it could be off is not known."
     if not len(equals):

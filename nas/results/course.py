@@ -26,14 +26,16 @@ def scaled(trainings: pd.DataFrame, costs: tuple[str, ...], reference: list[floa
 
 
 def volumes(trials: pd.DataFrame, costs: tuple[str, ...], reference: list[float]) -> pd.DataFrame:
-    """A row for each training in the order they ended: `trainings`, summed `seconds` and the `hypervolume` reached by then.
+    """A row for each training in the order they ended: `trainings`, summed `seconds`, the `hypervolume` reached by then, and
+    whether it was `whole`: what waits at a rung until the search is over is told last, whenever it was trained.
 
     What other runs answered adds to the hypervolume alone.
     """
     rows = trainings_ended(trials)
     reached, seconds = _reached(*scaled(rows, costs, reference)), rows["seconds"].cumsum().to_numpy()
     number = rows["state"].isin(TRAINED).cumsum().to_numpy()
-    return pd.DataFrame({"trainings": number, "seconds": seconds, "hypervolume": reached})
+    whole = stands_for_a_training(rows).to_numpy()
+    return pd.DataFrame({"trainings": number, "seconds": seconds, "hypervolume": reached, "whole": whole})
 
 
 def _reached(points: np.ndarray, counts: np.ndarray) -> list[float]:

@@ -62,10 +62,11 @@ def _state(reading: Reading) -> str:
     """How many of the architectures that were asked for had their turn, and whether somebody trains them now."""
     total = reading.search.trials + len(reading.search.baselines)
     trained = sum(r.had_its_chance for r in reading.trials)
+    whole = sum(r.state == TrialState.COMPLETE for r in reading.trials)
     waiting = sum(r.state == TrialState.PAUSED for r in reading.trials)
     is_open = any(r.state in UNFINISHED and r.state != TrialState.PAUSED for r in reading.trials)
     if trained >= total and not is_open and not waiting:
-        return f"done, {trained} trained"
+        return f"done, {whole} trained in full" + (f", {trained - whole} not" if trained > whole else "")
     word = "running" if _is_alive(reading.folder) else "stopped"
     return f"{word}, {trained} of {total} trained" + (f", {waiting} paused" if waiting else "")
 

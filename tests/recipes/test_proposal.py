@@ -3,7 +3,7 @@
 import pytest
 
 from nas.config import parse_yaml
-from nas.recipes.proposal import ImageFacts, in_yaml, proposal
+from nas.recipes.proposal import TRIALS_WITHIN, ImageFacts, in_yaml, proposal
 from nas.run.settings import check_possible, read_search
 
 PHOTOS = ImageFacts(classes=10, images=5_000, fewest=400, side=300)
@@ -49,3 +49,9 @@ def test_small_images_are_counted_as_they_are():
 def test_a_gpu_is_shared_and_its_speed_is_not_made_up():
     assert proposed(PHOTOS, speed=None, has_gpu=True)["resources.gpu"] == 0.25
     assert "resources.gpu" not in proposed(PHOTOS)
+
+
+def test_more_time_buys_more_trials_and_less_buys_fewer():
+    few = PHOTOS._replace(images=300, fewest=20)
+    trials = [proposed(few, hours=hours, speed=1e9)["search.trials"] for hours in (0.01, 0.5, 2.0, 1000.0)]
+    assert trials == sorted(trials) and (trials[0], trials[-1]) == TRIALS_WITHIN and 12 < trials[2] < 200

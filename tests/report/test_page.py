@@ -69,6 +69,13 @@ def test_the_hypervolume_grows_as_trainings_end_and_failures_cost_time_too():
     assert list(time_by_fate(table).what) == ["trained in full", "failed"] and list(time_by_fate(table).share) == [0.5, 0.5]
 
 
+def test_trials_that_rungs_stopped_and_that_are_told_last_do_not_make_a_search_look_flat():
+    risen = [row(i, "complete", 0.5 + 0.02 * i, 5, ended=i) for i in range(14)]
+    stopped = [row(20 + i, "stopped", None, 5, ended=50) for i in range(30)]
+    course = volumes(pd.DataFrame([*risen, *stopped]), ("macs",), [10])
+    assert flat_for(course) == 30 and flat_for(course[course["whole"]]) == 0
+
+
 def test_accuracy_that_follows_from_macs_alone_leaves_nothing():
     table = pd.DataFrame([row(i, "complete", 0.1 * i, 10.0**i) for i in range(6)])
     assert at_equal_macs(table).abs().max() < 1e-9
@@ -388,7 +395,7 @@ def test_fronts_are_compared_in_the_costs_of_their_searches(tmp_path, capsys):
     [(0.01, "more than the noise."), (None, "noise of the images judged by; that between seeds was not measured")],
 )
 def test_the_highest_accuracy_is_above_the_others_by_no_more_than_what_was_measured(seeds, said):
-    top = pd.Series({"accuracy": 0.9, "accuracy_low": 0.8, "trial": 3, "macs": 1e6})
+    top = pd.Series({"accuracy": 0.9, "expected": 0.9, "accuracy_low": 0.8, "trial": 3, "macs": 1e6})
     assert said in _top(top, pd.DataFrame({"macs": []}), noise=Noise(images=100, seeds=seeds))
 
 

@@ -18,7 +18,7 @@ def test_a_run_is_done_stopped_or_running(tiny, opened, tmp_path):
         os.utime(file, (1, 1))
     assert run_line(root).state == "stopped, 1 of 3 trained"
     finish_all(study)
-    assert run_line(root).state == "done, 3 trained"
+    assert run_line(root).state == "done, 3 trained in full"
     assert run_line(root).data == "digits" and " MACs" in run_line(root).best and run_line(root).began[:2] == "20"
 
 
