@@ -142,7 +142,8 @@ class SearchProgress(AbstractContextManager):
             return STARTING
         shares, epochs = self._forecast.shares(self._records), self.search.proxy.epochs
         running = [r for r in self._records if r.state == TrialState.RUNNING and r.attempts]
-        each = [f"trial {r.number} {percent((len(r.curve) + shares.get(r.number, 0.0)) / epochs)}" for r in running]
+        done = {r.number: min(1.0, (len(r.curve) + shares.get(r.number, 0.0)) / epochs) for r in running}
+        each = [f"trial {number} {share:.0%} through" for number, share in done.items()]
         return f"in training: {few(each, most=RUNNING_SHOWN)}" if each else "in training: none"
 
 

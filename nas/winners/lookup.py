@@ -143,8 +143,13 @@ def trained_trial(run: Path, number: int) -> Trained:
         )
     weights = folder.weights(record.number)
     if not weights.is_file():
+        why = (
+            "were not kept, only those near the front and of the baselines are"
+            if record.source is None
+            else f"are not in this run: it was answered from {record.source}, whose weights may be there still"
+        )
         raise NasError(
-            f"{run}: the weights of trial {number} were not kept, only those near the front and of the baselines are. "
+            f"{run}: the weights of trial {number} {why}. "
             f"Train it, and export the folder: {retrain_command(run, search, number)}"
         )
     manifest = read_manifest(folder.manifest)
