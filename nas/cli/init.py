@@ -62,7 +62,7 @@ def _write(path: Path, facts: "ImageFacts", *, folder: Path, name: str, hours: f
     where = "a GPU" if has_gpu else f"{num_cores()} cores"
     head = [
         f"{about}.",
-        f"Made for {duration(3600 * hours)} on {where}. Written by nas init: change what you know better.",
+        f"Made for at most {duration(3600 * hours)} on {where}. Written by nas init: change what you know better.",
     ]
     text = in_yaml(settings, head=head, name=name, extends=BASE, data=str(folder.resolve()))
     with tempfile.TemporaryDirectory() as scratch:

@@ -94,7 +94,7 @@ def scaled_to(member: Scaled, cost_of: CountCost, *, stem_strides: Sequence[int]
     if not least <= member.at <= most:
         raise ConfigError(
             f"{member.name}: {member.family} reaches from {count(least)} to {count(most)} {member.by} here, but got "
-            f"{count(member.at)}. Ask for a cost between them."
+            f"{count(member.at)}. Ask for a cost between them, with its unit, such as 0.6G."
         )
     for _ in range(HALVINGS):
         middle = (low + high) / 2
