@@ -22,9 +22,8 @@ def show_network(target: str, console: Console) -> None:
     """Print a trial's state, settings, costs, curve, origin and the commands that take it; NasError for anything else."""
     root, number = run_and_trial(Path(target))
     if number is None:
-        raise NasError(
-            f"{target}: must name one network of a run, such as {target.partition(':')[0]}:17. `nas front` and `nas list` show which."
-        )
+        named = f"such as {target.partition(':')[0]}:17"
+        raise NasError(f"{target}: must name one network of a run, {named}. `nas front` and `nas list` show which.")
     reading = read(root)
     record = recorded_trial(reading, number)
     console.print(f"{root}:{number}: {_outcome(record)}", soft_wrap=True, style="bold")
