@@ -9,7 +9,7 @@ from rich.console import Console
 from nas.calibration.plan import Plan, draft
 from nas.calibration.progress import CalibrationBar, Pace
 from nas.calibration.record import SCORES_FILE, TRAININGS_FILE, Scores, Training, Trainings
-from nas.calibration.work import manifest_files, score_one, train_one, with_data, write_manifests
+from nas.calibration.work import decode_for, manifest_files, score_one, train_one, with_data, write_manifests
 from nas.cluster.jobs import run_jobs
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
@@ -62,7 +62,8 @@ def _score(plan: Plan, scores: Scores, manifests: dict[str, ManifestFile], conso
             console.print(f"no scores of {beginning.name}, seed {beginning.seed}: {cause}", soft_wrap=True)
         scores.add(beginning, result or {})
 
-    run_jobs(waiting, work=partial(score_one, manifests=manifests), resources=plan.search.resources, on_end=on_end)
+    work, prepare = partial(score_one, manifests=manifests), partial(decode_for, plan.fidelities, manifests)
+    run_jobs(waiting, work=work, resources=plan.search.resources, on_end=on_end, prepare=prepare, say=console)
 
 
 def _train(plan: Plan, done: Trainings, manifests: dict[str, ManifestFile], console: Console) -> None:
@@ -79,7 +80,8 @@ def _train(plan: Plan, done: Trainings, manifests: dict[str, ManifestFile], cons
             done.add(training, outcome=kept, machine=outcome is None, device=device)
             bar.end(training, accuracy=kept.accuracy, seconds=kept.seconds, cause=kept.cause)
 
-        run_jobs(waiting, work=work, resources=plan.search.resources, on_end=on_end)
+        prepare = partial(decode_for, plan.fidelities, manifests)
+        run_jobs(waiting, work=work, resources=plan.search.resources, on_end=on_end, prepare=prepare, say=console)
 
 
 def _pace(plan: Plan, done: Trainings) -> Pace:

@@ -8,8 +8,10 @@ from rich.console import Console
 from nas.calibration.plan import Plan
 from nas.calibration.record import Training, hashed
 from nas.calibration.scores import scores_of
+from nas.callbacks import ignore
+from nas.data.decoding import OnDecoded
 from nas.data.draw import make_manifest
-from nas.data.manifest import AnyManifest, Manifest, ManifestFile, prepare_images, read_manifest
+from nas.data.manifest import AnyManifest, Manifest, ManifestFile, decode_images, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
 from nas.recipes.recipe import Proxy
@@ -68,6 +70,15 @@ def manifest_files(plan: Plan, folder: RunFolder) -> dict[str, ManifestFile]:
     """What workers are sent of the manifests that were put down, by fidelity."""
     seed = plan.search.split_seed
     return {name: plan.manifests[name].in_file(_manifest_file(r, folder, seed=seed)) for name, r in plan.fidelities.items()}
+
+
+def decode_for(
+    fidelities: Mapping[str, Proxy], manifests: Mapping[str, AnyManifest], *, on_decoded: OnDecoded = ignore
+) -> None:
+    """What the trainings of each fidelity read, decoded where this machine's cache lacks it."""
+    for name, recipe in fidelities.items():
+        root = data_root(recipe.data)
+        decode_images(manifests[name], image_size=recipe.full_size, root=root, on_decoded=on_decoded)
 
 
 def score_one(beginning: Training, *, manifests: Mapping[str, AnyManifest]) -> dict[str, float] | None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rich.console import Console
 
-from nas.callbacks import ignore
 from nas.cluster.nodes import LeftOut, Prepare, prepare_nodes
 from nas.cluster.session import num_workers, ray, started_ray
 from nas.errors import CAUSE_LENGTH, NasError
@@ -44,7 +43,7 @@ def run_jobs(
     work: Callable[[_Job], _Result],
     resources: "Resources",
     on_end: Callable[[_Job, _Result | None, str | None], None],
-    prepare: Prepare = ignore,
+    prepare: Prepare | None = None,
     say: Console | None = None,
 ) -> None:
     """Do independent jobs in their order, as many at once as the resources allow; `on_end(job, result, cause)` hears of each.
@@ -55,7 +54,9 @@ def run_jobs(
     waiting = deque((job, RETRIES) for job in jobs)
     running: dict[ray.ObjectRef, tuple[_Job, int]] = {}
     with started_ray(resources):
-        left_out = prepare_nodes(prepare, say=say or Console(quiet=True)) if resources.address else LeftOut()
+        left_out = LeftOut()
+        if resources.address and prepare is not None:
+            left_out = prepare_nodes(prepare, say=say or Console(quiet=True))
         at_once, shared = num_workers(resources, without=left_out.nodes), ray.put(work)
         share = WorkerShare(resources.cpu, resources.gpu)
         as_task: Any = ray.remote  # its own annotations know no keywords

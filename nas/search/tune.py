@@ -166,7 +166,7 @@ def run_trials(
     *,
     work: Callable,
     resources: "Resources",
-    prepare: Prepare = ignore,
+    prepare: Prepare | None = None,
     say: Console | None = None,
     stopping: Stopping | None = None,
     on_change: Callable[[], None] = ignore,
@@ -181,6 +181,7 @@ def run_trials(
         left_out = LeftOut()
         if resources.address:
             check_folder_is_shared(folder.search_yaml)
+        if resources.address and prepare is not None:
             left_out = prepare_nodes(prepare, say=say or Console(quiet=True))
         workers = num_workers(resources, without=left_out.nodes)
         searcher = StudySearcher(study, folder, workers=workers, stopping=stopping or Stopping(), on_change=on_change)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from nas.calibration.progress import CalibrationBar, Pace
 from nas.calibration.record import Training
-from nas.calibration.work import train_one
+from nas.calibration.work import decode_for, train_one
 from nas.cluster.jobs import run_jobs
 from nas.cluster.session import check_address
 from nas.cluster.stopping import Stopping
@@ -126,7 +126,9 @@ def train_again(
     jobs = [_training(each, search, manifest) for each in wanted]
     whose = {job.setup: each for job, each in zip(jobs, wanted, strict=True)}
     device, lost = "cuda" if search.resources.gpu else "cpu", []
-    work = partial(train_one, manifests={REPLICATE: manifest.in_file(folder.manifest)}, device=device)
+    manifests = {REPLICATE: manifest.in_file(folder.manifest)}
+    work = partial(train_one, manifests=manifests, device=device)
+    prepare = partial(decode_for, {REPLICATE: search.proxy}, manifests)
 
     def tell(message: str) -> None:
         if message:
@@ -146,7 +148,7 @@ def train_again(
             add(Addition(REPLICATE, each.trial, f"seed {each.seed}", facts))
             bar.end(training, accuracy=outcome.accuracy, seconds=outcome.seconds, cause=outcome.cause)
 
-        run_jobs(jobs, work=work, resources=search.resources, on_end=on_end)
+        run_jobs(jobs, work=work, resources=search.resources, on_end=on_end, prepare=prepare, say=console)
     return lost
 
 
