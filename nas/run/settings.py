@@ -28,10 +28,10 @@ from nas.units import Quantity
 
 SAMPLERS = {
     "front": "nas.search.samplers.front:make_front",
-    "tpe": "nas.search.samplers.optunas:make_tpe",
+    "tpe": "nas.search.samplers.registry:make_tpe",
     "evolution": "nas.search.samplers.evolution:make_evolution",
-    "nsga2": "nas.search.samplers.optunas:make_nsga2",
-    "random": "nas.search.samplers.optunas:make_random",
+    "nsga2": "nas.search.samplers.registry:make_nsga2",
+    "random": "nas.search.samplers.registry:make_random",
 }
 """Where each is made, as module:function (see `nas.search.samplers.registry`), which reading a search does not import."""
 

@@ -1,4 +1,4 @@
-"""Samplers by their names in the settings, and how a choice of a space is put to them.
+"""Samplers by their names in the settings, Optuna's own among them, and how a choice of a space is put to them.
 
 A sampler is asked one question and thrown away: for each question one is made anew, by a function of the question's seed.
 What it proposes must follow from that seed and from the study alone. What it may share with the samplers before it is what
@@ -12,10 +12,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nas.run.settings import SAMPLERS, Search
 from nas.search.samplers.history import History
+
+STARTUP_TRIALS = 12  # random proposals of TPE before its model takes over; ten axes are open in most stages
+POPULATION = 20  # of NSGA-II
 
 SamplerMaker = Callable[[int], BaseSampler]
 """Makes the sampler of one question from the question's seed."""
@@ -41,3 +44,18 @@ def suggest(trial: optuna.Trial, name: str, options: tuple) -> Any:
     if isinstance(axis, IntDistribution):
         return trial.suggest_int(name, axis.low, axis.high, step=axis.step)
     return trial.suggest_categorical(name, options)
+
+
+def make_tpe(search: Search, history: History) -> SamplerMaker:
+    """Tree-structured Parzen estimators of whole points (Optuna's TPESampler)."""
+    return lambda seed: TPESampler(multivariate=True, group=True, n_startup_trials=STARTUP_TRIALS, seed=seed)
+
+
+def make_nsga2(search: Search, history: History) -> SamplerMaker:
+    """The genetic algorithm NSGA-II (Optuna's NSGAIISampler)."""
+    return lambda seed: NSGAIISampler(population_size=POPULATION, seed=seed)
+
+
+def make_random(search: Search, history: History) -> SamplerMaker:
+    """Each choice uniform."""
+    return lambda seed: RandomSampler(seed=seed)
