@@ -63,7 +63,7 @@ def _score(plan: Plan, scores: Scores, manifests: dict[str, ManifestFile], conso
         scores.add(beginning, result or {})
 
     work, prepare = partial(score_one, manifests=manifests), partial(decode_for, plan.fidelities, manifests)
-    run_jobs(waiting, work=work, resources=plan.search.resources, on_end=on_end, prepare=prepare, say=console)
+    run_jobs(waiting, work=work, resources=plan.search.resources, on_end=on_end, prepare=prepare, console=console)
 
 
 def _train(plan: Plan, done: Trainings, manifests: dict[str, ManifestFile], console: Console) -> None:
@@ -81,7 +81,7 @@ def _train(plan: Plan, done: Trainings, manifests: dict[str, ManifestFile], cons
             bar.end(training, accuracy=kept.accuracy, seconds=kept.seconds, cause=kept.cause)
 
         prepare = partial(decode_for, plan.fidelities, manifests)
-        run_jobs(waiting, work=work, resources=plan.search.resources, on_end=on_end, prepare=prepare, say=console)
+        run_jobs(waiting, work=work, resources=plan.search.resources, on_end=on_end, prepare=prepare, console=console)
 
 
 def _pace(plan: Plan, done: Trainings) -> Pace:

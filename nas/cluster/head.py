@@ -16,8 +16,8 @@ from nas.units import duration
 
 HEAD_LOOK_SECONDS = 2.0
 GONE_SECONDS = 10.0  # without an answer: a head that a switch cuts off for a moment is back before
-HEAD_LOST = 1  # exit code
-COMES_BACK = 75  # the same for whoever starts the command again: sysexits.h's EX_TEMPFAIL
+HEAD_LOST = 1  # exit code for a user
+COMES_BACK = 75  # exit code for `started_again`, which runs the command once more: sysexits.h's EX_TEMPFAIL
 DRIVEN = "NAS_STARTED_AGAIN"  # variable of a command that another one starts again
 KNOCK_SECONDS = 5.0  # between two looks for a cluster that is awaited
 

@@ -44,19 +44,19 @@ def run_jobs(
     resources: "Resources",
     on_end: Callable[[_Job, _Result | None, str | None], None],
     prepare: Prepare | None = None,
-    say: Console | None = None,
+    console: Console | None = None,
 ) -> None:
     """Do independent jobs in their order, as many at once as the resources allow; `on_end(job, result, cause)` hears of each.
 
     A job whose worker dies is tried RETRIES more times; then there is a cause instead of a result. A NasError in a worker, such
-    as images that are gone, ends them all. `prepare` is what each node of a cluster needs done before, told to `say`.
+    as images that are gone, ends them all. `prepare` is what each node of a cluster needs done before, told on the `console`.
     """
     waiting = deque((job, RETRIES) for job in jobs)
     running: dict[ray.ObjectRef, tuple[_Job, int]] = {}
     with started_ray(resources):
         left_out = LeftOut()
         if resources.address and prepare is not None:
-            left_out = prepare_nodes(prepare, say=say or Console(quiet=True))
+            left_out = prepare_nodes(prepare, console=console or Console(quiet=True))
         at_once, shared = num_workers(resources, without=left_out.nodes), ray.put(work)
         share = WorkerShare(resources.cpu, resources.gpu)
         as_task: Any = ray.remote  # its own annotations know no keywords

@@ -47,7 +47,7 @@ def check_folder_is_shared(path: Path) -> None:
         )
 
 
-def prepare_nodes(prepare: Prepare, *, say: Console) -> LeftOut:
+def prepare_nodes(prepare: Prepare, *, console: Console) -> LeftOut:
     """Does it on all nodes of the started cluster side by side; those that can't are named, and their places held.
 
     NasError where none is left.
@@ -56,7 +56,7 @@ def prepare_nodes(prepare: Prepare, *, say: Console) -> LeftOut:
     heard: Any = ray.remote(_Heard).options(num_cpus=0).remote()
     running = {_on(node, _prepared, prepare, _host(node), heard): number for number, node in nodes.items()}
     troubles: dict[str, str] = {}
-    with say.status("") if say.is_terminal else nullcontext() as status:
+    with console.status("") if console.is_terminal else nullcontext() as status:
         began, is_said = time.monotonic(), False
         while running:
             ready, _ = ray.wait(list(running), timeout=NODE_TICK_SECONDS)
@@ -67,13 +67,13 @@ def prepare_nodes(prepare: Prepare, *, say: Console) -> LeftOut:
             progress = ray.get(heard.progress.remote())
             if progress and not is_said:
                 names = few(sorted(map(_host, nodes.values())), most=4)
-                say.print(f"decoding the images on {names}, side by side, before the first trial", soft_wrap=True)
+                console.print(f"decoding the images on {names}, side by side, before the first trial", soft_wrap=True)
                 is_said = True
             if status is not None:
                 status.update(shares_in_words(progress, seconds=time.monotonic() - began))
     if is_said:
-        say.print(f"decoded in {duration(time.monotonic() - began)}")
-    return _left_out(nodes, troubles, say)
+        console.print(f"decoded in {duration(time.monotonic() - began)}")
+    return _left_out(nodes, troubles, console)
 
 
 def shares_in_words(progress: dict[str, tuple[int, int]], *, seconds: float) -> str:
@@ -84,12 +84,12 @@ def shares_in_words(progress: dict[str, tuple[int, int]], *, seconds: float) -> 
     return " · ".join([*words, *([f"ETA {duration(seconds / slowest - seconds)}"] if slowest else [])])
 
 
-def _left_out(nodes: dict[str, Node], troubles: dict[str, str], say: Console) -> LeftOut:
+def _left_out(nodes: dict[str, Node], troubles: dict[str, str], console: Console) -> LeftOut:
     causes = sorted((_host(nodes[number]), cause) for number, cause in troubles.items())
     if causes and len(troubles) == len(nodes):
         raise NasError(f"no node of the cluster can train, such as {causes[0][0]}: {causes[0][1]}")
     for host, cause in causes:
-        say.print(f"mind: {host} is left out, its places are held empty: {cause}", soft_wrap=True)
+        console.print(f"mind: {host} is left out, its places are held empty: {cause}", soft_wrap=True)
     return LeftOut(frozenset(troubles), tuple(_holder(nodes[number]) for number in troubles))
 
 

@@ -29,7 +29,7 @@ SENT = ("NAS_CACHE",)  # variables that hold on a cluster's nodes as they do her
 
 
 def num_workers(resources: "Resources", *, without: Container[str] = ()) -> int:
-    """Trials at once: as asked for, else as many as the started Ray can run but on some nodes; NasError if it can run none."""
+    """Trials at once: as asked for, else as many as the started Ray can run on all other nodes; NasError if that is none."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node.get("NodeID") not in without]
     possible = sum(_slots(node, resources) for node in nodes)
     if possible < 1 and not (resources.address and resources.workers):  # a cluster that grows may begin with none

@@ -171,7 +171,7 @@ def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchPr
             work=work,
             resources=settings.resources,
             prepare=prepare,
-            say=progress.console,
+            console=progress.console,
             stopping=stopping,
             on_change=on_change,
         )

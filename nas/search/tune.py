@@ -167,12 +167,12 @@ def run_trials(
     work: Callable,
     resources: "Resources",
     prepare: Prepare | None = None,
-    say: Console | None = None,
+    console: Console | None = None,
     stopping: Stopping | None = None,
     on_change: Callable[[], None] = ignore,
 ) -> None:
     """Train what `study` proposes until it proposes nothing more; `work(architecture, on_start=, on_epoch=, weights=,
-    checkpoint=)` is one training, `prepare` what each node of a cluster needs done before, which is told to `say`."""
+    checkpoint=)` is one training, `prepare` what each node of a cluster needs done before, which is told on the `console`."""
     with (
         started_ray(resources),
         _scratch(folder, resources) as scratch,
@@ -182,7 +182,7 @@ def run_trials(
         if resources.address:
             check_folder_is_shared(folder.search_yaml)
         if resources.address and prepare is not None:
-            left_out = prepare_nodes(prepare, say=say or Console(quiet=True))
+            left_out = prepare_nodes(prepare, console=console or Console(quiet=True))
         workers = num_workers(resources, without=left_out.nodes)
         searcher = StudySearcher(study, folder, workers=workers, stopping=stopping or Stopping(), on_change=on_change)
         try:

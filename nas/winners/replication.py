@@ -148,7 +148,7 @@ def train_again(
             add(Addition(REPLICATE, each.trial, f"seed {each.seed}", facts))
             bar.end(training, accuracy=outcome.accuracy, seconds=outcome.seconds, cause=outcome.cause)
 
-        run_jobs(jobs, work=work, resources=search.resources, on_end=on_end, prepare=prepare, say=console)
+        run_jobs(jobs, work=work, resources=search.resources, on_end=on_end, prepare=prepare, console=console)
     return lost
 
 
