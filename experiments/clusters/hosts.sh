@@ -3,6 +3,9 @@
 #
 #   HOSTS="gpu1 gpu2 gpu3" SHARED=/shared/nas bash experiments/clusters/hosts.sh
 #
+# COMMAND, in $SHARED/metaformer-nas, takes the place of the search, such as a full training on all hosts:
+#   COMMAND="-m nas retrain $SHARED/runs/imagenet:17 --recipe caformer_300 --out $SHARED/17 --workers 3 --min-workers 2" ...
+#
 # Needs: the same virtual environment in $SHARED/venv with this package in it, the same paths on all hosts, ssh without a
 # password, ports 6379 to 6381 and 20000 to 29999 open between the hosts and closed to everyone else.
 # Whoever has Ray's token can run code as you: it lies in $SHARED/.ray_token, which only you can read.
@@ -32,5 +35,6 @@ done
 # the record is a journal file, made for shared file systems, unless STORAGE says otherwise; NAS_CACHE is local to each host
 name=$(basename "$SPACE" .yaml)
 mkdir -p "$SHARED/runs"
-ssh "$head" "cd $SHARED/metaformer-nas && $own NAS_CACHE=${NAS_CACHE:-/tmp/nas-cache} $SHARED/venv/bin/python run_search.py $SPACE \
-    --data $DATA --out $SHARED/runs/$name --address $address --storage ${STORAGE:-journal://$SHARED/runs/$name.journal} $*"
+search="run_search.py $SPACE --data $DATA --out $SHARED/runs/$name --storage ${STORAGE:-journal://$SHARED/runs/$name.journal}"
+ssh "$head" "cd $SHARED/metaformer-nas && $own NAS_CACHE=${NAS_CACHE:-/tmp/nas-cache} $SHARED/venv/bin/python ${COMMAND:-$search} \
+    --address $address $*"

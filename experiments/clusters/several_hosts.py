@@ -29,6 +29,8 @@ HOSTS = ("gpu1", "gpu2", "gpu3")
 HEAD = HOSTS[0]
 BRIDGE, NETWORK = "nas0", "10.77.0"
 SPACE = "name: {name}\nextends: tiny\nsearch: {{trials: 6}}\nresources: {{cpu: 1, workers: 3}}\n"
+ARCHITECTURE = '{"stages": [{"mixer": "conv", "depth": 1, "width": 16}, {"mixer": "attention", "depth": 1, "width": 32}]}'
+CALIBRATION = "--set calibration.random=4 --set calibration.seeds=1 --set calibration.fidelities={half:{epochs:2},whole:{}}"
 CACHE = "/tmp/nas-cache"  # as hosts.sh has it, on each host its own
 PATIENCE = 900.0  # seconds for one command
 CUT_SECONDS = 60
@@ -103,11 +105,13 @@ class Cluster(NamedTuple):
     tools: Path
     """Where `ssh` lies."""
 
-    def hosts_sh(self, name: str, *settings: str) -> subprocess.Popen:
-        """hosts.sh with a search of that name, as a user starts it."""
+    def hosts_sh(self, name: str, *settings: str, verb: str = "") -> subprocess.Popen:
+        """hosts.sh with a search of that name, or another verb, as a user starts it."""
         space = self.shared / f"{name}.yaml"
         space.write_text(SPACE.format(name=name))
         names = {"HOSTS": " ".join(HOSTS), "SHARED": str(self.shared), "SPACE": str(space), "DATA": "digits"}
+        if verb:
+            names["COMMAND"] = f"-m nas {verb}"
         return self._started(["bash", str(HOSTS_SH), *settings], names, log=name)
 
     def driver(self, name: str) -> str:
@@ -243,6 +247,50 @@ def disk(it: Cluster) -> None:
     check("gpu2" in it.words("disk"), "the host is named")
 
 
+def flaky(it: Cluster) -> None:
+    """On one host every trial dies: each is tried on others, and the host is left out."""
+    killer = it.ssh("gpu2", "while sleep 1; do pkill -KILL -f 'ray::[I]mplicitFunc'; done", log="killer")
+    check(ended(it.hosts_sh("flaky")) == 0, "the search ended in order")
+    killer.kill()
+    record = check_whole(it, "flaky")
+    print("   ", *record["attempts"], sep="\n    ")
+    check("mind: gpu2 is left out: 3 trials in a row were lost there" in it.words("flaky"), "the host is named")
+
+
+def others(it: Cluster) -> None:
+    """A calibration, replicates and a front's retrainings, as a search's next steps."""
+    check(ended(it.hosts_sh("others")) == 0, "the search ended in order")
+    run, space = it.shared / "runs" / "others", it.shared / "others.yaml"
+    for name, verb in (
+        ("calibrate", f"calibrate {space} --data digits --out {it.shared}/runs/calibrated --yes {CALIBRATION}"),
+        ("replicate", f"replicate {run} --replicates 1 --most 2"),
+        ("front", f"retrain {run} --front --recipe digits_quick --set epochs=2 --out {it.shared}/front --parallel 3"),
+    ):
+        check(ended(it.hosts_sh(name, verb=verb)) == 0, f"{name} ended in order")
+        print("   ", it.words(name).strip().splitlines()[-1])
+
+
+def retrain(it: Cluster) -> None:
+    """A host loses its power under a full training on all three, which goes on with fewer workers on two."""
+    places = len(os.sched_getaffinity(0))  # of each host, which sees the whole machine
+    options = (
+        f"--workers {3 * places} --min-workers {2 * places} --recipe digits_quick --set epochs=12 --out {it.shared}/retrained"
+    )
+    network = it.shared / "network.json"
+    network.write_text(ARCHITECTURE)
+    training = it.hosts_sh(
+        "retrain", verb=f"retrain {network} {workers} --recipe digits_quick --set epochs=12 --out {it.shared}/out"
+    )
+    it.wait_for(training, "retrain", "epoch 2/")
+    it.hosts["gpu3"].shoot()
+    shot = time.monotonic()
+    it.wait_for(training, "retrain", "on gpu3 is gone")
+    check(time.monotonic() - shot <= WORDS_SECONDS, f"said {time.monotonic() - shot:.0f} s after the host")
+    it.wait_for(training, "retrain", f"going on with {2 * places} of {3 * places} workers")
+    check(ended(training) == 0, "the training ended in order")
+    check(f"training on {2 * places} processes" in it.words("retrain"), "those on two hosts ended it")
+
+
 def head(it: Cluster) -> None:
     """The host with Ray's head dies under a search that another host drives."""
     first = it.hosts_sh("first", "--trials", "200")  # keeps the cluster up
@@ -278,7 +326,8 @@ def again(it: Cluster) -> None:
     check_whole(it, "again")
 
 
-CASES: dict[str, Callable[[Cluster], None]] = {f.__name__: f for f in (plain, node, link, cache, disk, head, again)}
+ALL = (plain, node, link, cache, disk, flaky, others, retrain, head, again)
+CASES: dict[str, Callable[[Cluster], None]] = {case.__name__: case for case in ALL}
 
 
 def carried_out(cases: dict[str, Callable[[Cluster], None]], *, on: Callable[[], AbstractContextManager[Cluster]]) -> str | int:

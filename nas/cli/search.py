@@ -1,6 +1,5 @@
 """Verbs that run: a search, its dry run, its calibration, its replicates."""
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +18,7 @@ from nas.cli.app import (
     console,
     stoppable,
 )
-from nas.errors import ConfigError
+from nas.cli.waiting import WaitOption, as_hours, start_again
 from nas.terminal import command
 
 _Trials = Annotated[int | None, typer.Option(help="Architectures to train (search.trials).")]
@@ -30,10 +29,6 @@ _Show = Annotated[bool, typer.Option("--show", help="Print what the trainings so
 _Choose = Annotated[
     str | None,
     typer.Option(metavar="HOURS", help="Then choose the training for a search of 24h, 90min, ... (GPU-hours on GPUs)."),
-]
-_Wait = Annotated[
-    str | None,
-    typer.Option("--wait-for-cluster", metavar="TIME", help="Where the cluster goes away: wait so long (30min) and go on."),
 ]
 _Yes = Annotated[bool, typer.Option("--yes", help="Begin even if it takes more than ten times the search.")]
 _Replicates = Annotated[
@@ -52,7 +47,7 @@ def search(
     workers: _Workers = None,
     address: AddressOption = None,
     storage: _Storage = None,
-    wait_for_cluster: _Wait = None,
+    wait_for_cluster: WaitOption = None,
     set_: Set = [],  # noqa: B006 (typer copies it)
 ) -> None:
     """Search a space; the same command again continues where it was stopped or killed.
@@ -63,7 +58,7 @@ def search(
 
     flags = {"search.trials": trials, "search.seed": seed, "search.storage": storage}
     settings = read_search(file, settings=[*as_settings(flags), *as_settings(_machines(data, workers, address)), *set_])
-    _start_again(settings.resources.address, wait_for_cluster)
+    start_again(settings.resources.address, wait_for_cluster)
 
     from nas.report.ending import show_result  # Ray takes seconds: a wrong file is said before
     from nas.search.loggers import check_packages
@@ -87,27 +82,6 @@ def search(
 
 def _machines(data: str | None, workers: int | None, address: str | None) -> dict[str, object]:
     return {"proxy.data": data, "resources.workers": workers, "resources.address": address}
-
-
-def _hours(text: str, *, where: str) -> float:
-    from nas.units import hours_in  # brings pydantic, which a verb's help does not need
-
-    return hours_in(text, where=where)
-
-
-def _start_again(address: str | None, wait: str | None) -> None:
-    """With --wait-for-cluster this process only starts the command, again after each time its cluster went away."""
-    if wait is None:
-        return
-    from nas.cluster.head import DRIVEN, started_again
-
-    if DRIVEN in os.environ:
-        return
-    hours = _hours(wait, where="--wait-for-cluster")
-    if address is None:
-        raise ConfigError("--wait-for-cluster: is for a cluster, but no --address names one. Give it, or leave this out.")
-    say = partial(console(lasting=True).print, soft_wrap=True)
-    raise typer.Exit(started_again(address, patience=3600 * hours, say=say))
 
 
 @app.command()
@@ -147,7 +121,7 @@ def calibrate(
     out: OutOption = None,
     workers: _Workers = None,
     address: AddressOption = None,
-    wait_for_cluster: _Wait = None,
+    wait_for_cluster: WaitOption = None,
     show: _Show = False,
     choose: _Choose = None,
     yes: _Yes = False,
@@ -165,13 +139,13 @@ def calibrate(
     from nas.run.settings import read_search
 
     settings = read_search(file, settings=[*as_settings(_machines(data, workers, address)), *set_])
-    _start_again(settings.resources.address, wait_for_cluster)
+    start_again(settings.resources.address, wait_for_cluster)
     from nas.calibration.choose import announced, show_choice
     from nas.calibration.show import show_calibration
     from nas.calibration.train import read_calibration, run_calibration
 
     root, where, shown = out or Path("runs") / settings.name, str(file), console(lasting=True)
-    hours = None if choose is None else _hours(choose, where="--choose")
+    hours = None if choose is None else as_hours(choose, where="--choose")
     with stoppable():
         if show:
             plan, done = read_calibration(settings, root=root, where=where, console=shown)
@@ -191,7 +165,7 @@ def replicate(
     data: DataOption = None,
     workers: _Workers = None,
     address: AddressOption = None,
-    wait_for_cluster: _Wait = None,
+    wait_for_cluster: WaitOption = None,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Train the networks on or near a run's front again with other seeds, so that luck is told from merit.
@@ -206,6 +180,6 @@ def replicate(
 
     with stoppable():
         settings = settings_of(run, [*as_settings(_machines(data, workers, address)), *set_])
-        _start_again(settings.resources.address, wait_for_cluster)
+        start_again(settings.resources.address, wait_for_cluster)
         replicate_front(settings, root=run, console=console(lasting=True), number=replicates, most=most)
     show_front((run,), console(full_width=True))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.app import AddressOption, DataOption, Set, TrialOption, app, as_settings, console, path_argument, path_option
+from nas.cli.waiting import WaitOption, start_again
 from nas.files import at_home
 
 _Networks = Annotated[
@@ -25,6 +26,9 @@ _Weights = Annotated[str | None, typer.Option(help="What to start from: the fold
 _Seed = Annotated[int, typer.Option(help="Seed of weights and batches.", min=0, max=2**32 - 1)]
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 _Workers = Annotated[int, typer.Option(help="Processes that train one network together, a GPU each.", min=1)]
+_MinWorkers = Annotated[
+    int | None, typer.Option(help="With --workers on a cluster: as few go on where others are lost or can't be had.", min=1)
+]
 _Parallel = Annotated[int, typer.Option(help="With --front: networks trained at once.", min=1)]
 _TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events as well.")]
 _Trained = Annotated[
@@ -58,8 +62,10 @@ def retrain(
     seed: _Seed = 0,
     device: _Device = "auto",
     workers: _Workers = 1,
+    min_workers: _MinWorkers = None,
     parallel: _Parallel = 1,
     address: AddressOption = None,
+    wait_for_cluster: WaitOption = None,
     tensorboard: _TensorBoard = False,
     set_: Set = [],  # noqa: B006
 ) -> None:
@@ -77,7 +83,7 @@ def retrain(
     networks = selected(run, trial=trial, knee=knee, front=front)
     settings = [*as_settings({"data": data, "weights": weights}), *set_]
     order = Order(checked(read_full_recipe(recipe, settings=settings)), out, seed, device, tensorboard)
-    machines = Machines(workers, parallel, address)
+    machines = Machines(workers, parallel, address, min_workers, start_again(address, wait_for_cluster))
     if front:
         show_front_retraining(Path(run), networks, order, machines, console=console(lasting=True))
     else:

@@ -3,38 +3,23 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
-from nas.cluster.nodes import LeftOut, Prepare, prepare_nodes
+from nas.cluster.avoided import selector
+from nas.cluster.loss import short_cause
+from nas.cluster.nodes import Prepare, prepare_nodes
+from nas.cluster.room import WorkerShare
 from nas.cluster.session import num_workers, ray, started_ray
-from nas.errors import CAUSE_LENGTH, NasError
+from nas.errors import NasError
 from nas.run.attempts import RETRIES
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.run.settings import Resources
 
-USABLE = 0.9  # of a card's memory, which CUDA itself takes a part of in every process
-
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
-
-
-class WorkerShare(NamedTuple):
-    """What of its machine a training may use."""
-
-    cpu: float
-    gpu: float
-
-    def keep(self) -> None:
-        """Hold this process to its threads, and on a card that others use to its part of the memory: a training that needs more
-        is cut into smaller batches there, whoever its neighbours are."""
-        import torch
-
-        torch.set_num_threads(max(1, int(self.cpu)))
-        if 0 < self.gpu < 1:
-            torch.cuda.set_per_process_memory_fraction(self.gpu * USABLE)
 
 
 def run_jobs(
@@ -54,13 +39,13 @@ def run_jobs(
     waiting = deque((job, RETRIES) for job in jobs)
     running: dict[ray.ObjectRef, tuple[_Job, int]] = {}
     with started_ray(resources):
-        left_out = LeftOut()
+        unfit: frozenset[str] = frozenset()
         if resources.address and prepare is not None:
-            left_out = prepare_nodes(prepare, console=console or Console(quiet=True))
-        at_once, shared = num_workers(resources, without=left_out.nodes), ray.put(work)
+            unfit = prepare_nodes(prepare, console=console or Console(quiet=True))
+        at_once, shared = num_workers(resources, without=unfit), ray.put(work)
         share = WorkerShare(resources.cpu, resources.gpu)
         as_task: Any = ray.remote  # its own annotations know no keywords
-        task = as_task(do_one).options(num_cpus=share.cpu, num_gpus=share.gpu, max_retries=0)
+        task = as_task(do_one).options(num_cpus=share.cpu, num_gpus=share.gpu, max_retries=0, label_selector=selector(unfit))
         start = partial(task.remote, work=shared, share=share)
         while waiting or running:
             while waiting and len(running) < at_once:
@@ -91,8 +76,3 @@ def _result_or_cause(reference: "ray.ObjectRef") -> tuple[Any, str | None]:
     except ray.exceptions.RayError as error:
         why = str(error).strip()
     return None, f"the worker died {RETRIES + 1} times: {short_cause(why)}"
-
-
-def short_cause(text: str) -> str:
-    """The first line of what Ray says of a lost worker, without its list of what may have caused it."""
-    return (text.strip().splitlines() or [""])[0].split(" Some common causes")[0][:CAUSE_LENGTH]

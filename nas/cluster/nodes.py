@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 
@@ -22,14 +22,6 @@ Prepare = Callable[..., None]
 """What a node needs done once before its first trial; its `on_decoded` hears how far that is."""
 
 
-class LeftOut(NamedTuple):
-    """Nodes on which no trial can run, and what holds their places while it is kept."""
-
-    nodes: frozenset[str] = frozenset()
-    """By Ray's own numbers."""
-    holders: tuple[Any, ...] = ()
-
-
 def alive_nodes() -> list[Node]:
     """The nodes of the started Ray that have anything to compute with."""
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
@@ -37,7 +29,7 @@ def alive_nodes() -> list[Node]:
 
 def check_folder_is_shared(path: Path) -> None:
     """NasError, by name, for every node of the started cluster that doesn't see the file `path`."""
-    looks = {_host(node): _on(node, os.path.exists, str(path.resolve())) for node in alive_nodes()}
+    looks = {host_of(node): _on(node, os.path.exists, str(path.resolve())) for node in alive_nodes()}
     seen = dict(zip(looks, ray.get(list(looks.values()), timeout=NODES_LOOK_SECONDS), strict=True))
     blind = sorted(host for host, there in seen.items() if not there)
     if blind:
@@ -47,14 +39,14 @@ def check_folder_is_shared(path: Path) -> None:
         )
 
 
-def prepare_nodes(prepare: Prepare, *, console: Console) -> LeftOut:
-    """Does it on all nodes of the started cluster side by side; those that can't are named, and their places held.
+def prepare_nodes(prepare: Prepare, *, console: Console) -> frozenset[str]:
+    """Does it on all nodes of the started cluster side by side; the numbers of those that can't, which are named.
 
-    NasError where none is left.
+    NasError where no other is left.
     """
     nodes = {node["NodeID"]: node for node in alive_nodes()}
     heard: Any = ray.remote(_Heard).options(num_cpus=0).remote()
-    running = {_on(node, _prepared, prepare, _host(node), heard): number for number, node in nodes.items()}
+    running = {_on(node, _prepared, prepare, host_of(node), heard): number for number, node in nodes.items()}
     troubles: dict[str, str] = {}
     with console.status("") if console.is_terminal else nullcontext() as status:
         began, is_said = time.monotonic(), False
@@ -66,14 +58,15 @@ def prepare_nodes(prepare: Prepare, *, console: Console) -> LeftOut:
                     troubles[number] = cause
             progress = ray.get(heard.progress.remote())
             if progress and not is_said:
-                names = few(sorted(map(_host, nodes.values())), most=4)
+                names = few(sorted(map(host_of, nodes.values())), most=4)
                 console.print(f"decoding the images on {names}, side by side, before the first trial", soft_wrap=True)
                 is_said = True
             if status is not None:
                 status.update(shares_in_words(progress, seconds=time.monotonic() - began))
     if is_said:
         console.print(f"decoded in {duration(time.monotonic() - began)}")
-    return _left_out(nodes, troubles, console)
+    _say_left_out(nodes, troubles, console)
+    return frozenset(troubles)
 
 
 def shares_in_words(progress: dict[str, tuple[int, int]], *, seconds: float) -> str:
@@ -84,19 +77,12 @@ def shares_in_words(progress: dict[str, tuple[int, int]], *, seconds: float) -> 
     return " · ".join([*words, *([f"ETA {duration(seconds / slowest - seconds)}"] if slowest else [])])
 
 
-def _left_out(nodes: dict[str, Node], troubles: dict[str, str], console: Console) -> LeftOut:
-    causes = sorted((_host(nodes[number]), cause) for number, cause in troubles.items())
+def _say_left_out(nodes: dict[str, Node], troubles: dict[str, str], console: Console) -> None:
+    causes = sorted((host_of(nodes[number]), cause) for number, cause in troubles.items())
     if causes and len(troubles) == len(nodes):
         raise NasError(f"no node of the cluster can train, such as {causes[0][0]}: {causes[0][1]}")
     for host, cause in causes:
-        console.print(f"mind: {host} is left out, its places are held empty: {cause}", soft_wrap=True)
-    return LeftOut(frozenset(troubles), tuple(_holder(nodes[number]) for number in troubles))
-
-
-def _holder(node: Node) -> Any:
-    """An actor that holds all that a node has, so that no trial is sent there."""
-    whole = {"num_cpus": node["Resources"].get("CPU", 0), "num_gpus": node["Resources"].get("GPU", 0)}
-    return ray.remote(_Heard).options(scheduling_strategy=_there(node), **whole).remote()
+        console.print(f"mind: {host} is left out: {cause}", soft_wrap=True)
 
 
 class _Heard:
@@ -146,5 +132,6 @@ def _there(node: Node) -> Any:
     return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
 
 
-def _host(node: Node) -> str:
+def host_of(node: Node) -> str:
+    """The name of the machine that a node is."""
     return str(node["NodeManagerHostname"])

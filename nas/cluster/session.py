@@ -14,6 +14,7 @@ from nas.cluster.address import Cluster, reach
 from nas.cluster.head import head_watched
 from nas.cluster.quiet import QUIET
 from nas.cluster.quiet import ray as ray
+from nas.cluster.room import WorkerShare, most_by_autoscaler, node_resources, num_places
 from nas.cluster.stopping import own_signals
 from nas.cluster.temporary import short_folder
 from nas.cores import num_cores
@@ -23,32 +24,24 @@ if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.run.settings import Resources
 
 OBJECT_STORE_BYTES = 200_000_000
-FLOAT_ERROR = 1e-9
 LISTENS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 SENT = ("NAS_CACHE",)  # variables that hold on a cluster's nodes as they do here
 
 
 def num_workers(resources: "Resources", *, without: Container[str] = ()) -> int:
     """Trials at once: as asked for, else as many as the started Ray can run on all other nodes; NasError if that is none."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node.get("NodeID") not in without]
-    possible = sum(_slots(node, resources) for node in nodes)
-    if possible < 1 and not (resources.address and resources.workers):  # a cluster that grows may begin with none
+    share = WorkerShare(resources.cpu, resources.gpu)
+    possible = num_places(share, without=without)
+    grows = bool(resources.workers) and share.places_in(most_by_autoscaler()) > 0
+    if possible < 1 and not grows:
+        nodes = sorted({_described(node) for node in node_resources(without=without)})
         raise NasError(
             f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but no node of Ray's has both: "
-            f"{'; '.join(sorted({_described(node) for node in nodes}))}. "
-            "Lower resources.cpu or resources.gpu, or give the --address of a larger cluster; for one that grows when it is "
-            "asked for more, say with --workers how many trials may run at once."
+            f"{'; '.join(nodes)}. "
+            "Lower resources.cpu or resources.gpu, or give the --address of a larger cluster; for one with an autoscaler that "
+            "starts such nodes, say with --workers how many trials may run at once."
         )
     return resources.workers or possible
-
-
-def _slots(node: dict[str, float], resources: "Resources") -> int:
-    """Trials that a node can run at once; one that asks for a part of a card gets it on one card."""
-    slots = node.get("CPU", 0) / resources.cpu
-    if resources.gpu:
-        cards, share = node.get("GPU", 0), resources.gpu
-        slots = min(slots, cards / share if share >= 1 else cards * math.floor(1 / share + FLOAT_ERROR))
-    return math.floor(slots + FLOAT_ERROR)
 
 
 def _described(node: dict[str, float]) -> str:

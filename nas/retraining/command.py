@@ -37,6 +37,10 @@ class Machines(NamedTuple):
     """Networks trained at once."""
     address: str | None = None
     """A running Ray cluster; None starts Ray here where it is needed."""
+    least: int | None = None
+    """As few workers as this go on where there is no room for all; None: no fewer."""
+    wait_seconds: float | None = None
+    """How long a cluster's workers are waited for; None as `launch` has it."""
 
 
 class Order(NamedTuple):
@@ -64,7 +68,7 @@ def show_retraining(network: Chosen, order: Order, machines: Machines, *, consol
     """Trains one network with a line an epoch, then says the result on the test split; of several processes, the first."""
     if machines.parallel > 1:
         raise ConfigError(f"--parallel {machines.parallel}: must stand with --front, because one network is asked for.")
-    _check_address(machines)
+    _check(machines)
     job = order.job(network)
     if _is_silent():
         run(job)
@@ -88,12 +92,12 @@ def show_front_retraining(
             f"--workers {machines.workers} and --parallel {machines.parallel}: networks can be trained at once, or each in "
             "several processes, but not both. Leave one out."
         )
-    _check_address(machines)
+    _check(machines)
     jobs = {member.name: order.job(member, folder=member.name) for member in members}
     outcomes: dict[str, Result | str] = {}
     quiet = _is_silent()
     if not quiet:
-        _say(console, f"{len(members)} networks of {run_folder} into {order.out}: {', '.join(jobs)}")
+        _say(console, f"{len(members)} networks of {run_folder} into {order.out}, {_at_once(machines)}: {', '.join(jobs)}")
 
     def on_end(name: str, outcome: Result | str) -> None:
         outcomes[name] = outcome
@@ -114,8 +118,20 @@ def show_front_retraining(
         _say(console, f"Everything lies in {order.out}: retrained.csv, retrained.png, a folder for each network")
 
 
-def _check_address(machines: Machines) -> None:
-    """NasError before anything is written where no cluster can be joined."""
+def _at_once(machines: Machines) -> str:
+    if machines.parallel > 1:
+        return f"{machines.parallel} side by side"
+    together = max(machines.workers, processes.asked_for())
+    return f"one after the other{f' by {together} workers together' if together > 1 else ''}"
+
+
+def _check(machines: Machines) -> None:
+    """NasError before anything is written where the options don't go together, or no cluster can be joined."""
+    if machines.least is not None and not (machines.address is not None and machines.least <= machines.workers):
+        raise ConfigError(
+            f"--min-workers {machines.least}: must be at most --workers {machines.workers}, with the --address of a cluster. "
+            "Leave it out, or give these."
+        )
     if machines.address is not None:
         from nas.cluster.session import check_address  # takes a second: only where needed
 
@@ -132,7 +148,7 @@ def run_watched(job: Job, machines: Machines, *, tensorboard: bool, console: Con
             log = EventLog(job.out / "tensorboard")
             stack.callback(log.close)
             steps, epochs = [*steps, log.step], [*epochs, log.end_epoch]
-        listener = Listener(decoded, bar.begin, _all(steps), _all(epochs), bar.lose)
+        listener = Listener(decoded, bar.begin, _all(steps), _all(epochs), bar.remark)
         if machines.workers == 1 and machines.address is None:
             _keep_to_quota()
             return run(job, listener)
@@ -149,15 +165,15 @@ def _keep_to_quota() -> None:
 def _on_ray(job: Job, listener: Listener, machines: Machines) -> Result:
     from nas.cluster.nodes import check_folder_is_shared
     from nas.cluster.session import started_ray  # takes a second: only where needed
-    from nas.retraining.launch import launch
+    from nas.retraining.launch import Crew, launch
 
-    cpu = _cores(machines.workers, machines)
+    cpu = _cores(job.recipe, machines.workers, machines)
     with started_ray(Resources(address=machines.address, workers=machines.workers, cpu=cpu)):
         if machines.address:
             job.out.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=job.out) as marker:
                 check_folder_is_shared(Path(marker.name))
-        return launch(job, workers=machines.workers, cpu=cpu, listener=listener)
+        return launch(job, Crew(machines.workers, cpu, machines.least, machines.wait_seconds), listener=listener)
 
 
 def _one_after_another(
@@ -180,8 +196,10 @@ def _queued(jobs: dict[str, Job], machines: Machines, on_end: Callable, *, tenso
     from nas.cluster.jobs import run_jobs
 
     asked = next(iter(jobs.values())).device
-    gpu = float(asked.startswith("cuda") or (asked == "auto" and torch.cuda.is_available()))
-    resources = Resources(address=machines.address, workers=machines.parallel, cpu=_cores(machines.parallel, machines), gpu=gpu)
+    has_gpu = torch.cuda.is_available() if machines.address is None else _has_gpu(machines.address)
+    gpu = float(asked.startswith("cuda") or (asked == "auto" and has_gpu))
+    cpu = _cores(next(iter(jobs.values())).recipe, machines.parallel, machines)
+    resources = Resources(address=machines.address, workers=machines.parallel, cpu=cpu, gpu=gpu)
     here = {"device": "cuda" if gpu else "cpu"}
     run_jobs(
         [(name, job.model_copy(update={**here, "out": job.out.resolve()})) for name, job in jobs.items()],
@@ -189,6 +207,15 @@ def _queued(jobs: dict[str, Job], machines: Machines, on_end: Callable, *, tenso
         resources=resources,
         on_end=lambda pair, outcome, cause: on_end(pair[0], cause if outcome is None else outcome),
     )
+
+
+def _has_gpu(address: str) -> bool:
+    """Whether a cluster has GPUs, or can start nodes that have some."""
+    from nas.cluster.room import any_gpu
+    from nas.cluster.session import started_ray
+
+    with started_ray(Resources(address=address)):
+        return any_gpu()
 
 
 def _work(pair: tuple[str, Job], *, tensorboard: bool) -> Result | str:
@@ -199,9 +226,11 @@ def _work(pair: tuple[str, Job], *, tensorboard: bool) -> Result | str:
         return str(error)
 
 
-def _cores(parts: int, machines: Machines) -> int:
-    """For each of so many processes; on a cluster Ray finds the room."""
-    return max(1, num_cores() // parts) if machines.address is None else 1
+def _cores(recipe: FullRecipe, parts: int, machines: Machines) -> int:
+    """For each of so many trainings: here an equal part; on a cluster one for each process that decodes for it."""
+    if machines.address is None:
+        return max(1, num_cores() // parts)
+    return 1 if recipe.loader is None else max(1, recipe.loader.workers)
 
 
 def _is_silent() -> bool:

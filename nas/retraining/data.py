@@ -11,11 +11,13 @@ from nas.callbacks import ignore
 from nas.data.decoding import OnDecoded
 from nas.data.draw import list_manifest, make_manifest, rendering_of
 from nas.data.manifest import Manifest, load_split
-from nas.data.registry import open_source
+from nas.data.registry import is_folder, open_source
+from nas.data.source import Source
 from nas.errors import ConfigError
 from nas.recipes.full import FullRecipe
 from nas.retraining.loader import Listed, Loaded, LoadedJudged, Unreadable
 from nas.retraining.streams import STREAM, Streamed, StreamedJudged, stream_manifest
+from nas.training import processes
 from nas.training.batches import Batches, InMemory, InMemoryJudged, Judged
 
 
@@ -48,10 +50,17 @@ def data_of(manifest: Manifest, recipe: FullRecipe, *, unreadable: Path, root: P
         return FullData(Streamed(recipe, manifest, root), None, StreamedJudged(recipe, manifest, root))
     if recipe.loader is None:
         return _in_memory(manifest, recipe, root)
-    source, rendering = open_source(manifest.data, root=root), rendering_of(recipe)
+    source, rendering = _source(manifest.data, root), rendering_of(recipe)
     listed = partial(Listed, source, broken=Unreadable(unreadable), rendering=rendering)
     held_out = LoadedJudged(listed(manifest.validation), recipe) if manifest.validation else None
     return FullData(Loaded(listed(manifest.train), recipe), held_out, LoadedJudged(listed(manifest.test), recipe))
+
+
+def _source(data: str, root: Path | None) -> Source:
+    """Where images are read. Of a folder or a tar the first process lists what there is, and tells the others where it lies."""
+    if not is_folder(data):
+        return open_source(data, root=root)
+    return processes.of_first(lambda: open_source(data, root=root)._replace(train={}, test=None, ignored=()))
 
 
 def _in_memory(manifest: Manifest, recipe: FullRecipe, root: Path | None) -> FullData:

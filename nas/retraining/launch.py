@@ -12,77 +12,129 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.train import RunConfig, ScalingConfig, get_context
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
-from nas.cluster.jobs import short_cause
-from nas.errors import NasError, in_one_line
+from nas.cluster.avoided import own_node
+from nas.cluster.loss import first_cause, loss_in_words
+from nas.cluster.room import Team, WorkerShare, any_gpu, most_by_autoscaler, num_places, placed
+from nas.errors import NasError
 from nas.retraining.folder import Result
 from nas.retraining.train import SILENT, Job, Listener, run
+from nas.training import processes
+from nas.training.curve import Epoch, OnEpoch
 
-RESTARTS = 2  # of the whole group, after workers were lost
+RESTARTS = 3  # of the whole group after workers were lost, without an epoch trained in between
 TELL_SECONDS = 0.5  # between two messages about decoding
+ROOM_SECONDS = 1800.0  # for which room is waited, after workers were lost or while an autoscaler starts nodes
 
 
-def launch(job: Job, *, workers: int, cpu: float, listener: Listener) -> Result:
-    """Trains on so many workers, a GPU each where the job's device is one; NasError where they can't be had, or keep dying."""
-    use_gpu = needs_gpu(job)
-    _check_room(workers, cpu=cpu, use_gpu=use_gpu)
-    job = job.model_copy(update={"out": job.out.resolve(), "device": "cuda" if use_gpu else "cpu"})
-    for attempt in range(RESTARTS + 1):
+class Crew(NamedTuple):
+    """The workers that a training asks for."""
+
+    workers: int
+    cpu: float
+    """For each of them."""
+    least: int | None = None
+    """As few as this go on where the others are lost, or can't be had; None: no fewer than all."""
+    wait_seconds: float | None = None
+    """How long room for them is waited for; None: ROOM_SECONDS once there was room, or where an autoscaler brings it."""
+
+
+def launch(job: Job, crew: Crew, *, listener: Listener) -> Result:
+    """Trains on a crew, a GPU each where the job's device is one; NasError where it can't be had, or keeps being lost.
+
+    Whatever their number, the workers share the recipe's batch: one that doesn't divide it is not taken.
+    """
+    team = _team(job, crew)
+    job = job.model_copy(update={"out": job.out.resolve(), "device": "cuda" if team.share.gpu else "cpu"})
+    lost = _Lost()
+    counted = listener._replace(on_epoch=lost.forgetting(listener.on_epoch))
+    while True:
+        workers = placed(team, sizes=lambda n: job.recipe.batch_size % n == 0, on_wait=listener.on_remark)
+        if workers < team.workers:
+            listener.on_remark(f"going on with {workers} of {team.workers} workers, at the same batch of all together")
         try:
-            return _once(job, workers=workers, cpu=cpu, use_gpu=use_gpu, listener=listener)
+            return _once(job, workers=workers, share=team.share, listener=counted)
         except ray.train.TrainingFailedError as error:
             trouble = _trouble(error)
             if isinstance(trouble, NasError):
                 raise trouble from None
-            why = short_cause(in_one_line(trouble, most=10_000))
-            listener.on_lost(attempt + 1, why)
+            lost.note(loss_in_words(trouble), job, listener)
+            team = team._replace(wait_seconds=ROOM_SECONDS if crew.wait_seconds is None else crew.wait_seconds)
+
+
+class _Lost:
+    """How often workers were lost since an epoch ended."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def forgetting(self, on_epoch: OnEpoch) -> OnEpoch:
+        """`on_epoch`, which also begins the count anew."""
+
+        def trained(epoch: Epoch) -> bool | None:
+            self.times = 0
+            return on_epoch(epoch)
+
+        return trained
+
+    def note(self, why: str, job: Job, listener: Listener) -> None:
+        """One more loss; NasError where it is one too many."""
+        self.times += 1
+        if self.times > RESTARTS:
+            raise NasError(
+                f"{job.out}: workers were lost {self.times} times without an epoch trained in between, the last time because "
+                f"{why}. Mend that; the same command goes on from the last checkpoint."
+            )
+        listener.on_remark(f"workers were lost, because {why}; going on from the last checkpoint")
+
+
+def _team(job: Job, crew: Crew) -> Team:
+    """The workers and how long they are waited for; NasError where there is no room, and nobody who would bring it."""
+    most = most_by_autoscaler()
+    share = WorkerShare(crew.cpu, float(job.device.startswith("cuda") or (job.device == "auto" and any_gpu())))
+    team = Team(crew.workers, share, crew.least or crew.workers, crew.wait_seconds or 0.0)
+    there, grown = num_places(share), share.places_in(most)
+    if there >= team.least or crew.wait_seconds:
+        return team._replace(wait_seconds=ROOM_SECONDS if crew.wait_seconds is None else crew.wait_seconds)
+    if grown >= team.least:
+        return team._replace(wait_seconds=ROOM_SECONDS)
+    can = f", and its autoscaler can bring it to {grown}" if most else ""
     raise NasError(
-        f"{job.out}: workers were lost {RESTARTS + 1} times: {why}. The same command goes on from the last checkpoint."
+        f"--workers {crew.workers}: each asks for {share}, but Ray has room for {there} of them{can}. Ask for fewer workers"
+        f"{_lower_cpu(job, crew)}, give the --address of a larger cluster, or wait for nodes that are yet to join it with "
+        "--wait-for-cluster 30m."
     )
 
 
-def needs_gpu(job: Job) -> bool:
-    """Whether each worker trains on a GPU: as asked, and on "auto" where the started Ray has any."""
-    return job.device.startswith("cuda") or (job.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+def _lower_cpu(job: Job, crew: Crew) -> str:
+    if job.recipe.loader is None or crew.cpu <= 1:
+        return ""
+    return " or for fewer processes that decode (--set loader.workers=2, a core each)"
 
 
-def _check_room(workers: int, *, cpu: float, use_gpu: bool) -> None:
-    have = ray.cluster_resources()
-    for name, each in (("GPU", float(use_gpu)), ("CPU", cpu)):
-        if workers * each > have.get(name, 0):
-            raise NasError(
-                f"--workers {workers}: each asks for {each:g} {name}, but Ray has {have.get(name, 0):g} in all. "
-                "Ask for fewer workers, or give the --address of a larger cluster."
-            )
-
-
-def _once(job: Job, *, workers: int, cpu: float, use_gpu: bool, listener: Listener) -> Result:
+def _once(job: Job, *, workers: int, share: WorkerShare, listener: Listener) -> Result:
     with _heard(listener) as queue, tempfile.TemporaryDirectory(dir=_made(job.out), prefix=".ray") as scratch:
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
         trainer = TorchTrainer(
-            partial(_work, threads=max(1, int(cpu))),
+            partial(_work, share=share),
             train_loop_config={"job": job.model_dump_json(), "queue": queue},
-            scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": cpu, **({"GPU": 1} if use_gpu else {})}
-            ),
+            torch_config=TorchConfig(timeout_s=int(processes.STEP_PATIENCE.total_seconds())),
+            scaling_config=ScalingConfig(num_workers=workers, use_gpu=share.gpu > 0, resources_per_worker=share.bundle),
             run_config=RunConfig(name="retrain", storage_path=scratch),
         )
         trainer.fit()
     return Result.model_validate_json((job.out / "result.json").read_text(encoding="utf-8"))
 
 
-def _work(config: dict[str, Any], *, threads: int) -> None:
+def _work(config: dict[str, Any], *, share: WorkerShare) -> None:
     """One worker's part; the first one's callbacks go into the queue."""
-    import torch
-
-    torch.set_num_threads(threads)
-
+    share.keep()
     is_first = get_context().get_world_rank() == 0
     run(Job.model_validate_json(config["job"]), _telling(config["queue"]) if is_first else SILENT)
 
@@ -99,13 +151,13 @@ def _telling(queue: Queue) -> Listener:
             last[0] = time.monotonic()
             tell("on_decoded", done, total, unit)
 
-    return Listener(decoded, *(partial(tell, name) for name in ("on_begin", "on_step", "on_epoch")))
+    return Listener(decoded, *(partial(tell, name) for name in ("on_begin", "on_step", "on_epoch", "on_remark")))
 
 
 @contextlib.contextmanager
 def _heard(listener: Listener) -> Iterator[Queue]:
     """A queue of which every entry is told to the listener until the `with` block ends."""
-    queue = Queue(actor_options={"num_cpus": 0})
+    queue = Queue(actor_options={"num_cpus": 0, "label_selector": own_node()})  # a node that is lost takes no words along
 
     def listen() -> None:
         while (entry := queue.get()) is not None:
@@ -128,7 +180,5 @@ def _made(folder: Path) -> Path:
 
 
 def _trouble(error: Exception) -> BaseException:
-    """What went wrong in a worker: a NasError of any of them if there is one."""
-    failures = list(getattr(error, "worker_failures", {}).values()) or [error.__cause__ or error]
-    causes = [getattr(failure, "cause", None) or failure for failure in failures]
-    return next((cause for cause in causes if isinstance(cause, NasError)), causes[0])
+    """What went wrong in a worker, and explains what the others ended by."""
+    return first_cause(list(getattr(error, "worker_failures", {}).values()) or [error.__cause__ or error])

@@ -66,9 +66,9 @@ class RetrainingBar(AbstractContextManager):
             f"{self.images / max(1e-9, epoch.seconds):,.0f} images/s · {self._eta(epoch.epoch)}"
         )
 
-    def lose(self, times: int, why: str) -> None:
-        """Takes note that workers were lost."""
-        self._print(f"workers were lost ({times}): {why}; going on from the last checkpoint")
+    def remark(self, sentence: str) -> None:
+        """Shows what happens to the training from outside."""
+        self._print(sentence)
 
     def _judged(self, epoch: Epoch) -> str:
         if epoch.accuracy is None:

@@ -75,8 +75,11 @@ class StreamedJudged:
 
     def chunks(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """In the order of the shards."""
-        if processes.rank():
-            return
+        if processes.rank() == 0:
+            yield from self._all(device)
+        processes.wait_for_first()
+
+    def _all(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         images = _stream(self.recipe, self.root, "validation", seed=0)
         images.reader.dist_num_replicas = 1
         for chunk, labels in judging_loader(images, self.recipe, self.loader, device):

@@ -54,8 +54,8 @@ class Beginning(NamedTuple):
 
 
 OnBegin = Callable[[Beginning], None]
-OnLost = Callable[[int, str], None]
-"""Told how often workers were lost, and why the last time."""
+OnRemark = Callable[[str], None]
+"""Told what happens to a training from outside, such as lost workers, in a sentence."""
 
 
 class Job(Value):
@@ -77,7 +77,7 @@ class Listener(NamedTuple):
     on_begin: OnBegin = ignore
     on_step: OnStep = ignore
     on_epoch: OnEpoch = ignore
-    on_lost: OnLost = ignore
+    on_remark: OnRemark = ignore
 
 
 SILENT = Listener()

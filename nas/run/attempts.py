@@ -18,17 +18,17 @@ def with_attempt(record: Record, *, host: str, resources: Resources) -> tuple[At
     return (*record.attempts, Attempt(host, began=now, cpu=resources.cpu, gpu=resources.gpu))
 
 
-def with_cause(record: Record, *, cause: str) -> tuple[Attempt, ...]:
-    """A trial's attempts with what ended the last one, before it could; one that no worker took up is an attempt too."""
+def with_cause(record: Record, *, cause: str, host: str | None = None) -> tuple[Attempt, ...]:
+    """A trial's attempts with what ended the last one, before it could; one that did not come to train is an attempt too."""
     attempts = record.attempts
     if not attempts or attempts[-1].cause is not None:
-        attempts = (*attempts, Attempt("not placed yet"))
+        attempts = (*attempts, Attempt(host or "not placed yet"))
     return (*attempts[:-1], replace(attempts[-1], cause=cause))
 
 
-def num_lost(record: Record) -> int:
+def lost_attempts(record: Record) -> list[Attempt]:
     """Attempts that the machine lost, a killed driver's left out."""
-    return sum((attempt.cause or DRIVER_GONE) != DRIVER_GONE for attempt in record.attempts)
+    return [attempt for attempt in record.attempts if (attempt.cause or DRIVER_GONE) != DRIVER_GONE]
 
 
 class TimeSpent(NamedTuple):

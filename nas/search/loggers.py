@@ -23,7 +23,7 @@ from nas.run.settings import Search
 from nas.search.background import Background
 from nas.space.architecture import Architecture
 from nas.terminal import Terminal
-from nas.training.curve import Begin, Outcome, unpacked
+from nas.training.curve import Epoch, Outcome, unpacked
 
 UNLOGGED = re.compile("[@:]")  # in the names of a device's costs; MLflow's may not have them
 LOGGER_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}  # what each of search.log needs to be imported
@@ -116,7 +116,7 @@ class Logger(LoggerCallback):
     def log_trial_result(self, iteration: int, trial: Any, result: dict) -> None:
         """Hand on an epoch's numbers, or the accuracy that counts."""
         message = unpacked(result)
-        if message is None or isinstance(message, Begin):
+        if not isinstance(message, Epoch | Outcome):
             return
         prefix = "final_" if isinstance(message, Outcome) else ""
         numbers = {f"{prefix}{name}": v for name, v in message.model_dump().items() if isinstance(v, int | float)}

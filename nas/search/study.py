@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage
 
 from nas.callbacks import ignore
 from nas.errors import NasError
-from nas.run.attempts import RETRIES, num_lost, time_spent, with_attempt, with_cause
+from nas.run.attempts import RETRIES, lost_attempts, time_spent, with_attempt, with_cause
 from nas.run.cache import ResultCache, computing
 from nas.run.driver import Driver
 from nas.run.folder import RunFolder, versions
@@ -225,14 +225,19 @@ class Study:
         seconds = round(self._records[number].trained_seconds, 3)
         self._records.tell(number, state=TrialState.STOPPED, seconds=seconds, cause="stopped at a rung")
 
-    def lose(self, number: int, *, cause: str) -> None:
+    def lost_on(self, number: int) -> set[str]:
+        """The hosts on which a trial's workers were lost."""
+        return {attempt.host for attempt in lost_attempts(self._records[number])}
+
+    def lose(self, number: int, *, cause: str, host: str | None = None) -> None:
         """Put down that the machine lost a trial's worker; it is proposed again, or has failed if that happened too often."""
-        self._records.note(number, attempts=with_cause(self._records[number], cause=cause))
+        self._records.note(number, attempts=with_cause(self._records[number], cause=cause, host=host))
         record = self._records[number]
-        if num_lost(record) <= RETRIES:
+        times = len(lost_attempts(record))
+        if times <= RETRIES:
             self._resumed.append(Proposal(number, record.architecture))
         else:
-            self.fail(number, cause=f"the worker died {num_lost(record)} times: {cause}", machine=True)
+            self.fail(number, cause=f"the worker died {times} times: {cause}", machine=True)
 
     def fail(self, number: int, *, cause: str, seconds: float = 0.0, machine: bool = False) -> None:
         """Tell why a trial has no result, and whether the `machine` was at fault and not the architecture.

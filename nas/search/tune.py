@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,16 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from nas.callbacks import ignore
-from nas.cluster.jobs import WorkerShare, short_cause
-from nas.cluster.nodes import LeftOut, Prepare, check_folder_is_shared, prepare_nodes
+from nas.cluster.avoided import IN_A_ROW, Avoided, selector
+from nas.cluster.loss import short_cause
+from nas.cluster.nodes import Prepare, check_folder_is_shared, prepare_nodes
+from nas.cluster.room import WorkerShare
 from nas.cluster.stopping import Stopping
+from nas.errors import NasError
 from nas.search.ahead import Ahead
 from nas.search.loggers import Logger, opened_loggers
 from nas.space.architecture import Architecture
-from nas.training.curve import Begin, Epoch, Outcome, packed, unpacked
+from nas.training.curve import Begin, Epoch, Message, Outcome, Placed, packed, unpacked
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.run.folder import RunFolder
@@ -29,16 +33,32 @@ if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.search.study import Study
 
 
+PLACES_LOOK_SECONDS = 30.0  # between two looks whether every trial that waits can be placed
+
+
 class StudySearcher(Searcher):
     """Ray Tune's question "what next?" handed to the study, and the end of each trial handed back."""
 
-    def __init__(self, study: "Study", folder: "RunFolder", *, workers: int, stopping: Stopping, on_change: Callable[[], None]):
+    def __init__(
+        self,
+        study: "Study",
+        folder: "RunFolder",
+        *,
+        workers: int,
+        avoided: Avoided,
+        stopping: Stopping,
+        on_change: Callable[[], None],
+        say: Callable[[str], object] = ignore,
+    ):
         super().__init__()
-        self.study, self.folder, self.stopping, self.on_change = study, folder, stopping, on_change
+        self.study, self.folder, self.stopping, self.on_change, self.say = study, folder, stopping, on_change, say
+        self.avoided = avoided
         self.workers, self.ahead = workers, Ahead(workers)
         self.has_just_proposed = self.has_seen_an_end = False
         self.numbers: dict[str, int] = {}
-        self.training: set[str] = set()  # of these trials, those that a worker has taken up
+        self.hosts: dict[str, str] = {}  # of those trials that a worker has taken up
+        self.kept_off: dict[str, tuple[str, ...]] = {}  # nodes on which those that wait are not placed
+        self.looked = time.monotonic()
         self.errors: dict[str, str] = {}
         self.trouble: Exception | None = None
 
@@ -62,8 +82,9 @@ class StudySearcher(Searcher):
         if self.has_just_proposed:
             self.has_just_proposed = False
             return None
-        free = self.workers - len(self.training)
-        if len(self.numbers) - len(self.training) >= (free if free > 0 else self.ahead.number):
+        self._check_places()
+        free = self.workers - len(self.hosts)
+        if len(self.numbers) - len(self.hosts) >= (free if free > 0 else self.ahead.number):
             return None  # those that wait are handed out before more are asked for
         with self.writing(), self.ahead.timed() if self.has_seen_an_end else contextlib.nullcontext():
             proposal = self.study.propose(on_answer=self._show_answer)
@@ -71,7 +92,22 @@ class StudySearcher(Searcher):
             return None if self.numbers else Searcher.FINISHED
         self.numbers[trial_id], self.has_just_proposed = proposal.number, True
         files = {name: getattr(self.folder, name)(proposal.number) for name in ("weights", "checkpoint")}
-        return {"architecture": proposal.architecture.to_dict(), **{name: str(p.absolute()) for name, p in files.items()}}
+        self.kept_off[trial_id] = avoided = self.avoided.for_trial(self.study.lost_on(proposal.number))
+        paths = {name: str(path.absolute()) for name, path in files.items()}
+        return {"architecture": proposal.architecture.to_dict(), "avoided": avoided, **paths}
+
+    def _check_places(self) -> None:
+        """Now and then: NasError where a trial waits for a place on none of the nodes that are left."""
+        if time.monotonic() - self.looked < PLACES_LOOK_SECONDS:
+            return
+        self.looked = time.monotonic()
+        waiting = [nodes for trial_id, nodes in self.kept_off.items() if nodes and trial_id not in self.hosts]
+        if any(not self.avoided.leaves_a_node(nodes) for nodes in waiting):
+            self.trouble = NasError(
+                "all nodes are gone but those on which a trial was lost before, so that it waits for another. Nothing that "
+                "finished is lost; the same command tries it on what is there."
+            )
+            raise self.trouble
 
     def _show_answer(self) -> None:
         """Between two answers of other runs, of which there may be hundreds: show it, and stop if a signal waits."""
@@ -83,17 +119,29 @@ class StudySearcher(Searcher):
         self.has_seen_an_end = True  # before it, workers are asked for one after the other
         if trial_id in self.numbers:
             lost = self.errors.pop(trial_id, "the worker died") if error else None
+            host, message = self.hosts.get(trial_id), unpacked(result or {})
             with self.writing():
-                self._tell(self.let_go(trial_id), unpacked(result or {}), lost=lost)
+                number = self.let_go(trial_id)
+                if host is not None:
+                    self._judge(host, number, lost=lost)
+                self._tell(number, message, host=host, lost=lost)
 
     def let_go(self, trial_id: str) -> int:
         """Forget a trial of Tune's; the number under which the study knows it."""
-        self.training.discard(trial_id)
+        self.hosts.pop(trial_id, None)
+        self.kept_off.pop(trial_id, None)
         return self.numbers.pop(trial_id)
 
-    def _tell(self, number: int, message: Begin | Epoch | Outcome | None, *, lost: str | None) -> None:
+    def _judge(self, host: str, number: int, *, lost: str | None) -> None:
+        """Put an end or a loss down to the host on which it was."""
+        if lost is None:
+            self.avoided.note_end(host)
+        elif self.avoided.note_loss(host, number):
+            self.say(f"mind: {host} is left out: {IN_A_ROW} trials in a row were lost there, the last one so: {lost}")
+
+    def _tell(self, number: int, message: Message | None, *, host: str | None, lost: str | None) -> None:
         if lost is not None or not isinstance(message, Outcome):
-            self.study.lose(number, cause=lost or "the worker ended without an outcome")
+            self.study.lose(number, host=host, cause=lost or "the worker ended without an outcome")
         elif message.accuracy is None:
             self.study.fail(number, cause=message.cause or "no cause given", seconds=message.seconds)
         else:
@@ -122,9 +170,10 @@ class RungScheduler(FIFOScheduler):
         number, study = self.searcher.numbers[trial.trial_id], self.searcher.study
         message, is_kept = unpacked(result), True
         with self.searcher.writing():
-            if isinstance(message, Begin):
-                self.searcher.training.add(trial.trial_id)
-                is_kept = study.begin(number, host=message.host, curve=message.curve)
+            if isinstance(message, Placed):
+                self.searcher.hosts[trial.trial_id] = message.host
+            elif isinstance(message, Begin):
+                is_kept = study.begin(number, host=self.searcher.hosts[trial.trial_id], curve=message.curve)
             elif isinstance(message, Epoch):
                 is_kept = study.report(number, message)
             if not is_kept:
@@ -143,11 +192,12 @@ class RungScheduler(FIFOScheduler):
 
 
 def train_trial(config: dict[str, Any], *, work: Callable, share: WorkerShare) -> None:
-    """One trial in a worker: say what is known of it, train, report every epoch, report the outcome."""
+    """One trial in a worker: say where it is and what is known of it, train, report every epoch, report the outcome."""
+    _report(Placed(host=socket.gethostname()))
     share.keep()
     outcome = work(
         Architecture.model_validate(config["architecture"]),
-        on_start=lambda curve: _report(Begin(host=socket.gethostname(), curve=curve)),
+        on_start=lambda curve: _report(Begin(curve=curve)),
         on_epoch=_report,
         weights=Path(config["weights"]),
         checkpoint=Path(config["checkpoint"]),
@@ -155,7 +205,7 @@ def train_trial(config: dict[str, Any], *, work: Callable, share: WorkerShare) -
     _report(outcome)
 
 
-def _report(message: Begin | Epoch | Outcome) -> None:
+def _report(message: Message) -> None:
     """Tune ends this process's trial here if a rung stops it, or if this was its outcome."""
     tune.report({**packed(message), "done": isinstance(message, Outcome)})
 
@@ -178,13 +228,21 @@ def run_trials(
         _scratch(folder, resources) as scratch,
         opened_loggers(study.search, folder) as loggers,
     ):
-        left_out = LeftOut()
+        unfit: frozenset[str] = frozenset()
         if resources.address:
             check_folder_is_shared(folder.search_yaml)
         if resources.address and prepare is not None:
-            left_out = prepare_nodes(prepare, console=console or Console(quiet=True))
-        workers = num_workers(resources, without=left_out.nodes)
-        searcher = StudySearcher(study, folder, workers=workers, stopping=stopping or Stopping(), on_change=on_change)
+            unfit = prepare_nodes(prepare, console=console or Console(quiet=True))
+        workers = num_workers(resources, without=unfit)
+        searcher = StudySearcher(
+            study,
+            folder,
+            workers=workers,
+            avoided=Avoided(unfit),
+            stopping=stopping or Stopping(),
+            on_change=on_change,
+            say=ignore if console is None else partial(console.print, soft_wrap=True),
+        )
         try:
             _tuner(searcher, work=work, resources=resources, scratch=scratch, loggers=loggers).fit()
         except Exception:
@@ -196,9 +254,9 @@ def run_trials(
 def _tuner(
     searcher: StudySearcher, *, work: Callable, resources: "Resources", scratch: Path, loggers: list[Logger]
 ) -> tune.Tuner:
-    trainable = partial(train_trial, work=work, share=WorkerShare(resources.cpu, resources.gpu))
+    share = WorkerShare(resources.cpu, resources.gpu)
     return tune.Tuner(
-        tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
+        tune.with_resources(partial(train_trial, work=work, share=share), partial(_place, share=share)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RungScheduler(searcher),
@@ -215,6 +273,13 @@ def _tuner(
             callbacks=list(loggers),
         ),
     )
+
+
+def _place(config: dict[str, Any], *, share: WorkerShare) -> tune.PlacementGroupFactory:
+    """What a trial holds, and of which node not."""
+    avoided = config["avoided"]
+    elsewhere: dict[str, Any] = {"bundle_label_selector": [selector(avoided)]} if avoided else {}
+    return tune.PlacementGroupFactory([share.bundle], **elsewhere)
 
 
 @contextlib.contextmanager

@@ -88,25 +88,32 @@ OnStart = Callable[[tuple[Epoch, ...]], bool | None]
 """Hears which epochs were trained before an interruption, and ends the training there by returning False."""
 
 
-class Begin(Value):
+class Placed(Value):
     """A worker has taken up a trial."""
 
     host: str
+    """The name of its machine."""
+
+
+class Begin(Value):
+    """A trial's training begins, or goes on."""
+
     curve: tuple[Epoch, ...]
     """The epochs that its checkpoint holds."""
 
 
-MESSAGES: dict[str, type[Begin] | type[Epoch] | type[Outcome]] = {"begin": Begin, "epoch": Epoch, "outcome": Outcome}
+Message = Placed | Begin | Epoch | Outcome
+MESSAGES: dict[str, type[Message]] = {"placed": Placed, "begin": Begin, "epoch": Epoch, "outcome": Outcome}
 """What a trial's worker says to the driver. Ray Tune carries one as a JSON text in a flat mapping."""
 
 
-def packed(message: Begin | Epoch | Outcome) -> dict[str, str]:
+def packed(message: Message) -> dict[str, str]:
     """A message as Ray Tune carries it. An outcome goes without its curve, whose epochs were sent one by one."""
     kind = next(kind for kind, value in MESSAGES.items() if isinstance(message, value))
     content = message.model_dump(mode="json", exclude={"curve"} if isinstance(message, Outcome) else None)
     return {kind: json.dumps(content)}
 
 
-def unpacked(report: Mapping[str, Any]) -> Begin | Epoch | Outcome | None:
+def unpacked(report: Mapping[str, Any]) -> Message | None:
     """The message in a report of a worker's; None where it holds none."""
     return next((value.model_validate_json(report[kind]) for kind, value in MESSAGES.items() if kind in report), None)

@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -21,7 +22,9 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h numbers them
 NEVER = 2**31 - 1
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=3)  # one process may decode a whole data set while the others wait
+_PATIENT: ContextVar[Any] = ContextVar("patient", default=None)  # a group of all, with a long wait
+STEP_PATIENCE = timedelta(minutes=10)  # between the processes' meetings in a training: one that is gone is noticed by then
+PATIENCE = timedelta(hours=3)  # for what the first process does while the others wait, such as decode a whole data set
 
 
 def rank() -> int:
@@ -68,10 +71,12 @@ def process_group(device: torch.device) -> Iterator[None]:
         torch.cuda.set_device(device)
     mine = asked_for() > 1 and not _joined()
     if mine:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=STEP_PATIENCE)
+    before = _PATIENT.set(dist.new_group(backend="gloo", timeout=PATIENCE) if world() > 1 else None)
     try:
         yield
     finally:
+        _PATIENT.reset(before)
         if mine:
             dist.destroy_process_group()
 
@@ -98,9 +103,14 @@ def of_first(call: Callable[[], T]) -> T:
     """What the first process's call gives, in every process; the others need not see its disk."""
     box: list[Any] = [call() if rank() == 0 else None]  # torch sends it pickled, which has no type
     if world() > 1:
-        dist.broadcast_object_list(box)
+        dist.broadcast_object_list(box, group=_PATIENT.get())
     answer: T = box[0]
     return answer
+
+
+def wait_for_first() -> None:
+    """Until the first process comes here as well: in its own time, which a training's steps would not wait for."""
+    of_first(lambda: None)
 
 
 def keep_freed_memory() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from nas.cluster.authentication import MODE, TOKEN, TOKEN_PATH, WITH_TOKEN, WITHOUT
-from nas.cluster.jobs import WorkerShare
+from nas.cluster.room import WorkerShare
 from nas.cluster.session import check_address, num_workers, ray, started_ray
 from nas.errors import NasError
 from nas.run.settings import Resources

@@ -35,14 +35,14 @@ def test_without_a_terminal_there_is_a_line_an_epoch():
         bar.begin(Beginning(train_images=2000, held_out_images=100, test_images=300, epochs_done=1))
         bar.step(StepProgress(2, 16, 32, 1.3, 6e-4, 1000))
         bar.end_epoch(EPOCH)
-        bar.lose(1, "killed")
+        bar.remark("workers were lost, because the node gpu3 is gone; going on from the last checkpoint")
     lines = shown.file.getvalue().splitlines()
     assert lines[0] == ("2,000 training images an epoch, 100 held out to follow it by, 300 test images; going on after epoch 1")
     assert lines[1].startswith(
         "epoch 2/4: loss 1.2500 · lr 5.00e-04 · held out: EMA top-1 91.0 %, top-5 99.0 %, model top-1 90.0 %, top-5 98.0 % · "
         "200 images/s · ETA "
     )
-    assert lines[2] == "workers were lost (1): killed; going on from the last checkpoint" and len(lines) == 3
+    assert lines[2] == "workers were lost, because the node gpu3 is gone; going on from the last checkpoint" and len(lines) == 3
 
 
 def test_in_a_terminal_a_bar_tells_of_each_epoch_as_it_goes():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nas.run.attempts import DRIVER_GONE, num_lost, time_spent, with_attempt, with_cause
+from nas.run.attempts import DRIVER_GONE, lost_attempts, time_spent, with_attempt, with_cause
 from nas.run.record import Attempt, Record
 from nas.run.settings import Resources
 from tests.studies import epoch
@@ -23,12 +23,12 @@ def test_an_attempt_keeps_its_host_and_what_ended_it():
 
 def test_a_worker_that_died_before_it_began_counts_too():
     once = record(attempts=with_cause(record(), cause="node lost"))
-    assert num_lost(record(attempts=with_cause(once, cause="node lost"))) == 2
+    assert len(lost_attempts(record(attempts=with_cause(once, cause="node lost")))) == 2
 
 
 def test_a_killed_driver_is_no_fault_of_the_trial():
     attempts = [Attempt("a", cause=DRIVER_GONE), Attempt("a", cause="out of memory"), Attempt("b")]
-    assert num_lost(record(attempts=attempts)) == 1
+    assert len(lost_attempts(record(attempts=attempts))) == 1
 
 
 def test_the_time_spent_adds_up_by_hand():

@@ -61,7 +61,7 @@ def test_a_logger_hears_of_a_trial_by_its_number_with_its_design_cost_and_curve(
     heard = Heard()
     passing = logger(heard)
     passing.log_trial_start(TRIAL)
-    passing.log_trial_result(1, TRIAL, packed(Begin(host="here", curve=())))
+    passing.log_trial_result(1, TRIAL, packed(Begin(curve=())))
     passing.log_trial_result(2, TRIAL, packed(epoch(1, 0.25)))
     passing.log_trial_result(3, TRIAL, packed(Outcome(accuracy=0.5, seconds=3.0)))
     passing.log_trial_end(TRIAL)
