@@ -13,10 +13,11 @@ import ray
 import torch
 from safetensors.torch import load_file
 
+from nas.cluster import room
 from nas.errors import ConfigError, NasError
 from nas.recipes.full import FullRecipe
 from nas.retraining import launch as launch_module
-from nas.retraining.launch import launch
+from nas.retraining.launch import Crew, launch
 from nas.retraining.train import Job, Listener
 from tests.processes import started_by
 
@@ -29,62 +30,123 @@ def job(tiny, tmp_path):
     return Job(architecture=tiny, recipe=recipe, out=tmp_path / "out", device="cpu")
 
 
-def started(monkeypatch, **resources):
-    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+class Room:
+    """A placement group that has a place, or none."""
+
+    def __init__(self, bundles, nodes):
+        self.has_room = all(len(bundles) * each <= sum(n.get(name, 0) for n in nodes) for name, each in bundles[0].items())
+
+    def wait(self, timeout_seconds):
+        return self.has_room
 
 
-def test_fewer_gpus_than_workers_are_refused_instead_of_waited_for(job, monkeypatch):
-    started(monkeypatch, CPU=16.0, GPU=2.0)
-    wants = job.model_copy(update={"device": "cuda"})
-    with pytest.raises(NasError, match=r"--workers 4: each asks for 1 GPU, but Ray has 2 in all. Ask for fewer workers"):
-        launch(wants, workers=4, cpu=1, listener=Listener())
+@pytest.fixture
+def cluster(monkeypatch):
+    """Nodes as Ray would list them, an autoscaler that could start others, and no time lost in waiting."""
+
+    def of(*nodes, grows_to=None):
+        alive = [{"NodeID": str(number), "Alive": True, "Resources": node} for number, node in enumerate(nodes)]
+        clock = iter(range(0, 10**9, 40))
+        monkeypatch.setattr(ray, "nodes", lambda: alive)
+        monkeypatch.setattr(room.ray._private.state.state, "get_max_resources_from_cluster_config", lambda: grows_to)
+        monkeypatch.setattr(ray.util, "placement_group", lambda bundles, strategy: Room(bundles, nodes))
+        monkeypatch.setattr(ray.util, "remove_placement_group", lambda group: None)
+        monkeypatch.setattr(room, "monotonic", lambda: next(clock))
+
+    return of
 
 
-def test_more_workers_than_cores_are_refused_instead_of_waited_for(job, monkeypatch):
-    started(monkeypatch, CPU=2.0)
-    with pytest.raises(NasError, match="--workers 3: each asks for 1 CPU, but Ray has 2 in all"):
-        launch(job, workers=3, cpu=1, listener=Listener())
+def failing(*errors):
+    """A training that ends by each of these, then in order; the numbers of workers it was begun with are its `calls`."""
+    left = list(errors)
 
-
-def test_lost_workers_are_told_and_the_training_is_begun_again_until_it_ends(job, monkeypatch):
-    started(monkeypatch, CPU=2.0)
-    told, calls = [], []
-
-    def failing_once(*_, **__):
-        calls.append(1)
-        if len(calls) == 1:
-            raise ray.train.WorkerGroupError("", {1: RuntimeError("killed by the system. Some common causes are …")})
+    def once(job, *, workers, share, listener):
+        once.calls.append(workers)
+        if left:
+            error = left.pop(0)
+            if isinstance(error, int):
+                listener.on_epoch(error)
+                error = left.pop(0)
+            raise ray.train.WorkerGroupError("", error if isinstance(error, dict) else {0: error})
         return "the result"
 
-    monkeypatch.setattr(launch_module, "_once", failing_once)
-    listener = Listener(on_lost=lambda times, why: told.append((times, why)))
-    assert launch(job, workers=2, cpu=1, listener=listener) == "the result"
-    assert told == [(1, "killed by the system.")]
+    once.calls = []
+    return once
 
 
-def test_what_a_user_can_mend_is_not_tried_again(job, monkeypatch):
-    started(monkeypatch, CPU=2.0)
-    calls = []
+def test_fewer_gpus_than_workers_are_refused_instead_of_waited_for(job, cluster):
+    cluster({"CPU": 16.0, "GPU": 2.0})
+    wants = job.model_copy(update={"device": "cuda"})
+    with pytest.raises(NasError, match=r"--workers 4: each asks for 1 CPU and 1 GPU, but Ray has room for 2 of them. Ask for"):
+        launch(wants, Crew(4, 1), listener=Listener())
 
-    def refusing(*_, **__):
-        calls.append(1)
-        raise ray.train.WorkerGroupError("", {0: RuntimeError("aborted"), 1: ConfigError("classes: must be fewer")})
 
-    monkeypatch.setattr(launch_module, "_once", refusing)
+def test_more_workers_than_cores_are_refused_instead_of_waited_for(job, cluster):
+    cluster({"CPU": 2.0})
+    with pytest.raises(NasError, match="--workers 3: each asks for 1 CPU, but Ray has room for 2 of them"):
+        launch(job, Crew(3, 1), listener=Listener())
+
+
+def test_more_than_an_autoscaler_can_bring_is_refused_at_once(job, cluster):
+    cluster({"CPU": 2.0}, grows_to={"CPU": 4})
+    with pytest.raises(NasError, match="Ray has room for 2 of them, and its autoscaler can bring it to 4"):
+        launch(job, Crew(8, 1), listener=Listener())
+
+
+def test_gpus_that_an_autoscaler_can_start_are_waited_for_and_no_cpu_is_trained_on(job, cluster):
+    cluster({"CPU": 2.0}, grows_to={"CPU": 8, "GPU": 4})
+    told = []
+    wants = job.model_copy(update={"device": "auto"})
+    with pytest.raises(NasError, match="no room for 2 workers with 1 CPU and 1 GPU each in"):
+        launch(wants, Crew(2, 1, wait_seconds=200), listener=Listener(on_remark=told.append))
+    assert told == ["waiting up to 3 min for room for 2 workers with 1 CPU and 1 GPU each: the cluster has room for 0"]
+
+
+def test_lost_workers_are_told_and_the_training_is_begun_again_until_it_ends(job, cluster, monkeypatch):
+    cluster({"CPU": 2.0})
+    monkeypatch.setattr(launch_module, "_once", once := failing(RuntimeError("killed by the system")))
+    told = []
+    assert launch(job, Crew(2, 1), listener=Listener(on_remark=told.append)) == "the result"
+    assert told == ["workers were lost, because a worker failed with killed by the system; going on from the last checkpoint"]
+    assert once.calls == [2, 2]
+
+
+def test_fewer_workers_go_on_where_others_are_lost_as_many_as_share_the_batch_equally(job, cluster, monkeypatch):
+    def lost(*_, **__):
+        cluster({"CPU": 7.0})
+        return once(*_, **__)
+
+    cluster({"CPU": 8.0})
+    once = failing(RuntimeError("gone"))
+    monkeypatch.setattr(launch_module, "_once", lost)
+    told = []
+    assert launch(job, Crew(8, 1, least=2), listener=Listener(on_remark=told.append)) == "the result"
+    assert once.calls == [8, 4]  # 7, 6 and 5 don't divide the batch of 32
+    assert told[-1] == "going on with 4 of 8 workers, at the same batch of all together"
+
+
+def test_what_a_user_can_mend_is_not_tried_again(job, cluster, monkeypatch):
+    cluster({"CPU": 2.0})
+    both = {0: RuntimeError("aborted"), 1: ConfigError("classes: must be fewer")}
+    monkeypatch.setattr(launch_module, "_once", once := failing(both))
     with pytest.raises(ConfigError, match="classes: must be fewer"):
-        launch(job, workers=2, cpu=1, listener=Listener())
-    assert len(calls) == 1
+        launch(job, Crew(2, 1), listener=Listener())
+    assert once.calls == [2]
 
 
-def test_workers_that_keep_dying_end_the_training_with_a_way_out(job, monkeypatch):
-    started(monkeypatch, CPU=2.0)
+def test_workers_that_keep_dying_end_the_training_with_a_way_out(job, cluster, monkeypatch):
+    cluster({"CPU": 2.0})
+    monkeypatch.setattr(launch_module, "_once", failing(*(RuntimeError("no room") for _ in range(9))))
+    with pytest.raises(NasError, match=r"workers were lost 4 times without an epoch trained in between, .* with no room"):
+        launch(job, Crew(2, 1), listener=Listener())
 
-    def failing(*_, **__):
-        raise ray.train.WorkerGroupError("", {0: RuntimeError("no room")})
 
-    monkeypatch.setattr(launch_module, "_once", failing)
-    with pytest.raises(NasError, match=r"workers were lost 3 times: no room. The same command goes on"):
-        launch(job, workers=2, cpu=1, listener=Listener())
+def test_a_trained_epoch_makes_up_for_all_losses_before_it(job, cluster, monkeypatch):
+    cluster({"CPU": 2.0})
+    trouble = RuntimeError("spot node taken back")
+    monkeypatch.setattr(launch_module, "_once", once := failing(*3 * [trouble], 1, *3 * [trouble], 2, *3 * [trouble]))
+    assert launch(job, Crew(2, 1), listener=Listener()) == "the result"
+    assert len(once.calls) == 10
 
 
 @pytest.mark.slow
@@ -100,7 +162,7 @@ def test_a_killed_ray_worker_costs_no_more_than_an_epoch(tiny, tmp_path):
     _, second = (pid for pid, command in started_by(driver.pid).items() if "RayTrainWorker" in command)
     os.kill(second, signal.SIGKILL)
     out, _ = driver.communicate(timeout=500)
-    assert driver.returncode == 0 and "workers were lost (1)" in out and "going on after epoch" in out
+    assert driver.returncode == 0 and "workers were lost, because" in out and "going on after epoch" in out
     plain = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *verb, str(tmp_path / "plain")]
     subprocess.run(plain, check=True, capture_output=True, **options)
     one, two = (load_file(tmp_path / folder / "model.safetensors") for folder in ("ray", "plain"))
