@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from nas.training.distill import loss_of
 from nas.training.evaluation import Score, autocast, evaluate, evaluate_each
 from nas.training.loss import Batch, Forward
 from nas.training.optimizer import lr_share, optimizer
+from nas.training.undo import PassState
 
 CHECK_EVERY = 16  # steps between two looks at the loss: each one waits for a GPU
 SMALLEST_PIECE = 2  # images: batch norm has nothing to norm by in one
@@ -110,6 +111,9 @@ class _Training:
         self.trained: Forward = torch.compile(trained) if recipe.compile else trained
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.pieces = 1
+        self.before = PassState(self.model, device)
+        # where others wait in the middle of a pass, none can begin it again
+        self.meets_inside = any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules())
 
     @property
     def measured(self) -> nn.Module:
@@ -163,7 +167,7 @@ class _Training:
             position = (number - 1) * steps + step
             for group in self.optimizer.param_groups:
                 group["lr"] = group["lr_scale"] * self._lr(position, steps)
-            fresh.append(self._step(share))
+            fresh.append(self._step(share, is_first=step == 1))
             images += share.num_images
             if self.ema:
                 self.ema.update(self.model, step=position if self.recipe.ema_rises else None)
@@ -174,41 +178,76 @@ class _Training:
                 checked, fresh = [*checked, losses], []
         return float(torch.cat(checked).mean())
 
-    def _step(self, share: UpdateShare) -> Tensor:
-        while (loss := self._gradients(share)) is None:
-            self.pieces *= 2
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+    def _step(self, share: UpdateShare, *, is_first: bool) -> Tensor:
+        """One update of the weights; `is_first` of an epoch, in which several processes find out together what fits."""
+        if self.parallel is None:
+            while (loss := self._gradients(share)) is None:
+                self._halve()
+        else:
+            loss = self._gradients_of_all(share) if is_first else self._gradients_in_step(share)
         if self.recipe.clip_grad:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_grad)
-        self.scaler.step(self.optimizer)
+        try:
+            self.scaler.step(self.optimizer)
+        except (MemoryError, RuntimeError) as error:  # its state comes to the gradients and what the pass has left behind
+            if not is_out_of_memory(error):
+                raise
+            self._halve()
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss
 
+    def _halve(self) -> None:
+        self.pieces *= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def _gradients(self, share: UpdateShare) -> Tensor | None:
         """The loss of this process's share, its gradient added up by pieces; None where smaller ones may fit into memory."""
+        self.before.keep()
+        try:
+            return self._added_up(share, keep_apart=True)
+        except (MemoryError, RuntimeError) as error:
+            smallest = min(len(batch.labels) for batch in share.batches)
+            if not is_out_of_memory(error) or self.meets_inside or smallest < 2 * self.pieces * SMALLEST_PIECE:
+                raise
+            self.optimizer.zero_grad()
+            self.before.restore()
+            return None
+
+    def _gradients_of_all(self, share: UpdateShare) -> Tensor:
+        """The same with several processes, which halve their pieces together; their gradients are averaged at the end."""
+        while True:
+            loss = self._gradients(share)
+            if processes.summed(torch.tensor(float(loss is None), device=self.device)) == 0:
+                break
+            self.before.restore()
+            self._halve()
+        assert loss is not None, "nobody's memory was too small"
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.copy_(processes.averaged(parameter.grad))
+        return loss
+
+    def _gradients_in_step(self, share: UpdateShare) -> Tensor:
+        """The same in pieces that are known to fit, averaged with the other processes' while they are computed."""
+        return self._added_up(share, keep_apart=False)
+
+    def _added_up(self, share: UpdateShare, *, keep_apart: bool) -> Tensor:
         self.optimizer.zero_grad()
         pieces = [piece for batch in share.batches for piece in batch.pieces(self.pieces)]
         whole = share.num_images / processes.world()  # DistributedDataParallel takes the mean over the processes
-        try:
-            return torch.stack([self._piece(piece, whole, is_last=piece is pieces[-1]) for piece in pieces]).sum()
-        except (MemoryError, RuntimeError) as error:
-            smallest = min(len(batch.labels) for batch in share.batches)
-            if not is_out_of_memory(error) or self.parallel or smallest < 2 * self.pieces * SMALLEST_PIECE:
-                raise
-            return None
+        losses = [self._piece(piece, whole, keep_apart=keep_apart or piece is not pieces[-1]) for piece in pieces]
+        return torch.stack(losses).sum()
 
-    def _piece(self, piece: Batch, whole: float, *, is_last: bool) -> Tensor:
-        with self._apart(is_last=is_last):
+    def _piece(self, piece: Batch, whole: float, *, keep_apart: bool) -> Tensor:
+        """One piece's loss, its gradient added to what is there; until it isn't kept apart it stays in this process."""
+        with self.parallel.no_sync() if self.parallel is not None and keep_apart else nullcontext():
             with autocast(self.device, self.recipe):
                 loss = self.loss(self.trained, piece) * (piece.weight * len(piece.labels) / whole)
             self.scaler.scale(loss).backward()
         return loss.detach()
-
-    def _apart(self, *, is_last: bool) -> AbstractContextManager:
-        """Keeps gradients in this process until the last piece of a batch, when those of all processes are averaged."""
-        return nullcontext() if is_last or self.parallel is None else self.parallel.no_sync()
 
     def state(self, curve: list[Epoch]) -> dict[str, Any]:
         """Tensors and plain values, so that it loads without pickle."""

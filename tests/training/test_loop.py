@@ -15,7 +15,7 @@ from nas.models.metaformer import build
 from nas.recipes.full import FullRecipe
 from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture, Stage
-from nas.training import processes
+from nas.training import loop, processes
 from nas.training.batches import InMemory, num_steps
 from nas.training.evaluation import computes_in_bf16, evaluate
 from nas.training.loop import Diverged, fit, synchronised
@@ -213,6 +213,44 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_its_gradients_add
     assert [epoch.train_loss for epoch in curve] == pytest.approx([epoch.train_loss for epoch in expected], abs=1e-4)
     for ours, theirs in zip(halved.inner.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+class Drawing(SmallMemory):
+    """One that has drawn, and counted into its batch norm, by the time that memory runs out."""
+
+    def __init__(self, room):
+        super().__init__(normless(), room)
+        self.norm, self.dropout = nn.BatchNorm2d(3), nn.Dropout(0.3)
+
+    def forward(self, x):
+        return super().forward(self.dropout(self.norm(x)))
+
+
+def test_a_pass_that_did_not_fit_leaves_no_draws_and_no_statistics_behind():
+    exact = FullRecipe(image_size=8, epochs=1, batch_size=16, crop_padding=1, warmup_epochs=0.5, lr=0.01, precision="float32")
+    small, cut = Drawing(room=7), Drawing(room=99)
+    fit(small, TRAIN, None, exact, seed=0)
+    fit(cut, TRAIN, None, exact.model_copy(update={"device_batch": 7}), seed=0)
+    assert small.norm.num_batches_tracked == cut.norm.num_batches_tracked == 2 * 5
+    for ours, theirs in zip(small.state_dict().values(), cut.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("times", "pieces"), [(1, 2), (2, None)])
+def test_memory_that_runs_out_in_the_optimizer_is_tried_once_more_with_smaller_pieces(monkeypatch, times, pieces):
+    steps = optimizer(model := normless(), QUICK)
+    whole, failures = steps.step, [torch.OutOfMemoryError("CUDA out of memory")] * times
+    monkeypatch.setattr(steps, "step", lambda *a, **k: whole(*a, **k) if not failures else _raise(failures.pop()))
+    monkeypatch.setattr(loop, "optimizer", lambda *_: steps)
+    if pieces is None:
+        with pytest.raises(torch.OutOfMemoryError):
+            fit(model, TRAIN, VALIDATION, QUICK, seed=0)
+    else:
+        assert {epoch.pieces for epoch in fit(model, TRAIN, VALIDATION, QUICK, seed=0)} == {pieces}
+
+
+def _raise(error):
+    raise error
 
 
 def test_a_network_that_fits_with_no_batch_says_so():

@@ -53,6 +53,34 @@ def test_two_processes_train_as_one_does(tmp_path, changes):
         np.testing.assert_allclose(one, alone, rtol=1e-3, atol=1e-5)
 
 
+class Crowded(nn.Module):
+    """A network whose training fits for four images at once in the second process, for any number in the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x):
+        if self.training and processes.rank() == 1 and len(x) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.inner(x)
+
+
+def crowded():
+    model = Crowded()
+    curve = fit(model, TRAIN, VALIDATION, EXACT, seed=0)
+    return [epoch.pieces for epoch in curve], [tensor.numpy() for tensor in model.state_dict().values()]
+
+
+def test_processes_halve_their_batches_together_where_one_s_memory_does_not_suffice(tmp_path):
+    _, weights = trained()
+    (first, ours), (second, theirs) = in_processes(2, crowded, tmp_path)
+    assert first == second == [2, 2]  # shares of 7: 4 + 3
+    for one, two, alone in zip(ours, theirs, weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_allclose(one, alone, rtol=1e-3, atol=1e-5)
+
+
 def test_parts_of_a_batch_give_the_gradient_of_the_whole():
     _, whole = trained()
     _, parts = trained(EXACT.model_copy(update={"device_batch": 3}))
