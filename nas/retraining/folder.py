@@ -27,7 +27,18 @@ from nas.winners.lookup import Trained, seen_in_memory
 
 ENDING_SECONDS = 20
 LEFT = {".lock", "checkpoint.pt", "result.json"}  # of these one lies in all such folders, and in no other
-CURVE_COLUMNS = ("epoch", "train_loss", "lr", "accuracy", "top5", "loss", "raw_accuracy", "raw_top5", "seconds")
+CURVE_COLUMNS = (
+    "epoch",
+    "train_loss",
+    "lr",
+    "accuracy",
+    "top5",
+    "loss",
+    "raw_accuracy",
+    "raw_top5",
+    "seconds",
+    "reading_seconds",
+)
 
 
 class Result(Value):

@@ -8,10 +8,13 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from nas.cores import num_cores
 from nas.recipes.full import FullRecipe
 from nas.retraining.train import Beginning
 from nas.training.curve import Epoch, StepProgress
 from nas.units import duration, percent
+
+WAITING_SHARE = 0.2  # of an epoch, from which it is worth a word
 
 
 class RetrainingBar(AbstractContextManager):
@@ -22,6 +25,7 @@ class RetrainingBar(AbstractContextManager):
         self.images, self.done_before, self.done = 0, 0, 0
         self.began = self.epoch_began = time.monotonic()
         columns = (BarColumn(), TextColumn("{task.fields[state]}", markup=False))
+        self.has_told_waiting = False
         self.bar = Bar(*columns, console=console, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "RetrainingBar":
@@ -64,6 +68,19 @@ class RetrainingBar(AbstractContextManager):
         self._print(
             f"epoch {epoch.epoch}/{self.recipe.epochs}: loss {epoch.train_loss:.4f} · lr {epoch.lr:.2e}{self._judged(epoch)} · "
             f"{self.images / max(1e-9, epoch.seconds):,.0f} images/s · {self._eta(epoch.epoch)}"
+        )
+        self._tell_waiting(epoch)
+
+    def _tell_waiting(self, epoch: Epoch) -> None:
+        """Once, where images are read more slowly than they could be computed with."""
+        loader, share = self.recipe.loader, epoch.reading_seconds / max(1e-9, epoch.seconds)
+        if loader is None or share < WAITING_SHARE or self.has_told_waiting:
+            return
+        self.has_told_waiting = True
+        self._print(
+            f"mind: {share:.0%} of the time this training waits for images. What helps, in this order: more processes that "
+            f"decode, as far as there are cores (--set loader.workers={2 * loader.workers or num_cores()}), images stored at a "
+            "smaller size, a faster disk, no RandAugment (--set loader.auto_augment=null, which trains something else)."
         )
 
     def remark(self, sentence: str) -> None:

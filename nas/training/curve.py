@@ -30,6 +30,8 @@ class Epoch(Value):
     """At the epoch's last step."""
     seconds: float
     """Training and validation together."""
+    reading_seconds: float = 0.0
+    """Of these, waiting for the next training images: reading and augmenting them, as far as not done beside the computing."""
     steps: int
     """Updates of the weights."""
     pieces: int = 1

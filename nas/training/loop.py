@@ -111,6 +111,7 @@ class _Training:
         self.trained: Forward = torch.compile(trained) if recipe.compile else trained
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.pieces = 1
+        self.reading_seconds = 0.0  # of the epoch that runs
         self.before = PassState(self.model, device)
         # where others wait in the middle of a pass, none can begin it again
         self.meets_inside = any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules())
@@ -123,6 +124,7 @@ class _Training:
     def run_epoch(self, number: int, train: Batches, validation: Images | Judged | None, *, seed: int) -> Epoch:
         started, steps = time.perf_counter(), train.steps
         torch.manual_seed(own_seed(mixed_seed(seed, number)))  # drop path and dropout draw from torch's own generator
+        self.reading_seconds = 0.0
         train_loss = self._train(number, train, seed=seed)
         for model in [self.model] if self.ema is None else [self.model, self.ema.module]:
             processes.align(model)
@@ -140,6 +142,7 @@ class _Training:
             train_loss=train_loss,
             lr=self._lr(number * steps, steps),
             seconds=round(time.perf_counter() - started, 3),
+            reading_seconds=round(self.reading_seconds, 3),
             steps=steps,
             pieces=self.pieces,
             right=packed_bits(right) if is_last and right is not None and not self.recipe.validates_raw else None,
@@ -163,7 +166,7 @@ class _Training:
         fresh: list[Tensor] = []
         checked: list[Tensor] = []
         images, steps = 0, train.steps
-        for step, share in enumerate(train.epoch(number, seed=seed, device=self.device), start=1):
+        for step, share in enumerate(self._read(train.epoch(number, seed=seed, device=self.device)), start=1):
             position = (number - 1) * steps + step
             for group in self.optimizer.param_groups:
                 group["lr"] = group["lr_scale"] * self._lr(position, steps)
@@ -177,6 +180,16 @@ class _Training:
                 self.on_step(StepProgress(number, step, steps, float(losses.mean()), self._lr(position, steps), images))
                 checked, fresh = [*checked, losses], []
         return float(torch.cat(checked).mean())
+
+    def _read(self, shares: Iterator[UpdateShare]) -> Iterator[UpdateShare]:
+        """The shares, and how long each was waited for."""
+        while True:
+            began = time.perf_counter()
+            share = next(shares, None)
+            self.reading_seconds += time.perf_counter() - began
+            if share is None:
+                return
+            yield share
 
     def _step(self, share: UpdateShare, *, is_first: bool) -> Tensor:
         """One update of the weights; `is_first` of an epoch, in which several processes find out together what fits."""

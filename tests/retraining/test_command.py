@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from nas.errors import ConfigError, NasError
-from nas.recipes.full import FullRecipe
+from nas.recipes.full import FullRecipe, Loader
 from nas.retraining.command import Machines, Order, show_front_retraining, show_retraining
 from nas.retraining.event_log import EventLog
 from nas.retraining.progress import RetrainingBar
@@ -43,6 +43,18 @@ def test_without_a_terminal_there_is_a_line_an_epoch():
         "200 images/s · ETA "
     )
     assert lines[2] == "workers were lost, because the node gpu3 is gone; going on from the last checkpoint" and len(lines) == 3
+
+
+@pytest.mark.parametrize(("reading", "lines"), [(1.0, 0), (7.2, 1)])
+def test_a_training_that_waits_for_images_says_so_once_and_what_helps(reading, lines):
+    shown = console(terminal=False)
+    with RetrainingBar(shown, FullRecipe(epochs=4, loader=Loader(workers=4))) as bar:
+        for _ in range(2):
+            bar.end_epoch(EPOCH.model_copy(update={"reading_seconds": reading}))
+    told = [line for line in shown.file.getvalue().splitlines() if line.startswith("mind: ")]
+    assert len(told) == lines
+    if lines:
+        assert told[0].startswith("mind: 72% of the time") and "--set loader.workers=8" in told[0]
 
 
 def test_in_a_terminal_a_bar_tells_of_each_epoch_as_it_goes():

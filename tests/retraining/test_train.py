@@ -195,7 +195,7 @@ def test_the_held_out_images_are_followed_by_the_weights_and_by_their_average(ti
     assert begun == (90, 30, len(manifest.test), 0, ())
     assert all(None not in (e.accuracy, e.top5, e.raw_accuracy, e.raw_top5) for e in epochs)
     header, *rows = (tmp_path / "curve.csv").read_text().splitlines()
-    assert header == "epoch,train_loss,lr,accuracy,top5,loss,raw_accuracy,raw_top5,seconds"
+    assert header == "epoch,train_loss,lr,accuracy,top5,loss,raw_accuracy,raw_top5,seconds,reading_seconds"
     assert [float(row.split(",")[3]) for row in rows] == [e.accuracy for e in epochs]
 
 

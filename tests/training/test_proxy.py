@@ -25,7 +25,7 @@ def manifest():
 
 
 def without_time(outcome):
-    return outcome.accuracy, [epoch.model_dump(exclude={"seconds"}) for epoch in outcome.curve]
+    return outcome.accuracy, [epoch.model_dump(exclude={"seconds", "reading_seconds"}) for epoch in outcome.curve]
 
 
 def test_a_training_gives_a_curve_of_every_epoch_and_its_last_accuracy(tiny, manifest):
