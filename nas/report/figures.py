@@ -1,6 +1,6 @@
 """The interactive figures of the report, as plain data for plotly.js; colours are names that the page's style sheet gives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ SHOWN_CURVES = 150
 SHOWN_LINES = 1500
 FEW_TRAININGS = 12
 PALE_BELOW = 4  # trainings at which half of an effect's colour is left
+LOOKS = [("--blue", "solid"), ("--orange", "dash"), ("--green", "dot"), ("--pink", "dashdot")]  # of runs, this one first
 CLOCK = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
 SIDES = {"top": "top center", "bottom": "bottom center", "left": "middle left", "right": "middle right"}
 Figure = dict[str, Any]
@@ -32,8 +33,11 @@ def _numbers(values: Any, digits: int = 4) -> list[float | None]:
     return [None if np.isnan(v) else float(v) for v in rounded]
 
 
-def front_figure(ranked: Standing) -> Figure:
-    """Every whole training, the front with its intervals, the baselines, and an empty ring for the trial that is marked."""
+def front_figure(ranked: Standing, beside: Mapping[str, pd.DataFrame] = {}) -> Figure:
+    """Every whole training, the front with its intervals, the baselines, and an empty ring for the trial that is marked.
+
+    Of the trials of other runs, `beside` by name, the fronts are lines.
+    """
     trials, best, cost, knee = ranked.trials, ranked.best, ranked.costs[0], ranked.knee
     done = complete(trials)
     baselines = done[done["baseline"].notna()]
@@ -56,7 +60,7 @@ def front_figure(ranked: Standing) -> Figure:
     ring = {"type": "scatter", "mode": "markers", "x": [], "y": [], "name": "marked", "hoverinfo": "skip", "showlegend": False,
             "marker": {"symbol": "circle-open", "size": 20, "color": "--ink", "line": {"width": 3}}}  # fmt: skip
     figure = _figure(
-        [cloud, *_families(baselines, cost), line, lucky, marks, tie, named, kink, ring],
+        [cloud, *_families(baselines, cost), *_other_fronts(beside, cost), line, lucky, marks, tie, named, kink, ring],
         x=axis_label(cost),
         y="proxy accuracy (%)",
     )
@@ -70,9 +74,20 @@ def front_figure(ranked: Standing) -> Figure:
     return figure
 
 
-def front_figures(trials: pd.DataFrame, costs: Sequence[str]) -> dict[str, Figure]:
+def _other_fronts(beside: Mapping[str, pd.DataFrame], cost: str) -> list[Figure]:
+    """A stepped line for the front of each other run, in the look of its hypervolume."""
+    lines = []
+    for (name, trials), (colour, dash) in zip(beside.items(), [*LOOKS[1:], LOOKS[0]] * len(beside), strict=False):
+        best = standing(trials, (cost,)).best
+        lines.append({"type": "scatter", "mode": "lines", "name": name, "x": _costs(best, cost),
+                      "y": _numbers(100 * best["expected"]), "hoverinfo": "skip",
+                      "line": {"shape": "hv", "color": colour, "dash": dash, "width": 1.5}})  # fmt: skip
+    return lines
+
+
+def front_figures(trials: pd.DataFrame, costs: Sequence[str], beside: Mapping[str, pd.DataFrame] = {}) -> dict[str, Figure]:
     """The same against each of other costs, by label; what a point says stands in the first figure of a page alone."""
-    drawn = {axis_label(cost): front_figure(standing(trials, (cost,))) for cost in costs}
+    drawn = {axis_label(cost): front_figure(standing(trials, (cost,)), beside) for cost in costs}
     for figure in drawn.values():
         for trace in figure["data"]:
             if "customdata" in trace:
@@ -155,11 +170,10 @@ def _bars(rows: pd.DataFrame) -> Figure:
 
 def course_figure(courses: dict[str, pd.DataFrame], by: str) -> Figure:
     """Hypervolume against trainings or summed seconds of training, one step line a run."""
-    looks = [("--blue", "solid"), ("--orange", "dash"), ("--green", "dot"), ("--pink", "dashdot")]
     longest = max((c["seconds"].iloc[-1] for c in courses.values() if len(c)), default=0.0)
     unit, size = next((u, n) for u, n in CLOCK.items() if longest >= 2 * n or n == 1)
     data = []
-    for (name, course), (colour, dash) in zip(courses.items(), looks * len(courses), strict=False):
+    for (name, course), (colour, dash) in zip(courses.items(), LOOKS * len(courses), strict=False):
         kept = _corners(course)
         x = kept[by] / size if by == "seconds" else kept[by]
         text = [duration(s) for s in kept["seconds"]]

@@ -29,6 +29,8 @@ class Findings(NamedTuple):
     importances: pd.DataFrame
     effects: pd.DataFrame
     mixers: pd.DataFrame
+    beside: dict[str, pd.DataFrame]
+    """The trials of the runs laid beside it, by the same names as their courses."""
 
     @property
     def search(self) -> Search:
@@ -68,11 +70,19 @@ def work_out(root: Path, *, against: tuple[Path, ...] = ()) -> Findings:
     trials, search = with_choices(joined([reading])), reading.search
     require_finished(trials, (root,))
     costs, reference = search.objectives[1:], reference_costs(search)
-    courses = {root.resolve().name: volumes(trials, costs, reference)}
+    beside: dict[str, pd.DataFrame] = {}
     for other in against:
-        beside = read(other)
-        refuse(reading, beside, differences_that_matter(reading, beside))
-        name = f"{other.resolve().name} ({beside.search.sampler})"
-        courses[str(other) if name in courses else name] = volumes(joined([beside]), costs, reference)
-    mixers = by_stage_and_mixer(trials, search)
-    return Findings(reading, standing(trials, costs), courses, importances(trials, search), effects(trials, search), mixers)
+        second = read(other)
+        refuse(reading, second, differences_that_matter(reading, second))
+        name = f"{other.resolve().name} ({second.search.sampler})"
+        beside[str(other) if name in beside else name] = joined([second])
+    courses = {name: volumes(each, costs, reference) for name, each in {root.resolve().name: trials, **beside}.items()}
+    return Findings(
+        reading,
+        standing(trials, costs),
+        courses,
+        importances(trials, search),
+        effects(trials, search),
+        by_stage_and_mixer(trials, search),
+        beside,
+    )

@@ -213,7 +213,22 @@ function marksOnClick(figure) {
   figure.addEventListener("click", (event) => { if (under !== null && event.target.closest(".draglayer")) mark(under); });
 }
 
+// with the keyboard: left and right go to the next cheaper and dearer network, up and down along accuracy
+const KEYS = { ArrowRight: ["x", 1], ArrowLeft: ["x", -1], ArrowUp: ["y", 1], ArrowDown: ["y", -1], Home: ["x", -Infinity], End: ["x", Infinity] };
+function marksOnKeys(figure) {
+  figure.addEventListener("keydown", (event) => {
+    if (!KEYS[event.key] || event.target !== figure) return;
+    event.preventDefault();
+    const [along, by] = KEYS[event.key];
+    const order = [...byTrial].filter(([, at]) => at.x !== null && at.y !== null).sort(([, a], [, b]) => a[along] - b[along]).map(([trial]) => trial);
+    const here = order.indexOf(marked);
+    const next = here < 0 && Number.isFinite(by) ? 0 : Math.min(order.length - 1, Math.max(0, here + by));
+    if (order.length) mark(order[next]);
+  });
+}
+
 drawAll().then(() => {
+  marksOnKeys(document.getElementById("front"));
   marksOnClick(document.getElementById("front"));
   document.body.dataset.ready = "yes";
 });

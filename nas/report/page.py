@@ -93,7 +93,7 @@ def write_pictures(findings: Findings, root: Path) -> list[str]:
 def render(findings: Findings) -> str:
     """The page as text."""
     here = files("nas.report")
-    shown, axes = _figures(findings), figures.front_figures(findings.trials, findings.other_costs)
+    shown, axes = _figures(findings), figures.front_figures(findings.trials, findings.other_costs, findings.beside)
     template = Environment(autoescape=True, trim_blocks=True).from_string((here / "page.html").read_text(encoding="utf-8"))
     return template.render(
         **words.words(findings),
@@ -133,7 +133,7 @@ def _embedded(data: dict[str, Any]) -> str:
 def _figures(findings: Findings) -> dict[str, Any]:
     trials, best = findings.trials, findings.best
     shown = {
-        "front": figures.front_figure(findings.standing),
+        "front": figures.front_figure(findings.standing, findings.beside),
         "by_trainings": figures.course_figure(findings.courses, "trainings"),
         "by_seconds": figures.course_figure(findings.courses, "seconds"),
         "curves": figures.curves_figure(trials, best),

@@ -186,6 +186,18 @@ def test_runs_at_another_resolution_are_refused_with_the_difference(made, tmp_pa
         write_report(made, Console(quiet=True), against=(tmp_path / "other",))
 
 
+def test_the_fronts_of_other_runs_are_lines_on_the_same_page(tmp_path):
+    mine, other = several(tmp_path, number=2)
+    page = write_report(mine, Console(quiet=True), against=(other,), out=tmp_path / "report").read_text()
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    for figure in (data["figures"]["front"], *data["axes"].values()):
+        lines = [trace for trace in figure["data"] if trace.get("name", "").startswith(f"{other.name} (")]
+        assert len(lines) == 1 and lines[0]["mode"] == "lines" and len(lines[0]["x"])
+    best = front(load(other))
+    shown = next(trace for trace in data["figures"]["front"]["data"] if trace.get("name", "").startswith(f"{other.name} ("))
+    assert shown["x"] == best["macs"].tolist()
+
+
 def test_no_line_ends_between_a_number_and_its_unit():
     assert unbroken("from 316 M MACs to 98.1 % in 3 h 12 min, 4 of 43") == (
         "from 316\u00a0M\u00a0MACs to 98.1\u00a0% in 3\u00a0h 12\u00a0min, 4 of 43"
@@ -262,6 +274,13 @@ def test_the_page_loads_without_complaint_and_marks_a_network_by_mouse_and_by_ke
     tab.mouse.down()
     tab.mouse.up()
     tab.wait_for_function(f"document.getElementById('command').textContent.includes('--trial {at[2]} ')")
+    tab.focus("#front")
+    for key, which in (("Home", 0), ("ArrowRight", 1), ("End", -1)):
+        tab.keyboard.press(key)
+        done = load(made)
+        cheapest = done[done["state"] == "complete"].sort_values("macs", kind="stable")["macs"]
+        shown = tab.inner_text("#marked strong").removeprefix("Trial ")
+        assert int(done.set_index("trial").loc[int(shown), "macs"]) == cheapest.iloc[which]
     assert complaints == []
 
 
