@@ -100,6 +100,11 @@ class SearchProgress(AbstractContextManager):
         """Trials that were trained to their end or, so far, to a rung."""
         return sum(r.had_its_chance or r.state == TrialState.PAUSED or r.passed > 0 for r in self._records)
 
+    def _so_far(self) -> str:
+        """Such as "12/30", and how many of these were trained to their end where others wait at a rung or were stopped."""
+        trained, whole = self._trained(), sum(record.accuracy is not None for record in self._records)
+        return f"{trained}/{self._total()}" + (f", {whole} in full" if whole < trained else "")
+
     def _total(self) -> int:
         return self.search.trials + len(self.search.baselines)
 
@@ -112,7 +117,7 @@ class SearchProgress(AbstractContextManager):
         fate = record.state.words if record.source is None else "answered from another run"
         network = f"{count(record.cost.macs)} MACs, {record.architecture.describe()}"
         return (
-            f"[{self._trained()}/{self._total()}] {what} {fate}: {_outcome(record)}, {network} · "
+            f"[{self._so_far()}] {what} {fate}: {_outcome(record)}, {network} · "
             f"hypervolume {self._volume(best):.4f} · {self._eta()}"
         )
 

@@ -39,9 +39,9 @@ def test_every_end_of_a_trial_is_a_line_with_what_it_reached(tiny, tmp_path):
     assert head.startswith("starting Ray and its workers")
     begins = [line.split(" MACs")[0].rsplit(",", 1)[0] for line in lines]
     assert begins == [
-        f"[1/3] trial {first} stopped at a rung: 25.0 % after epoch 1",
-        f"[2/3] trial {second} trained in full: 50.0 %",
-        f"[3/3] trial {third} failed: the loss was nan",
+        f"[1/3, 0 in full] trial {first} stopped at a rung: 25.0 % after epoch 1",
+        f"[2/3, 1 in full] trial {second} trained in full: 50.0 %",
+        f"[3/3, 1 in full] trial {third} failed: the loss was nan",
     ]
 
 
