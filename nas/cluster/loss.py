@@ -4,10 +4,12 @@ import re
 import time
 from collections.abc import Iterable
 
+from nas.cluster.nodes import host_of
 from nas.cluster.quiet import ray
 from nas.errors import CAUSE_LENGTH, NasError, in_one_line
 
 WHERE = re.compile(r"hostname='([^']+)',\s*node_id='([^']+)'")  # in what Ray Train says of a worker
+ADDRESS = re.compile(r"^\s*ip: (\S+)", re.MULTILINE)  # in what Ray says of an actor
 UNCONNECTED = re.compile(r"connection (closed|reset)|broken pipe|nccl|timed out", re.IGNORECASE)  # as torch's groups say it
 SENTENCE_LENGTH = 160
 NOTICE_SECONDS = 8.0  # in which a lost node is known as such
@@ -16,6 +18,13 @@ NOTICE_SECONDS = 8.0  # in which a lost node is known as such
 def short_cause(text: str) -> str:
     """The first line of what Ray says of a lost worker, without its list of what may have caused it."""
     return (text.strip().splitlines() or [""])[0].split(" Some common causes")[0][:CAUSE_LENGTH]
+
+
+def host_of_death(text: str) -> str | None:
+    """The machine on which a worker ended, by what Ray says of it: also of one that never came to run."""
+    address = ADDRESS.search(text)
+    there = [host_of(node) for node in ray.nodes() if address and node["NodeManagerAddress"] == address[1]]
+    return there[-1] if there else None
 
 
 def first_cause(failures: Iterable[BaseException]) -> BaseException:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from nas.callbacks import ignore
 from nas.cluster.avoided import IN_A_ROW, Avoided, selector
-from nas.cluster.loss import short_cause
+from nas.cluster.loss import host_of_death, short_cause
 from nas.cluster.nodes import Prepare, check_folder_is_shared, prepare_nodes
 from nas.cluster.room import WorkerShare
 from nas.cluster.stopping import Stopping
@@ -183,8 +183,11 @@ class RungScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Remember why, which Ray does not tell the searcher, and writes into a file of its own."""
         file = Path(trial.error_file or "")
-        lines = [line.strip() for line in file.read_text().splitlines() if line.strip()] if file.is_file() else []
+        text = file.read_text() if file.is_file() else ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
         self.searcher.errors[trial.trial_id] = short_cause((lines or ["no cause given"])[-1])
+        if trial.trial_id not in self.searcher.hosts and (host := host_of_death(text)):
+            self.searcher.hosts[trial.trial_id] = host
 
     def __getstate__(self) -> dict:
         """Nothing: see StudySearcher."""

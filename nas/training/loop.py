@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from nas.callbacks import ignore
 from nas.data.manifest import Images
@@ -25,7 +26,6 @@ from nas.training.distill import loss_of
 from nas.training.evaluation import Score, autocast, evaluate, evaluate_each
 from nas.training.loss import Batch, Forward
 from nas.training.optimizer import lr_share, optimizer
-from nas.training.undo import PassState
 
 CHECK_EVERY = 16  # steps between two looks at the loss: each one waits for a GPU
 SMALLEST_PIECE = 2  # images: batch norm has nothing to norm by in one
@@ -94,6 +94,32 @@ def _compiling(recipe: Recipe) -> Iterator[None]:
         raise NasError(f"compile: torch.compile can't do its work here: {why}. Mend this, or set compile: false.") from None
 
 
+class _PassState:
+    """A network's running statistics and torch's draws, as they were before a pass."""
+
+    def __init__(self, model: nn.Module, device: torch.device):
+        norms = [module for module in model.modules() if isinstance(module, _NormBase)]
+        self._statistics: list[Tensor] = [buffer for norm in norms for buffer in norm.buffers()]
+        self._before = [buffer.clone() for buffer in self._statistics]
+        self._device = device
+        self.keep()
+
+    def keep(self) -> None:
+        """From here on this is what `restore` brings back."""
+        for copy, buffer in zip(self._before, self._statistics, strict=True):
+            copy.copy_(buffer)
+        self._draws = torch.get_rng_state()
+        self._draws_on_card = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
+
+    def restore(self) -> None:
+        """As if no pass had been begun."""
+        for buffer, copy in zip(self._statistics, self._before, strict=True):
+            buffer.copy_(copy)
+        torch.set_rng_state(self._draws)
+        if self._draws_on_card is not None:
+            torch.cuda.set_rng_state(self._draws_on_card, self._device)
+
+
 class _Training:
     """A network with what lives as long as its training: optimiser, averaged weights, arithmetic."""
 
@@ -112,7 +138,7 @@ class _Training:
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.pieces = 1
         self.reading_seconds = 0.0  # of the epoch that runs
-        self.before = PassState(self.model, device)
+        self.before = _PassState(self.model, device)
         # where others wait in the middle of a pass, none can begin it again
         self.meets_inside = any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules())
 
