@@ -33,7 +33,10 @@ _Trained = Annotated[
 ]
 _ExportFolder = Annotated[Path, path_option("--out", help="The directory to write; it must be new.")]
 _Formats = Annotated[
-    list[str], typer.Option("--format", help="timm, onnx, torch-export; may repeat. timm's files are always there.")
+    list[str],
+    typer.Option(
+        "--format", help="onnx, torch-export, openvino, litert, executorch, coreml; may repeat. timm's files are always there."
+    ),
 ]
 _ImageSize = Annotated[
     int | None,
