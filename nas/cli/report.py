@@ -30,6 +30,7 @@ _AgainstPublished = Annotated[
     str | None,
     typer.Option("--against", help="timm: below it, what others published on ImageNet-1k at such costs.", show_default=False),
 ]
+_InInt8 = Annotated[bool, typer.Option("--int8", help="Judge networks by their accuracy in int8; nas quantize --front first.")]
 _Against = Annotated[list[Path], path_option(help="Another run beside its hypervolume, say a random search.")]
 
 
@@ -41,6 +42,7 @@ def front(
     latency: _Latency = None,
     ties: _Ties = False,
     against: _AgainstPublished = None,
+    int8: _InInt8 = False,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
@@ -60,6 +62,7 @@ def front(
         latency=latency,
         with_ties=ties,
         against=against,
+        int8=int8,
         output=output,
     )
 

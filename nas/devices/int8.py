@@ -5,9 +5,7 @@ images bring (arXiv:1712.05877, section 3).
 """
 
 import logging
-import re
-import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,28 +14,33 @@ from torch import Tensor
 
 PRODUCTS = ("Conv", "MatMul", "Gemm")
 """Operators that multiply and add up, which is nearly all that a network computes."""
-PART = re.compile(r"/stages/stages\.(\d+)/(?:(downsample)|blocks/blocks\.\d+/(token_mixer|mlp))/|/(stem|head)/")
-WORDS = {"downsample": "downsampling", "token_mixer": "mixers", "mlp": "channel MLPs"}
+OTHERS = ("Add", "Mul", "Relu", "Softmax", "AveragePool")
+"""What can be integers as well. Norms stay in float: the tools write an InstanceNormalization that ONNX Runtime can't run."""
+
+
+def prepare_int8(source: Path, target: Path) -> None:
+    """The network of an ONNX file as `write_int8` takes it: constants folded, batch norms merged, shapes inferred."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with _quiet():
+        quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
 
 
 def write_int8(
-    source: Path, target: Path, batches: Iterable[Tensor], *, in_float: Collection[str] = (), every_operator: bool = False
+    prepared: Path, target: Path, batches: Iterable[Tensor], *, in_float: Collection[str] = (), every_operator: bool = False
 ) -> None:
-    """The network of the ONNX file `source` in int8, calibrated by batches of images `(B, 3, H, W)`.
+    """A prepared network in int8, calibrated by batches of images `(B, 3, H, W)`.
 
-    `in_float` names nodes that stay as they are. Integers are the products; with `every_operator` all that ONNX Runtime knows
-    how to quantise, as accelerators without float need it.
+    `in_float` names nodes that stay as they are. Integers are the products; with `every_operator` also OTHERS, as accelerators
+    that are slow in float need it.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        prepared = Path(folder) / "prepared.onnx"  # constants folded, batch norms merged, shapes inferred
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    with _quiet():
         quantize_static(
             str(prepared), str(target), _Reader(batches), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, nodes_to_exclude=list(in_float),
-            op_types_to_quantize=None if every_operator else list(PRODUCTS),
+            op_types_to_quantize=[*PRODUCTS, *(OTHERS if every_operator else ())],
         )  # fmt: skip
 
 
@@ -62,16 +65,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         root.setLevel(before)
-
-
-def network_parts(path: Path) -> Mapping[str, tuple[str, ...]]:
-    """The nodes of an ONNX file of ours by the part of the network that they belong to, such as "channel MLPs of stage 3"."""
-    import onnx
-
-    parts: dict[str, list[str]] = {}
-    for node in onnx.load(str(path), load_external_data=False).graph.node:
-        if match := PART.search(node.name):
-            stage, *kinds, end = match.groups()
-            kind = next((WORDS[kind] for kind in kinds if kind), "")
-            parts.setdefault(end or f"{kind} of stage {int(stage) + 1}", []).append(node.name)
-    return {part: tuple(names) for part, names in parts.items()}

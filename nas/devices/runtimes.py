@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.devices.conditions import RUNTIMES, Conditions
-from nas.devices.int8 import write_int8
+from nas.devices.int8 import prepare_int8, write_int8
 from nas.errors import NasError
 from nas.models.plain import with_plain_pooling
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Pass = Callable[[], object]
 """One forward pass of a network that is ready."""
 ONNX_RUNTIME = ("onnx", "onnxruntime")
-OPERATOR_SET = 17  # the first with layer norms; per-channel integers need 13
 
 
 def runtime_of(name: str) -> Callable[[nn.Module, Tensor, Conditions], Pass]:
@@ -76,9 +75,10 @@ def onnx_int8_session(network: nn.Module, images: Tensor, conditions: Conditions
     """The same of the network in int8, calibrated by the very images, whose values change no time."""
     check_onnx_runtime(conditions)
     with tempfile.TemporaryDirectory() as folder:
-        path, quantized = Path(folder) / "network.onnx", Path(folder) / "int8.onnx"
-        write_onnx_for(path, network, images)
-        write_int8(path, quantized, [images])
+        source, prepared, quantized = (Path(folder) / name for name in ("network.onnx", "prepared.onnx", "int8.onnx"))
+        write_onnx_for(source, network, images)
+        prepare_int8(source, prepared)
+        write_int8(prepared, quantized, [images])
         return file_pass(quantized, images, conditions)
 
 
@@ -126,8 +126,8 @@ def not_here(network: nn.Module, images: Tensor, conditions: Conditions) -> Pass
     raise NasError("runtime outside: such times are measured with a tool of your own. See `nas devices ask --help`.")
 
 
-def write_onnx_for(path: Path, network: nn.Module, images: Tensor, *, any_batch: bool = False) -> None:
-    """The network for images of exactly that shape, or for any number of them, as an ONNX file of "images" and "logits".
+def write_onnx_for(path: Path, network: nn.Module, images: Tensor) -> None:
+    """The network for images of exactly that shape as an ONNX file; names are "images" and "logits".
 
     It is written by torch's older exporter, which takes half a second where that of `nas export` takes nine.
     """
@@ -138,9 +138,7 @@ def write_onnx_for(path: Path, network: nn.Module, images: Tensor, *, any_batch:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")  # of what is traced
             torch.onnx.export(
-                with_plain_pooling(network), (images,), str(path), dynamo=False, opset_version=OPERATOR_SET,
-                input_names=["images"], output_names=["logits"],
-                dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}} if any_batch else None,
-            )  # fmt: skip
+                with_plain_pooling(network), (images,), str(path), dynamo=False, input_names=["images"], output_names=["logits"]
+            )
     finally:
         quiet.setLevel(before)

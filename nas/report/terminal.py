@@ -16,6 +16,7 @@ from nas.results.columns import COLUMNS, axis_label
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.families import lead_over_families
 from nas.results.front import ENCODED, joined
+from nas.results.int8 import as_int8, int8_in_words
 from nas.results.latencies import above_limits, chosen_setup, setups
 from nas.results.noise import judged_by, noise_of
 from nas.results.points import finished, labels, names_of, require_finished
@@ -49,13 +50,14 @@ def show_front(
     latency: str | None = None,
     with_ties: bool = False,
     against: str | None = None,
+    int8: bool = False,
     output: Output = "table",
 ) -> None:
     """Print the front of a run, or that of several together; NasError without a finished trial.
 
     `x` takes another cost than the search's own, `max_macs` leaves out what costs more, `latency` names the conditions that
     latency_ms is of, `with_ties` adds everything that the noise leaves a place on the front, `against` "timm" shows what was
-    published at such MACs.
+    published at such MACs; `int8` judges by what is expected of the networks in int8.
     """
     readings = _that_can_be_joined(roots)
     _check_against(against, output, readings)
@@ -66,6 +68,8 @@ def show_front(
     _check_axis(x, readings)
     able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
     able.attrs = trials.attrs
+    if int8:
+        able = as_int8(able, where=names_of(roots))
     ranked = standing(able, (x,) if x else readings[0].search.objectives[1:])
     if not len(ranked.best):
         cheapest = f", and the cheapest finished one has {count(finished(trials)['macs'].min())}" if max_macs else ""
@@ -162,6 +166,8 @@ def show_standing(
     lead = lead_over_families(ranked.trials, ranked.best, ranked.costs[0])
     lines += [] if lead is None else [lead.in_words(ranked.costs[0])]
     lines += [EXPECTED] if ranked.is_lucky else []
+    quantised = int8_in_words(ranked.trials)
+    lines += [] if quantised is None else [quantised]
     for reading in readings:
         prefix = f"{reading.folder.root}: " if len(readings) > 1 else ""
         lines.append(f"{prefix}±: {noise_of(reading)}")

@@ -6,7 +6,7 @@ from nas.space.costs import COUNTED, cost_kind, ends_of, is_cost, measured_as
 COLUMNS = [
     "trial", "state", "baseline", "accuracy", "expected", "balanced_accuracy", "accuracy_sd", "replicates", "macs", "params",
     *(name for name in COUNTED if name not in ("macs", "params")),
-    "latency_ms", "epochs", "seconds", "repeated", "attempts",
+    "latency_ms", "accuracy_int8", "latency_int8_ms", "epochs", "seconds", "repeated", "attempts",
     "cause", "proposed_by", "predicted", "predicted_sd", "expected_gain", "belief", "parents", "changes",
     "start", "answered_from", "source", "key", "seed", "manifest", "curve", "architecture",
 ]  # fmt: skip

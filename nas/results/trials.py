@@ -11,6 +11,7 @@ import pandas as pd
 from nas.errors import NasError, in_one_line
 from nas.recipes.signals import LOSSES, RANKING_SIGNALS
 from nas.results.columns import device_columns
+from nas.results.int8 import with_int8
 from nas.results.latencies import latencies, on_devices
 from nas.results.luck import expected_accuracies
 from nas.results.noise import (
@@ -56,6 +57,7 @@ def trial_table(reading: Reading, columns: list[str], *, latency: str | None = N
     trials["within_limits"] = _affordable(trials, reading.search)
     trials = _with_replicates(_with_losses(trials, courses if judged_by_losses(reading) else {}), reading)
     trials["latency_ms"] = trials["trial"].map(latencies(reading, latency)).astype(float)
+    trials = with_int8(trials, reading)
     trials.attrs = {"runs": 1}
     return trials
 

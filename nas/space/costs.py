@@ -97,6 +97,14 @@ COSTS = {
         on_device=CostKind("latency on {device} (ms a batch, foretold)", "ms {device}", milliseconds, is_whole=False),
         way_out="Measure it: the verb latency times a run's networks into its record, see `nas latency --help`.",
     ),
+    "latency_int8_ms": CostKind(
+        "latency in int8 (ms an image)",
+        "ms int8",
+        milliseconds,
+        is_whole=False,
+        is_counted=False,
+        way_out="Quantise the front: the verb quantize puts it into a run's record, see `nas quantize --help`.",
+    ),
     "seconds": CostKind("seconds of training", "seconds", duration, is_whole=False, is_counted=False),
 }
 COUNTED = tuple(name for name, kind in COSTS.items() if kind.is_counted)
