@@ -165,10 +165,10 @@ def quantize(
     """
     from nas.quantization.command import check_asked, quantise_one
     from nas.quantization.front import quantise_front
-    from nas.quantization.quantise import Plan
+    from nas.quantization.quantise import Int8Plan
 
     check_asked(network, out=out, front=front, data=data)
-    plan = Plan(most_changed / 100, all_operators, threads)
+    plan = Int8Plan(most_changed / 100, all_operators, threads)
     if front:
         quantise_front(network, plan, console(full_width=True), images=images)
     elif out is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 PRODUCTS = ("Conv", "MatMul", "Gemm")
 """Operators that multiply and add up, which is nearly all that a network computes."""
-OTHERS = ("Add", "Mul", "Relu", "Softmax", "AveragePool")
+ELEMENTWISE = ("Add", "Mul", "Relu", "Softmax", "AveragePool")
 """What can be integers as well. Norms stay in float: the tools write an InstanceNormalization that ONNX Runtime can't run."""
 
 
@@ -31,8 +31,8 @@ def write_int8(
 ) -> None:
     """A prepared network in int8, calibrated by batches of images `(B, 3, H, W)`.
 
-    `in_float` names nodes that stay as they are. Integers are the products; with `every_operator` also OTHERS, as accelerators
-    that are slow in float need it.
+    `in_float` names nodes that stay as they are. Integers are the products; with `every_operator` also what is ELEMENTWISE, as
+    accelerators that are slow in float need it.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -40,7 +40,7 @@ def write_int8(
         quantize_static(
             str(prepared), str(target), _Reader(batches), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, nodes_to_exclude=list(in_float),
-            op_types_to_quantize=[*PRODUCTS, *(OTHERS if every_operator else ())],
+            op_types_to_quantize=[*PRODUCTS, *(ELEMENTWISE if every_operator else ())],
         )  # fmt: skip
 
 

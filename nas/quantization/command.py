@@ -7,7 +7,7 @@ from rich.console import Console
 from nas.errors import ConfigError
 from nas.export.formats.table import check_formats
 from nas.quantization.directory import check_free, in_lines, write_quantised
-from nas.quantization.quantise import INT8_FILE, Plan
+from nas.quantization.quantise import INT8_FILE, Int8Plan
 from nas.quantization.subject import subject_of
 from nas.terminal import Terminal
 
@@ -21,7 +21,9 @@ def check_asked(target: Path, *, out: Path | None, front: bool, data: str | None
     check_formats(["onnx"])
 
 
-def quantise_one(target: Path, out: Path, plan: Plan, console: Console, *, data: str | None, images: int, force: bool) -> None:
+def quantise_one(
+    target: Path, out: Path, plan: Int8Plan, console: Console, *, data: str | None, images: int, force: bool
+) -> None:
     """Writes one network in int8 into the directory `out` and says what that costs and gains."""
     check_free(out, force=force)
     subject = subject_of(target, data=data, console=console)

@@ -9,16 +9,18 @@ from nas.devices.rounds import Timed
 from nas.errors import ConfigError, NasError
 from nas.export.directory import replace_directory, sweep
 from nas.export.preprocessing import pixels_code
-from nas.quantization.images import Shown
-from nas.quantization.quantise import FLOAT_FILE, INT8_FILE, Plan, Quantised, quantise, times_of_files
+from nas.quantization.images import ShownImages
+from nas.quantization.quantise import FLOAT_FILE, INT8_FILE, Int8Plan, Quantised, quantise, times_of_files
 from nas.quantization.subject import Subject
 from nas.units import count, percent
 
-FACTS = "quantization.json"
-WRITTEN_HERE = {FLOAT_FILE, INT8_FILE, FACTS, "README.md"}
-SECONDS = 20.0  # that both files are timed for at most
+FACTS_FILE = "quantization.json"
+WRITTEN_HERE = {FLOAT_FILE, INT8_FILE, FACTS_FILE, "README.md"}
+Times = dict[str, Timed] | str
+"""By file its time; or why there is none, which is no fault of the network's."""
+SECONDS_A_FILE = 5.0  # of timing, at most
 
-PAGE = """\
+INT8_PAGE = """\
 # {name}, in int8
 
 {lines}
@@ -39,7 +41,7 @@ def check_free(out: Path, *, force: bool) -> None:
     if not (out.exists() or out.is_symlink()):
         return
     try:
-        own = out.is_dir() and "accuracy_int8" in read_json(out / FACTS)
+        own = out.is_dir() and "accuracy_int8" in read_json(out / FACTS_FILE)
     except ConfigError:
         own = False
     if not own or {path.name for path in out.iterdir()} - WRITTEN_HERE:
@@ -48,19 +50,19 @@ def check_free(out: Path, *, force: bool) -> None:
         raise NasError(f"{out}: must be new, but holds an earlier quantisation. Choose another, or replace it with --force.")
 
 
-def write_quantised(subject: Subject, shown: Shown, out: Path, plan: Plan) -> tuple[Quantised, dict[str, Timed] | str]:
+def write_quantised(subject: Subject, shown: ShownImages, out: Path, plan: Int8Plan) -> tuple[Quantised, Times]:
     """Makes the directory `out`; what became of the network, and the time of both files or why it can't be told."""
     out = Path(out).absolute()
     sweep(out)
-    results: list[tuple[Quantised, dict[str, Timed] | str]] = []
+    results: list[tuple[Quantised, Times]] = []
 
     def fill(draft: Path) -> None:
         quantised = quantise(subject.network, shown, draft, plan)
         times = times_or_why(draft, plan, image_size=subject.image_size)
         facts = facts_of(quantised, times, shown, plan)
-        (draft / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        (draft / FACTS_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         lines = "\n".join(f"- {line}" for line in in_lines(quantised, times, shown))
-        page = PAGE.format(name=subject.name, lines=lines, pixels=pixels_code(subject.preprocessing), file=INT8_FILE)
+        page = INT8_PAGE.format(name=subject.name, lines=lines, pixels=pixels_code(subject.preprocessing), file=INT8_FILE)
         (draft / "README.md").write_text(page, encoding="utf-8")
         results.append((quantised, times))
 
@@ -68,16 +70,16 @@ def write_quantised(subject: Subject, shown: Shown, out: Path, plan: Plan) -> tu
     return results[0]
 
 
-def times_or_why(folder: Path, plan: Plan, *, image_size: int) -> dict[str, Timed] | str:
-    """The time of both files of a folder; why there is none where this machine is too noisy, which is no fault of theirs."""
+def times_or_why(folder: Path, plan: Int8Plan, *, image_size: int) -> Times:
+    """The time of both files of a folder, or that this machine is too noisy."""
     files = {name: folder / name for name in (FLOAT_FILE, INT8_FILE)}
     try:
-        return times_of_files(files, plan, image_size=image_size, seconds=SECONDS)
+        return times_of_files(files, plan, image_size=image_size, seconds=SECONDS_A_FILE * len(files))
     except NasError as error:
         return str(error)
 
 
-def facts_of(quantised: Quantised, times: dict[str, Timed] | str, shown: Shown, plan: Plan) -> dict[str, Any]:
+def facts_of(quantised: Quantised, times: Times, shown: ShownImages, plan: Int8Plan) -> dict[str, Any]:
     """What is put down of a quantised network, as JSON data."""
     timed = {} if isinstance(times, str) else times
     return {
@@ -93,7 +95,7 @@ def facts_of(quantised: Quantised, times: dict[str, Timed] | str, shown: Shown, 
     }
 
 
-def in_lines(quantised: Quantised, times: dict[str, Timed] | str, shown: Shown) -> list[str]:
+def in_lines(quantised: Quantised, times: Times, shown: ShownImages) -> list[str]:
     """What a person should know of a quantised network."""
     kept = "; ".join(quantised.in_float)
     return [

@@ -13,9 +13,9 @@ from nas.calibration.record import hashed
 from nas.devices.measure import fingerprint
 from nas.devices.rounds import Timed
 from nas.errors import NasError, few
-from nas.quantization.directory import SECONDS, facts_of
-from nas.quantization.images import Shown
-from nas.quantization.quantise import FLOAT_FILE, INT8_FILE, Plan, Quantised, quantise, times_of_files
+from nas.quantization.directory import SECONDS_A_FILE, facts_of
+from nas.quantization.images import ShownImages
+from nas.quantization.quantise import FLOAT_FILE, INT8_FILE, Int8Plan, Quantised, quantise, times_of_files
 from nas.quantization.subject import trained_subject
 from nas.report.terminal import show_front
 from nas.run.additions import INT8, Addition, adding
@@ -35,7 +35,7 @@ class Done(NamedTuple):
     quantised: Quantised
 
 
-def quantise_front(root: Path, plan: Plan, console: Console, *, images: int) -> None:
+def quantise_front(root: Path, plan: Int8Plan, console: Console, *, images: int) -> None:
     """Quantises all on or near the front of a run, and its baselines, puts what came of each into the record, and shows it.
 
     What the record holds under the same plan on the same machine stays. Where the machine is too noisy for times, accuracies
@@ -76,7 +76,7 @@ def _with_weights(root: Path, numbers: list[int]) -> tuple[dict[int, Trained], l
 
 
 @contextmanager
-def _quantised(networks: dict[int, Trained], shown: Shown, plan: Plan) -> Iterator[list[Done]]:
+def _quantised(networks: dict[int, Trained], shown: ShownImages, plan: Int8Plan) -> Iterator[list[Done]]:
     """Every network with its files, which are gone when the `with` block ends."""
     done: list[Done] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,12 +89,12 @@ def _quantised(networks: dict[int, Trained], shown: Shown, plan: Plan) -> Iterat
         yield done
 
 
-def _times(done: list[Done], plan: Plan, *, image_size: int) -> tuple[dict[int, dict[str, Timed]], str]:
+def _times(done: list[Done], plan: Int8Plan, *, image_size: int) -> tuple[dict[int, dict[str, Timed]], str]:
     """The times of both files by trial, all networks in turns; or why there are none."""
     files = {f"{each.trial}/{name}": each.folder / name for each in done for name in (FLOAT_FILE, INT8_FILE)}
     try:
         with Terminal(stderr=True).status(f"measuring {len(files)} files in turns"):
-            timed = times_of_files(files, plan, image_size=image_size, seconds=SECONDS * len(done))
+            timed = times_of_files(files, plan, image_size=image_size, seconds=SECONDS_A_FILE * len(files))
     except NasError as error:
         return {}, str(error)
     return {e.trial: {name: timed[f"{e.trial}/{name}"] for name in (FLOAT_FILE, INT8_FILE)} for e in done}, ""

@@ -23,12 +23,12 @@ from nas.retraining.loader import Listed, LoadedJudged, Unreadable
 from nas.retraining.streams import STREAM
 from nas.training.batches import InMemoryJudged, Judged
 
-FEWEST = 16  # calibration images below which the ranges of what flows are those of single images
+FEWEST_CALIBRATION = 16  # calibration images below which the ranges of what flows are those of single images
 CHECKED = 512  # other training images, at most, by which it is decided what stays in float
 CPU = torch.device("cpu")
 
 
-class Shown(NamedTuple):
+class ShownImages(NamedTuple):
     """What a network is shown."""
 
     calibration: Tensor
@@ -41,22 +41,22 @@ class Shown(NamedTuple):
     num_judged: int
 
 
-def shown_images(manifest: Manifest, recipe: Recipe, *, image_size: int, number: int) -> Shown:
+def shown_images(manifest: Manifest, recipe: Recipe, *, image_size: int, number: int) -> ShownImages:
     """Calibration images and others from the training split, and the validation images (the test images where none are held
     out), all at `image_size`; ConfigError where there are too few."""
     if recipe.data.startswith(STREAM):
         raise ConfigError(f"{recipe.data}: a stream lists no images to calibrate by. Give a folder or a tar with --data.")
     labels = manifest.labels("train")
-    if not FEWEST <= number <= len(labels) // 2:
+    if not FEWEST_CALIBRATION <= number <= len(labels) // 2:
         raise ConfigError(
-            f"--images: must be {FEWEST} at least, and at most half of the {len(labels):,} training images "
+            f"--images: must be {FEWEST_CALIBRATION} at least, and at most half of the {len(labels):,} training images "
             f"({len(labels) // 2:,}: others tell what has to stay in float), but got {number}. "
-            + ("Give another number." if len(labels) >= 2 * FEWEST else "Give more images with --data.")
+            + ("Give another number." if len(labels) >= 2 * FEWEST_CALIBRATION else "Give more images with --data.")
         )
     drawn = np.random.default_rng(0).permutation(len(labels))
     split: Split = "validation" if manifest.validation else "test"
     judged_by = partial(_judged, manifest, recipe, image_size=image_size)
-    return Shown(
+    return ShownImages(
         _pixels(judged_by("train", np.sort(drawn[:number]))),
         _pixels(judged_by("train", np.sort(drawn[number : number + CHECKED]))),
         judged_by(split, np.arange(len(getattr(manifest, split)))),

@@ -17,10 +17,10 @@ from nas.devices.measure import alone_here, seconds_of
 from nas.devices.rounds import Budget, Timed, in_turns
 from nas.devices.runtimes import check_onnx_runtime, file_pass, session_of
 from nas.export.formats.table import write_formats
-from nas.quantization.images import CPU, Shown
+from nas.quantization.images import CPU, ShownImages
 
 FLOAT_FILE, INT8_FILE = "model.onnx", "model_int8.onnx"
-PIECE = 32  # images that are computed at once
+BATCH = 32  # images that are computed at once
 SCOPES = "pkg.torch.onnx.name_scopes"  # under which torch's exporter says which module a node comes from
 PART = re.compile(r"'stages\.(\d+)\.(?:(downsample)|blocks\.\d+\.(token_mixer|mlp))'|'(stem|head)'")
 WORDS = {"downsample": "downsampling", "token_mixer": "mixers", "mlp": "channel MLPs"}
@@ -28,7 +28,7 @@ Parts = Mapping[str, tuple[str, ...]]
 """By parts of a network, such as "channel MLPs of stage 3", the names of their nodes."""
 
 
-class Plan(NamedTuple):
+class Int8Plan(NamedTuple):
     """How networks are quantised and timed."""
 
     most_changed: float = 0.01
@@ -64,7 +64,7 @@ class Quantised(NamedTuple):
         return 100 * (self.accuracy - self.accuracy_int8)
 
 
-def quantise(network: nn.Module, shown: Shown, folder: Path, plan: Plan) -> Quantised:
+def quantise(network: nn.Module, shown: ShownImages, folder: Path, plan: Int8Plan) -> Quantised:
     """Writes the network in float and in int8 into an existing folder; NasError where ONNX can't hold it."""
     check_onnx_runtime(plan.conditions(shown.calibration.shape[-1]))
     source, prepared, target = folder / FLOAT_FILE, folder / "prepared.onnx", folder / INT8_FILE
@@ -77,9 +77,11 @@ def quantise(network: nn.Module, shown: Shown, folder: Path, plan: Plan) -> Quan
     return Quantised(accuracy, accuracy_int8, agreement, in_float, changed, *sizes)
 
 
-def _write_agreeing(prepared: Path, target: Path, shown: Shown, plan: Plan, *, parts: Parts) -> tuple[tuple[str, ...], float]:
+def _write_agreeing(
+    prepared: Path, target: Path, shown: ShownImages, plan: Int8Plan, *, parts: Parts
+) -> tuple[tuple[str, ...], float]:
     """Writes the network in int8 with as few parts in float as leave its answers alone: those parts, and what still changed."""
-    batches = shown.calibration.split(PIECE)
+    batches = shown.calibration.split(BATCH)
     write = partial(write_int8, prepared, target, batches, every_operator=plan.every_operator)
     wanted = _logits(prepared, shown.checked)
     write()
@@ -130,10 +132,10 @@ def _changed(logits: np.ndarray, wanted: np.ndarray) -> float:
 def _logits(path: Path, images: Tensor) -> np.ndarray:
     """What a file computes for images, `(N, classes)`."""
     session = session_of(path, Conditions())
-    return np.concatenate([session.run(None, {"images": piece.numpy()})[0] for piece in images.split(PIECE)])
+    return np.concatenate([session.run(None, {"images": piece.numpy()})[0] for piece in images.split(BATCH)])
 
 
-def _judged_both(source: Path, target: Path, shown: Shown) -> tuple[float, float, float]:
+def _judged_both(source: Path, target: Path, shown: ShownImages) -> tuple[float, float, float]:
     """Top-1 in float and in int8, and how often both answer the same, over all judged images."""
     sessions, counts, number = [session_of(path, Conditions()) for path in (source, target)], np.zeros(3), 0
     for images, labels in shown.judged.chunks(CPU):
@@ -145,7 +147,7 @@ def _judged_both(source: Path, target: Path, shown: Shown) -> tuple[float, float
     return float(accuracy), float(accuracy_int8), float(agreement)
 
 
-def times_of_files(files: Mapping[str, Path], plan: Plan, *, image_size: int, seconds: float) -> dict[str, Timed]:
+def times_of_files(files: Mapping[str, Path], plan: Int8Plan, *, image_size: int, seconds: float) -> dict[str, Timed]:
     """What each ONNX file takes for one image on this machine's CPU, in turns; NasError where it is too noisy to tell."""
     conditions, image = plan.conditions(image_size), torch.zeros(1, 3, image_size, image_size)
     with alone_here():

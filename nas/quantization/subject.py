@@ -11,7 +11,7 @@ from nas.data.manifest import MEAN, STD, Manifest
 from nas.data.progress import shown_decoding
 from nas.errors import ConfigError
 from nas.models.reparam import merge
-from nas.quantization.images import Shown, images_of_export, shown_images
+from nas.quantization.images import ShownImages, images_of_export, shown_images
 from nas.recipes.recipe import Recipe
 from nas.retraining.folder import trained_folder
 from nas.run.folder import RunFolder
@@ -37,7 +37,7 @@ class Subject(NamedTuple):
         """Pixels a side."""
         return self.preprocessing["input_size"][-1]
 
-    def shown(self, number: int) -> Shown:
+    def shown(self, number: int) -> ShownImages:
         """Its images, `number` of them to calibrate by."""
         return shown_images(self.manifest, self.recipe, image_size=self.image_size, number=number)
 

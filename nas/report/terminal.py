@@ -12,7 +12,7 @@ from nas.calibration.quote import quote
 from nas.errors import ConfigError, NasError, few, unknown
 from nas.papers.published import PUBLISHED_ABOUT, published_front
 from nas.report.networks import show_networks
-from nas.results.columns import COLUMNS, axis_label
+from nas.results.columns import COLUMNS, axis_label, one_size, with_cost
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.families import lead_over_families
 from nas.results.front import ENCODED, joined
@@ -24,13 +24,14 @@ from nas.results.standing import ONE_SIZE, Standing, entries, standing, ties
 from nas.results.trials import with_choices
 from nas.run.reading import Reading, read
 from nas.space.constraints import limit_path
-from nas.space.costs import COSTS, ON
+from nas.space.costs import COSTS, ON, cost_at_size, size_in
 from nas.space.mixers import POSITIONAL
 from nas.space.reference import IMAGENET_CLASSES
 from nas.spreadsheets import as_cells
 from nas.units import count, percent, quantity
 
 TIES = 6
+DENSE_PIXELS = 512  # a side, of what detectors and segmenters commonly take
 EXPECTED = (
     "expected: what other seeds and images should give, foretold from each training's accuracy and losses beside all others'. "
     "The front is one of these: who is picked for a high accuracy is picked for luck as well. accuracy: as measured, once "
@@ -51,13 +52,15 @@ def show_front(
     with_ties: bool = False,
     against: str | None = None,
     int8: bool = False,
+    dense: bool = False,
     output: Output = "table",
 ) -> None:
     """Print the front of a run, or that of several together; NasError without a finished trial.
 
     `x` takes another cost than the search's own, `max_macs` leaves out what costs more, `latency` names the conditions that
     latency_ms is of, `with_ties` adds everything that the noise leaves a place on the front, `against` "timm" shows what was
-    published at such MACs; `int8` judges by what is expected of the networks in int8.
+    published at such MACs. `int8` judges by what is expected of the networks in int8, `dense` counts where detectors and
+    segmenters run.
     """
     readings = _that_can_be_joined(roots)
     _check_against(against, output, readings)
@@ -65,30 +68,56 @@ def show_front(
         _check_latencies(readings, latency)
     trials = joined(readings, latency=latency)
     require_finished(trials, roots)
+    x = x or (cost_at_size("macs", DENSE_PIXELS) if dense else None)
     _check_axis(x, readings)
-    able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
-    able.attrs = trials.attrs
+    able, bound = _candidates(trials, readings, x=x, max_macs=max_macs, dense=dense)
     if int8:
         able = as_int8(able, where=names_of(roots))
     ranked = standing(able, (x,) if x else readings[0].search.objectives[1:])
     if not len(ranked.best):
         cheapest = f", and the cheapest finished one has {count(finished(trials)['macs'].min())}" if max_macs else ""
         raise NasError(f"{names_of(roots)}: no finished trial is inside the limits{cheapest}. Give a larger --max-macs.")
-    shown = pd.concat([ranked.best, ranked.open]) if with_ties else ranked.best
-    if output == "json":
-        columns = [*COLUMNS, *filter(lambda column: ON in column, shown)]
-        _print_json(shown[columns if len(roots) == 1 else ["run", *columns]], console)
-    elif output == "csv":
-        _write_csv(shown, console)
-    else:
-        show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
-        if against is not None:
-            _show_published(ranked, console)
+    if output != "table":
+        _print_rows(
+            pd.concat([ranked.best, ranked.open]) if with_ties else ranked.best, console, output, several=len(roots) > 1
+        )
+        return
+    show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
+    if bound:
+        console.print(f"left out, because they fit one image size: trials {few(bound, most=TIES)}", soft_wrap=True)
+    if against is not None:
+        _show_published(ranked, console)
+
+
+def _print_rows(rows: pd.DataFrame, console: Console, output: Output, *, several: bool) -> None:
+    """The rows for another program, as JSON or CSV."""
+    if output == "csv":
+        return _write_csv(rows, console)
+    columns = [*COLUMNS, *filter(lambda column: ON in column, rows)]
+    return _print_json(rows[["run", *columns] if several else columns], console)
+
+
+def _candidates(
+    trials: pd.DataFrame, readings: list[Reading], *, x: str | None, max_macs: int | None, dense: bool
+) -> tuple[pd.DataFrame, list[str]]:
+    """The trials that may be shown, and those that a dense task can't take; a cost at another image size is counted now."""
+    able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
+    bound: list[str] = []
+    if dense:
+        fits_one = one_size(able)
+        able, bound = able[~fits_one], labels(finished(able[fits_one])).tolist()
+    if x is not None and size_in(x) is not None:
+        able = with_cost(able, x, readings[0].search)
+    able.attrs = trials.attrs
+    if bound and not len(finished(able)):
+        roots = names_of(tuple(reading.folder.root for reading in readings))
+        raise NasError(f"{roots}: all networks fit one image size only, so that none is for dense tasks. Leave --for out.")
+    return able, bound
 
 
 def _check_axis(x: str | None, readings: list[Reading]) -> None:
     axes = [*COSTS, *dict.fromkeys(name for reading in readings for name in reading.search.foretold)]
-    if x is not None and x not in axes:
+    if x is not None and x not in axes and size_in(x) is None:
         raise ConfigError(f"--x: {unknown('cost', x, axes)}")
 
 
