@@ -16,7 +16,7 @@ from nas.units import count, percent
 
 FACTS_FILE = "quantization.json"
 WRITTEN_HERE = {FLOAT_FILE, INT8_FILE, FACTS_FILE, "README.md"}
-Times = dict[str, Timed] | str
+TimesOrWhy = dict[str, Timed] | str
 """By file its time; or why there is none, which is no fault of the network's."""
 SECONDS_A_FILE = 5.0  # of timing, at most
 
@@ -50,11 +50,11 @@ def check_free(out: Path, *, force: bool) -> None:
         raise NasError(f"{out}: must be new, but holds an earlier quantisation. Choose another, or replace it with --force.")
 
 
-def write_quantised(subject: Subject, shown: ShownImages, out: Path, plan: Int8Plan) -> tuple[Quantised, Times]:
+def write_quantised(subject: Subject, shown: ShownImages, out: Path, plan: Int8Plan) -> tuple[Quantised, TimesOrWhy]:
     """Makes the directory `out`; what became of the network, and the time of both files or why it can't be told."""
     out = Path(out).absolute()
     sweep(out)
-    results: list[tuple[Quantised, Times]] = []
+    results: list[tuple[Quantised, TimesOrWhy]] = []
 
     def fill(draft: Path) -> None:
         quantised = quantise(subject.network, shown, draft, plan)
@@ -70,7 +70,7 @@ def write_quantised(subject: Subject, shown: ShownImages, out: Path, plan: Int8P
     return results[0]
 
 
-def times_or_why(folder: Path, plan: Int8Plan, *, image_size: int) -> Times:
+def times_or_why(folder: Path, plan: Int8Plan, *, image_size: int) -> TimesOrWhy:
     """The time of both files of a folder, or that this machine is too noisy."""
     files = {name: folder / name for name in (FLOAT_FILE, INT8_FILE)}
     try:
@@ -79,7 +79,7 @@ def times_or_why(folder: Path, plan: Int8Plan, *, image_size: int) -> Times:
         return str(error)
 
 
-def facts_of(quantised: Quantised, times: Times, shown: ShownImages, plan: Int8Plan) -> dict[str, Any]:
+def facts_of(quantised: Quantised, times: TimesOrWhy, shown: ShownImages, plan: Int8Plan) -> dict[str, Any]:
     """What is put down of a quantised network, as JSON data."""
     timed = {} if isinstance(times, str) else times
     return {
@@ -95,7 +95,7 @@ def facts_of(quantised: Quantised, times: Times, shown: ShownImages, plan: Int8P
     }
 
 
-def in_lines(quantised: Quantised, times: Times, shown: ShownImages) -> list[str]:
+def in_lines(quantised: Quantised, times: TimesOrWhy, shown: ShownImages) -> list[str]:
     """What a person should know of a quantised network."""
     kept = "; ".join(quantised.in_float)
     return [

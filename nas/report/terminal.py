@@ -57,22 +57,18 @@ def show_front(
 ) -> None:
     """Print the front of a run, or that of several together; NasError without a finished trial.
 
-    `x` takes another cost than the search's own, `max_macs` leaves out what costs more, `latency` names the conditions that
-    latency_ms is of, `with_ties` adds everything that the noise leaves a place on the front, `against` "timm" shows what was
-    published at such MACs. `int8` judges by what is expected of the networks in int8, `dense` counts where detectors and
-    segmenters run.
+    `x` takes another cost than the search's own, `max_macs` leaves out what costs more, `latency` names the conditions of
+    latency_ms, `with_ties` adds all that the noise leaves a place, `against` "timm" shows what was published at such MACs,
+    `int8` judges by what is expected of networks in int8, `dense` counts at 512 px.
     """
     readings = _that_can_be_joined(roots)
     _check_against(against, output, readings)
-    if x == LATENCY_COLUMN or latency:
-        _check_latencies(readings, latency)
+    _check_latencies(readings, x, latency)
     trials = joined(readings, latency=latency)
     require_finished(trials, roots)
     x = x or (cost_at_size("macs", DENSE_PIXELS) if dense else None)
     _check_axis(x, readings)
-    able, bound = _candidates(trials, readings, x=x, max_macs=max_macs, dense=dense)
-    if int8:
-        able = as_int8(able, where=names_of(roots))
+    able, bound = _candidates(trials, readings, x=x, max_macs=max_macs, dense=dense, int8=int8)
     ranked = standing(able, (x,) if x else readings[0].search.objectives[1:])
     if not len(ranked.best):
         cheapest = f", and the cheapest finished one has {count(finished(trials)['macs'].min())}" if max_macs else ""
@@ -85,8 +81,7 @@ def show_front(
     show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
     if bound:
         console.print(f"left out, because they fit one image size: trials {few(bound, most=TIES)}", soft_wrap=True)
-    if against is not None:
-        _show_published(ranked, console)
+    return None if against is None else _show_published(ranked, console)
 
 
 def _print_rows(rows: pd.DataFrame, console: Console, output: Output, *, several: bool) -> None:
@@ -98,7 +93,7 @@ def _print_rows(rows: pd.DataFrame, console: Console, output: Output, *, several
 
 
 def _candidates(
-    trials: pd.DataFrame, readings: list[Reading], *, x: str | None, max_macs: int | None, dense: bool
+    trials: pd.DataFrame, readings: list[Reading], *, x: str | None, max_macs: int | None, dense: bool, int8: bool
 ) -> tuple[pd.DataFrame, list[str]]:
     """The trials that may be shown, and those that a dense task can't take; a cost at another image size is counted now."""
     able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
@@ -109,10 +104,10 @@ def _candidates(
     if x is not None and size_in(x) is not None:
         able = with_cost(able, x, readings[0].search)
     able.attrs = trials.attrs
+    roots = names_of(tuple(reading.folder.root for reading in readings))
     if bound and not len(finished(able)):
-        roots = names_of(tuple(reading.folder.root for reading in readings))
         raise NasError(f"{roots}: all networks fit one image size only, so that none is for dense tasks. Leave --for out.")
-    return able, bound
+    return (as_int8(able, where=roots) if int8 else able), bound
 
 
 def _check_axis(x: str | None, readings: list[Reading]) -> None:
@@ -157,8 +152,10 @@ def _that_can_be_joined(roots: tuple[Path, ...]) -> list[Reading]:
     return readings
 
 
-def _check_latencies(readings: list[Reading], words: str | None) -> None:
-    """NasError unless the latencies that the words name were measured on one machine under one set of conditions."""
+def _check_latencies(readings: list[Reading], x: str | None, words: str | None) -> None:
+    """NasError unless latencies that are asked for were measured on one machine under one set of conditions."""
+    if x != LATENCY_COLUMN and not words:
+        return
     roots = names_of(tuple(reading.folder.root for reading in readings))
     measured = {setup.which for reading in readings if (setup := chosen_setup(reading, words))}
     if len(measured) > 1:
