@@ -67,8 +67,13 @@ class Quantised(NamedTuple):
 def quantise(network: nn.Module, shown: ShownImages, folder: Path, plan: Int8Plan) -> Quantised:
     """Writes the network in float and in int8 into an existing folder; NasError where ONNX can't hold it."""
     check_onnx_runtime(plan.conditions(shown.calibration.shape[-1]))
-    source, prepared, target = folder / FLOAT_FILE, folder / "prepared.onnx", folder / INT8_FILE
     write_formats(network, ["onnx"], folder, image_size=shown.calibration.shape[-1])
+    return quantise_file(folder, shown, plan)
+
+
+def quantise_file(folder: Path, shown: ShownImages, plan: Int8Plan) -> Quantised:
+    """The same of a folder that has the file in float."""
+    source, prepared, target = folder / FLOAT_FILE, folder / "prepared.onnx", folder / INT8_FILE
     prepare_int8(source, prepared)
     in_float, changed = _write_agreeing(prepared, target, shown, plan, parts=network_parts(source))
     prepared.unlink()
