@@ -54,7 +54,7 @@ class Findings(NamedTuple):
     def other_costs(self) -> list[str]:
         """Further costs that the front can be drawn against: counted, foretold on devices, measured."""
         measured = [name for name in ("latency_ms", "latency_int8_ms") if self.trials[name].notna().any()]
-        return [c for c in (*SWITCHED, *self.search.foretold, *measured) if c != self.cost]
+        return [c for c in (*SWITCHED, *self.search.sizes, *self.search.foretold, *measured) if c != self.cost]
 
     @property
     def course(self) -> pd.DataFrame:
