@@ -74,7 +74,6 @@ def main() -> None:
                     "format": name,
                     "difference": difference,
                     "seconds_to_write_and_prove": seconds,
-                    "ms": ms,
                 }
                 writer.writerow(row)
                 file.flush()

@@ -59,7 +59,9 @@ _Images = Annotated[int, typer.Option(help="Training images to calibrate by.")]
 _MostChanged = Annotated[
     float,
     typer.Option(
-        help="Per cent of other training images whose answer may change; beyond it what hurts most stays in float.", min=0
+        help="Per cent of other training images whose answer may change; beyond it what hurts most stays in float.",
+        min=0,
+        max=100,
     ),
 ]
 _EveryOperator = Annotated[
@@ -167,7 +169,7 @@ def quantize(
     from nas.quantization.front import quantise_front
     from nas.quantization.quantise import Int8Plan
 
-    check_asked(network, out=out, front=front, data=data)
+    check_asked(network, out=out, front=front, data=data, most_changed=most_changed)
     plan = Int8Plan(most_changed / 100, all_operators, threads)
     if front:
         quantise_front(network, plan, console(full_width=True), images=images)

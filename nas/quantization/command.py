@@ -1,5 +1,6 @@
 """`nas quantize`: one network into a directory, or a run's front into its record."""
 
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -12,12 +13,14 @@ from nas.quantization.subject import subject_of
 from nas.terminal import Terminal
 
 
-def check_asked(target: Path, *, out: Path | None, front: bool, data: str | None) -> None:
+def check_asked(target: Path, *, out: Path | None, front: bool, data: str | None, most_changed: float) -> None:
     """ConfigError for options that don't go together, NasError where ONNX Runtime is missing."""
     if front and (out is not None or data is not None):
         raise ConfigError("--front: writes into the run's record, by its own images. Leave --out and --data out.")
     if not front and out is None:
         raise ConfigError(f"--out: must name the directory to write, as in --out int8/17; or take {target}'s whole --front.")
+    if math.isnan(most_changed):
+        raise ConfigError("--most-changed: must be a share of 100, but got nan. Write a number, such as 1.")
     check_formats(["onnx"])
 
 

@@ -202,11 +202,13 @@ def test_only_an_earlier_quantisation_is_replaced_and_only_when_asked(world, exp
 
 
 def test_options_that_do_not_go_together_are_refused():
-    for asked in ({"out": Path("x"), "front": True, "data": None}, {"out": None, "front": True, "data": "digits"}):
+    for asked in ({"out": Path("x"), "data": None}, {"out": None, "data": "digits"}):
         with pytest.raises(ConfigError, match="--front: writes into the run's record"):
-            check_asked(Path("run"), **asked)
+            check_asked(Path("run"), front=True, most_changed=1.0, **asked)
     with pytest.raises(ConfigError, match="--out: must name the directory"):
-        check_asked(Path("run:3"), out=None, front=False, data=None)
+        check_asked(Path("run:3"), out=None, front=False, data=None, most_changed=1.0)
+    with pytest.raises(ConfigError, match="--most-changed: must be a share of 100, but got nan"):
+        check_asked(Path("run:3"), out=Path("x"), front=False, data=None, most_changed=float("nan"))
 
 
 def test_a_machine_too_noisy_is_told_and_costs_no_result(world, exported, tmp_path, monkeypatch):
@@ -230,7 +232,9 @@ def test_a_front_is_quantised_into_the_record_once_and_is_shown(world, own_run, 
         show_front((own_run,), console, **options)
         return console.file.getvalue()
 
-    with pytest.raises(NasError, match=r"no network was quantised. Do that first: .*quantize .* --front"):
+    with pytest.raises(
+        NasError, match=r"must hold networks in int8, but none was quantised. Do that first: .*quantize .* --front"
+    ):
         shown(int8=True)
     monkeypatch.setattr(front, "members", lambda root: [Member({"trial": int(best(world))}), Member({"trial": lacking(world)})])
     console = Console(file=io.StringIO(), width=300)
