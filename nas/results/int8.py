@@ -34,9 +34,8 @@ def as_int8(trials: pd.DataFrame, *, where: str) -> pd.DataFrame:
     """
     able = trials[trials[POINTS].notna()].copy()
     if not len(able):
-        raise NasError(
-            f"{where}: must hold networks in int8, but none was quantised. Do that first: {command('quantize', where, '--front')}"
-        )
+        way_out = command("quantize", where, "--front")
+        raise NasError(f"{where}: must hold networks in int8, but none was quantised. Do that first: {way_out}")
     for column in ("expected", "accuracy_low", "accuracy_high"):
         able[column] = (able[column] - able[POINTS]).clip(0, 1)
     able.attrs = trials.attrs
