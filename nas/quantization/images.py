@@ -1,6 +1,7 @@
 """The images that a network is quantised by and judged by, made as its own evaluation makes them."""
 
 import tempfile
+import uuid
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,7 +71,7 @@ def _judged(manifest: Manifest, recipe: Recipe, split: Split, places: np.ndarray
     root = data_root(recipe.data)
     if isinstance(recipe, FullRecipe) and recipe.loader is not None:
         items = tuple(getattr(manifest, split)[i] for i in places)
-        broken = Unreadable(Path(tempfile.gettempdir()) / "nas-quantize-unreadable.tsv")
+        broken = Unreadable(Path(tempfile.gettempdir()) / f"nas-unreadable-{uuid.uuid4().hex}.tsv")  # made if there are any
         source = open_source(recipe.data, root=root)
         return LoadedJudged(Listed(source, items, broken=broken, rendering=rendering_of(recipe)), recipe)
     images = load_split(manifest, split, image_size=image_size, root=root)

@@ -14,14 +14,18 @@ import torch
 from rich.console import Console
 
 from nas.config import read_json
+from nas.data.draw import list_manifest
 from nas.errors import ConfigError, NasError
 from nas.quantization import directory, front, quantise
 from nas.quantization.command import check_asked, quantise_one
 from nas.quantization.front import quantise_front
+from nas.quantization.images import shown_images
 from nas.quantization.quantise import FLOAT_FILE, INT8_FILE, Int8Plan, network_parts
 from nas.quantization.subject import subject_of
+from nas.recipes.full import FullRecipe
 from nas.report.terminal import show_front
 from nas.results.front import load
+from nas.retraining.loader import seen_by_loader
 from nas.run.reading import read
 from tests.hostile.inputs import best
 from tests.hostile.world import make_world
@@ -161,6 +165,17 @@ def test_an_export_that_was_tampered_with_is_refused(world, tmp_path):
 def test_a_retraining_without_held_out_images_is_judged_by_the_test_images_it_has_read(world):
     shown = subject_of(world / "trained", data=None, console=QUIET).shown(FEW)
     assert shown.split == "test"
+
+
+def test_a_retraining_by_a_loader_is_shown_what_its_evaluation_reads(tmp_path):
+    data = class_folders(tmp_path / "images", images=40)
+    recipe = FullRecipe(data=str(data), image_size=32, loader={"workers": 0, "test_crop": 0.9}, validation_share=0.2)
+    manifest = list_manifest(recipe, seed=0)
+    shown = shown_images(manifest, recipe, image_size=32, number=FEW)
+    assert shown.calibration.shape == (FEW, 3, 32, 32) and shown.split == "validation"
+    files = [data / name for name, _ in manifest.validation]
+    judged = torch.cat([images for images, _ in shown.judged.chunks(torch.device("cpu"))])
+    torch.testing.assert_close(judged, seen_by_loader(recipe, files, 32))
 
 
 @pytest.mark.parametrize(
