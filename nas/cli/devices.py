@@ -10,7 +10,7 @@ from nas.cli.app import Set, SpaceFile, app, console, path_argument, path_option
 _Out = Annotated[Path, path_option("--out", help="The device file to write.")]
 _Networks = Annotated[int, typer.Option(help="Networks to measure; more foretell better.", min=8)]
 _Runtime = Annotated[
-    str, typer.Option(help="torch, compile (torch.compile; a minute or two a network on a CPU) or onnxruntime.")
+    str, typer.Option(help="torch, compile (torch.compile; a minute or two a network on a CPU), onnxruntime, onnxruntime-int8.")
 ]
 _Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 _Threads = Annotated[int | None, typer.Option(help="CPU threads.", show_default="the runtime's own", min=1)]

@@ -30,6 +30,11 @@ _AgainstPublished = Annotated[
     str | None,
     typer.Option("--against", help="timm: below it, what others published on ImageNet-1k at such costs.", show_default=False),
 ]
+_For = Annotated[
+    str | None,
+    typer.Option("--for", help="dense: MACs at 512 px, where detectors and segmenters run; no networks of one image size."),
+]
+_InInt8 = Annotated[bool, typer.Option("--int8", help="Judge networks by their accuracy in int8; nas quantize --front first.")]
 _Against = Annotated[list[Path], path_option(help="Another run beside its hypervolume, say a random search.")]
 
 
@@ -41,6 +46,8 @@ def front(
     latency: _Latency = None,
     ties: _Ties = False,
     against: _AgainstPublished = None,
+    int8: _InInt8 = False,
+    for_: _For = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
@@ -49,6 +56,8 @@ def front(
     Example: `nas front runs/hybrid --x params --max-macs 1.5G`
     """
     output = output_of(as_json=as_json, as_csv=as_csv)
+    if for_ not in (None, "dense"):
+        raise ConfigError(f"--for: must be dense (detectors, segmenters), but got {for_!r}. Write that, or leave it out.")
 
     from nas.report.terminal import most_macs, show_front
 
@@ -60,6 +69,8 @@ def front(
         latency=latency,
         with_ties=ties,
         against=against,
+        int8=int8,
+        dense=for_ is not None,
         output=output,
     )
 

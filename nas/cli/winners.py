@@ -37,7 +37,10 @@ _Trained = Annotated[
 ]
 _ExportFolder = Annotated[Path, path_option("--out", help="The directory to write; it must be new.")]
 _Formats = Annotated[
-    list[str], typer.Option("--format", help="timm, onnx, torch-export; may repeat. timm's files are always there.")
+    list[str],
+    typer.Option(
+        "--format", help="onnx, torch-export, openvino, litert, executorch, coreml; may repeat. timm's files are always there."
+    ),
 ]
 _ImageSize = Annotated[
     int | None,
@@ -47,6 +50,29 @@ _License = Annotated[str, typer.Option("--license", help="Identifier for the mod
 _Push = Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Upload it to the Hugging Face hub as well.")]
 _Private = Annotated[bool, typer.Option("--private", help="With --push: a repository that only you can see.")]
 _Force = Annotated[bool, typer.Option("--force", help="Replace an earlier export.")]
+_ToQuantise = Annotated[
+    Path, path_argument(help="RUN:TRIAL, a folder of nas retrain or of nas export; with --front a run's folder.")
+]
+_Int8Folder = Annotated[
+    Path | None, path_option("--out", help="The directory to write; with --front the run's record is written to.")
+]
+_ExportsData = Annotated[
+    str | None, typer.Option("--data", help="The images of an export, where its name for them is no place.")
+]
+_Images = Annotated[int, typer.Option(help="Training images to calibrate by.")]
+_MostChanged = Annotated[
+    float,
+    typer.Option(
+        help="Per cent of other training images whose answer may change; beyond it what hurts most stays in float.",
+        min=0,
+        max=100,
+    ),
+]
+_EveryOperator = Annotated[
+    bool, typer.Option("--all-operators", help="Sums, scales and activations in int8 as well, not the products alone.")
+]
+_Int8Front = Annotated[bool, typer.Option("--front", help="All on the front or tied with it; into the run's record.")]
+_Int8Threads = Annotated[int, typer.Option(help="CPU threads that are timed.", min=1)]
 
 
 @app.command()
@@ -125,3 +151,33 @@ def export(
         typer.echo(f"mind: {note}")
     if push is not None:
         typer.echo(f"uploaded: {push_directory(out.absolute(), push, private=private)}")
+
+
+@app.command()
+def quantize(
+    network: _ToQuantise,
+    out: _Int8Folder = None,
+    front: _Int8Front = False,
+    data: _ExportsData = None,
+    images: _Images = 128,
+    most_changed: _MostChanged = 1.0,
+    all_operators: _EveryOperator = False,
+    threads: _Int8Threads = 1,
+    force: _Force = False,
+) -> None:
+    """Write a trained network in 8-bit integers for ONNX Runtime, with its accuracy and speed before and after.
+
+    With --front all networks of a run's front are quantised and timed into its record: `nas front RUN --int8`.
+
+    Example: `nas quantize runs/hybrid:17 --out int8/17`
+    """
+    from nas.quantization.command import check_asked, quantise_one
+    from nas.quantization.front import quantise_front
+    from nas.quantization.quantise import Int8Plan
+
+    check_asked(network, out=out, front=front, data=data, most_changed=most_changed)
+    plan = Int8Plan(most_changed / 100, all_operators, threads)
+    if front:
+        quantise_front(network, plan, console(full_width=True), images=images)
+    elif out is not None:
+        quantise_one(network, out, plan, console(full_width=True), data=data, images=images, force=force)

@@ -12,6 +12,7 @@ RUNTIMES = {
     "torch": "nas.devices.runtimes:eager",
     "compile": "nas.devices.runtimes:compiled",
     "onnxruntime": "nas.devices.runtimes:onnx_session",
+    "onnxruntime-int8": "nas.devices.runtimes:onnx_int8_session",
     "outside": "nas.devices.runtimes:not_here",
 }
 """What runs a network, as module:function, which reading a device file does not import; "outside" is somebody else's tool."""
@@ -39,18 +40,26 @@ class Conditions(Value):
         if self.cuda_graphs and (self.runtime != "torch" or not self.device.startswith("cuda")):
             rule = f"needs the runtime torch on a CUDA device, but got {self.runtime} on {self.device}; leave it out"
             raise broken("cuda_graphs", rule)
-        if self.runtime == "onnxruntime" and (self.dtype != "float32" or self.channels_last):
+        if self.is_onnx and (self.dtype != "float32" or self.channels_last):
             layout = "channels_last" if self.channels_last else "contiguous"
-            rule = f"of onnxruntime must be float32, contiguous, but got {self.dtype}, {layout}; choose torch or compile"
+            rule = f"of {self.runtime} must be float32, contiguous, but got {self.dtype}, {layout}; choose torch or compile"
             raise broken("dtype", rule)
+        if self.runtime == "onnxruntime-int8" and self.device != "cpu":
+            raise broken("device", f"of onnxruntime-int8 must be cpu, but got {self.device}; choose cpu, or another runtime")
         return self
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether ONNX Runtime runs it."""
+        return self.runtime.startswith("onnxruntime")
 
     @property
     def in_words(self) -> str:
         """Such as "batch 1, 224 px, float32, contiguous, torch"."""
         layout = "channels_last" if self.channels_last else "contiguous"
         graphs = ", CUDA graphs" if self.cuda_graphs else ""
-        return f"batch {self.batch}, {self.image_size} px, {self.dtype}, {layout}, {self.runtime}{graphs}"
+        numbers = "" if self.runtime == "onnxruntime-int8" else f"{self.dtype}, "
+        return f"batch {self.batch}, {self.image_size} px, {numbers}{layout}, {self.runtime}{graphs}"
 
 
 def conditions_of(settings: dict[str, object], *, where: str = "nas latency") -> Conditions:

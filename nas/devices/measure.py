@@ -93,7 +93,7 @@ def seconds_of(run: Pass, conditions: Conditions) -> float:
     on long passes more often than on short ones, and are no drift that all networks have in common.
     """
     on_card = device_of(conditions.device).type == "cuda"
-    if on_card and conditions.runtime != "onnxruntime":
+    if on_card and not conditions.is_onnx:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize()
         start.record()
@@ -110,7 +110,7 @@ def seconds_of(run: Pass, conditions: Conditions) -> float:
 def peak_bytes_of(run: Pass, conditions: Conditions) -> int | None:
     """The most memory that one pass holds at once besides weights; None where the runtime cannot tell, as on a CPU."""
     device = device_of(conditions.device)
-    if device.type != "cuda" or conditions.runtime == "onnxruntime" or conditions.cuda_graphs:
+    if device.type != "cuda" or conditions.is_onnx or conditions.cuda_graphs:
         return None
     held = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -193,7 +193,7 @@ def fingerprint(conditions: Conditions) -> dict[str, Any]:
 
 
 def _onnx(conditions: Conditions) -> dict[str, str]:
-    return {"onnxruntime": version("onnxruntime")} if conditions.runtime == "onnxruntime" else {}
+    return {"onnxruntime": version("onnxruntime")} if conditions.is_onnx else {}
 
 
 def _gpu(device: torch.device) -> dict[str, Any]:

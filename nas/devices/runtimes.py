@@ -10,13 +10,18 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from nas.devices.conditions import RUNTIMES, Conditions
+from nas.devices.int8 import prepare_int8, write_int8
 from nas.errors import NasError
 from nas.models.plain import with_plain_pooling
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 Pass = Callable[[], object]
 """One forward pass of a network that is ready."""
@@ -60,18 +65,38 @@ def compiled(network: nn.Module, images: Tensor, conditions: Conditions) -> Pass
 def onnx_session(network: nn.Module, images: Tensor, conditions: Conditions) -> Pass:
     """ONNX Runtime, on the CPU or by its CUDA provider; NasError where that is not installed."""
     check_onnx_runtime(conditions)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        write_onnx_for(path, network, images.cpu())
+        return file_pass(path, images.cpu(), conditions)
+
+
+def onnx_int8_session(network: nn.Module, images: Tensor, conditions: Conditions) -> Pass:
+    """The same of the network in int8, calibrated by the very images, whose values change no time."""
+    check_onnx_runtime(conditions)
+    with tempfile.TemporaryDirectory() as folder:
+        source, prepared, quantized = (Path(folder) / name for name in ("network.onnx", "prepared.onnx", "int8.onnx"))
+        write_onnx_for(source, network, images)
+        prepare_int8(source, prepared)
+        write_int8(prepared, quantized, [images])
+        return file_pass(quantized, images, conditions)
+
+
+def file_pass(path: Path, images: Tensor, conditions: Conditions) -> Pass:
+    """What runs an ONNX file of ours on `images`; the file may be deleted then."""
+    session, feed = session_of(path, conditions), {"images": images.numpy()}
+    return lambda: session.run(None, feed)
+
+
+def session_of(path: Path, conditions: Conditions) -> "InferenceSession":
+    """ONNX Runtime with an ONNX file, under the conditions' device and threads."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
     if conditions.threads is not None:
         options.intra_op_num_threads = conditions.threads
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        write_onnx_for(path, network, images.cpu())
-        session = onnxruntime.InferenceSession(str(path), options, providers=[_provider(conditions)])
-    feed = {"images": images.cpu().numpy()}
-    return lambda: session.run(None, feed)
+    return onnxruntime.InferenceSession(str(path), options, providers=[_provider(conditions)])
 
 
 def _provider(conditions: Conditions) -> str:
@@ -83,7 +108,7 @@ def check_onnx_runtime(conditions: Conditions) -> None:
     missing = [name for name in ONNX_RUNTIME if find_spec(name) is None]
     if missing:
         raise NasError(
-            f"--runtime onnxruntime needs {' and '.join(ONNX_RUNTIME)}, but {' and '.join(missing)} "
+            f"--runtime {conditions.runtime} needs {' and '.join(ONNX_RUNTIME)}, but {' and '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} not installed. Install the extra: pip install 'metaformer-nas[onnx]'"
         )
     import onnxruntime
@@ -91,7 +116,7 @@ def check_onnx_runtime(conditions: Conditions) -> None:
     provider, available = _provider(conditions), onnxruntime.get_available_providers()
     if provider not in available:
         raise NasError(
-            f"--runtime onnxruntime --device {conditions.device}: needs {provider}, but this onnxruntime has "
+            f"--runtime {conditions.runtime} --device {conditions.device}: needs {provider}, but this onnxruntime has "
             f"{', '.join(available)}. Install onnxruntime-gpu, or measure with --device cpu."
         )
 

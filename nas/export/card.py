@@ -1,12 +1,15 @@
 """The model card of an exported directory: what the network is and costs, how to load it, how it was trained, whose it is."""
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
 from nas.config import dump_yaml
 from nas.errors import ConfigError
+from nas.export.formats.table import WRITERS
 from nas.export.level import MEANING, Level
+from nas.export.preprocessing import TORCH_USAGE, pixels_code
 from nas.models.reparam import why_not
 from nas.space.architecture import Architecture, Stage
 from nas.space.mixers import MIXERS
@@ -14,10 +17,6 @@ from nas.terminal import printable
 from nas.units import count, percent
 
 UNSTATED = "unknown"  # the Hugging Face hub's own word for a licence that nobody named
-EXTRA_FILES = {
-    "model.onnx": "the network for ONNX runtimes, batches of any size",
-    "model.pt2": "the network for `torch.export.load`, batches of any size",
-}
 
 CARD = """\
 ---
@@ -43,6 +42,14 @@ Level {letter}: {meaning}.
 Images are scaled {interpolation}ly, a share of {crop_pct:g} of the shorter side is cut from the middle, and their colours are
 brought to mean {mean} and deviation {std}, as `timm.data.create_transform(**timm.data.resolve_data_config(model=net))` does: a
 fresh process made the same pixels of image files as those that the network was judged by.{preparation}
+
+The same in numbers, for programs without timm; the class is `logits.argmax()`.
+
+```python
+{pixels}
+```
+
+{usages}
 
 ## Architecture
 
@@ -83,8 +90,8 @@ image = Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
 ```"""
 
 
-def card(architecture: Architecture, level: Level, config: dict[str, Any], files: list[str]) -> str:
-    """The model card; `files` are those beside timm's own."""
+def card(architecture: Architecture, level: Level, config: dict[str, Any], formats: Sequence[str]) -> str:
+    """The model card; `formats` are those beside timm's own."""
     settings = config["pretrained_cfg"]
     size = settings["input_size"][-1]
     any_size = (
@@ -96,7 +103,7 @@ def card(architecture: Architecture, level: Level, config: dict[str, Any], files
         description=architecture.describe(),
         image=f"{size}x{size}",
         classes=config["num_classes"],
-        facts="\n".join(_facts(architecture, config, files)),
+        facts="\n".join(_facts(architecture, config, formats)),
         letter=level.letter,
         meaning=MEANING[level.letter],
         loading=TIMMS_LOADING if level.letter == "A" else STUB_LOADING.format(name=level.entrypoint),
@@ -104,6 +111,8 @@ def card(architecture: Architecture, level: Level, config: dict[str, Any], files
         interpolation={"bilinear": "bilinear", "bicubic": "bicubical"}[settings["interpolation"]],
         crop_pct=settings["crop_pct"],
         preparation=_preparation(config["metaformer"]["images"]),
+        pixels=pixels_code(settings),
+        usages=_usages(formats),
         mean=tuple(settings["mean"]),
         std=tuple(settings["std"]),
         stages=_stages(architecture),
@@ -112,7 +121,13 @@ def card(architecture: Architecture, level: Level, config: dict[str, Any], files
     )
 
 
-def _facts(architecture: Architecture, config: dict[str, Any], files: list[str]) -> list[str]:
+def _usages(formats: Sequence[str]) -> str:
+    """How torch and each format's runtime are asked."""
+    codes = {"torch": TORCH_USAGE} | {WRITERS[name].files[0]: WRITERS[name].usage for name in formats}
+    return "\n\n".join(f"{name}:\n\n```python\n{code}\n```" for name, code in codes.items())
+
+
+def _facts(architecture: Architecture, config: dict[str, Any], formats: Sequence[str]) -> list[str]:
     spent, came_from = config["metaformer"]["cost"], config["metaformer"]["provenance"]
     size = config["pretrained_cfg"]["input_size"][-1]
     frozen = f" ({count(spent['frozen_params'])} of them frozen)" if spent["frozen_params"] else ""
@@ -133,7 +148,7 @@ def _facts(architecture: Architecture, config: dict[str, Any], files: list[str])
         for i, stage in enumerate(architecture.stages, start=1)
         if MIXERS[stage.mixer].merges_into is not None
     ]
-    return facts + [f"- {file}: {EXTRA_FILES[file]}" for file in files]
+    return facts + [f"- {', '.join(WRITERS[name].files)}: {WRITERS[name].about}" for name in formats]
 
 
 def _preparation(images: dict[str, Any]) -> str:

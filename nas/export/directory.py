@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nas.config import read_json
 from nas.errors import ConfigError, NasError, few
 from nas.export.card import UNSTATED, card, checked_license, without_paths
-from nas.export.formats import WRITERS, check_formats, write_formats
+from nas.export.formats.table import WRITERS, check_formats, write_formats
 from nas.export.level import Level, level_of
 from nas.export.proof import Seen, proof_logits, prove, refuse_unproven, rounding
 from nas.export.stub import stub
@@ -34,7 +34,9 @@ from nas.space.cost import cost
 from nas.space.mixers import MIXERS, POSITIONAL
 
 KEYS_SHOWN = 5  # keys named in a message
-WRITTEN = {"config.json", "README.md", "model.safetensors", "model.py", "__pycache__", *(w.file for w in WRITERS.values())}
+WRITTEN = {
+    "config.json", "README.md", "model.safetensors", "model.py", "__pycache__", *(f for w in WRITERS.values() for f in w.files)
+}  # fmt: skip
 
 
 class Description(NamedTuple):
@@ -86,7 +88,7 @@ def export_network(
     files, make other pixels of them. `formats` are written beside timm's files; `force` replaces an earlier export.
     """
     out, formats = Path(out).absolute(), check_formats(formats)
-    _sweep(out)
+    sweep(out)
     _check_target(out, force=force)
     prepared = drafted(architecture, state, description, image_size=image_size, num_classes=num_classes, formats=formats)
 
@@ -96,7 +98,7 @@ def export_network(
         refuse_unproven(proof)
         write_formats(prepared.model, formats, draft, image_size=image_size)
 
-    _replace(out, fill)
+    replace_directory(out, fill)
     return prepared.level
 
 
@@ -122,7 +124,7 @@ def drafted(
     logits = proof_logits(exported, image_size=image_size)
     config = _config(merged, level, description, image_size=image_size, num_classes=num_classes)
     config["metaformer"]["weights"] = weights_digest(exported.state_dict())
-    texts = {"config.json": _json(config), "README.md": card(merged, level, config, [WRITERS[name].file for name in formats])}
+    texts = {"config.json": _json(config), "README.md": card(merged, level, config, formats)}
     if level.letter != "A":
         texts["model.py"] = stub(merged, level)
     return Prepared(level, texts, exported, logits, rounding(logits_before, logits))
@@ -251,7 +253,7 @@ def _not_exported(out: Path) -> str:
     return f"also holds {others[0]}" if others else ""
 
 
-def _replace(out: Path, fill: Callable[[Path], None]) -> None:
+def replace_directory(out: Path, fill: Callable[[Path], None]) -> None:
     """Has `fill` fill a directory beside `out`, which then takes the name `out`."""
     draft, old = (out.with_name(f".{out.name}.{platform.node()}.{os.getpid()}.{kind}") for kind in ("draft", "old"))
     with writable(out):
@@ -267,7 +269,7 @@ def _replace(out: Path, fill: Callable[[Path], None]) -> None:
                 shutil.rmtree(old) if out.exists() else old.rename(out)
 
 
-def _sweep(out: Path) -> None:
+def sweep(out: Path) -> None:
     """Clears up after exports to `out` that were killed on this machine; an export that was being replaced comes back."""
     for remnant in out.parent.glob(f".{glob.escape(out.name)}.{platform.node()}.*"):
         _, number, kind = remnant.name.rsplit(".", 2)

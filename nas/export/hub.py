@@ -11,10 +11,11 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from torch import nn
 
 from nas.errors import ConfigError, NasError, in_one_line
-from nas.export.card import EXTRA_FILES
+from nas.export.formats.table import WRITERS
 from nas.export.fresh import load_stub
 
-OURS = ["config.json", "README.md", "model.py", *EXTRA_FILES]  # timm's function sends a config.json too, this one was proven
+FORMATS = [pattern for writer in WRITERS.values() for file in writer.files for pattern in (file, f"{file}/*")]
+OURS = ["config.json", "README.md", "model.py", *FORMATS]  # timm's function sends a config.json too, this one was proven
 
 
 def check_hub(repository: str) -> None:

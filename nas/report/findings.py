@@ -55,8 +55,8 @@ class Findings(NamedTuple):
     @property
     def other_costs(self) -> list[str]:
         """Further costs that the front can be drawn against: counted, foretold on devices, measured."""
-        measured = ["latency_ms"] if self.trials["latency_ms"].notna().any() else []
-        return [c for c in (*SWITCHED, *self.search.foretold, *measured) if c != self.cost]
+        measured = [name for name in ("latency_ms", "latency_int8_ms") if self.trials[name].notna().any()]
+        return [c for c in (*SWITCHED, *self.search.sizes, *self.search.foretold, *measured) if c != self.cost]
 
     @property
     def course(self) -> pd.DataFrame:

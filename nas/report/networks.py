@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from nas.results.int8 import ACCURACY_INT8, LATENCY_INT8
 from nas.results.standing import Entry, Standing
 from nas.space.costs import OF, cost_kind, device_in, measured_as
 from nas.space.mixers import legend
@@ -88,6 +89,9 @@ def _columns(ranked: Standing, *, uneven: bool) -> list[Column]:
         columns.append(Column("balanced", partial(_percent_of, column="balanced_accuracy")))
     if ranked.best["replicates"].any():
         columns.append(Column("seeds", lambda e: str(max(e.row["replicates"], 1))))
+    if ranked.trials[ACCURACY_INT8].notna().any():
+        columns.append(Column("in int8", partial(_percent_of, column=ACCURACY_INT8)))
+        columns.append(Column(cost_kind(LATENCY_INT8).heading, partial(_cost_of, cost=LATENCY_INT8)))
     columns += [Column("MACs", lambda e: count(e.row["macs"])), Column("params", lambda e: count(e.row["params"]))]
     return columns + [Column(heading, partial(_cost_of, cost=cost)) for heading, cost in _other_costs(ranked)]
 
@@ -95,7 +99,7 @@ def _columns(ranked: Standing, *, uneven: bool) -> list[Column]:
 def _other_costs(ranked: Standing) -> Iterable[tuple[str, str]]:
     """By heading the costs beyond MACs and params: those that are weighed, and of each device what is foretold and measured."""
     for cost in ranked.costs:
-        if cost not in ("macs", "params") and not device_in(cost):
+        if cost not in ("macs", "params", LATENCY_INT8) and not device_in(cost):
             yield cost_kind(cost).heading, cost
     for cost in filter(device_in, ranked.trials.columns):
         yield cost_kind(cost).heading, cost

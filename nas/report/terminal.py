@@ -12,10 +12,11 @@ from nas.calibration.quote import quote
 from nas.errors import ConfigError, NasError, few, unknown
 from nas.papers.published import PUBLISHED_ABOUT, published_front
 from nas.report.networks import show_networks
-from nas.results.columns import COLUMNS, axis_label
+from nas.results.columns import COLUMNS, axis_label, one_size, with_cost
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.families import lead_over_families
 from nas.results.front import ENCODED, joined
+from nas.results.int8 import as_int8, int8_in_words
 from nas.results.latencies import above_limits, chosen_setup, setups
 from nas.results.noise import judged_by, noise_of
 from nas.results.points import finished, labels, names_of, require_finished
@@ -23,13 +24,14 @@ from nas.results.standing import ONE_SIZE, Standing, entries, standing, ties
 from nas.results.trials import with_choices
 from nas.run.reading import Reading, read
 from nas.space.constraints import limit_path
-from nas.space.costs import COSTS, ON
+from nas.space.costs import COSTS, ON, cost_at_size, size_in
 from nas.space.mixers import POSITIONAL
 from nas.space.reference import IMAGENET_CLASSES
 from nas.spreadsheets import as_cells
 from nas.units import count, percent, quantity
 
 TIES = 6
+DENSE_PIXELS = 512  # a side, of what detectors and segmenters commonly take
 EXPECTED = (
     "expected: what other seeds and images should give, foretold from each training's accuracy and losses beside all others'. "
     "The front is one of these: who is picked for a high accuracy is picked for luck as well. accuracy: as measured, once "
@@ -49,42 +51,68 @@ def show_front(
     latency: str | None = None,
     with_ties: bool = False,
     against: str | None = None,
+    int8: bool = False,
+    dense: bool = False,
     output: Output = "table",
 ) -> None:
     """Print the front of a run, or that of several together; NasError without a finished trial.
 
-    `x` takes another cost than the search's own, `max_macs` leaves out what costs more, `latency` names the conditions that
-    latency_ms is of, `with_ties` adds everything that the noise leaves a place on the front, `against` "timm" shows what was
-    published at such MACs.
+    `x` takes another cost than the search's own, `max_macs` leaves out what costs more, `latency` names the conditions of
+    latency_ms, `with_ties` adds all that the noise leaves a place, `against` "timm" shows what was published at such MACs,
+    `int8` judges by what is expected of networks in int8, `dense` counts at 512 px.
     """
     readings = _that_can_be_joined(roots)
     _check_against(against, output, readings)
-    if x == LATENCY_COLUMN or latency:
-        _check_latencies(readings, latency)
+    _check_latencies(readings, x, latency)
     trials = joined(readings, latency=latency)
     require_finished(trials, roots)
+    x = x or (cost_at_size("macs", DENSE_PIXELS) if dense else None)
     _check_axis(x, readings)
-    able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
-    able.attrs = trials.attrs
+    able, bound = _candidates(trials, readings, x=x, max_macs=max_macs, dense=dense, int8=int8)
     ranked = standing(able, (x,) if x else readings[0].search.objectives[1:])
     if not len(ranked.best):
         cheapest = f", and the cheapest finished one has {count(finished(trials)['macs'].min())}" if max_macs else ""
         raise NasError(f"{names_of(roots)}: no finished trial is inside the limits{cheapest}. Give a larger --max-macs.")
-    shown = pd.concat([ranked.best, ranked.open]) if with_ties else ranked.best
-    if output == "json":
-        columns = [*COLUMNS, *filter(lambda column: ON in column, shown)]
-        _print_json(shown[columns if len(roots) == 1 else ["run", *columns]], console)
-    elif output == "csv":
-        _write_csv(shown, console)
-    else:
-        show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
-        if against is not None:
-            _show_published(ranked, console)
+    if output != "table":
+        _print_rows(
+            pd.concat([ranked.best, ranked.open]) if with_ties else ranked.best, console, output, several=len(roots) > 1
+        )
+        return
+    show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
+    if bound:
+        console.print(f"left out, because they fit one image size: trials {few(bound, most=TIES)}", soft_wrap=True)
+    return None if against is None else _show_published(ranked, console)
+
+
+def _print_rows(rows: pd.DataFrame, console: Console, output: Output, *, several: bool) -> None:
+    """The rows for another program, as JSON or CSV."""
+    if output == "csv":
+        return _write_csv(rows, console)
+    columns = [*COLUMNS, *filter(lambda column: ON in column, rows)]
+    return _print_json(rows[["run", *columns] if several else columns], console)
+
+
+def _candidates(
+    trials: pd.DataFrame, readings: list[Reading], *, x: str | None, max_macs: int | None, dense: bool, int8: bool
+) -> tuple[pd.DataFrame, list[str]]:
+    """The trials that may be shown, and those that a dense task can't take; a cost at another image size is counted now."""
+    able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
+    bound: list[str] = []
+    if dense:
+        fits_one = one_size(able)
+        able, bound = able[~fits_one], labels(finished(able[fits_one])).tolist()
+    if x is not None and size_in(x) is not None:
+        able = with_cost(able, x, readings[0].search)
+    able.attrs = trials.attrs
+    roots = names_of(tuple(reading.folder.root for reading in readings))
+    if bound and not len(finished(able)):
+        raise NasError(f"{roots}: all networks fit one image size only, so that none is for dense tasks. Leave --for out.")
+    return (as_int8(able, where=roots) if int8 else able), bound
 
 
 def _check_axis(x: str | None, readings: list[Reading]) -> None:
     axes = [*COSTS, *dict.fromkeys(name for reading in readings for name in reading.search.foretold)]
-    if x is not None and x not in axes:
+    if x is not None and x not in axes and size_in(x) is None:
         raise ConfigError(f"--x: {unknown('cost', x, axes)}")
 
 
@@ -124,8 +152,10 @@ def _that_can_be_joined(roots: tuple[Path, ...]) -> list[Reading]:
     return readings
 
 
-def _check_latencies(readings: list[Reading], words: str | None) -> None:
-    """NasError unless the latencies that the words name were measured on one machine under one set of conditions."""
+def _check_latencies(readings: list[Reading], x: str | None, words: str | None) -> None:
+    """NasError unless latencies that are asked for were measured on one machine under one set of conditions."""
+    if x != LATENCY_COLUMN and not words:
+        return
     roots = names_of(tuple(reading.folder.root for reading in readings))
     measured = {setup.which for reading in readings if (setup := chosen_setup(reading, words))}
     if len(measured) > 1:
@@ -162,6 +192,8 @@ def show_standing(
     lead = lead_over_families(ranked.trials, ranked.best, ranked.costs[0])
     lines += [] if lead is None else [lead.in_words(ranked.costs[0])]
     lines += [EXPECTED] if ranked.is_lucky else []
+    quantised = int8_in_words(ranked.trials)
+    lines += [] if quantised is None else [quantised]
     for reading in readings:
         prefix = f"{reading.folder.root}: " if len(readings) > 1 else ""
         lines.append(f"{prefix}±: {noise_of(reading)}")

@@ -19,6 +19,7 @@ from nas.report.terminal import EXPECTED, above_in_words
 from nas.results.columns import axis_label
 from nas.results.course import failures, rejections, saved, time_by_fate
 from nas.results.families import lead_over_families
+from nas.results.int8 import int8_in_words
 from nas.results.latencies import above_limits, chosen_setup
 from nas.results.noise import Noise, highest, judged_by, noise_of
 from nas.results.points import front, labels, searched
@@ -151,7 +152,7 @@ def _told_apart(top: pd.Series, equals: pd.DataFrame) -> str:
 def _front_section(findings: Findings) -> dict[str, Any]:
     against = " and ".join(axis_label(c) for c in findings.search.objectives[1:])
     rows, others = ([_row(entry) for entry in listed(findings.standing)] for listed in (entries, ties))
-    setup = chosen_setup(findings.reading, None)
+    setup, quantised = chosen_setup(findings.reading, None), int8_in_words(findings.trials)
     return {
         "found_text": f"No network of the front is beaten by another in both expected accuracy and {against}. "
         "Bars are 95 % intervals.",
@@ -167,6 +168,7 @@ def _front_section(findings: Findings) -> dict[str, Any]:
         "noise": _noise(findings),
         "devices": [cost_kind(name).heading for name in findings.search.foretold],
         "about_devices": [_about(name, file, findings) for name, file in findings.search.foretold.items()],
+        "int8": None if quantised is None else f"In {quantised}.",
         "latency": None if setup is None else f"Latency is of a batch: {setup}; {setup.trials} networks were measured.",
     }
 
@@ -223,6 +225,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "seeds": max(row["replicates"], 1),
         "macs": count(row["macs"]), "params": count(row["params"]),
         "devices": [cost_kind(name).write(row[name]) for name in row.index if device_in(name)],
+        "int8": "" if pd.isna(row["accuracy_int8"]) else percent(row["accuracy_int8"]),
         "latency": "" if pd.isna(row["latency_ms"]) else f"{row['latency_ms']:.1f} ms", "line": row["stages"],
         "note": _note(entry), "on_front": entry.on_front,
     }  # fmt: skip

@@ -10,7 +10,7 @@ from nas.errors import NasError
 from nas.run.record import UNFINISHED, TrialState
 from nas.space.costs import cost_kind, is_cost
 
-LARGER_IS_BETTER = ("accuracy", "expected", "balanced_accuracy")  # everything else is a cost
+LARGER_IS_BETTER = ("accuracy", "expected", "balanced_accuracy", "accuracy_int8")  # everything else is a cost
 
 
 def front(trials: pd.DataFrame, x: str = "macs", y: str = "accuracy", z: str | None = None) -> pd.DataFrame:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from nas.errors import NasError, in_one_line
 from nas.recipes.signals import LOSSES, RANKING_SIGNALS
-from nas.results.columns import device_columns
+from nas.results.columns import own_columns
+from nas.results.int8 import with_int8
 from nas.results.latencies import latencies, on_devices
 from nas.results.luck import expected_accuracies
 from nas.results.noise import (
@@ -48,7 +49,7 @@ def trial_table(reading: Reading, columns: list[str], *, latency: str | None = N
     courses = _courses(reading)
     epochs = {number: max((epoch["epoch"] for epoch in curve), default=0) for number, curve in courses.items()}
     rows = [{**_row(record), "epochs": epochs[record.number]} for record in reading.trials]
-    names = (*columns, *device_columns(reading.search), "began", "ended")
+    names = (*columns, *own_columns(reading.search), "began", "ended")
     trials = _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in names}))
     for name, measured in on_devices(reading).items():
         trials[measured_as(name)] = trials["trial"].map(measured).astype(float)
@@ -56,6 +57,7 @@ def trial_table(reading: Reading, columns: list[str], *, latency: str | None = N
     trials["within_limits"] = _affordable(trials, reading.search)
     trials = _with_replicates(_with_losses(trials, courses if judged_by_losses(reading) else {}), reading)
     trials["latency_ms"] = trials["trial"].map(latencies(reading, latency)).astype(float)
+    trials = with_int8(trials, reading)
     trials.attrs = {"runs": 1}
     return trials
 

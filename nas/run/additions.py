@@ -1,4 +1,4 @@
-"""What is learnt of a trial after it ended: its replicates and its latency.
+"""What is learnt of a trial after it ended: its replicates, its latency, what int8 makes of it.
 
 Optuna closes an ended trial, so each stands in the study's own attributes, one attribute for each thing learnt: what finished
 is in the record at once, and several programs can add at the same time.
@@ -16,8 +16,8 @@ from nas.run.folder import RunFolder
 from nas.run.record import damaged
 from nas.run.settings import Search
 
-REPLICATE, LATENCY = "replicate", "latency"
-ADDITION_NAME = re.compile(rf"({REPLICATE}|{LATENCY}) (\d{{1,18}}) (.+)")  # what these attributes are called
+REPLICATE, LATENCY, INT8 = "replicate", "latency", "int8"
+ADDITION_NAME = re.compile(rf"({REPLICATE}|{LATENCY}|{INT8}) (\d{{1,18}}) (.+)")  # what these attributes are called
 
 
 class _Replicated(BaseModel):
@@ -52,7 +52,21 @@ class _Timed(BaseModel):
     anchor: int | None = None
 
 
-SHAPES: dict[str, TypeAdapter] = {REPLICATE: TypeAdapter(_Replicated), LATENCY: TypeAdapter(_Timed)}
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Quantised(BaseModel):
+    accuracy: _Share
+    accuracy_int8: _Share
+    latency_int8_ms: Annotated[float, Field(gt=0)] | None
+    measured: str
+
+
+SHAPES: dict[str, TypeAdapter] = {
+    REPLICATE: TypeAdapter(_Replicated),
+    LATENCY: TypeAdapter(_Timed),
+    INT8: TypeAdapter(_Quantised),
+}
 """What each kind must hold at least."""
 
 
@@ -60,10 +74,10 @@ class Addition(NamedTuple):
     """One thing learnt of a trial."""
 
     kind: str
-    """REPLICATE or LATENCY."""
+    """REPLICATE, LATENCY or INT8."""
     trial: int
     which: str
-    """What tells it from the trial's others of this kind: the seed of a replicate, the conditions of a latency."""
+    """What tells it from the trial's others of this kind: the seed of a replicate, the conditions of a latency or of int8."""
     value: dict[str, Any]
 
 

@@ -113,7 +113,7 @@ def _spread(search: Search, costs: list[Cost], able: list[int]) -> Table:
     table = Table(title="spread of random draws", title_justify="left", box=None, pad_edge=False)
     for column in ("", "smallest", "10 %", "median", "90 %", "largest"):
         table.add_column(column, justify="right" if column else "left")
-    for name in (*COUNTED, *search.foretold):
+    for name in (*COUNTED, *search.sizes, *search.foretold):
         kind = cost_kind(name)
         for which, rows in (("all", range(len(costs))), ("feasible", able)):
             values = [costs[i].of(name) for i in rows]

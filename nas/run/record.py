@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from nas.config import Value, in_words
 from nas.errors import NasError, in_one_line
 from nas.space.architecture import Architecture
-from nas.space.costs import COUNTED, Cost, estimates_in
+from nas.space.costs import COUNTED, Cost, estimates_in, resized_in
 from nas.training.curve import Epoch
 
 if TYPE_CHECKING:  # tables of records need no Optuna
@@ -241,6 +241,7 @@ def record_of(
     """
     costs: dict[str, Any] = {name: facts[name] for name in COUNTED if name in facts}
     costs["estimates"] = estimates_in(facts)
+    costs["resized"] = resized_in(facts)
     if count is not None and "architecture" in facts and len(costs) < len(Cost._fields):
         costs = count(_built(number, facts["architecture"]))._asdict() | costs
     for name, value in ((name, costs[name]) for name in COUNTED if name in costs):

@@ -18,8 +18,9 @@ from nas.recipes.recipe import Proxy
 from nas.recipes.seen import SeenSpace
 from nas.shipped import yaml_path
 from nas.space.architecture import Architecture
-from nas.space.constraints import Constraints, check_reachable, random_architecture
-from nas.space.costs import COUNTED, FORETOLD, Cost, device_in, on_device
+from nas.space.constraints import Constraints, check_reachable, limit_path, random_architecture
+from nas.space.cost import cost as cost_of
+from nas.space.costs import COUNTED, FORETOLD, ON, Cost, device_in, on_device, size_in
 from nas.space.families import Scaled, designed, named, short
 from nas.space.mixers import POSITIONAL
 from nas.space.reference import FAMILIES, timm_names
@@ -333,8 +334,9 @@ class Search(Value):
             _ = self.beliefs
         costs = self.objectives[1:]
         for name in self.objectives:
-            if name not in (objectives := ("accuracy", *COUNTED, *self.foretold)):
+            if name not in (objectives := ("accuracy", *COUNTED, *self.foretold)) and size_in(name) is None:
                 raise broken("objectives", unknown("objective", name, objectives) + self._way_to_devices(name))
+        self._check_sizes()
         for name in self.constraints.latency_ms:
             if name not in self.devices:
                 raise broken(
@@ -358,6 +360,15 @@ class Search(Value):
                 self._check_design(name, path)
         _check_different(self.baselines, {name: self.design(name) for name in self.baselines})
         return self
+
+    def _check_sizes(self) -> None:
+        """An error where a cost is to be counted at an image size that some network of the space can't take."""
+        for name, size in self.sizes.items():
+            path = "objectives" if name in self.objectives else f"constraints.{limit_path(name)}.at"
+            if self.space.needs_fixed_resolution and size != self.space.image_size:
+                rule = f"can't be {size} px where stages may mix by {' or '.join(POSITIONAL)} or embed positions: they fit one"
+                raise broken(path, f"{rule}; take these out of space.stages, or count at {self.space.image_size} px")
+            self.space.check_resolution(size, path)
 
     def _check_design(self, name: str, path: str) -> None:
         try:
@@ -400,9 +411,23 @@ class Search(Value):
         """By the name of each cost that a device file foretells, that file."""
         return {on_device(cost, name): file for cost in FORETOLD for name, file in self.devices.items()}
 
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """By the name of each cost that is counted at another image size, that size."""
+        sizes = {name: size_in(name) for name in (*self.objectives, *self.constraints.limits)}
+        return {name: size for name, size in sizes.items() if size is not None}
+
+    def cost_at(self, name: str, architecture: Architecture) -> int:
+        """A cost such as macs@512 of an architecture, for this space's number of classes."""
+        size = size_in(name)
+        assert size is not None, "it is called so"
+        return getattr(cost_of(architecture, image_size=size, num_classes=self.space.num_classes), name.partition(ON)[0])
+
     def cost(self, architecture: Architecture) -> Cost:
-        """What an architecture costs: counted as the space counts it, and foretold on each device."""
+        """What an architecture costs: counted as the space counts it, and at other sizes, and foretold on each device."""
         counted = self.space.cost(architecture)
+        if self.sizes:
+            counted = counted._replace(resized=tuple((name, self.cost_at(name, architecture)) for name in self.sizes))
         if not self.devices:
             return counted
         return counted._replace(estimates=tuple(file.estimate(architecture, name=name) for name, file in self.foretold.items()))

@@ -90,7 +90,7 @@ def start_points(search: Search) -> dict[str, Architecture]:
     points: dict[str, tuple[str, Architecture]] = {}
     for name in search.start_designs:
         rng = random.Random(search.proposal_seed)
-        near = repair(space.nearest(search.design(name)), space, search.constraints, rng=rng)
+        near = repair(space.nearest(search.design(name)), space, search.constraints, rng=rng, cost_of=search.cost)
         if near is not None:
             points.setdefault(near.key, (name, near))
         elif name in search.start:

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field, model_validator
 
-from nas.config import Value
+from nas.config import Value, broken
 from nas.errors import Infeasible
-from nas.space.architecture import Architecture
-from nas.space.costs import COUNTED, FORETOLD, ON, Cost, on_device
+from nas.space.architecture import MOST_PIXELS, Architecture
+from nas.space.costs import BY_SIZE, COUNTED, FORETOLD, ON, Cost, cost_at_size, on_device, size_in
 from nas.space.families import CountCost
 from nas.space.search_space import SearchSpace
 from nas.units import Quantity
@@ -47,7 +47,15 @@ class Range(Value, Generic[N]):
 
 
 Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Limits = Range[Quantity]
+
+
+class Limits(Range[Quantity]):
+    """Limits on a count, at the image size of the space or `at` another one."""
+
+    at: Annotated[int, Field(strict=True, ge=1, le=MOST_PIXELS)] | None = None
+    """Pixels a side at which the cost is counted; for macs and activation_bytes only."""
+
+
 TimeLimits = Range[Milliseconds]
 
 
@@ -64,10 +72,22 @@ class Constraints(Value):
     latency_ms: dict[str, TimeLimits] = {}  # noqa: RUF012 (frozen)
     """For a batch on a device of `devices:`, by its name; the upper end of what is foretold must meet it."""
 
+    @model_validator(mode="after")
+    def _sizes_matter(self) -> "Constraints":
+        for name in COUNTED:
+            limits = getattr(self, name)
+            if limits.at is not None and name not in BY_SIZE:
+                rule = f"is for {' and '.join(BY_SIZE)}, which go by the image size, but got {limits.at}; leave it out"
+                raise broken(f"{name}.at", rule)
+            if limits.at is not None and (limits.min, limits.max) == (None, None):
+                raise broken(f"{name}.at", f"needs a limit beside it, but got {limits.at} alone; add max, such as 8G")
+        return self
+
     @cached_property
     def limits(self) -> dict[str, Range]:
         """Every limit that is set, by the name of its cost."""
-        counted = {name: getattr(self, name) for name in COUNTED}
+        own = [(name, getattr(self, name)) for name in COUNTED]
+        counted = {name if limits.at is None else cost_at_size(name, limits.at): limits for name, limits in own}
         foretold = {on_device(name, device): limits for name in FORETOLD for device, limits in getattr(self, name).items()}
         return {name: limits for name, limits in {**counted, **foretold}.items() if (limits.min, limits.max) != (None, None)}
 
@@ -125,14 +145,15 @@ def check_reachable(space: SearchSpace, constraints: Constraints, *, cost_of: Co
     lines = ["constraints: no architecture of this space meets them all."]
     for name, limits in constraints.limits.items():
         low, high = (extreme(space, name, sign=sign, cost_of=cost_of) for sign in (1, -1))
-        wanted = ", ".join(f"{k} {v:,}" for k, v in limits.model_dump(exclude_none=True).items())
+        wanted = ", ".join(f"{k} {v:,}" for k, v in limits.model_dump(exclude_none=True).items() if k != "at")
+        wanted += f" at {limits.at} px" if isinstance(limits, Limits) and limits.at is not None else ""
         lines.append(f"  constraints.{limit_path(name)} asks for {wanted}; the space reaches {_exact(low)} to {_exact(high)}.")
     raise Infeasible("\n".join([*lines, "Loosen a limit or widen the space."]))
 
 
 def limit_path(name: str) -> str:
     """Where in `constraints:` the limit of a cost stands."""
-    return name.replace(ON, ".")
+    return name.partition(ON)[0] if size_in(name) else name.replace(ON, ".")
 
 
 def _exact(value: float) -> str:

@@ -22,7 +22,7 @@ def cost(architecture: Architecture, *, image_size: int, num_classes: int) -> Co
             before = architecture.stages[i - 1].width
             parts.append(_downsampling(architecture, before, sides[i - 1] ** 2, stage.width, sides[i] ** 2))
         parts.append(_stage(stage, sides[i] ** 2))
-    params, frozen, macs, live, _ = zip(*parts, strict=True)
+    params, frozen, macs, live, *_ = zip(*parts, strict=True)
     return Cost(sum(params), sum(frozen), sum(macs), max(live))
 
 

@@ -96,7 +96,7 @@ class SearchSpace(NetworkChoices):
                         f"stages.{number}.{name}", "is required here or in all_stages; add a value or a list of choices"
                     )
             self._check_stage(number, axes)
-        self._check_resolution()
+        self.check_resolution(self.image_size, "image_size")
         return self
 
     def _check_stage(self, number: int, axes: dict[str, tuple]) -> None:
@@ -123,17 +123,18 @@ class SearchSpace(NetworkChoices):
                 refusal = error.errors()[0]["ctx"]
                 raise broken(f"stages.{number}.{refusal['path']}", refusal["rule"]) from None
 
-    def _check_resolution(self) -> None:
+    def check_resolution(self, image_size: int, path: str) -> None:
+        """An error under that dotted path unless every stem leaves each stage a map of images of that size."""
         kernels = self._network_axes.get("stem_kernel", (Architecture.model_fields["stem_kernel"].default,))
         for stride, kernel in product(self.stem_strides, kernels):
             try:
                 narrow = self.draw(_first_but({"stem_stride": stride, "stem_kernel": kernel}))
-                feature_sides(narrow, image_size=self.image_size)
+                feature_sides(narrow, image_size=image_size)
             except ValidationError as error:
                 rule = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("stem_kernel ")
                 raise broken("stem_kernel", f"{rule}; leave one of the two out") from None
             except Infeasible as error:
-                raise broken("image_size", str(error).rstrip(".")) from None
+                raise broken(path, str(error).rstrip(".")) from None
 
     @cached_property
     def _stage_axes(self) -> dict[int, dict[str, tuple]]:

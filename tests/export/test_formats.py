@@ -1,12 +1,17 @@
 """ONNX and torch.export: what is written computes the same, and what cannot be written says why."""
 
+import tomllib
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
 import pytest
 import torch
 
 from nas.errors import ConfigError, NasError
-from nas.export import formats as module
 from nas.export.directory import Description, export_network
-from nas.export.formats import check_formats, write_formats
+from nas.export.formats import table as module
+from nas.export.formats.row import Writer
+from nas.export.formats.table import WRITERS, check_formats, write_formats
 from nas.export.proof import Proof
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
@@ -64,14 +69,15 @@ def test_a_file_that_computes_something_else_is_refused(batch, tmp_path, monkeyp
     def run(path, given):
         return net(given) + (2e-3 if len(given) == batch else 0)
 
-    writer = module.Writer("model.pt2", lambda model, given, path: path.touch(), run)
+    writer = Writer(("model.pt2",), "a test", lambda model, given, path: path.touch(), run, "")
     monkeypatch.setitem(module.WRITERS, "torch-export", writer)
     with pytest.raises(NasError, match=r"model\.pt2 computes other logits than the network found, by up to 2\.0e-03"):
         write_formats(net, ["torch-export"], tmp_path, image_size=64)
 
 
 def test_a_format_that_fails_leaves_no_directory(tmp_path, monkeypatch):
-    writer = module.Writer("model.pt2", lambda model, given, path: path.touch(), lambda path, given: torch.ones(len(given), 5))
+    ones = lambda path, given: torch.ones(len(given), 5)  # noqa: E731
+    writer = Writer(("model.pt2",), "a test", lambda model, given, path: path.touch(), ones, "")
     monkeypatch.setitem(module.WRITERS, "torch-export", writer)
     monkeypatch.setattr("nas.export.directory.prove", lambda expected, **_: [Proof(directory, 0.0) for directory in expected])
     architecture = Architecture(stages=[Stage(mixer="identity", depth=1, width=16)])
@@ -83,10 +89,58 @@ def test_a_format_that_fails_leaves_no_directory(tmp_path, monkeypatch):
 
 
 def test_missing_packages_are_named_before_anything_is_done(monkeypatch):
-    monkeypatch.setattr(module, "find_spec", lambda name: name if name == "onnx" else None)
-    with pytest.raises(NasError, match=r"but onnxscript, onnxruntime are not installed\. .*pip install onnxscript onnxruntime"):
+    installed = {"onnx": "1.17.0", "onnxruntime": "1.2.0"}
+
+    def version(name):
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(module, "version", version)
+    text = r"but onnxscript is not installed, onnxruntime is 1\.2\.0, which was not tested\. .*'metaformer-nas\[onnx\]'"
+    with pytest.raises(NasError, match=text):
         check_formats(["timm", "onnx"])
     assert check_formats(["timm", "torch-export", "torch-export"]) == ["torch-export"]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_format_asks_for_the_versions_that_its_extra_installs(name):
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert list(WRITERS[name].packages) == sorted(extras.get(WRITERS[name].extra, []), key=WRITERS[name].packages.index)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_is_on_the_card_with_code_that_asks_it(name):
+    writer = WRITERS[name]
+    compile(writer.usage, name, "exec")
+    assert f'"{writer.files[0]}"' in writer.usage and 'pixels("cat.jpg")' in writer.usage and "logits" in writer.usage
+    assert (writer.run is None) == (writer.check is not None)
+
+
+@pytest.mark.parametrize("name", ["openvino", "litert", "executorch", "coreml"])
+@pytest.mark.parametrize(
+    "mixer", [pytest.param(mixer, marks=() if mixer == "attention" else pytest.mark.slow) for mixer in ALL]
+)
+def test_a_converter_takes_every_mixer(name, mixer, tmp_path):
+    try:
+        check_formats([name])
+    except NasError as error:
+        pytest.skip(str(error))
+    gaps = write_formats(network(mixer, norm="group"), [name], tmp_path, image_size=64)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(WRITERS[name].files)
+    assert gaps[name] is None if WRITERS[name].run is None else gaps[name] < 1e-4
+
+
+def test_a_converter_that_cannot_take_a_mixer_names_it_and_the_operator(tmp_path, monkeypatch):
+    def write(model, given, path):
+        raise RuntimeError("no lowering of aten.roll.default is registered")
+
+    monkeypatch.setitem(WRITERS, "openvino", WRITERS["openvino"]._replace(write=write))
+    with pytest.raises(
+        NasError, match=r"openvino: .*can't take this network \(SepConv\): operator aten\.roll\.default, RuntimeError"
+    ):
+        write_formats(network("conv"), ["openvino"], tmp_path, image_size=64)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_format_is_refused_with_the_nearest():

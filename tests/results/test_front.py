@@ -96,7 +96,7 @@ def test_a_run_is_no_rival_of_itself(run):
 
 @pytest.mark.parametrize("x", ["trial", "accuracy", "foo"])
 def test_what_is_no_cost_is_refused_with_the_costs(run, x):
-    costs = "macs, params, frozen_params, activation_bytes, latency_ms, seconds"
+    costs = "macs, params, frozen_params, activation_bytes, latency_ms, latency_int8_ms, seconds"
     with pytest.raises(ConfigError, match=f"--x: unknown cost '{x}'.*{costs}"):
         show_front((run,), Console(quiet=True), x=x)
 

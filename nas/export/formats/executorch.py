@@ -1,0 +1,38 @@
+"""ExecuTorch, torch's runtime for phones, with XNNPACK's operators for their processors."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nas.export.formats.row import Writer
+
+
+def write_executorch(model: nn.Module, images: Tensor, path: Path) -> None:
+    """One file, for one image at a time."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    with torch.no_grad():
+        program = torch.export.export(model, (images[:1],))
+    path.write_bytes(to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer)
+
+
+def run_executorch(path: Path, images: Tensor) -> Tensor:
+    """What ExecuTorch computes on the CPU, image by image."""
+    from executorch.runtime import Runtime
+
+    method = Runtime.get().load_program(str(path)).load_method("forward")
+    return torch.cat([method.execute([image[None]])[0].clone() for image in images])  # (B, classes)
+
+
+_USAGE = """\
+import torch
+from executorch.runtime import Runtime
+
+method = Runtime.get().load_program("model.pte").load_method("forward")
+logits = method.execute([torch.from_numpy(pixels("cat.jpg"))])[0].numpy()"""
+EXECUTORCH = Writer(
+    ("model.pte",), "the network for ExecuTorch with XNNPACK, one image at a time", write_executorch, run_executorch, _USAGE,
+    ("executorch>=1.5,<1.6",), "executorch",
+)  # fmt: skip

@@ -1,0 +1,45 @@
+"""LiteRT (TensorFlow Lite's successor), for Android and microcontrollers, by Google's converter for torch."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nas.export.formats.row import Writer
+
+
+def write_litert(model: nn.Module, images: Tensor, path: Path) -> None:
+    """One file, for one image at a time."""
+    import litert_torch
+
+    litert_torch.convert(model, (images[:1],)).export(str(path))
+
+
+def run_litert(path: Path, images: Tensor) -> Tensor:
+    """What LiteRT computes on the CPU, image by image."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    [entry], [exit_] = interpreter.get_input_details(), interpreter.get_output_details()
+    logits = []
+    for image in images.numpy():
+        interpreter.set_tensor(entry["index"], image[None])
+        interpreter.invoke()
+        logits.append(interpreter.get_tensor(exit_["index"]))
+    return torch.from_numpy(np.concatenate(logits))  # (B, classes)
+
+
+_USAGE = """\
+from ai_edge_litert.interpreter import Interpreter
+
+interpreter = Interpreter("model.tflite")
+interpreter.allocate_tensors()
+interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels("cat.jpg"))
+interpreter.invoke()
+logits = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])"""
+LITERT = Writer(
+    ("model.tflite",), "the network for LiteRT, one image at a time", write_litert, run_litert, _USAGE,
+    ("litert-torch>=0.10,<0.11", "ai-edge-litert>=2.3,<3"), "litert",
+)  # fmt: skip

@@ -1,0 +1,51 @@
+"""ONNX, by torch's own exporter; proven in ONNX Runtime."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nas.export.formats.row import Writer
+
+
+def write_onnx(model: nn.Module, images: Tensor, path: Path) -> None:
+    """One file, for batches of any size."""
+    quiet = logging.getLogger("torch.onnx")
+    before = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter's own inner workings
+            torch.onnx.export(
+                model, (images,), str(path), dynamo=True, external_data=False, verbose=False, dynamic_shapes=any_batch(),
+                input_names=["images"], output_names=["logits"],
+            )  # fmt: skip
+    finally:
+        quiet.setLevel(before)
+
+
+def run_onnx(path: Path, images: Tensor) -> Tensor:
+    """What ONNX Runtime computes on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(np.asarray(session.run(["logits"], {"images": images.numpy()})[0]))
+
+
+def any_batch() -> tuple[dict, ...]:
+    """How torch.export is told that the number of images is open."""
+    return ({0: torch.export.Dim("batch")},)
+
+
+_USAGE = """\
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+[logits] = session.run(None, {"images": pixels("cat.jpg")})"""
+ONNX = Writer(
+    ("model.onnx",), "the network for ONNX runtimes, batches of any size", write_onnx, run_onnx, _USAGE,
+    ("onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"), "onnx",
+)  # fmt: skip

@@ -1,0 +1,133 @@
+"""The table of formats: which there are, whether one can be written here, and the proof of each file."""
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from packaging.requirements import Requirement
+from torch import Tensor, nn
+
+from nas.errors import ConfigError, NasError, in_one_line, unknown
+from nas.export.formats.coreml import COREML
+from nas.export.formats.executorch import EXECUTORCH
+from nas.export.formats.litert import LITERT
+from nas.export.formats.onnx import ONNX
+from nas.export.formats.openvino import OPENVINO
+from nas.export.formats.row import Writer
+from nas.export.formats.torch_export import TORCH_EXPORT
+from nas.models.plain import with_plain_pooling
+
+TIMM_FILES = "timm"  # whose files every export has
+TOLERANCE = 1e-4  # of a logit, relative to those above 1
+BATCHES = (1, 16)  # the network is traced with 2 images
+OPERATOR = re.compile(r"\b(?:aten|prims|torch|com\.microsoft)(?:::|\.)[A-Za-z_][\w.]*")
+
+WRITERS = {
+    "onnx": ONNX,
+    "torch-export": TORCH_EXPORT,
+    "openvino": OPENVINO,
+    "litert": LITERT,
+    "executorch": EXECUTORCH,
+    "coreml": COREML,
+}
+
+
+def check_formats(formats: Sequence[str]) -> list[str]:
+    """The formats to write beside timm's, each once; ConfigError for an unknown one, NasError where a package is missing or of
+    a version that it was not tested with."""
+    for name in formats:
+        if name not in (names := (TIMM_FILES, *WRITERS)):
+            raise ConfigError(f"--format: {unknown('format', name, names)}")
+    chosen = [name for name in dict.fromkeys(formats) if name in WRITERS]
+    for name in chosen:
+        wrong = [problem for package in WRITERS[name].packages if (problem := _problem(Requirement(package)))]
+        if wrong:
+            raise NasError(
+                f"--format {name} needs {', '.join(WRITERS[name].packages)}, but {', '.join(wrong)}. Install the extra: pip "
+                f"install 'metaformer-nas[{WRITERS[name].extra}]'"
+            )
+    return chosen
+
+
+def _problem(needed: Requirement) -> str:
+    """What is wrong with an installed package; empty where nothing is."""
+    try:
+        installed = version(needed.name)
+    except PackageNotFoundError:
+        return f"{needed.name} is not installed"
+    is_tested = needed.specifier.contains(installed, prereleases=True)
+    return "" if is_tested else f"{needed.name} is {installed}, which was not tested"
+
+
+def write_formats(model: nn.Module, formats: Sequence[str], directory: Path, *, image_size: int) -> dict[str, float | None]:
+    """Writes each format's files; by format the largest difference of a logit, None where no runtime could be asked.
+
+    NasError for a network that a converter can't take, and unless reading a file back gives the same logits to 1e-4, for
+    several batch sizes.
+    """
+    plain = with_plain_pooling(model)
+    return {name: _written(name, WRITERS[name], model, plain, directory, image_size) for name in formats}
+
+
+def _written(name: str, writer: Writer, model: nn.Module, plain: nn.Module, directory: Path, image_size: int) -> float | None:
+    path = directory / writer.files[0]
+    try:
+        with _silence():
+            writer.write(plain, _images(2, image_size), path)
+    except OSError:
+        raise
+    except Exception as error:  # converters raise whatever their operators do
+        raise NasError(
+            f"--format {name}: its converter can't take this network ({_mixers(model)}): {_cause(error)}. Nothing was written. "
+            "Leave this format out."
+        ) from None
+    gaps = [_gap(name, writer, model, path, _images(batch, image_size)) for batch in BATCHES]
+    return None if None in gaps else max(gap for gap in gaps if gap is not None)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps off the screen what converters say of their inner workings."""
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _gap(name: str, writer: Writer, model: nn.Module, path: Path, images: Tensor) -> float | None:
+    """How far logits read back are from torch's; NasError where that is more than rounding."""
+    with torch.inference_mode():
+        wanted = model(images)
+    if writer.check is not None:
+        writer.check(path, wanted)
+    if writer.run is None:
+        return None
+    logits = writer.run(path, images)
+    gap = (logits - wanted).abs().max().item()
+    if not torch.allclose(logits, wanted, rtol=TOLERANCE, atol=TOLERANCE):
+        raise NasError(
+            f"--format {name}: {path.name} computes other logits than the network found, by up to {gap:.1e}; nothing "
+            "was written. Leave this format out, or try another version of its packages."
+        )
+    return gap
+
+
+def _mixers(model: nn.Module) -> str:
+    """The mixers of a network by the names of their modules."""
+    kinds = [type(m.token_mixer).__name__ for m in model.modules() if isinstance(getattr(m, "token_mixer", None), nn.Module)]
+    return ", ".join(dict.fromkeys(kinds)) or "no mixers"
+
+
+def _cause(error: Exception) -> str:
+    """The operators that an error names, then the error itself."""
+    operators = list(dict.fromkeys(OPERATOR.findall(str(error))))[:3]
+    return f"{f'operator {operators[0]}, ' if operators else ''}{type(error).__name__}: {in_one_line(error).rstrip('.')}"
+
+
+def _images(batch: int, image_size: int) -> Tensor:
+    return torch.rand(batch, 3, image_size, image_size, generator=torch.Generator().manual_seed(batch))
