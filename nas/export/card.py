@@ -9,7 +9,7 @@ from nas.errors import ConfigError
 from nas.export.level import MEANING, Level
 from nas.models.reparam import why_not
 from nas.space.architecture import Architecture, Stage
-from nas.space.mixers import MIXERS
+from nas.space.mixers import row_of
 from nas.terminal import printable
 from nas.units import count, percent
 
@@ -131,7 +131,7 @@ def _facts(architecture: Architecture, config: dict[str, Any], files: list[str])
     facts += [
         f"- the {stage.mixer} mixers of stage {i} are not merged: {why_not(stage)}"
         for i, stage in enumerate(architecture.stages, start=1)
-        if MIXERS[stage.mixer].merges_into is not None
+        if row_of(stage).merges_into is not None
     ]
     return facts + [f"- {file}: {EXTRA_FILES[file]}" for file in files]
 
@@ -154,7 +154,7 @@ def _stages(architecture: Architecture) -> str:
 
 
 def _mixer(stage: Stage) -> str:
-    options = [f"{name} {getattr(stage, name)}" for name in MIXERS[stage.mixer].options]
+    options = [f"{name} {stage.option(name)}" for name in row_of(stage).options]
     return f"{stage.mixer} ({', '.join(options)})" if options else stage.mixer
 
 

@@ -21,7 +21,7 @@ from nas.space.architecture import Architecture
 from nas.space.constraints import Constraints, check_reachable, random_architecture
 from nas.space.costs import COUNTED, FORETOLD, Cost, device_in, on_device
 from nas.space.families import Scaled, designed, named, short
-from nas.space.mixers import POSITIONAL
+from nas.space.mixers import positional
 from nas.space.reference import FAMILIES, timm_names
 from nas.space.search_space import SearchSpace
 from nas.units import Quantity
@@ -346,7 +346,7 @@ class Search(Value):
             raise broken("objectives", f"must be accuracy, then one or two different costs, but got {list(self.objectives)}")
         if self.proxy.size_at(1) != self.proxy.full_size and self.space.needs_fixed_resolution:
             sizes = [self.proxy.size_at(1), self.proxy.full_size]
-            rule = f"must be one size where stages may mix by {' or '.join(POSITIONAL)}, but got {sizes}"
+            rule = f"must be one size where stages may mix by {' or '.join(positional())}, but got {sizes}"
             raise broken("proxy.image_size", f"{rule}; give one size, or take these mixers and position_embedding out")
         lists = (
             ("baselines", self.baselines),
