@@ -174,8 +174,8 @@ def _refuse_other_size(
             f"the weights must have a classifier of {model.num_classes} classes, as many as the data, but theirs has "
             f"{theirs[differing[0]][0]}. Give the data that they were trained on."
         )
-    positional = [f".token_mixer.{weight}" for name in positional() for weight in MIXERS[name].position_weights]
-    if all(key.endswith((*positional, ".position_embedding")) for key in differing):
+    own = [f".token_mixer.{weight}" for name in positional() for weight in MIXERS[name].position_weights]
+    if all(key.endswith((*own, ".position_embedding")) for key in differing):
         stages = [i for i, s in enumerate(architecture.stages, start=1) if s.holds_positions]
         raise NasError(
             f"a network with {', '.join(positional())} or embedded positions (here in stage {', '.join(map(str, stages))}) "

@@ -1,7 +1,7 @@
 """Token mixers: how the positions of a feature map exchange what they know.
 
-Each is made as `mixer_class(stage.mixer, stage.plugin)(stage, side=.., activation=..)` from the stage's own options, the side of the stage's
-square map and the class of its activation. All keep the shape `(B, C, H, W)`, attention keeps `(B, N, C)`.
+Each is made as `mixer_class(stage.mixer, stage.plugin)(stage, side=.., activation=..)` from the stage's own options, the side
+of the stage's square map and the class of its activation. All keep the shape `(B, C, H, W)`, attention keeps `(B, N, C)`.
 The exporter copies this file into the model it writes, with its neighbour and the rows of the table.
 """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from nas.config import Flag, Value, broken, known_name, merged_layers, place_in, read_layers, validated, with_settings
 from nas.devices.device_file import DeviceFile, check_covers, read_device_file
@@ -441,10 +442,21 @@ def _check_different(names: Sequence[str], architectures: dict[str, Architecture
 def check_possible(search: Search) -> None:
     """NasError unless some architecture meets the constraints, and the proxy's images suit the baselines and those drawn."""
     check_reachable(search.space, search.constraints, cost_of=search.cost)
+    for size in {search.proxy.size_at(1), search.proxy.full_size}:
+        _check_plugins(search.space, size)
     rng = random.Random(search.proposal_seed)
     drawn = [random_architecture(search.space, rng) for _ in range(MAP_PROBES)]
     baselines = {name: search.design(name) for name in search.baselines}
     check_sizes(search.proxy, {**baselines, **{a.describe(): a for a in drawn}}, where="proxy")
+
+
+def _check_plugins(space: SearchSpace, image_size: int) -> None:
+    """ConfigError where a plugin's mixer fails on the maps that the proxy's images make."""
+    try:
+        space.count_plugins(image_size)
+    except PydanticCustomError as error:
+        rule = (error.context or {})["rule"]
+        raise ConfigError(f"proxy.image_size: at {image_size} px {rule}.") from None
 
 
 def read_search(name: str | Path, *, settings: Sequence[str] = ()) -> Search:

@@ -21,6 +21,7 @@ from nas.cluster.stopping import Stopping
 from nas.search.ahead import Ahead
 from nas.search.loggers import Logger, opened_loggers
 from nas.space.architecture import Architecture
+from nas.space.plugins.plugin import Plugin
 from nas.training.curve import Begin, Epoch, Outcome, packed, unpacked
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
@@ -142,8 +143,11 @@ class RungScheduler(FIFOScheduler):
         return {}
 
 
-def train_trial(config: dict[str, Any], *, work: Callable, share: WorkerShare) -> None:
-    """One trial in a worker: say what is known of it, train, report every epoch, report the outcome."""
+def train_trial(config: dict[str, Any], *, work: Callable, share: WorkerShare, plugins: tuple[Plugin, ...] = ()) -> None:
+    """One trial in a worker: say what is known of it, train, report every epoch, report the outcome.
+
+    `plugins` brought their mixers into the table when they arrived.
+    """
     share.keep()
     outcome = work(
         Architecture.model_validate(config["architecture"]),
@@ -196,7 +200,8 @@ def run_trials(
 def _tuner(
     searcher: StudySearcher, *, work: Callable, resources: "Resources", scratch: Path, loggers: list[Logger]
 ) -> tune.Tuner:
-    trainable = partial(train_trial, work=work, share=WorkerShare(resources.cpu, resources.gpu))
+    plugins = searcher.study.search.space.plugins
+    trainable = partial(train_trial, work=work, share=WorkerShare(resources.cpu, resources.gpu), plugins=plugins)
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
         tune_config=tune.TuneConfig(

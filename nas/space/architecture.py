@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from nas.config import Flag, OpenValue, Value, broken, known_name, mapping_in, validated
+from nas.config import Flag, OpenValue, Value, broken, known_name, mapping_in, rooted, validated
 from nas.errors import shortened
 from nas.space.activations import ACTIVATIONS
 from nas.space.geometry import channels
 from nas.space.mixers import BUILT_IN, MIXERS, OPTIONS, VERSIONS, Mixer, in_short, plugin_options, row_of
 from nas.space.norms import NORMS
+from nas.space.plugins.named import plugin_of
 from nas.space.plugins.plugin import PLUGINS
 
 MixerName = Annotated[str, known_name("mixer", MIXERS)]
@@ -192,6 +193,8 @@ class Architecture(Value):
 
 
 def read_architecture(path: Path) -> Architecture:
-    """The architecture in a JSON file, either bare or under the key "architecture"."""
-    data = mapping_in(path)  # JSON is YAML; this way bad syntax gets a line and a column
+    """The architecture in a JSON file, either bare or under the key "architecture", beside which "plugins" may stand."""
+    data = rooted(mapping_in(path), path.parent)  # JSON is YAML; this way bad syntax gets a line and a column
+    for plugin in data.get("plugins", ()) if "architecture" in data else ():
+        plugin_of(plugin)
     return validated(Architecture, data.get("architecture", data), where=str(path))

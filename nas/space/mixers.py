@@ -1,7 +1,7 @@
 """The table of token mixers: everything that the rest asks about one stands in its row.
 
-A new mixer is a row here, its options as fields of `Stage` (architecture.py), and its module in `nas/models/mixers.py`. Those of
-a plugin (`nas/space/plugins`) are further rows.
+A new mixer is a row here, its options as fields of `Stage` (architecture.py), and its module in `nas/models/mixers.py`. A
+plugin's (`nas/space/plugins`) are further rows.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -152,7 +152,8 @@ class SearchSpace(NetworkChoices):
 
     def _code_of(self, mixer: str) -> dict[str, str]:
         """What a stage is given besides its choices where its mixer is a plugin's."""
-        return {"plugin": plugin.digest for plugin in self.plugins if mixer in plugin.mixers}
+        digest = self.row(mixer).plugin
+        return {} if digest is None else {"plugin": digest}
 
     def count_plugins(self, image_size: int, *, note: bool = False) -> None:
         """Builds and runs what may stand of plugins' mixers in images of that size, each once; an error where that fails.
@@ -358,7 +359,9 @@ def _check_names(plugins: tuple[Plugin, ...]) -> None:
         for name, row in plugin.mixers.items():
             for what in (f"the mixer {name}", f"the letter {row.letter}"):
                 if what in places:
-                    raise broken("plugins", f"must have {what} once, but {places[what]} and {plugin.file}: {name} have it; rename one")
+                    raise broken(
+                        "plugins", f"must have {what} once, but {places[what]} and {plugin.file}: {name} have it; rename one"
+                    )
                 places[what] = f"{plugin.file}: {name}"
             if taken := sorted(set(row.options) & set(STAGE_FIELDS) - set(OPTIONS)):
                 rule = f"{plugin.file}: MIXERS.{name}.options must not be called like other settings of a stage"

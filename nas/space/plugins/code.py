@@ -43,9 +43,8 @@ def _executed(source: str, file: str) -> ModuleType:
         exec(compile(source, file, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        is_syntax = isinstance(error, SyntaxError) and error.filename == file
         last = traceback.extract_tb(error.__traceback__)[-1]
-        at, line = (file, error.lineno) if is_syntax else (last.filename, last.lineno)
+        at, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (last.filename, last.lineno)
         place = f"line {line}" if at == file else f"{at}, line {line}"
         why = traceback.format_exception_only(error)[-1].strip()
         raise ConfigError(f"{file}: can't be imported: {place}: {shortened(why).rstrip('.')}. Mend the plugin.") from None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nas.space.plugins.plugin import PluginMixer
 
 
-class Counts(NamedTuple):
+class BlockCounts(NamedTuple):
     """Of one block, its channel MLP and norms left aside."""
 
     params: int
@@ -58,7 +58,7 @@ class _Watch(TorchDispatchMode):
         return outputs
 
 
-def measured(made: type[nn.Module], stage: "Stage", *, side: int, tokens: bool) -> Counts:
+def measured(made: type[nn.Module], stage: "Stage", *, side: int, tokens: bool) -> BlockCounts:
     """The counts of one block of `stage` on a map of that side; Broken where the mixer changes its input's shape."""
     num_activations = 0
 
@@ -77,7 +77,7 @@ def measured(made: type[nn.Module], stage: "Stage", *, side: int, tokens: bool) 
     _check_shape(y, x)
     weights = list(module.parameters())
     own = {_place(t) for t in (*weights, *module.buffers())}
-    return Counts(
+    return BlockCounts(
         sum(w.numel() for w in weights if w.requires_grad),
         sum(w.numel() for w in weights if not w.requires_grad),
         counter.get_total_flops() // 2,
@@ -94,7 +94,7 @@ def _check_shape(y: object, x: Tensor) -> None:
 
 
 def _place(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata  # type: ignore[no-any-return]  # one for all views of the same numbers
+    return tensor.untyped_storage()._cdata  # one for all views of the same numbers
 
 
 def _most_alive(calls: list[tuple[list[Tensor], list[Tensor]]], x: Tensor, y: Tensor, own: set[int]) -> int:
@@ -118,8 +118,8 @@ def weights_of_positions(made: type[nn.Module], stage: "Stage", *, side: int) ->
 
 
 def check_row(
-    counts: Counts, row: "PluginMixer", positional: set[str], *, closed: Callable[[], Any] | None
-) -> Counts:
+    counts: BlockCounts, row: "PluginMixer", positional: set[str], *, closed: Callable[[], Any] | None
+) -> BlockCounts:
     """The counts, the author's closed form in their place where there is one; Broken where the row says something else."""
     if positional != set(row.position_weights):
         raise Broken(
@@ -131,8 +131,10 @@ def check_row(
     if closed is None:
         return counts
     stated = closed()
-    if not isinstance(stated, dict) or not {"params", "macs"} <= stated.keys() <= {*Counts._fields} - {"activations"}:
-        raise Broken(f"cost must give {{params, macs}}, and may give frozen_params and floats, but gives {stated!r:.100}; mend it")
+    if not isinstance(stated, dict) or not {"params", "macs"} <= stated.keys() <= {*BlockCounts._fields} - {"activations"}:
+        raise Broken(
+            f"cost must give {{params, macs}}, and may give frozen_params and floats, but gives {stated!r:.100}; mend it"
+        )
     for name, value in stated.items():
         if name != "floats" and value != getattr(counts, name):
             rule = f"cost says {name}={value}, but the module has {getattr(counts, name)}"

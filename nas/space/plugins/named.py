@@ -16,7 +16,7 @@ ENTRY_POINTS = "metaformer_nas.mixers"
 
 
 def plugin_of(written: Any) -> Plugin:
-    """The plugin that a person names, or that a run's record describes; only the first is run. ConfigError says why it can't be."""
+    """The plugin that a person names, which is run, or that a run's record describes; ConfigError says why it can't be one."""
     if isinstance(written, Plugin):
         return written
     if isinstance(written, Mapping):
@@ -31,10 +31,14 @@ def _named(written: str) -> Plugin:
     source = read_text(path)
     table = getattr(module_of(source, str(path)), "MIXERS", None)
     if not isinstance(table, dict) or not table:
-        raise ConfigError(f"{path}: MIXERS: must be a mapping of names to mixers, but got {shortened(repr(table))}. Define it there.")
+        raise ConfigError(
+            f"{path}: MIXERS: must be a mapping of names to mixers, but got {shortened(repr(table))}. Define it there."
+        )
     mixers = {str(name): as_data(row, where=f"{path}: MIXERS.{name}") for name, row in table.items()}
     data = {"file": str(path.absolute()), "sha256": digest_of(source), "mixers": mixers}
-    return validated(Plugin, data, where=str(path))
+    plugin = validated(Plugin, data, where=str(path))
+    vars(plugin)["source"] = source  # what was run, whatever becomes of the file
+    return plugin
 
 
 def _file_of(written: str) -> Path:
@@ -50,5 +54,7 @@ def _file_of(written: str) -> Path:
         )
     spec = find_spec(points[written].module)
     if spec is None or not (spec.origin or "").endswith(".py"):
-        raise ConfigError(f"{written}: must be the entry point of a Python module, but is {points[written].value}. Reinstall it.")
+        raise ConfigError(
+            f"{written}: must be the entry point of a Python module, but is {points[written].value}. Reinstall it."
+        )
     return Path(str(spec.origin))

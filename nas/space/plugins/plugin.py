@@ -9,7 +9,7 @@ from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from nas.config import Flag, Value, broken, read_text, validated
 from nas.errors import ConfigError, NasError, in_one_line, shortened, unknown
@@ -23,13 +23,22 @@ if TYPE_CHECKING:
 
     from nas.space.architecture import Stage
 
-DIGITS = 12  # of a file's hash, by which an architecture knows the code of its mixers
+DIGEST_DIGITS = 12  # of a file's hash, by which an architecture knows the code of its mixers
 CARRIED = {"torch", "timm", *sys.stdlib_module_names}
 """What an exported model.py may import, and so a plugin that it carries."""
-NAME = "^[a-z][a-z0-9_]{0,39}$"
+PLUGINS_FOLDER = Path("plugins")
+"""Where copies lie, in the folder of a run or of a retraining."""
+MIXER_NAME = "^[a-z][a-z0-9_]{0,39}$"
 OptionValue = bool | int | float | str
-BlockCounts = tuple[int, int, int, int, int]
-OptionName = Annotated[str, Field(pattern=NAME)]
+OptionName = Annotated[str, Field(pattern=MIXER_NAME)]
+
+
+def _numbers(written: Any) -> Any:
+    """Counts that stand in one line, as numbers."""
+    return tuple(map(int, written.split())) if isinstance(written, str) and re.fullmatch(r"[\d ]+", written) else written
+
+
+_Counts = Annotated[tuple[int, int, int, int, int], BeforeValidator(_numbers)]
 
 
 class PluginMixer(Value):
@@ -76,23 +85,25 @@ class Plugin(Value):
     file: str
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     mixers: Annotated[dict[str, PluginMixer], Field(min_length=1)]
-    costs: dict[str, BlockCounts] = {}  # noqa: RUF012 (grows while a space is checked)
-    """By mixer, width, positions and options what `Counts` says of one block."""
+    costs: dict[str, _Counts] = {}  # noqa: RUF012 (grows while a space is checked)
+    """By mixer, width, positions and options what `BlockCounts` of measuring.py says of one block."""
 
     @model_validator(mode="after")
     def _stands_in_the_table(self) -> "Plugin":
         for name in self.mixers:
             if name in BUILT_IN:
                 raise broken(f"mixers.{name}", f"must not be called like a built-in mixer ({', '.join(BUILT_IN)}); rename it")
-            if not re.fullmatch(NAME, name):
-                raise broken("mixers", f"must have names of small letters, digits and _, but got {shortened(name)!r}; rename it")
+            if not re.fullmatch(MIXER_NAME, name):
+                raise broken(
+                    "mixers", f"must have names of small letters, digits and _, but got {shortened(name)!r}; rename it"
+                )
         _register(self)
         return self
 
     @property
     def digest(self) -> str:
         """What an architecture knows its code by."""
-        return self.sha256[:DIGITS]
+        return self.sha256[:DIGEST_DIGITS]
 
     @property
     def copy_name(self) -> str:
@@ -106,7 +117,7 @@ class Plugin(Value):
         if digest_of(text) != self.sha256:
             raise NasError(
                 f"{self.file}: must be the plugin that the record names ({self.digest}), but holds other code "
-                f"({digest_of(text)[:DIGITS]}). Restore it, or begin a new search with the new code."
+                f"({digest_of(text)[:DIGEST_DIGITS]}). Restore it, or begin a new search with the new code."
             )
         return text
 
@@ -114,13 +125,17 @@ class Plugin(Value):
     def foreign(self) -> list[str]:
         """The packages that it imports and an exported model.py must not need."""
         nodes = [node for node in ast.walk(ast.parse(self.source)) if isinstance(node, ast.Import | ast.ImportFrom)]
-        names = {n for node in nodes for n in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])}
+        names = {
+            n
+            for node in nodes
+            for n in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+        }
         return sorted({name.split(".")[0] for name in names} - CARRIED)
 
     def described(self, *, file: str | None = None) -> dict[str, Any]:
         """Plain data that makes it again; `file` is where its copy lies."""
         data = self.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-        data["costs"] = {key: list(self.costs[key]) for key in sorted(self.costs)}
+        data["costs"] = {key: " ".join(map(str, self.costs[key])) for key in sorted(self.costs)}
         return {**data, "file": file or self.file}
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -134,7 +149,7 @@ class Plugin(Value):
 
 PLUGINS: dict[str, Plugin] = {}
 """All that this process has heard of, by their digest."""
-_COUNTED: dict[tuple[str, str], BlockCounts] = {}
+_COUNTED: dict[tuple[str, str], _Counts] = {}
 
 
 def _register(plugin: Plugin) -> None:
@@ -179,7 +194,9 @@ def as_data(row: Any, *, where: str) -> PluginMixer:
     from torch import nn
 
     def refuse(column: str, rule: str) -> None:
-        raise ConfigError(f"{where}{column}: {rule}, but got {shortened(repr(row.get(column[1:]) if column else row))}. Mend it.")
+        raise ConfigError(
+            f"{where}{column}: {rule}, but got {shortened(repr(row.get(column[1:]) if column else row))}. Mend it."
+        )
 
     if not isinstance(row, Mapping):
         refuse("", "must be a mapping with at least module and letter")
@@ -207,8 +224,8 @@ def _cost(plugin: Plugin, name: str, stage: "Stage", n: int) -> Cost:
     return Cost(params + activations * ACTIVATIONS[stage.activation].params, frozen, macs, floats)
 
 
-def counts_of(plugin: Plugin, name: str, stage: "Stage", n: int, *, note: bool = False) -> BlockCounts:
-    """What `Counts` says of one block: as the plugin's record has it, else counted now, and noted there if asked for."""
+def counts_of(plugin: Plugin, name: str, stage: "Stage", n: int, *, note: bool = False) -> _Counts:
+    """The `BlockCounts` of a stage's block: as the plugin's record has them, else counted now; noted there if asked for."""
     key = _key(name, plugin, stage, n)
     counts = plugin.costs.get(key) or _COUNTED.get((plugin.digest, key))
     if counts is None:
@@ -222,7 +239,7 @@ def _key(name: str, plugin: Plugin, stage: "Stage", n: int) -> str:
     return " ".join([name, f"{stage.width}x{n}", *(f"{o}={stage.option(o)}" for o in plugin.mixers[name].options)])
 
 
-def _counted(plugin: Plugin, name: str, stage: "Stage", n: int) -> BlockCounts:
+def _counted(plugin: Plugin, name: str, stage: "Stage", n: int) -> _Counts:
     """What one block costs; ConfigError where it can't be built or run, or is not what its row says."""
     row, made, declared = _row(plugin, name), plugin_class(name, plugin.digest), plugin.mixers[name]
     from nas.space.plugins.measuring import Broken, check_row, measured, weights_of_positions  # loads torch, as the plugin did
@@ -235,4 +252,4 @@ def _counted(plugin: Plugin, name: str, stage: "Stage", n: int) -> BlockCounts:
         why = in_one_line(error)
         said = why if isinstance(error, Broken) else f"can't be built and run: {type(error).__name__}: {why}; mend it"
         raise ConfigError(f"{plugin.file}: {_key(name, plugin, stage, n)}: {said.rstrip('.')}.") from None
-    return tuple(counts)
+    return counts.params, counts.frozen_params, counts.macs, counts.floats, counts.activations
