@@ -174,6 +174,11 @@ def _with_defaults(setup: dict[str, Any]) -> dict[str, Any]:
     return {**setup, "recipe": {**FullRecipe().model_dump(mode="json", exclude=ELSEWHERE), **setup.get("recipe", {})}}
 
 
+def result_in(root: Path) -> Result:
+    """What the finished training in a folder came to."""
+    return validated(Result, read_json(root / "result.json"), where=str(root / "result.json"))
+
+
 def trained_folder(root: Path) -> Trained:
     """The weights that `nas retrain` left in `root`; NasError if it did not finish there."""
     if RunFolder(root).search_yaml.is_file():
@@ -182,7 +187,7 @@ def trained_folder(root: Path) -> Trained:
         raise NasError(
             f"{root}: is neither a run nor a finished retraining: it holds neither search.yaml nor result.json. Give another."
         )
-    result = validated(Result, read_json(root / "result.json"), where=str(root / "result.json")).model_dump(mode="json")
+    result = result_in(root).model_dump(mode="json")
     setup = result["setup"]
     origin = read_json(root / "origin.json") if (root / "origin.json").is_file() else {}
     provenance = {**origin, "accuracy": result["accuracy"], "split": "test", **setup, "versions": result["versions"]}

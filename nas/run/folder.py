@@ -251,13 +251,19 @@ def export_command(root: Path, number: int | str) -> str:
 
 def retrain_command(root: Path, search: Search, number: int | str) -> str:
     """Trains a trial at length on the search's own images."""
-    proxy = search.proxy
-    data = [] if proxy.data == "digits" else ["--data", proxy.data]
-    settings = {"image_size": proxy.full_size} if proxy.full_size != 32 else {}
-    settings |= {name: getattr(proxy, name) for name in ITS_IMAGES if getattr(proxy, name) != getattr(Recipe(), name)}
+    settings = retrain_settings(search)
+    data = ["--data", settings.pop("data")] if "data" in settings else []
     set_ = [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value, ensure_ascii=False)}")]
     out = f"retrained/{number}"
     return command("retrain", root, "--trial", number, "--recipe", QUICK_RECIPE, *data, *set_, "--out", out)
+
+
+def retrain_settings(search: Search) -> dict[str, Any]:
+    """What a retraining on a search's own images changes in a recipe."""
+    proxy = search.proxy
+    settings: dict[str, Any] = {} if proxy.data == "digits" else {"data": proxy.data}
+    settings |= {"image_size": proxy.full_size} if proxy.full_size != 32 else {}
+    return settings | {name: getattr(proxy, name) for name in ITS_IMAGES if getattr(proxy, name) != getattr(Recipe(), name)}
 
 
 def longer_command(root: Path, search: Search) -> str:

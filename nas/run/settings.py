@@ -10,7 +10,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from nas.config import Flag, Value, broken, known_name, merged_layers, place_in, read_layers, validated, with_settings
+from nas.config import (
+    Flag,
+    Layer,
+    Value,
+    broken,
+    known_name,
+    merged_layers,
+    place_in,
+    read_layers,
+    rooted,
+    validated,
+    with_settings,
+)
 from nas.devices.device_file import DeviceFile, check_covers, read_device_file
 from nas.errors import ConfigError, Infeasible, shortened, unknown
 from nas.files import at_home
@@ -462,6 +474,17 @@ def _check_plugins(space: SearchSpace, image_size: int) -> None:
 def read_search(name: str | Path, *, settings: Sequence[str] = ()) -> Search:
     """The search in a YAML file, or in a shipped one of that name, with each "a.b=value" of `settings` laid over it."""
     path = yaml_path(name, "search space")
-    layers = read_layers(path, "search space")
+    return _search_of(read_layers(path, "search space"), settings)
+
+
+def search_in(written: dict[str, Any], *, settings: Sequence[str] = ()) -> Search:
+    """The search that a mapping describes, as a YAML file holds it; what it extends is a shipped space's name or a path."""
+    data = rooted(written, Path())
+    parent = data.pop("extends", None)
+    below = [] if parent is None else read_layers(yaml_path(parent, "search space", where="extends"), "search space")
+    return _search_of([(Path("the mapping"), data), *below], settings)
+
+
+def _search_of(layers: list[Layer], settings: Sequence[str]) -> Search:
     written = {key: value for key, value in merged_layers(layers).items() if key != RUN_FACTS}
     return validated(Search, with_settings(written, settings), where=place_in(layers, settings))
