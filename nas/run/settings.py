@@ -181,9 +181,10 @@ class SearchSettings(Value):
     replicates: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 0
     """Trainings with other seeds that each network on or near the front gets when the search is through, and each baseline;
     `nas replicate` gives them later."""
-    log: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
-    """Where learning curves are shown live besides: tensorboard (files in the run's folder) and mlflow (the server that
-    $MLFLOW_TRACKING_URI names, else mlflow.db in the run's folder)."""
+    log: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb"], ...], BeforeValidator(_listed)] = ()
+    """Where learning curves are shown live besides: tensorboard (files in the run's folder), mlflow (the server that
+    $MLFLOW_TRACKING_URI names, else mlflow.db in the run's folder) and wandb (Weights & Biases, under the search's name; with
+    WANDB_MODE=offline files in the run's folder, which `wandb sync` sends later)."""
     cache: Flag = True
     """Whether a training that another run did with the same recipe, images, seed and versions is answered from its result, and
     this run's are kept for others: in $NAS_RESULTS, else results/ in $NAS_CACHE."""
