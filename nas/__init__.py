@@ -1,6 +1,8 @@
 """Neural architecture search over MetaFormer designs: `nas.search(...)` begins or continues one, `nas.Run(...)` opens one.
 
 Both are in `nas.interface`; nothing is imported before they are asked for.
+
+.. include:: ../README.md
 """
 
 from importlib import import_module

@@ -179,7 +179,7 @@ def test_wandb_without_a_key_is_said_before_the_search_unless_it_is_offline(monk
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr(loggers, "_has_wandb_key", lambda: False)
-    with pytest.raises(NasError, match="wandb must know who you are, but has no key.*WANDB_MODE=offline"):
+    with pytest.raises(NasError, match=r"wandb must know who you are, but has no key.*WANDB_MODE=offline"):
         check_packages(("wandb",))
     monkeypatch.setenv("WANDB_MODE", "offline")
     check_packages(("wandb",))
