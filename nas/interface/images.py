@@ -34,8 +34,8 @@ def as_archive(data: Any) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with tarfile.open(draft, "w") as archive:
-                for number, (given, label) in enumerate(images):
-                    image = _image(given, where=f"data: image {number}")
+                for number, (pixels, label) in enumerate(images):
+                    image = _image(pixels, where=f"data: image {number}")
                     size = size or image.size
                     _check_size(image, number, size)
                     place = f"{_folder_of(label, names, number)}/{number:08d}.png"

@@ -66,7 +66,8 @@ class Stage(OpenValue):
             return data
         row = _row_named(data)
         written = {k: v for k, v in data.items() if v is not None}
-        return {**row.options, **{k: v for k, v in written.items() if is_active(k, written)}, "plugin": row.plugin}
+        active = {k: _in_kind(v, row.options.get(k)) for k, v in written.items() if is_active(k, written)}
+        return {**row.options, **active, "plugin": row.plugin}
 
     @model_validator(mode="after")
     def _can_be_built(self) -> "Stage":
@@ -105,6 +106,11 @@ class Stage(OpenValue):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__({name: value for name, value in state.items() if name != "carried"})
+
+
+def _in_kind(value: Any, default: Any) -> Any:
+    """A whole number as a float where the default is one, so that 2 and 2.0 are one choice."""
+    return float(value) if type(default) is float and type(value) is int else value
 
 
 def settings_of_stages() -> tuple[str, ...]:

@@ -38,7 +38,8 @@ def _numbers(written: Any) -> Any:
     return tuple(map(int, written.split())) if isinstance(written, str) and re.fullmatch(r"[\d ]+", written) else written
 
 
-_Counts = Annotated[tuple[int, int, int, int, int], BeforeValidator(_numbers)]
+_Count = Annotated[int, Field(ge=0)]
+_Counts = Annotated[tuple[_Count, _Count, _Count, _Count, _Count], BeforeValidator(_numbers)]
 
 
 class PluginMixer(Value):
@@ -153,6 +154,9 @@ _COUNTED: dict[tuple[str, str], _Counts] = {}
 
 
 def _register(plugin: Plugin) -> None:
+    known = PLUGINS.get(plugin.digest)
+    if known is not None and known.sha256 == plugin.sha256 and "source" in vars(known):
+        vars(plugin).setdefault("source", known.source)  # one text, wherever a copy lies
     PLUGINS[plugin.digest] = plugin
     for name, row in plugin.mixers.items():
         columns = {column: getattr(row, column) for column in PluginMixer.model_fields if column != "choices"}

@@ -69,6 +69,12 @@ def test_an_option_under_another_mixer_makes_no_new_architecture(search_with):
     assert len(pools) == 1
 
 
+def test_a_whole_number_is_a_choice_of_fractions(search_with):
+    search = search_with(MIXER.replace("[3, 5]", "1.0").replace("stage.reach", "int(stage.reach)"), reach=[3, 5])
+    stages = [drawn(search, **{"stage1.reach": reach}).stages[0] for reach in (3, 3.0)]
+    assert stages[0] == stages[1] and type(stages[0].option("reach")) is float
+
+
 def test_other_code_under_the_same_name_is_another_network(search_with):
     one, other = drawn(search_with()), drawn(search_with(MIXER + "# changed\n"))
     assert one.identity != other.identity
@@ -106,6 +112,8 @@ def test_a_run_is_read_without_running_its_plugin(search_with, tmp_path):
     copy.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     there = read_run(tmp_path / "run")[1]
     assert there.space.cost(drawn(there)) == cost and not (tmp_path / "ran").exists()
+    PLUGINS.clear()  # as in a process that has not named it
+    there = read_run(tmp_path / "run")[1]
     with pytest.raises(NasError, match="holds other code"):
         build(drawn(there), image_size=32, num_classes=10)
     assert not (tmp_path / "ran").exists()
