@@ -1,6 +1,9 @@
 """A run as an object: its trials and front as pandas tables, its networks as modules, trained longer, and exported."""
 
-from collections.abc import Mapping, Sequence
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +19,20 @@ if TYPE_CHECKING:  # a run is opened without what its tables and networks need
 
     from nas.retraining.folder import Result
     from nas.winners.lookup import Trained
+
+
+@contextmanager
+def shown(*, quiet: bool) -> Iterator[Terminal]:
+    """Where progress is shown: as in a terminal, in a notebook a line an event. An interrupt is passed on in few words."""
+    is_notebook = "ipykernel" in sys.modules  # which calls itself a terminal, but can't move the cursor
+    console = Terminal(quiet=quiet, lasting=True, force_jupyter=False, force_terminal=False if is_notebook else None)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="IProgress not found")  # a bar of tqdm's, which nothing here draws
+            yield console
+    except KeyboardInterrupt:
+        console.print("Stopped. Nothing that finished is lost; the same call continues.", soft_wrap=True)
+        raise KeyboardInterrupt("stopped; the same call continues") from None
 
 
 class Retrained(NamedTuple):
@@ -109,8 +126,8 @@ class SearchRun:
         changes = {**retrain_settings(self.settings), **({} if data is None else {"data": str(data)}), **(settings or {})}
         read = checked(read_full_recipe(recipe, settings=[f"{name}={dump_yaml(value)}" for name, value in changes.items()]))
         (network,) = selected(str(self.path), trial=trial, knee=False, front=False)
-        console = Terminal(quiet=quiet, lasting=True, force_jupyter=False)
-        show_retraining(network, Order(read, Path(out), seed, device), Machines(), console=console)
+        with shown(quiet=quiet) as console:
+            show_retraining(network, Order(read, Path(out), seed, device), Machines(), console=console)
         return Retrained(Path(out), result_in(Path(out)))
 
     def _trained(self, trial: int) -> "Trained":

@@ -1,17 +1,14 @@
 """A search from a program or a notebook: the settings that the command line has, as arguments."""
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from nas.config import dump_yaml
-from nas.interface.run import SearchRun
+from nas.interface.run import SearchRun, shown
 from nas.run.settings import Search, read_search, search_in
-from nas.terminal import Terminal
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -39,8 +36,7 @@ def run_of(
     read = _settings(space, {"search.trials": trials, "search.seed": seed, "resources.workers": workers,
                              "resources.address": address, "proxy.data": _data(data), **(settings or {})})  # fmt: skip
     root = Path(out) if out is not None else Path("runs") / read.name
-    console = Terminal(quiet=quiet, lasting=True, force_jupyter=False)
-    with _interruptible(console):
+    with shown(quiet=quiet) as console:
         whole_search(read, root=root, console=console)
     return SearchRun(root)
 
@@ -76,14 +72,3 @@ def _data(data: Any) -> str | None:
     from nas.interface.images import as_archive  # brings Pillow's and the cache's code
 
     return str(as_archive(data))
-
-
-@contextmanager
-def _interruptible(console: Console) -> Iterator[None]:
-    """Says after an interrupt how it goes on, and hands it on without the hundred frames that it came through."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.print("Stopped. Nothing that finished is lost; the same call continues.", soft_wrap=True)
-        sys.stdout.flush()
-        raise KeyboardInterrupt("the search was stopped; the same call continues it") from None

@@ -18,7 +18,7 @@ def test_the_notebook_runs_from_the_search_to_a_network_in_bare_timm(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [str(cell.get("outputs", "")) for cell in notebook.cells]
-    assert "networks" in outputs[6] and "image/png" in outputs[8] and "(1, 10)" in outputs[-1]
+    assert "networks" in outputs[5] and "image/png" in outputs[7] and "(1, 10)" in outputs[-1]
     assert "Traceback" not in "".join(outputs)
 
 
@@ -45,8 +45,8 @@ def test_a_search_in_a_kernel_that_is_interrupted_and_then_killed_goes_on(tmp_pa
         assert "[1/6]" in printed
         kernel.interrupt_kernel()
         time.sleep(1)
-        printed, error = told_by(client, "print('alive')")
-        assert error == "" or "alive" in told_by(client, "print('alive')")[0]
+        kernel.interrupt_kernel()  # who is impatient loses no kernel
+        assert "alive" in told_by(client, "print('alive')")[0] or "alive" in told_by(client, "print('alive')")[0]
         printed, _ = told_by(client, SEARCH, until="[3/6]")
         assert "continuing: " in printed
         kernel.shutdown_kernel(now=True)

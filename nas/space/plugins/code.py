@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
 
-from nas.errors import ConfigError, NasError, shortened
+from nas.errors import ConfigError, NasError, in_one_line
 
 _IS_READING = ContextVar("_IS_READING", default=False)
 
@@ -47,7 +47,7 @@ def _executed(source: str, file: str) -> ModuleType:
         at, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (last.filename, last.lineno)
         place = f"line {line}" if at == file else f"{at}, line {line}"
         why = traceback.format_exception_only(error)[-1].strip()
-        raise ConfigError(f"{file}: can't be imported: {place}: {shortened(why).rstrip('.')}. Mend the plugin.") from None
+        raise ConfigError(f"{file}: can't be imported: {place}: {in_one_line(why).rstrip('.')}. Mend the plugin.") from None
     return module
 
 

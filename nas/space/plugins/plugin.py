@@ -198,9 +198,8 @@ def as_data(row: Any, *, where: str) -> PluginMixer:
     from torch import nn
 
     def refuse(column: str, rule: str) -> None:
-        raise ConfigError(
-            f"{where}{column}: {rule}, but got {shortened(repr(row.get(column[1:]) if column else row))}. Mend it."
-        )
+        value = row.get(column[1:]) if column else row
+        raise ConfigError(f"{where}{column}: {rule}, but got {getattr(value, '__name__', shortened(repr(value)))}. Mend it.")
 
     if not isinstance(row, Mapping):
         refuse("", "must be a mapping with at least module and letter")
