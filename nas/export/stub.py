@@ -13,7 +13,7 @@ from nas.space.activations import ACTIVATIONS
 from nas.space.architecture import Architecture
 from nas.space.mixers import row_of
 from nas.space.norms import NORMS
-from nas.space.plugins.plugin import PLUGINS
+from nas.space.plugins.plugin import plugins_of
 
 SOURCES = {
     "B": (geometry, norms, timm_classes, timm_entry),
@@ -110,7 +110,7 @@ def _tables(architecture: Architecture) -> str:
 
 def _plugins(architecture: Architecture) -> str:
     """The source of the plugins whose mixers the network has, each run as a module of its own; nothing where it has none."""
-    plugins = [PLUGINS[digest] for digest in sorted({s.plugin for s in architecture.stages if s.plugin is not None})]
+    plugins = plugins_of(architecture.stages)
     for plugin in plugins:
         if plugin.foreign:
             raise NasError(

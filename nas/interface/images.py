@@ -21,6 +21,11 @@ CHANNELS = (1, 3)
 UNNAMED = 1_000  # classes are called by their number up to here
 
 
+def path_of(data: Any) -> str | None:
+    """What the setting data is given for a path or a name, which stay as they are, or for images; None for None."""
+    return data if data is None else str(data if isinstance(data, str | Path) else as_archive(data))
+
+
 def as_archive(data: Any) -> Path:
     """A tar of class folders in the cache with the images of a torch data set or of arrays, written unless it is there.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas.config import dump_yaml
+from nas.interface.images import path_of
 from nas.run.folder import QUICK_RECIPE, read_run, retrain_settings
 from nas.run.settings import Search
 from nas.space.plugins.code import no_plugin_runs
@@ -16,6 +17,7 @@ from nas.terminal import Terminal
 if TYPE_CHECKING:  # a run is opened without what its tables and networks need
     import pandas as pd
     from torch import nn
+    from torch.utils.data import Dataset
 
     from nas.retraining.folder import Result
     from nas.winners.lookup import Trained
@@ -109,7 +111,7 @@ class SearchRun:
         out: str | Path,
         *,
         recipe: str | Path = QUICK_RECIPE,
-        data: str | Path | None = None,
+        data: "str | Path | Dataset | tuple[Any, Any] | None" = None,
         seed: int = 0,
         device: str = "auto",
         settings: Mapping[str, Any] | None = None,
@@ -123,7 +125,7 @@ class SearchRun:
         from nas.retraining.train import checked
         from nas.winners.selection import selected
 
-        changes = {**retrain_settings(self.settings), **({} if data is None else {"data": str(data)}), **(settings or {})}
+        changes = {**retrain_settings(self.settings), **({} if data is None else {"data": path_of(data)}), **(settings or {})}
         read = checked(read_full_recipe(recipe, settings=[f"{name}={dump_yaml(value)}" for name, value in changes.items()]))
         (network,) = selected(str(self.path), trial=trial, knee=False, front=False)
         with shown(quiet=quiet) as console:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from nas.config import dump_yaml
+from nas.interface.images import path_of
 from nas.interface.run import SearchRun, shown
 from nas.run.settings import Search, read_search, search_in
 
@@ -34,7 +35,7 @@ def run_of(
     for is a NasError with the same message. An interrupt stops the search; the same call goes on.
     """
     read = _settings(space, {"search.trials": trials, "search.seed": seed, "resources.workers": workers,
-                             "resources.address": address, "proxy.data": _data(data), **(settings or {})})  # fmt: skip
+                             "resources.address": address, "proxy.data": path_of(data), **(settings or {})})  # fmt: skip
     root = Path(out) if out is not None else Path("runs") / read.name
     with shown(quiet=quiet) as console:
         whole_search(read, root=root, console=console)
@@ -64,11 +65,3 @@ def _settings(space: str | Path | Mapping[str, Any], changes: Mapping[str, Any])
     if isinstance(space, Mapping):
         return search_in(dict(space), settings=written)
     return read_search(space, settings=written)
-
-
-def _data(data: Any) -> str | None:
-    if data is None or isinstance(data, str | Path):
-        return None if data is None else str(data)
-    from nas.interface.images import as_archive  # brings Pillow's and the cache's code
-
-    return str(as_archive(data))

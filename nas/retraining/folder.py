@@ -19,7 +19,7 @@ from nas.recipes.by_size import settled
 from nas.recipes.full import ELSEWHERE, FullRecipe, read_full_recipe
 from nas.run.folder import RunFolder
 from nas.space.architecture import Architecture, read_architecture
-from nas.space.plugins.plugin import PLUGINS, PLUGINS_FOLDER
+from nas.space.plugins.plugin import PLUGINS_FOLDER, plugins_of
 from nas.terminal import command
 from nas.training.checkpoints import read_checkpoint, write_checkpoint
 from nas.training.curve import Epoch
@@ -126,10 +126,10 @@ class RetrainingFolder:
 
     def write_setup(self, architecture: Architecture, recipe: FullRecipe, manifest: Manifest) -> None:
         """What is trained, for people and for other verbs."""
-        plugins = {stage.plugin: PLUGINS[stage.plugin] for stage in architecture.stages if stage.plugin is not None}
-        for plugin in plugins.values():
+        plugins = plugins_of(architecture.stages)
+        for plugin in plugins:
             write_whole(self.root / PLUGINS_FOLDER / plugin.copy_name, plugin.source)
-        described = [plugin.described(file=str(PLUGINS_FOLDER / plugin.copy_name)) for plugin in plugins.values()]
+        described = [plugin.described(file=str(PLUGINS_FOLDER / plugin.copy_name)) for plugin in plugins]
         whole = {"architecture": architecture.to_dict(), "plugins": described} if described else architecture.to_dict()
         write_whole(self.root / "architecture.json", json.dumps(whole, indent=1))
         write_whole(self.root / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")))

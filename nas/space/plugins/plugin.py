@@ -3,7 +3,7 @@
 import ast
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
 from math import isqrt
 from pathlib import Path
@@ -151,6 +151,17 @@ class Plugin(Value):
 PLUGINS: dict[str, Plugin] = {}
 """All that this process has heard of, by their digest."""
 _COUNTED: dict[tuple[str, str], _Counts] = {}
+
+
+def plugin_line(plugin: Plugin) -> str:
+    """What is said of a plugin before a search."""
+    foreign = f"; mind: it imports {', '.join(plugin.foreign)}, so its networks can't be exported" if plugin.foreign else ""
+    return f"plugin: {', '.join(plugin.mixers)} from {plugin.file} ({plugin.digest}){foreign}"
+
+
+def plugins_of(stages: "Iterable[Stage]") -> tuple[Plugin, ...]:
+    """The plugins whose mixers stand in some stages, each once."""
+    return tuple(PLUGINS[digest] for digest in sorted({s.plugin for s in stages if s.plugin is not None}))
 
 
 def _register(plugin: Plugin) -> None:

@@ -8,11 +8,15 @@ import pytest
 from nas.config import validated
 from nas.errors import ConfigError, NasError
 from nas.models.metaformer import build
+from nas.results.front import load
 from nas.run.folder import check_folder, open_folder, read_run
 from nas.run.settings import Search
-from nas.space.mixers import MIXERS, row_of
+from nas.search.sources import Finding, LearntFile, SourceCopy, keep_sources
+from nas.search.study import Study
+from nas.space.mixers import MIXERS, VERSIONS, row_of
 from nas.space.plugins.code import digest_of
-from nas.space.plugins.plugin import PLUGINS
+from nas.space.plugins.plugin import PLUGINS, plugin_line
+from tests.studies import finish_all
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "search_spaces" / "gated_mixer.py"
@@ -141,6 +145,37 @@ def test_other_code_is_refused_on_resume(search_with, tmp_path):
     check_folder(tmp_path / "run", search_with())
     with pytest.raises(ConfigError, match=r"space.plugins.0.sha256: \w+ in the run, now \w+"):
         check_folder(tmp_path / "run", search_with(MIXER + "# changed\n"))
+
+
+def test_runs_with_two_versions_of_a_plugin_are_shown_together(search_with, tmp_path):
+    texts = (MIXER, MIXER.replace('"letter"', '"uses_activation": False, "letter"'))
+    for name, text in zip("ab", texts, strict=True):
+        search = search_with(text, reach=[3, 5])
+        finish_all(Study(search, open_folder(tmp_path / name, search), manifest_hash="feed"))
+    trials = load(tmp_path / "a", tmp_path / "b")
+    mine = trials[trials["stage1_mixer"] == "mine"]
+    assert set(mine["run"].map(str)) and mine["stages"].str.startswith("M1").all()
+    assert set(mine["stage1_reach"]) == {3, 5} and len({a.stages[0].plugin for a in mine["architecture"]}) == 2
+    assert "plugin" not in "".join(trials.columns)
+
+
+def test_networks_that_were_learnt_are_read_where_nothing_names_their_plugin(search_with, tmp_path):
+    search = search_with()
+    folder = open_folder(tmp_path / "run", search)
+    finding = Finding(architecture=drawn(search), accuracy=0.5)
+    keep_sources(search, folder, [SourceCopy(path="/old", findings=(finding,))])
+    for table in (PLUGINS, VERSIONS):
+        table.clear()
+    del MIXERS["mine"]
+    (there,) = LearntFile.model_validate_json((folder.root / "learnt.json").read_text()).sources
+    assert there.findings == (finding,)
+
+
+def test_what_is_said_of_a_plugin_names_what_keeps_it_from_an_export(search_with):
+    (plugin,) = search_with(f"import packaging.version\n{MIXER}").space.plugins
+    assert "mine from" in plugin_line(plugin) and "it imports packaging, so its networks can't be exported" in plugin_line(
+        plugin
+    )
 
 
 def test_the_example_is_one_short_file():
