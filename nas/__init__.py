@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nas.interface.run import SearchRun as Run
+    from nas.interface.run import SearchRun
+
+    Run = SearchRun
 
 __version__ = "0.1.0"
 

@@ -72,9 +72,14 @@ def measured(made: type[nn.Module], stage: "Stage", *, side: int, tokens: bool) 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         module = made(stage, side=side, activation=Activation).eval()
         x = torch.rand(shape)
+        given_input = x.clone()
         with FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: _attention_flops}) as counter, _Watch() as watch:
             y = module(x)
     _check_shape(y, x)
+    if not torch.equal(x, given_input):
+        raise Broken(
+            "must leave its input as it is, which the residual adds, but changes it; write x + y in the place of x += y"
+        )
     weights = list(module.parameters())
     own = {_place(t) for t in (*weights, *module.buffers())}
     return BlockCounts(
@@ -136,6 +141,8 @@ def check_row(
             f"cost must give {{params, macs}}, and may give frozen_params and floats, but gives {stated!r:.100}; mend it"
         )
     for name, value in stated.items():
+        if type(value) is not int or value < 0:
+            raise Broken(f"cost must give whole numbers from 0, but {name} is {value!r:.100}; mend it")
         if name != "floats" and value != getattr(counts, name):
             rule = f"cost says {name}={value}, but the module has {getattr(counts, name)}"
             raise Broken(f"{rule}; mend one of the two, or leave cost out to have it measured")

@@ -81,7 +81,7 @@ class PluginMixer(Value):
 
 
 class Plugin(Value):
-    """A file with mixers, known by its hash. Wherever one is made, or arrives pickled, its mixers stand in the table."""
+    """A file with mixers, earlier by its hash. Wherever one is made, or arrives pickled, its mixers stand in the table."""
 
     file: str
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -165,9 +165,9 @@ def plugins_of(stages: "Iterable[Stage]") -> tuple[Plugin, ...]:
 
 
 def _register(plugin: Plugin) -> None:
-    known = PLUGINS.get(plugin.digest)
-    if known is not None and known.sha256 == plugin.sha256 and "source" in vars(known):
-        vars(plugin).setdefault("source", known.source)  # one text, wherever a copy lies
+    earlier = PLUGINS.get(plugin.digest)
+    if earlier is not None and earlier.sha256 == plugin.sha256 and "source" in vars(earlier):
+        vars(plugin).setdefault("source", earlier.source)  # one text, wherever a copy lies
     PLUGINS[plugin.digest] = plugin
     for name, row in plugin.mixers.items():
         columns = {column: getattr(row, column) for column in PluginMixer.model_fields if column != "choices"}
@@ -197,7 +197,7 @@ def plugin_class(name: str, digest: str) -> "type[nn.Module]":
 
 def _row(plugin: Plugin, name: str) -> Mapping[str, Any]:
     """A row as its author wrote it, which is what the record says of it."""
-    row, where = module_of(plugin.source, plugin.file).MIXERS[name], f"{plugin.file}: MIXERS.{name}"
+    row, where = module_of(plugin.source, plugin.file).MIXERS.get(name), f"{plugin.file}: MIXERS.{name}"
     if as_data(row, where=where) != plugin.mixers[name]:
         raise NasError(f"{where}: is not what the search.yaml that names it says of it. Restore that file.")
     checked: Mapping[str, Any] = row
@@ -221,7 +221,7 @@ def as_data(row: Any, *, where: str) -> PluginMixer:
         refuse(".module", "must have a method forward(self, x)")
     if not callable(row.get("cost", len)):
         refuse(".cost", "must be a function of stage and n")
-    if not isinstance(options, Mapping) or [] in options.values():
+    if not isinstance(options, Mapping) or [] in [list(v) for v in options.values() if isinstance(v, list | tuple)]:
         refuse(".options", "must map names to a default, or to a list of choices")
     choices = {name: tuple(values) for name, values in options.items() if isinstance(values, list | tuple)}
     defaults = {name: choices[name][0] if name in choices else value for name, value in options.items()}
@@ -262,7 +262,7 @@ def _counted(plugin: Plugin, name: str, stage: "Stage", n: int) -> _Counts:
         counts = measured(made, stage, side=isqrt(n), tokens=declared.needs_tokens)
         positional = weights_of_positions(made, stage, side=isqrt(n))
         counts = check_row(counts, declared, positional, closed=partial(row["cost"], stage, n) if "cost" in row else None)
-    except Exception as error:  # whatever the author's code raises is said of it
+    except (Exception, SystemExit) as error:  # whatever the author's code raises is said of it
         why = in_one_line(error)
         said = why if isinstance(error, Broken) else f"can't be built and run: {type(error).__name__}: {why}; mend it"
         raise ConfigError(f"{plugin.file}: {_key(name, plugin, stage, n)}: {said.rstrip('.')}.") from None

@@ -207,6 +207,13 @@ FAULTS = {
         MIXER.replace('"letter"', '"cost": lambda stage, n: {"params": 1, "macs": 1}, "letter"'),
         "cost says params=1, but the module has 160",
     ),
+    "a cost of fractions": (
+        MIXER.replace('"letter"', '"cost": lambda stage, n: {"params": 160.0, "macs": 1}, "letter"'),
+        "cost must give whole numbers from 0, but params is 160.0",
+    ),
+    "an exit in the constructor": (MIXER.replace("super()", "raise SystemExit(3); super()"), "SystemExit"),
+    "no choices": (MIXER.replace("[3, 5]", "()"), "MIXERS.mine.options: must map names to a default, or to a list of choices"),
+    "an input that is changed": (MIXER.replace("return self.conv(x)", "return x.mul_(2)"), "must leave its input as it is"),
     "half a cost": (MIXER.replace('"letter"', '"cost": lambda stage, n: 7, "letter"'), "cost must give {params, macs}"),
 }  # fmt: skip
 
