@@ -81,7 +81,7 @@ class PluginMixer(Value):
 
 
 class Plugin(Value):
-    """A file with mixers, earlier by its hash. Wherever one is made, or arrives pickled, its mixers stand in the table."""
+    """A file with mixers, known by its hash. Wherever one is made, or arrives pickled, its mixers stand in the table."""
 
     file: str
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
