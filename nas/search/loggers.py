@@ -30,7 +30,7 @@ UNLOGGED = re.compile("[@:]")  # in the names of a device's costs; MLflow's may 
 LOGGER_PACKAGES = {"tensorboard": ("tensorboardX", "live"), "mlflow": ("mlflow", "live"), "wandb": ("wandb", "wandb")}
 """What each of search.log needs to be imported, and the extra that brings it."""
 WITHOUT_SERVER = ("offline", "dryrun", "disabled")  # values of $WANDB_MODE
-WANDB_SECONDS = 60  # in which a trial's process may hand on what it has
+WANDB_SECONDS = 90  # in which the processes of trials may hand on what they have
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 SHORT_WAITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}  # MLflow's own take minutes
 
@@ -93,17 +93,29 @@ def _mlflow(search: Search, folder: RunFolder) -> LoggerCallback:
 def _wandb(search: Search, folder: RunFolder) -> LoggerCallback:
     """Logs each trial from a process of its own, under the search's name; a trial that goes on, goes on there too."""
     from ray.air.integrations.wandb import WandbLoggerCallback
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     class Wandb(WandbLoggerCallback):
-        """Waits for a trial's process when the trial ends: one that goes on later gets a new one."""
+        """With processes on this machine that have its variables; one that still sends is waited for when its trial goes on."""
 
-        def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-            self._signal_logging_actor_stop(trial=trial)
-            ray.wait([self._trial_logging_futures[trial]], timeout=WANDB_SECONDS)
-            self._cleanup_logging_actors()
+        def setup(self, *arguments: Any, **named: Any) -> None:
+            super().setup(*arguments, **named)
+            variables = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            options = {"num_cpus": 0, "scheduling_strategy": here, "runtime_env": {"env_vars": variables}}
+            made = ray.remote(self._logger_actor_cls).options(**options)
+            self._remote_logger_class = made  # type: ignore[assignment]  # annotated by the None it begins with
 
-    root = str(folder.root.resolve())
-    return Wandb(project=search.name, group=Path(root).name, dir=root, resume="allow", settings={"silent": True})
+        def log_trial_start(self, trial: Any) -> None:
+            if trial in self._trial_logging_futures:
+                ray.wait([self._trial_logging_futures[trial]], timeout=WANDB_SECONDS)
+                self._cleanup_logging_actors()
+            super().log_trial_start(trial)
+
+    root, quiet = str(folder.root.resolve()), {"silent": True}
+    return Wandb(
+        project=search.name, group=Path(root).name, dir=root, resume="allow", settings=quiet, upload_timeout=WANDB_SECONDS
+    )
 
 
 class Shown(NamedTuple):
@@ -180,7 +192,8 @@ class Logger(LoggerCallback):
 
     def close(self) -> None:
         """Let it finish, though not for long."""
-        self._background.close()
+        self._call(self.callback.on_experiment_end, [])
+        self._background.close(more=WANDB_SECONDS if self.name == "wandb" else 0)
 
     def __getstate__(self) -> dict:
         """Nothing: Ray pickles its callbacks, but nothing that a resume needs lives here."""
