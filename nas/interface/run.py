@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # a run is opened without what its tables and networks need
 
 
 @contextmanager
-def shown(*, quiet: bool) -> Iterator[Terminal]:
+def shown_console(*, quiet: bool) -> Iterator[Terminal]:
     """Where progress is shown: as in a terminal, in a notebook a line an event. An interrupt is passed on in few words."""
     is_notebook = "ipykernel" in sys.modules  # which calls itself a terminal, but can't move the cursor
     console = Terminal(quiet=quiet, lasting=True, force_jupyter=False, force_terminal=False if is_notebook else None)
@@ -128,7 +128,7 @@ class SearchRun:
         changes = {**retrain_settings(self.settings), **({} if data is None else {"data": path_of(data)}), **(settings or {})}
         read = checked(read_full_recipe(recipe, settings=[f"{name}={dump_yaml(value)}" for name, value in changes.items()]))
         (network,) = selected(str(self.path), trial=trial, knee=False, front=False)
-        with shown(quiet=quiet) as console:
+        with shown_console(quiet=quiet) as console:
             show_retraining(network, Order(read, Path(out), seed, device), Machines(), console=console)
         return Retrained(Path(out), result_in(Path(out)))
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from nas.config import dump_yaml
 from nas.interface.images import path_of
-from nas.interface.run import SearchRun, shown
+from nas.interface.run import SearchRun, shown_console
 from nas.run.settings import Search, read_search, search_in
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def run_of(
     read = _settings(space, {"search.trials": trials, "search.seed": seed, "resources.workers": workers,
                              "resources.address": address, "proxy.data": path_of(data), **(settings or {})})  # fmt: skip
     root = Path(out) if out is not None else Path("runs") / read.name
-    with shown(quiet=quiet) as console:
+    with shown_console(quiet=quiet) as console:
         whole_search(read, root=root, console=console)
     return SearchRun(root)
 
