@@ -31,11 +31,22 @@ class Value(BaseModel):
     def _known_keys(cls, data: Any) -> Any:
         if isinstance(data, dict):
             for key in data:
-                if key not in cls.model_fields:
+                if key not in cls.model_fields and key not in cls.further_keys():
                     below = [f"{name}.{key}" for name, field in cls.model_fields.items() if key in _fields_of(field.annotation)]
                     rule = unknown("key", key, below or cls.model_fields)
                     raise PydanticCustomError("unknown_key", "{rule}", {"rule": rule, "key": str(key)})
         return data
+
+    @classmethod
+    def further_keys(cls) -> Collection[str]:
+        """Keys that it may have besides its fields."""
+        return ()
+
+
+class OpenValue(Value):
+    """One that may have further keys, whose names are known only when it is made."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 def _fields_of(kind: Any) -> Collection[str]:
@@ -52,7 +63,7 @@ Layer = tuple[Path, dict[str, Any]]
 """A YAML file and its mapping, without those that it extends."""
 
 PATH_SETTINGS = ("data", "classes", "weights", "teacher", "against")  # settings that may hold a path
-PATH_LISTS = ("learn_from",)  # settings that hold paths
+PATH_LISTS = ("learn_from", "plugins")  # settings that hold paths, or mappings with the path of a file
 DEVICES = "devices"  # the section whose every value may be a path
 NAMES_NO_PATH = ("digits", "published")
 PREFIXES_NO_PATH = ("torch/", "hfds/", "wds/", "timm/")
@@ -240,7 +251,7 @@ def rooted(data: Any, folder: Path) -> Any:
     )
     for name in PATH_LISTS:
         if isinstance(paths := data.get(name), list | str):
-            below[name] = [_full_path(path, folder) for path in ([paths] if isinstance(paths, str) else paths)]
+            below[name] = [_full_path_in(entry, folder) for entry in ([paths] if isinstance(paths, str) else paths)]
     return {
         key: _in_full(key, value, folder) if isinstance(value, str) else rooted(value, folder) for key, value in data.items()
     } | below
@@ -253,6 +264,13 @@ def _in_full(key: Any, value: str, folder: Path) -> str:
     if key not in PATH_SETTINGS or value in NAMES_NO_PATH or value.startswith(PREFIXES_NO_PATH):
         return value
     return _full_path(value, folder)
+
+
+def _full_path_in(entry: Any, folder: Path) -> Any:
+    """A path that stands alone, or under the key file."""
+    if isinstance(entry, dict) and "file" in entry:
+        return {**entry, "file": _full_path(entry["file"], folder)}
+    return _full_path(entry, folder)
 
 
 def _full_path(value: Any, folder: Path) -> Any:

@@ -13,7 +13,7 @@ ORDER = (
     "nas.colours", "nas.terminal", "nas.cores", "nas.spreadsheets",
     "nas.space", "nas.recipes", "nas.models", "nas.data", "nas.devices", "nas.export", "nas.papers", "nas.training",
     "nas.run", "nas.cluster", "nas.search", "nas.calibration", "nas.results", "nas.report", "nas.winners", "nas.retraining",
-    "nas.quantization", "nas.cli", "nas.__main__",
+    "nas.quantization", "nas.interface", "nas.cli", "nas.__main__",
 )  # fmt: skip
 MOST_FILES = 13  # of a package, subpackages counted for themselves
 ONLY_IN = {

@@ -13,12 +13,10 @@ from nas.files import replacing
 
 def draw(analysis: Analysis, path: Path, *, title: str) -> None:
     """Kendall tau with its interval against seconds a training; floors and ceiling as lines."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 5), dpi=150, layout="constrained")
+    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    axes = figure.subplots()
     shown = analysis.fidelities[analysis.fidelities.tau_trained.notna() & analysis.fidelities.seconds.notna()]
     _draw_fidelities(axes, shown[~shown.is_reference])
     for _, row in shown[shown.is_reference].iterrows():
@@ -38,7 +36,6 @@ def draw(analysis: Analysis, path: Path, *, title: str) -> None:
         _plain_seconds(axes)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
-    plt.close(figure)
 
 
 def _draw_fidelities(axes: Any, rows: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ import typer
 from nas.cli.app import CsvOption, JsonOption, Run, app, console, output_of, path_argument, path_option, run_names
 from nas.errors import ConfigError
 from nas.files import at_home
+from nas.space.plugins.code import no_plugin_runs
 
 _Runs = Annotated[
     list[Path],
@@ -39,6 +40,7 @@ _Against = Annotated[list[Path], path_option(help="Another run beside its hyperv
 
 
 @app.command()
+@no_plugin_runs()
 def front(
     runs: _Runs,
     x: _OtherCost = None,
@@ -76,6 +78,7 @@ def front(
 
 
 @app.command("list")
+@no_plugin_runs()
 def list_(folders: _Folders = [Path("runs")]) -> None:  # noqa: B006
     """List the runs here: how far each is, its data, what it found, when it began.
 
@@ -87,6 +90,7 @@ def list_(folders: _Folders = [Path("runs")]) -> None:  # noqa: B006
 
 
 @app.command()
+@no_plugin_runs()
 def show(network: _Network) -> None:
     """Show one network of a run: all settings, costs, its learning curve, who proposed it and why, the commands that take it.
 
@@ -98,6 +102,7 @@ def show(network: _Network) -> None:
 
 
 @app.command()
+@no_plugin_runs()
 def report(
     run: Run,
     against: _Against = [],  # noqa: B006
@@ -116,6 +121,7 @@ def report(
 
 
 @app.command()
+@no_plugin_runs()
 def compare(
     runs: Annotated[list[Path], path_argument(help="Folders of runs; several seeds of a search tell more than one.")],
     picture: Annotated[Path | None, path_option(help="A PNG file to draw both fronts into.")] = None,

@@ -60,24 +60,13 @@ def search(
     settings = read_search(file, settings=[*as_settings(flags), *as_settings(_machines(data, workers, address)), *set_])
     start_again(settings.resources.address, wait_for_cluster)
 
-    from nas.report.ending import show_result  # Ray takes seconds: a wrong file is said before
-    from nas.search.loggers import check_packages
-    from nas.search.run import run_search
-    from nas.winners.on_device import measure_devices
-    from nas.winners.replication import replicate_front
+    from nas.interface.searching import whole_search
 
     if data not in (None, "digits") and read_search(file).proxy.data == "digits":
         better = command("init", "--data", data)
         console().print(f"mind: {file} trains as suits the digits; a search that suits your images: {better}", soft_wrap=True)
-    check_packages(settings.log)
-    root, shown = out or Path("runs") / settings.name, console(lasting=True)
     with stoppable():
-        run_search(settings, root=root, console=shown)
-        if settings.replicates:
-            replicate_front(settings, root=root, console=shown)
-        if settings.devices:
-            measure_devices(settings, root=root, console=shown)
-    show_result(settings, root=root, console=shown)
+        whole_search(settings, root=out or Path("runs") / settings.name, console=console(lasting=True))
 
 
 def _machines(data: str | None, workers: int | None, address: str | None) -> dict[str, object]:

@@ -41,6 +41,8 @@ class Stopping:
             signal.signal(name, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and "ipykernel" in sys.modules:  # a notebook's process is not this search's own
+            raise KeyboardInterrupt
         if self.asked:
             print("\nStopped at once. Nothing that finished is lost; the same command continues.", file=sys.stderr, flush=True)
             os._exit(STOPPED)

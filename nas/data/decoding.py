@@ -1,14 +1,17 @@
 """Image files to pixels, on all cores where that pays; a file that can't be decoded gives its reason instead."""
 
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from math import ceil
 from multiprocessing import get_context
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -164,7 +167,8 @@ def _on_all_cores(places: Sequence[Any], read: Read, chunk: Chunk) -> Iterator[D
         ahead = AHEAD * num_cores()
         try:
             for start in range(0, len(places), CHUNK):
-                running.append(workers.submit(chunk, places[start : start + CHUNK]))
+                with _main_unseen():  # this may start a process
+                    running.append(workers.submit(chunk, places[start : start + CHUNK]))
                 if len(running) > ahead:
                     yield from running.popleft().result()
             while running:
@@ -172,7 +176,7 @@ def _on_all_cores(places: Sequence[Any], read: Read, chunk: Chunk) -> Iterator[D
         except BrokenProcessPool:
             raise NasError(
                 "every process that decodes images must live until it is done, but one died: the system may have ended it for "
-                "want of memory, or the script that called lacks its `if __name__ == '__main__':`. Free memory, or add it."
+                "want of memory. Free some, and start again."
             ) from None
         finally:
             workers.shutdown(cancel_futures=True)
@@ -184,6 +188,18 @@ def _executor(read: Read) -> Executor:
         return ThreadPoolExecutor(num_cores())
     # spawned: a fork of a process in which torch or ray run threads may wait for ever for a lock that one of them held
     return ProcessPoolExecutor(num_cores(), mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_driver)
+
+
+@contextmanager
+def _main_unseen() -> Iterator[None]:
+    """Processes that are spawned within do not run the script that this one runs: they need nothing of it, and a script that
+    calls us outside of `if __name__ == "__main__"` would begin anew in each."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _leave_interrupts_to_the_driver() -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import feature_sides
 from nas.space.geometry import HEAD_RATIO, IMAGE_CHANNELS
-from nas.space.mixers import MIXERS
+from nas.space.mixers import row_of
 from nas.space.norms import NORMS
 
 REMEMBERED_PARTS = 20_000
@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
 
 BLOCK_FIELDS = tuple(name for name in Stage.model_fields if name != "depth")
-"""What decides one block of a stage."""
+"""What decides one block of a stage, besides what a plugin's mixer can be set."""
 
 
 class Amounts(NamedTuple):
@@ -67,7 +67,8 @@ def counted_parts(architecture: Architecture, *, image_size: int, num_classes: i
         if i:
             down = (architecture.downsample_norm, architecture.stages[i - 1].width, stage.width, sides[i - 1], sides[i])
             parts.append((Part("downsampling", down), 1))
-        block = tuple([value for name, value in stage.__dict__.items() if name != "depth"])
+        fields = [value for name, value in stage.__dict__.items() if name != "depth"]
+        block = (*fields, tuple((stage.model_extra or {}).items()))
         parts.append((Part("block", (i + 1, block, sides[i])), stage.depth))
         if stage.position_embedding:
             parts.append((Part("embedding", (stage.width, sides[i])), 1))
@@ -105,11 +106,12 @@ def _head(head: str, head_norm: str, norm: str, width: int, side: int, num_class
 
 
 def _block(number: int, values: tuple[Any, ...], side: int) -> Terms:
-    stage, block = Stage(depth=1, **dict(zip(BLOCK_FIELDS, values, strict=True))), Terms()
+    *fields, further = values
+    stage, block = Stage(depth=1, **dict(zip(BLOCK_FIELDS, fields, strict=True)), **dict(further)), Terms()
     for kind, amounts in _operators(stage, side**2):
         block.update(_operator(kind, amounts, place=f"stage {number}"))
-    for option in MIXERS[stage.mixer].options:
-        of = f"{stage.mixer} with {option} {getattr(stage, option)}"
+    for option in row_of(stage).options:
+        of = f"{stage.mixer} with {option} {stage.option(option)}"
         block.update({Term(3, "elements", of): stage.width * side**2, Term(3, "calls", of): 1})
     return block
 
@@ -120,7 +122,7 @@ def _embedding(width: int, side: int) -> Terms:
 
 def _operators(stage: Stage, n: int) -> Iterator[tuple[str, Amounts]]:
     """Every operator of one block by its kind."""
-    c, hidden, row = stage.width, stage.hidden, MIXERS[stage.mixer]
+    c, hidden, row = stage.width, stage.hidden, row_of(stage)
     spent = row.cost(stage, n)
     yield stage.mixer, Amounts(spent.macs, spent.activation_bytes, spent.params + spent.frozen_params)
     halves = 2 if hidden else 1

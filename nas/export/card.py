@@ -12,7 +12,7 @@ from nas.export.level import MEANING, Level
 from nas.export.preprocessing import TORCH_USAGE, pixels_code
 from nas.models.reparam import why_not
 from nas.space.architecture import Architecture, Stage
-from nas.space.mixers import MIXERS
+from nas.space.mixers import row_of
 from nas.terminal import printable
 from nas.units import count, percent
 
@@ -146,7 +146,7 @@ def _facts(architecture: Architecture, config: dict[str, Any], formats: Sequence
     facts += [
         f"- the {stage.mixer} mixers of stage {i} are not merged: {why_not(stage)}"
         for i, stage in enumerate(architecture.stages, start=1)
-        if MIXERS[stage.mixer].merges_into is not None
+        if row_of(stage).merges_into is not None
     ]
     return facts + [f"- {', '.join(WRITERS[name].files)}: {WRITERS[name].about}" for name in formats]
 
@@ -169,7 +169,7 @@ def _stages(architecture: Architecture) -> str:
 
 
 def _mixer(stage: Stage) -> str:
-    options = [f"{name} {getattr(stage, name)}" for name in MIXERS[stage.mixer].options]
+    options = [f"{name} {stage.option(name)}" for name in row_of(stage).options]
     return f"{stage.mixer} ({', '.join(options)})" if options else stage.mixer
 
 

@@ -31,7 +31,7 @@ from nas.models.timm_classes import StagewiseMetaFormer
 from nas.models.weights import weights_digest
 from nas.space.architecture import Architecture
 from nas.space.cost import cost
-from nas.space.mixers import MIXERS, POSITIONAL
+from nas.space.mixers import MIXERS, positional
 
 KEYS_SHOWN = 5  # keys named in a message
 WRITTEN = {
@@ -176,11 +176,11 @@ def _refuse_other_size(
             f"the weights must have a classifier of {model.num_classes} classes, as many as the data, but theirs has "
             f"{theirs[differing[0]][0]}. Give the data that they were trained on."
         )
-    positional = [f".token_mixer.{weight}" for name in POSITIONAL for weight in MIXERS[name].position_weights]
-    if all(key.endswith((*positional, ".position_embedding")) for key in differing):
+    own = [f".token_mixer.{weight}" for name in positional() for weight in MIXERS[name].position_weights]
+    if all(key.endswith((*own, ".position_embedding")) for key in differing):
         stages = [i for i, s in enumerate(architecture.stages, start=1) if s.holds_positions]
         raise NasError(
-            f"a network with {', '.join(POSITIONAL)} or embedded positions (here in stage {', '.join(map(str, stages))}) "
+            f"a network with {', '.join(positional())} or embedded positions (here in stage {', '.join(map(str, stages))}) "
             f"takes the resolution that it was trained at only, but got {model.image_size} px: {differing[0]} would be "
             f"{ours[differing[0]]}, the weights have {theirs[differing[0]]}. Leave --image-size out, or retrain at that size."
         )

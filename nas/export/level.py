@@ -8,7 +8,7 @@ C  mixers of ours: model.py carries them.
 from typing import Any, Literal, NamedTuple
 
 from nas.space.architecture import Architecture, Stage
-from nas.space.mixers import MIXERS
+from nas.space.mixers import MIXERS, row_of
 from nas.space.reference import from_timm, timm_names
 
 MEANING = {
@@ -44,7 +44,7 @@ def level_of(architecture: Architecture) -> Level:
         if arguments is not None:
             return Level("A", name, arguments)
     own = f"nas_{architecture.key}"
-    timms = all(MIXERS[s.mixer].timm_options is not None and not s.position_embedding for s in architecture.stages)
+    timms = all(row_of(s).timm_options is not None and not s.position_embedding for s in architecture.stages)
     return Level("B" if timms else "C", own, {})
 
 

@@ -5,13 +5,15 @@ import inspect
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from nas.errors import NasError
 from nas.export.level import Level
 from nas.models import blocks, metaformer, mixers, norms, operators, timm_classes, timm_entry
 from nas.space import geometry
 from nas.space.activations import ACTIVATIONS
 from nas.space.architecture import Architecture
-from nas.space.mixers import MIXERS
+from nas.space.mixers import row_of
 from nas.space.norms import NORMS
+from nas.space.plugins.plugin import plugins_of
 
 SOURCES = {
     "B": (geometry, norms, timm_classes, timm_entry),
@@ -33,6 +35,11 @@ Architecture = Stage = SimpleNamespace
 {tables}
 
 
+def row_of(stage):
+    """The row of a stage's mixer."""
+    return MIXERS[stage.mixer]
+
+{plugins}
 {sources}
 
 
@@ -50,6 +57,22 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # loaded again, or for other weights of this architecture, it may take its own place
     register_model({name})
 '''
+PLUGGED = '''
+
+def _module(name, source):
+    """A plugin's source, which stands below as it was searched with, as a module of its own."""
+    module = sys.modules[f"nas_plugin_{{name}}"] = ModuleType(f"nas_plugin_{{name}}")
+    exec(compile(source, f"{{__file__}}: plugin {{name}}", "exec"), module.__dict__)
+    return module
+
+
+def plugin_class(name, plugin):
+    return PLUGINS[plugin].MIXERS[name]["module"]
+
+
+PLUGINS = {{}}{sources}
+'''
+PLUGGED_IMPORTS = "import sys\nfrom types import ModuleType"
 STUB_IMPORTS = """
 import json
 import warnings
@@ -61,12 +84,13 @@ from timm.models import generate_default_cfgs, register_model
 
 def stub(architecture: Architecture, level: Level) -> str:
     """The source of model.py, one file that imports only torch, timm and the standard library."""
-    sources = [inspect.getsource(module) for module in SOURCES[level.letter]]
+    sources, plugins = [inspect.getsource(module) for module in SOURCES[level.letter]], _plugins(architecture)
     return STUB.format(
         name=level.entrypoint,
         description=architecture.describe(),
-        imports=_imports([STUB_IMPORTS, *sources]),
+        imports=_imports([STUB_IMPORTS, *([PLUGGED_IMPORTS] if plugins else []), *sources]),
         tables=_tables(architecture),
+        plugins=plugins,
         sources="\n\n\n".join(_body(source) for source in sources),
         network=NETWORKS[level.letter],
     )
@@ -75,12 +99,35 @@ def stub(architecture: Architecture, level: Level) -> str:
 def _tables(architecture: Architecture) -> str:
     """The rows of the tables of mixers, norms and activations that the network's modules ask, as source."""
     stages = architecture.stages
+    rows = {stage.mixer: row_of(stage) for stage in stages}
     tables = {
-        "MIXERS": _rows(MIXERS, {stage.mixer for stage in stages}),
+        "MIXERS": _rows(rows, set(rows)),
         "NORMS": _rows(NORMS, {"layer", "none", *(stage.norm for stage in stages)}),  # the stem has either
         "ACTIVATIONS": _rows(ACTIVATIONS, {stage.activation for stage in stages}),
     }
     return "\n".join(f"{name} = {{{rows}}}" for name, rows in tables.items())
+
+
+def _plugins(architecture: Architecture) -> str:
+    """The source of the plugins whose mixers the network has, each run as a module of its own; nothing where it has none."""
+    plugins = plugins_of(architecture.stages)
+    for plugin in plugins:
+        if plugin.foreign:
+            raise NasError(
+                f"{plugin.file}: an exported network carries its plugins and must need torch, timm and the standard library "
+                f"only, but this one imports {', '.join(plugin.foreign)}. Write it without, and begin a new search."
+            )
+    sources = "".join(f"\nPLUGINS[{p.digest!r}] = _module({p.digest!r}, {_literal(p.source)})" for p in plugins)
+    return PLUGGED.format(sources=sources) if plugins else ""
+
+
+def _literal(source: str) -> str:
+    """A text as a raw string that can be read, where Python allows that."""
+    raw = f"r'''{source}'''"
+    try:
+        return raw if ast.literal_eval(raw) == source else repr(source)
+    except (SyntaxError, ValueError):
+        return repr(source)
 
 
 def _rows(table: Mapping[str, NamedTuple], used: set[str]) -> str:

@@ -17,7 +17,7 @@ from nas.models.norms import norm
 from nas.models.operators import alike, gelu
 from nas.space.activations import ACTIVATIONS
 from nas.space.geometry import HEAD_RATIO, IMAGE_CHANNELS, channels, stem_padding
-from nas.space.mixers import MIXERS
+from nas.space.mixers import row_of
 
 if TYPE_CHECKING:
     from nas.space.architecture import Stage
@@ -142,7 +142,7 @@ class MetaFormerBlock(nn.Module):
 
     def __init__(self, stage: "Stage", *, side: int, drop_path: float, dropout: float = 0.0):
         super().__init__()
-        activation, tokens = activation_class(stage.activation), MIXERS[stage.mixer].needs_tokens
+        activation, tokens = activation_class(stage.activation), row_of(stage).needs_tokens
         hidden = channels(stage.mlp_ratio, stage.width)
         self.residual, self.has_mlp = stage.residual, hidden > 0
         after_mixer = dropout if tokens else 0.0  # behind attention alone, as in timm
@@ -153,7 +153,7 @@ class MetaFormerBlock(nn.Module):
             self.norm2, self.drop_path2, self.layer_scale2, self.res_scale2 = _around(
                 stage, tokens=tokens, drop_path=drop_path, dropout=dropout
             )
-        self.token_mixer = mixer_class(stage.mixer)(stage, side=side, activation=activation)
+        self.token_mixer = mixer_class(stage.mixer, stage.plugin)(stage, side=side, activation=activation)
         if self.has_mlp:
             self.mlp = ChannelMLP(
                 stage.width, hidden, activation=activation, bias=stage.mlp_bias, tokens=tokens, dropout=dropout

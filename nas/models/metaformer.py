@@ -15,7 +15,7 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]  # public, but 
 from nas.models.blocks import Downsampling, MetaFormerBlock, MLPHead, Stem
 from nas.models.norms import norm
 from nas.space.geometry import IMAGE_CHANNELS, drop_path_rates, map_sides
-from nas.space.mixers import MIXERS
+from nas.space.mixers import row_of
 
 if TYPE_CHECKING:
     from nas.space.architecture import Architecture, Stage
@@ -91,7 +91,7 @@ class MetaFormerStage(nn.Module):
     ):
         super().__init__()
         self.grad_checkpointing = False
-        self.tokens = MIXERS[stage.mixer].needs_tokens
+        self.tokens = row_of(stage).needs_tokens
         self.downsample = Downsampling(width_in, stage.width, with_norm=downsample_norm) if width_in else nn.Identity()
         self.position_embedding = None
         if stage.position_embedding:
@@ -176,7 +176,7 @@ class MetaFormer(nn.Module):
         self.image_size, self.num_classes, self.in_chans = image_size, num_classes, in_chans
         self.drop_rate, self.grad_checkpointing = head_dropout, False
         self.num_features = self.head_hidden_size = stages[-1].width
-        self.fixed_resolution = any(MIXERS[s.mixer].position_weights or s.position_embedding for s in stages)
+        self.fixed_resolution = any(row_of(s).position_weights or s.position_embedding for s in stages)
         self.feature_info = [
             {"num_chs": s.width, "reduction": architecture.stem_stride * 2**i, "module": f"stages.{i}"}
             for i, s in enumerate(stages)

@@ -1,7 +1,7 @@
 """Token mixers: how the positions of a feature map exchange what they know.
 
-Each is made as `mixer_class(stage.mixer)(stage, side=.., activation=..)` from the stage's own options, the side of the stage's
-square map and the class of its activation. All keep the shape `(B, C, H, W)`, attention keeps `(B, N, C)`.
+Each is made as `mixer_class(stage.mixer, stage.plugin)(stage, side=.., activation=..)` from the stage's own options, the side
+of the stage's square map and the class of its activation. All keep the shape `(B, C, H, W)`, attention keeps `(B, N, C)`.
 The exporter copies this file into the model it writes, with its neighbour and the rows of the table.
 """
 
@@ -15,6 +15,7 @@ from torch.fx import wrap
 from nas.models.operators import attend, average, channel_map, filtered
 from nas.space.geometry import channels
 from nas.space.mixers import MIXERS
+from nas.space.plugins.plugin import plugin_class
 
 if TYPE_CHECKING:
     from nas.space.architecture import Stage
@@ -135,7 +136,9 @@ class Pointwise(nn.Conv2d):
         return channel_map(x, self.weight, self.bias)
 
 
-def mixer_class(name: str) -> type[nn.Module]:
-    """The class of the token mixer of that name: one of this file, or of torch's."""
+def mixer_class(name: str, plugin: str | None = None) -> type[nn.Module]:
+    """The class of the token mixer of that name: one of this file, of torch's, or of the plugin with that digest."""
+    if plugin is not None:
+        return plugin_class(name, plugin)
     module = MIXERS[name].module
     return globals().get(module) or getattr(nn, module)

@@ -7,7 +7,7 @@ from nas.models.norms import EPS
 from nas.models.size import check_buildable
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import feature_sides
-from nas.space.mixers import MIXERS
+from nas.space.mixers import row_of
 from nas.space.norms import NORMS
 
 
@@ -27,7 +27,7 @@ def deployed(architecture: Architecture, *, image_size: int, num_classes: int) -
     feature_sides(architecture, image_size=image_size)
     check_buildable(architecture, image_size=image_size, num_classes=num_classes)
     network = build(architecture, image_size=image_size, num_classes=num_classes)
-    mergeable = any(MIXERS[stage.mixer].merges_into is not None for stage in architecture.stages)
+    mergeable = any(row_of(stage).merges_into is not None for stage in architecture.stages)
     return merge(network, architecture)[0] if mergeable else network
 
 
@@ -49,7 +49,7 @@ def merged_state(state: dict[str, Tensor], architecture: Architecture) -> tuple[
     """The state dict and the architecture after merging; new tensors, the given ones stay."""
     state, stages = dict(state), list(architecture.stages)
     for i, stage in enumerate(stages):
-        merged_mixer = MIXERS[stage.mixer].merges_into
+        merged_mixer = row_of(stage).merges_into
         if merged_mixer is None or why_not(stage) is not None:
             continue
         if not stage.norm_bias:

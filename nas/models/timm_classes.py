@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nas.models.norms import norm
 from nas.space.activations import ACTIVATIONS
 from nas.space.geometry import channels, drop_path_rates, stem_padding
-from nas.space.mixers import MIXERS
+from nas.space.mixers import row_of
 
 if TYPE_CHECKING:
     from nas.space.architecture import Architecture, Stage
@@ -31,7 +31,7 @@ class Block(MetaFormerBlock):
     """timm's block with a channel MLP of any width or none, with or without skips."""
 
     def __init__(self, stage: "Stage", *, drop_path: float, proj_drop: float = 0.0):
-        mixer, activation = MIXERS[stage.mixer], timm_class(ACTIVATIONS[stage.activation].module)
+        mixer, activation = row_of(stage), timm_class(ACTIVATIONS[stage.activation].module)
         super().__init__(
             stage.width,
             token_mixer=partial(timm_class(mixer.module), **mixer_options(stage)),
@@ -64,7 +64,7 @@ class Block(MetaFormerBlock):
 
 def mixer_options(stage: "Stage") -> dict[str, object]:
     """A stage's mixer options, and its activation where the mixer has one, under timm's names."""
-    names = MIXERS[stage.mixer].timm_options
+    names = row_of(stage).timm_options
     assert names is not None, "this file is for timm's own mixers"
     options = {theirs: getattr(stage, ours) for ours, theirs in names.items()}
     for name in [theirs for theirs, value in options.items() if value in ACTIVATIONS]:
@@ -129,7 +129,7 @@ def _stem(architecture: "Architecture", *, in_chans: int) -> Stem:
 def _stages(architecture: "Architecture", *, drop_path: float, proj_drop: float) -> list[MetaFormerStage]:
     stages, rates = [], drop_path_rates(drop_path, [stage.depth for stage in architecture.stages])
     for i, (stage, own_rates) in enumerate(zip(architecture.stages, rates, strict=True)):
-        token_mixer = timm_class(MIXERS[stage.mixer].module)
+        token_mixer = timm_class(row_of(stage).module)
         made = MetaFormerStage(stage.width, stage.width, depth=0, token_mixer=token_mixer)
         if i > 0:  # timm leaves the downsampling out between equal widths
             norm_layer = LayerNorm2dNoBias if architecture.downsample_norm else None

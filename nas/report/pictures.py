@@ -24,10 +24,7 @@ BESIDE = {
 
 
 def _plot(width: float = 8, height: float = 5) -> tuple[Any, Any]:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # without pyplot, whose backend is the caller's, such as a notebook's
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     axes = figure.subplots()

@@ -25,7 +25,7 @@ from nas.results.trials import with_choices
 from nas.run.reading import Reading, read
 from nas.space.constraints import limit_path
 from nas.space.costs import COSTS, ON, cost_at_size, size_in
-from nas.space.mixers import POSITIONAL
+from nas.space.mixers import positional
 from nas.space.reference import IMAGENET_CLASSES
 from nas.spreadsheets import as_cells
 from nas.units import count, percent, quantity
@@ -209,7 +209,7 @@ def show_standing(
         lines += [f"{other.folder.root}: {mark}" for mark in marks(differences_that_matter(readings[0], other))]
     if any(ONE_SIZE in entry.remark for entry in shown):
         lines.append(
-            f"{ONE_SIZE}: {', '.join(POSITIONAL)} and embedded positions fit the image size that they are built for, no other"
+            f"{ONE_SIZE}: {', '.join(positional())} and embedded positions fit the image size that they are built for, no other"
         )
     for line in lines:
         console.print(line, soft_wrap=True)

@@ -9,7 +9,7 @@ from nas.errors import few
 from nas.results.noise import rivals, tied
 from nas.results.points import complete, dominators, front, is_whole, knee_of, labels
 from nas.results.trials import with_choices
-from nas.space.mixers import POSITIONAL
+from nas.space.mixers import positional
 
 ONE_SIZE = "one image size"  # remark of a network that takes no other than it was trained at
 NAMES_SHOWN = 3  # names of what dominates a baseline
@@ -105,7 +105,7 @@ def _remarks(i: int, row: pd.Series, ranked: Standing, beaten: tuple[str, ...], 
 def _needs_one_size(row: pd.Series) -> bool:
     """Whether some weights of a network have one entry a position."""
     mixers, embedded = ([v for name, v in row.items() if str(name).endswith(end)] for end in ("_mixer", "_position_embedding"))
-    return any(mixer in POSITIONAL for mixer in mixers) or any(value is True for value in embedded)
+    return any(mixer in positional() for mixer in mixers) or any(value is True for value in embedded)
 
 
 def nearest(ranked: Standing) -> pd.DataFrame:

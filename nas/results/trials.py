@@ -30,7 +30,7 @@ from nas.results.points import complete
 from nas.run.reading import Reading, as_written, check_parts, parsed
 from nas.run.record import Reasons, Record, damaged
 from nas.run.settings import Search
-from nas.space.architecture import Stage
+from nas.space.architecture import settings_of_stages
 from nas.space.costs import COUNTED, ON, device_in, limited_by, measured_as
 from nas.space.mixers import in_short
 
@@ -207,7 +207,9 @@ def _described(architecture: dict[str, Any]) -> dict[str, Any]:
     stages = architecture["stages"]
     line = " ".join(in_short(s["mixer"], s["depth"], s["width"]) for s in stages)
     network = {name: value for name, value in architecture.items() if name != "stages"}
-    staged = {f"stage{i}_{f}": s[f] for i, s in enumerate(stages, start=1) for f in Stage.model_fields if s.get(f) is not None}
+    staged = {
+        f"stage{i}_{f}": s[f] for i, s in enumerate(stages, start=1) for f in settings_of_stages() if s.get(f) is not None
+    }
     return {"stages": line, **network, **staged}
 
 

@@ -19,6 +19,7 @@ from nas.recipes.by_size import settled
 from nas.recipes.full import ELSEWHERE, FullRecipe, read_full_recipe
 from nas.run.folder import RunFolder
 from nas.space.architecture import Architecture, read_architecture
+from nas.space.plugins.plugin import PLUGINS_FOLDER, plugins_of
 from nas.terminal import command
 from nas.training.checkpoints import read_checkpoint, write_checkpoint
 from nas.training.curve import Epoch
@@ -136,7 +137,12 @@ class RetrainingFolder:
 
     def write_setup(self, architecture: Architecture, recipe: FullRecipe, manifest: Manifest) -> None:
         """What is trained, for people and for other verbs."""
-        write_whole(self.root / "architecture.json", json.dumps(architecture.to_dict(), indent=1))
+        plugins = plugins_of(architecture.stages)
+        for plugin in plugins:
+            write_whole(self.root / PLUGINS_FOLDER / plugin.copy_name, plugin.source)
+        described = [plugin.described(file=str(PLUGINS_FOLDER / plugin.copy_name)) for plugin in plugins]
+        whole = {"architecture": architecture.to_dict(), "plugins": described} if described else architecture.to_dict()
+        write_whole(self.root / "architecture.json", json.dumps(whole, indent=1))
         write_whole(self.root / "recipe.yaml", dump_yaml(recipe.model_dump(mode="json")))
         manifest.write(self.root / "manifest.json")
 
@@ -179,6 +185,11 @@ def _with_defaults(setup: dict[str, Any]) -> dict[str, Any]:
     return {**setup, "recipe": {**FullRecipe().model_dump(mode="json", exclude=ELSEWHERE), **setup.get("recipe", {})}}
 
 
+def result_in(root: Path) -> Result:
+    """What the finished training in a folder came to."""
+    return validated(Result, read_json(root / "result.json"), where=str(root / "result.json"))
+
+
 def trained_folder(root: Path) -> Trained:
     """The weights that `nas retrain` left in `root`; NasError if it did not finish there."""
     if RunFolder(root).search_yaml.is_file():
@@ -187,7 +198,7 @@ def trained_folder(root: Path) -> Trained:
         raise NasError(
             f"{root}: is neither a run nor a finished retraining: it holds neither search.yaml nor result.json. Give another."
         )
-    result = validated(Result, read_json(root / "result.json"), where=str(root / "result.json")).model_dump(mode="json")
+    result = result_in(root).model_dump(mode="json")
     setup = result["setup"]
     origin = read_json(root / "origin.json") if (root / "origin.json").is_file() else {}
     provenance = {**origin, "accuracy": result["accuracy"], "split": "test", **setup, "versions": result["versions"]}

@@ -20,6 +20,8 @@ from nas.files import write_whole
 from nas.passwords import without_password
 from nas.recipes.recipe import Recipe
 from nas.run.settings import RUN_FACTS, Search
+from nas.space.plugins.code import no_plugin_runs
+from nas.space.plugins.plugin import PLUGINS_FOLDER
 from nas.terminal import command
 
 # how much, where, and what a search does not read; the manifest says which data
@@ -133,6 +135,8 @@ def _copy_of(name: str, file: DeviceFile) -> Path:
 def _write_search(folder: RunFolder, head: dict[str, Any], search: Search) -> None:
     for name, file in search.devices.items():
         file.write(folder.root / _copy_of(name, file))
+    for plugin in search.space.plugins:
+        write_whole(folder.root / PLUGINS_FOLDER / plugin.copy_name, plugin.source)
     write_whole(folder.search_yaml, dump_yaml({RUN_FACTS: head, **plain_search(search)}))
 
 
@@ -150,7 +154,8 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
     if head is not None and (lacks or not text.endswith("\n")):
         raise _half(folder, f"it ends before its {lacks[0] if lacks else 'last line'} does")
     try:
-        return folder, validated(Search, rooted(data, folder.root), where=str(folder.search_yaml))
+        with no_plugin_runs():  # the run may be somebody else's
+            return folder, validated(Search, rooted(data, folder.root), where=str(folder.search_yaml))
     except ConfigError as error:
         raise ConfigError(f"{error}{_written_by(head)}") from None
 
@@ -187,11 +192,13 @@ def _written_by(head: Any) -> str:
 def plain_search(search: Search) -> dict[str, Any]:
     """A search as plain data that can be shown and written down: without the password of its storage.
 
-    A device file stands as the path of its copy in the run's folder, whose name says what is in it.
+    A device file, and a plugin, stand as the path of their copy in the run's folder, whose name says what is in it.
     """
     data = search.model_dump(mode="json", exclude_none=True, exclude={"devices"})
     if search.devices:
         data["devices"] = {name: str(_copy_of(name, file)) for name, file in search.devices.items()}
+    plugins = [plugin.described(file=str(PLUGINS_FOLDER / plugin.copy_name)) for plugin in search.space.plugins]
+    data["space"] = {**({"plugins": plugins} if plugins else {}), **{k: v for k, v in data["space"].items() if k != "plugins"}}
     storage = data["search"].get("storage")
     if storage:
         data["search"]["storage"] = without_password(storage)
@@ -244,13 +251,19 @@ def export_command(root: Path, number: int | str) -> str:
 
 def retrain_command(root: Path, search: Search, number: int | str) -> str:
     """Trains a trial at length on the search's own images."""
-    proxy = search.proxy
-    data = [] if proxy.data == "digits" else ["--data", proxy.data]
-    settings = {"image_size": proxy.full_size} if proxy.full_size != 32 else {}
-    settings |= {name: getattr(proxy, name) for name in ITS_IMAGES if getattr(proxy, name) != getattr(Recipe(), name)}
+    settings = retrain_settings(search)
+    data = ["--data", settings.pop("data")] if "data" in settings else []
     set_ = [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value, ensure_ascii=False)}")]
     out = f"retrained/{number}"
     return command("retrain", root, "--trial", number, "--recipe", QUICK_RECIPE, *data, *set_, "--out", out)
+
+
+def retrain_settings(search: Search) -> dict[str, Any]:
+    """What a retraining on a search's own images changes in a recipe."""
+    proxy = search.proxy
+    settings: dict[str, Any] = {} if proxy.data == "digits" else {"data": proxy.data}
+    settings |= {"image_size": proxy.full_size} if proxy.full_size != 32 else {}
+    return settings | {name: getattr(proxy, name) for name in ITS_IMAGES if getattr(proxy, name) != getattr(Recipe(), name)}
 
 
 def longer_command(root: Path, search: Search) -> str:

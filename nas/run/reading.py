@@ -26,6 +26,7 @@ from nas.run.record import (
     record_of,
 )
 from nas.run.settings import Search
+from nas.space.plugins.code import no_plugin_runs
 
 VERSION = "SELECT schema_version FROM version_info"  # which Optuna asks for before it writes
 STUDY = "SELECT study_id FROM studies WHERE study_name = :name"
@@ -75,7 +76,7 @@ def read(root: Path, search: Search | None = None) -> Reading:
     folder, written = read_run(root)
     search = search or written
     read_trials = _file if search.storage is None else _storage
-    with as_written(folder):
+    with as_written(folder), no_plugin_runs():
         records, notes = read_trials(search, folder)
         return Reading(folder, search, records, additions(notes))
 

@@ -8,8 +8,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from nas.config import Flag, Value, broken, known_name, merged_layers, place_in, read_layers, validated, with_settings
+from nas.config import (
+    Flag,
+    Layer,
+    Value,
+    broken,
+    known_name,
+    merged_layers,
+    place_in,
+    read_layers,
+    rooted,
+    validated,
+    with_settings,
+)
 from nas.devices.device_file import DeviceFile, check_covers, read_device_file
 from nas.errors import ConfigError, Infeasible, shortened, unknown
 from nas.files import at_home
@@ -22,7 +35,7 @@ from nas.space.constraints import Constraints, check_reachable, limit_path, rand
 from nas.space.cost import cost as cost_of
 from nas.space.costs import COUNTED, FORETOLD, ON, Cost, device_in, on_device, size_in
 from nas.space.families import Scaled, designed, named, short
-from nas.space.mixers import POSITIONAL
+from nas.space.mixers import positional
 from nas.space.reference import FAMILIES, timm_names
 from nas.space.search_space import SearchSpace
 from nas.units import Quantity
@@ -169,9 +182,10 @@ class SearchSettings(Value):
     replicates: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 0
     """Trainings with other seeds that each network on or near the front gets when the search is through, and each baseline;
     `nas replicate` gives them later."""
-    log: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
-    """Where learning curves are shown live besides: tensorboard (files in the run's folder) and mlflow (the server that
-    $MLFLOW_TRACKING_URI names, else mlflow.db in the run's folder)."""
+    log: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb"], ...], BeforeValidator(_listed)] = ()
+    """Where learning curves are shown live besides: tensorboard (files in the run's folder), mlflow (the server that
+    $MLFLOW_TRACKING_URI names, else mlflow.db in the run's folder) and wandb (Weights & Biases, under the search's name; with
+    WANDB_MODE=offline files in the run's folder, which `wandb sync` sends later)."""
     cache: Flag = True
     """Whether a training that another run did with the same recipe, images, seed and versions is answered from its result, and
     this run's are kept for others: in $NAS_RESULTS, else results/ in $NAS_CACHE."""
@@ -348,7 +362,7 @@ class Search(Value):
             raise broken("objectives", f"must be accuracy, then one or two different costs, but got {list(self.objectives)}")
         if self.proxy.size_at(1) != self.proxy.full_size and self.space.needs_fixed_resolution:
             sizes = [self.proxy.size_at(1), self.proxy.full_size]
-            rule = f"must be one size where stages may mix by {' or '.join(POSITIONAL)}, but got {sizes}"
+            rule = f"must be one size where stages may mix by {' or '.join(positional())}, but got {sizes}"
             raise broken("proxy.image_size", f"{rule}; give one size, or take these mixers and position_embedding out")
         lists = (
             ("baselines", self.baselines),
@@ -366,7 +380,9 @@ class Search(Value):
         for name, size in self.sizes.items():
             path = "objectives" if name in self.objectives else f"constraints.{limit_path(name)}.at"
             if self.space.needs_fixed_resolution and size != self.space.image_size:
-                rule = f"can't be {size} px where stages may mix by {' or '.join(POSITIONAL)} or embed positions: they fit one"
+                rule = (
+                    f"can't be {size} px where stages may mix by {' or '.join(positional())} or embed positions: they fit one"
+                )
                 raise broken(path, f"{rule}; take these out of space.stages, or count at {self.space.image_size} px")
             self.space.check_resolution(size, path)
 
@@ -466,15 +482,37 @@ def _check_different(names: Sequence[str], architectures: dict[str, Architecture
 def check_possible(search: Search) -> None:
     """NasError unless some architecture meets the constraints, and the proxy's images suit the baselines and those drawn."""
     check_reachable(search.space, search.constraints, cost_of=search.cost)
+    for size in {search.proxy.size_at(1), search.proxy.full_size}:
+        _check_plugins(search.space, size)
     rng = random.Random(search.proposal_seed)
     drawn = [random_architecture(search.space, rng) for _ in range(MAP_PROBES)]
     baselines = {name: search.design(name) for name in search.baselines}
     check_sizes(search.proxy, {**baselines, **{a.describe(): a for a in drawn}}, where="proxy")
 
 
+def _check_plugins(space: SearchSpace, image_size: int) -> None:
+    """ConfigError where a plugin's mixer fails on the maps that the proxy's images make."""
+    try:
+        space.count_plugins(image_size)
+    except PydanticCustomError as error:
+        rule = (error.context or {})["rule"]
+        raise ConfigError(f"proxy.image_size: at {image_size} px {rule}.") from None
+
+
 def read_search(name: str | Path, *, settings: Sequence[str] = ()) -> Search:
     """The search in a YAML file, or in a shipped one of that name, with each "a.b=value" of `settings` laid over it."""
     path = yaml_path(name, "search space")
-    layers = read_layers(path, "search space")
+    return _search_of(read_layers(path, "search space"), settings)
+
+
+def search_in(written: dict[str, Any], *, settings: Sequence[str] = ()) -> Search:
+    """The search that a mapping describes, as a YAML file holds it; what it extends is a shipped space's name or a path."""
+    data = rooted(written, Path())
+    parent = data.pop("extends", None)
+    below = [] if parent is None else read_layers(yaml_path(parent, "search space", where="extends"), "search space")
+    return _search_of([(Path("the mapping"), data), *below], settings)
+
+
+def _search_of(layers: list[Layer], settings: Sequence[str]) -> Search:
     written = {key: value for key, value in merged_layers(layers).items() if key != RUN_FACTS}
     return validated(Search, with_settings(written, settings), where=place_in(layers, settings))

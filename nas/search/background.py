@@ -39,12 +39,12 @@ class Background:
         except queue.Full:
             self._give_up(f"{MOST_WAITING:,} messages wait for it")
 
-    def close(self) -> None:
+    def close(self, *, more: float = 0.0) -> None:
         """Wait until all is done, though not for long, and say so if something is not."""
         self._closing.set()
         if not self._calls.full():
             self._calls.put_nowait(None)
-        self._thread.join(FLUSH_SECONDS)
+        self._thread.join(FLUSH_SECONDS + more)
         if self._thread.is_alive() or (self._is_away and not self._is_broken):
             self._say(f"{self.name} does not have all of this search, the record has: it stayed away, or was too slow.")
 

@@ -27,6 +27,7 @@ from nas.search.progress import SearchProgress
 from nas.search.sources import SourceCopy, keep_sources, learnt_sources, overlapping
 from nas.search.study import Study
 from nas.search.tune import run_trials
+from nas.space.plugins.plugin import plugin_line
 from nas.training.remote import train_remotely
 
 CLASSES_SHOWN = 5  # names
@@ -148,7 +149,8 @@ def _about(manifest: Manifest, settings: Search) -> str:
         f"{len(manifest.validation):,} to judge by{some}; the test split is not read (manifest {manifest.hash})"
     )
     counted = settings.counted_elsewhere(number)
-    return "\n".join([head, *manifest.remarks, *([counted] if counted else []), *settings.seen.remarks])
+    plugins = [plugin_line(plugin) for plugin in settings.space.plugins]
+    return "\n".join([head, *manifest.remarks, *([counted] if counted else []), *settings.seen.remarks, *plugins])
 
 
 def _run(study: Study, folder: RunFolder, manifest: Manifest, progress: SearchProgress, *, stopping: Stopping) -> None:

@@ -21,6 +21,7 @@ from nas.run.settings import Search
 from nas.search.samplers.history import History, Related
 from nas.search.samplers.knowledge import history_of
 from nas.space.architecture import Architecture
+from nas.space.plugins.plugin import Plugin, plugins_of
 
 SETTING = "search.learn_from"
 LEARNT_FILE = "learnt.json"
@@ -47,6 +48,8 @@ class SourceCopy(Value):
 class LearntFile(Value):
     """The content of learnt.json."""
 
+    plugins: tuple[Plugin, ...] = ()
+    """Those whose mixers the networks have; none is run."""
     sources: tuple[SourceCopy, ...] = ()
 
 
@@ -74,7 +77,10 @@ def keep_sources(search: Search, folder: RunFolder, sources: Sequence[SourceCopy
     """Put them down in the run's folder, if they are not there as they are."""
     path = folder.root / LEARNT_FILE
     if sources or path.exists():
-        text = LearntFile(sources=tuple(sources)).model_dump_json()
+        plugins = plugins_of(
+            stage for source in sources for finding in source.findings for stage in finding.architecture.stages
+        )
+        text = LearntFile(plugins=plugins, sources=tuple(sources)).model_dump_json(exclude=None if plugins else {"plugins"})
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_whole(path, text)
 

@@ -25,6 +25,7 @@ from nas.errors import NasError
 from nas.search.ahead import Ahead
 from nas.search.loggers import Logger, opened_loggers
 from nas.space.architecture import Architecture
+from nas.space.plugins.plugin import Plugin
 from nas.training.curve import Begin, Epoch, Message, Outcome, Placed, packed, unpacked
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
@@ -194,8 +195,11 @@ class RungScheduler(FIFOScheduler):
         return {}
 
 
-def train_trial(config: dict[str, Any], *, work: Callable, share: WorkerShare) -> None:
-    """One trial in a worker: say where it is and what is known of it, train, report every epoch, report the outcome."""
+def train_trial(config: dict[str, Any], *, work: Callable, share: WorkerShare, plugins: tuple[Plugin, ...] = ()) -> None:
+    """One trial in a worker: say where it is and what is known of it, train, report every epoch, report the outcome.
+
+    `plugins` brought their mixers into the table when they arrived.
+    """
     _report(Placed(host=socket.gethostname()))
     share.keep()
     outcome = work(
@@ -258,8 +262,9 @@ def _tuner(
     searcher: StudySearcher, *, work: Callable, resources: "Resources", scratch: Path, loggers: list[Logger]
 ) -> tune.Tuner:
     share = WorkerShare(resources.cpu, resources.gpu)
+    trainable = partial(train_trial, work=work, share=share, plugins=searcher.study.search.space.plugins)
     return tune.Tuner(
-        tune.with_resources(partial(train_trial, work=work, share=share), partial(_place, share=share)),
+        tune.with_resources(trainable, partial(_place, share=share)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RungScheduler(searcher),

@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from nas.config import Flag, Value, broken, known_name, mapping_in, validated
+from nas.config import Flag, OpenValue, Value, broken, known_name, mapping_in, rooted, validated
+from nas.errors import shortened
 from nas.space.activations import ACTIVATIONS
 from nas.space.geometry import channels
-from nas.space.mixers import MIXERS, OPTIONS, in_short
+from nas.space.mixers import BUILT_IN, MIXERS, OPTIONS, VERSIONS, Mixer, in_short, plugin_options, row_of
 from nas.space.norms import NORMS
+from nas.space.plugins.named import plugin_of
+from nas.space.plugins.plugin import PLUGINS
 
 MixerName = Annotated[str, known_name("mixer", MIXERS)]
 NormName = Annotated[str, known_name("norm", NORMS)]
@@ -21,11 +24,12 @@ Positive = Annotated[int, Field(strict=True, ge=1, le=MOST_CHANNELS)]
 Ratio = Annotated[float, Field(strict=True, ge=0, le=MOST_CHANNELS, allow_inf_nan=False)]
 
 
-class Stage(Value):
+class Stage(OpenValue):
     """`depth` MetaFormer blocks of one `width`; the defaults are those of MetaFormer Baselines (arXiv:2210.13452).
 
     An option that the stage's other choices leave without effect (a pool size under attention, an activation with no
-    MLP) is dropped when the value is made, so that two stages that build the same blocks are equal.
+    MLP) is dropped when the value is made, so that two stages that build the same blocks are equal. What else a plugin's mixer
+    can be set stands beside the fields.
     """
 
     mixer: MixerName
@@ -47,35 +51,44 @@ class Stage(Value):
     expansion: Annotated[Ratio, Field(gt=0)] | None = None
     head_dim: Positive | None = None
     proj_bias: Flag | None = None
+    plugin: str | None = None
+    """The digest of the mixer's code where it is a plugin's; without one the last that was named."""
+
+    @classmethod
+    def further_keys(cls) -> tuple[str, ...]:
+        """What plugins' mixers can be set."""
+        return plugin_options()
 
     @model_validator(mode="before")
     @classmethod
     def _canonical(cls, data: Any) -> Any:
         if not isinstance(data, dict) or data.get("mixer") not in MIXERS:
             return data
+        row = _row_named(data)
         written = {k: v for k, v in data.items() if v is not None}
-        return {**MIXERS[data["mixer"]].options, **{k: v for k, v in written.items() if is_active(k, written)}}
+        active = {k: _in_kind(v, row.options.get(k)) for k, v in written.items() if is_active(k, written)}
+        return {**row.options, **active, "plugin": row.plugin}
 
     @model_validator(mode="after")
     def _can_be_built(self) -> "Stage":
         if self.mlp_ratio and not self.hidden:
             rule = f"mlp_ratio must leave at least one channel of width {self.width}, but got {self.mlp_ratio}"
             raise broken("mlp_ratio", rule)
-        refusal = MIXERS[self.mixer].check(self)
+        refusal = row_of(self).check(self)
         if refusal is not None:
             raise broken(*refusal)
         return self
 
     def option(self, name: str) -> Any:
         """The value of an option that the stage's mixer has."""
-        value = getattr(self, name)
+        value = getattr(self, name, None)
         assert value is not None, f"{self.mixer} has no {name}"
         return value
 
     @property
     def holds_positions(self) -> bool:
         """Whether some weights have one entry a position, so that they fit one resolution only."""
-        return bool(MIXERS[self.mixer].position_weights) or self.position_embedding
+        return bool(row_of(self).position_weights) or self.position_embedding
 
     @property
     def hidden(self) -> int:
@@ -87,18 +100,46 @@ class Stage(Value):
         """Channels between the two pointwise convolutions of the conv mixer; 0 under any other."""
         return channels(self.expansion or 0, self.width)
 
+    def __getstate__(self) -> dict[Any, Any]:
+        carried = {} if self.plugin is None else {"carried": PLUGINS[self.plugin]}
+        return {**super().__getstate__(), **carried}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__({name: value for name, value in state.items() if name != "carried"})
+
+
+def _in_kind(value: Any, default: Any) -> Any:
+    """A whole number as a float where the default is one, so that 2 and 2.0 are one choice."""
+    return float(value) if type(default) is float and type(value) is int else value
+
+
+def settings_of_stages() -> tuple[str, ...]:
+    """What a search may choose of a stage: its fields, and what plugins' mixers can be set besides."""
+    return (*(name for name in Stage.model_fields if name != "plugin"), *plugin_options())
+
+
+def _row_named(stage: dict[str, Any]) -> Mixer:
+    """The row of the mixer that plain data of a stage name."""
+    name, digest = stage["mixer"], stage.get("plugin")
+    if digest is None or name in BUILT_IN:
+        return MIXERS[name]
+    if (name, digest) not in VERSIONS:
+        rule = f"is {name} of a plugin with the digest {shortened(str(digest))}, which nothing names here"
+        raise broken("mixer", f"{rule}; name that file under plugins")
+    return VERSIONS[name, digest]
+
 
 def is_active(field: str, stage: dict[str, Any]) -> bool:
     """Whether `field` changes the network, given the stage's mixer, norm, residual and mlp_ratio."""
-    if field in OPTIONS:
-        return field in MIXERS[stage["mixer"]].options
+    if field in OPTIONS or field in plugin_options():
+        return field in _row_named(stage).options
     match field:
         case "norm_bias":
             return NORMS[stage.get("norm", "layer")].has_weights
         case "mlp_bias":
             return stage.get("mlp_ratio", 4.0) != 0
         case "activation":
-            return stage.get("mlp_ratio", 4.0) != 0 or MIXERS[stage["mixer"]].uses_activation
+            return stage.get("mlp_ratio", 4.0) != 0 or _row_named(stage).uses_activation
         case "res_scale":
             return stage.get("residual") is not False
     return True
@@ -158,6 +199,8 @@ class Architecture(Value):
 
 
 def read_architecture(path: Path) -> Architecture:
-    """The architecture in a JSON file, either bare or under the key "architecture"."""
-    data = mapping_in(path)  # JSON is YAML; this way bad syntax gets a line and a column
+    """The architecture in a JSON file, either bare or under the key "architecture", beside which "plugins" may stand."""
+    data = rooted(mapping_in(path), path.parent)  # JSON is YAML; this way bad syntax gets a line and a column
+    for plugin in data.get("plugins", ()) if "architecture" in data else ():
+        plugin_of(plugin)
     return validated(Architecture, data.get("architecture", data), where=str(path))

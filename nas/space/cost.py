@@ -9,7 +9,7 @@ from nas.space.activations import ACTIVATIONS
 from nas.space.architecture import Architecture, Stage
 from nas.space.costs import Cost
 from nas.space.geometry import HEAD_RATIO, IMAGE_CHANNELS, map_sides, stem_padding
-from nas.space.mixers import MIXERS
+from nas.space.mixers import row_of
 from nas.space.norms import NORMS
 
 
@@ -60,7 +60,7 @@ def _downsampling(architecture: Architecture, c_in: int, n_in: int, c: int, n: i
 def _stage(stage: Stage, n: int) -> Cost:
     """`depth` equal blocks on `n` positions, and the position embedding before them."""
     c, hidden, depth = stage.width, stage.hidden, stage.depth
-    mixer = MIXERS[stage.mixer].cost(stage, n)
+    mixer = row_of(stage).cost(stage, n)
     half = _norm_params(stage) + (c if stage.layer_scale is not None else 0) + (c if stage.res_scale else 0)
     params, macs, live = mixer.params + half, mixer.macs, max(3 * c * n, mixer.activation_bytes)
     if hidden:

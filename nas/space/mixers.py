@@ -1,6 +1,7 @@
 """The table of token mixers: everything that the rest asks about one stands in its row.
 
-A new mixer is a row here, its options as fields of `Stage` (architecture.py), and its module in `nas/models/mixers.py`.
+A new mixer is a row here, its options as fields of `Stage` (architecture.py), and its module in `nas/models/mixers.py`. A
+plugin's (`nas/space/plugins`) are further rows.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -48,6 +49,8 @@ class Mixer(NamedTuple):
     """Options that change nothing on a map of one position."""
     merges_into: str | None = None
     """The mixer that it becomes at inference, its weights merged into the norm before it (`nas.models.reparam`)."""
+    plugin: str | None = None
+    """The digest of the plugin that it comes from; None for one of ours."""
 
 
 def _fits(stage: "Stage") -> None:
@@ -152,10 +155,26 @@ MIXERS = {
     "spatial_fc": Mixer("F", "SpatialFC", _spatial_fc, {}, _fits, position_weights=("fc.weight",)),
     "affine": Mixer("S", "Affine", _affine, {}, _fits, merges_into="identity"),
 }
+BUILT_IN = tuple(MIXERS)
 OPTIONS = tuple(dict.fromkeys(name for mixer in MIXERS.values() for name in mixer.options))
-"""The names of all mixers' options."""
-POSITIONAL = tuple(name for name, mixer in MIXERS.items() if mixer.position_weights)
-"""Mixers that fit one resolution only."""
+"""The names of these mixers' options, which are fields of a stage."""
+VERSIONS: dict[tuple[str, str], Mixer] = {}
+"""The rows of plugins by name and digest: two runs may have other code under one name, the table has the last one heard of."""
+
+
+def row_of(stage: "Stage") -> Mixer:
+    """The row of a stage's mixer."""
+    return MIXERS[stage.mixer] if stage.plugin is None else VERSIONS[stage.mixer, stage.plugin]
+
+
+def plugin_options() -> tuple[str, ...]:
+    """Options that only plugins' mixers have."""
+    return tuple(dict.fromkeys(name for row in VERSIONS.values() for name in row.options if name not in OPTIONS))
+
+
+def positional() -> list[str]:
+    """The mixers that fit one resolution only."""
+    return [name for name, mixer in MIXERS.items() if mixer.position_weights]
 
 
 def in_short(mixer: str, depth: float, width: int | None = None) -> str:

@@ -10,16 +10,20 @@ from typing import Annotated, Any, Optional, get_type_hints
 
 from pydantic import BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
-from nas.config import Value, broken
-from nas.errors import Infeasible, shortened
-from nas.space.architecture import MOST_PIXELS, Architecture, Stage, is_active
+from nas.config import OpenValue, Value, broken
+from nas.errors import ConfigError, Infeasible, few, shortened
+from nas.space.architecture import MOST_PIXELS, Architecture, Stage, is_active, settings_of_stages
 from nas.space.cost import cost, feature_sides
 from nas.space.costs import Cost
-from nas.space.mixers import MIXERS
+from nas.space.geometry import map_sides
+from nas.space.mixers import MIXERS, OPTIONS, VERSIONS, Mixer, plugin_options
+from nas.space.plugins.named import plugin_of
+from nas.space.plugins.plugin import Plugin, counts_of
 
 Choose = Callable[[str, tuple], Any]
 MOST_CHOICES = 10_000  # of one setting
 MOST_COMBINATIONS = 100_000  # of a stage's choices that belong together: all of them are looked at
+MOST_COUNTED = 1_000  # of a plugin's mixer in a stage: each is built and run once
 DEEPEST = 1_000  # of a stage
 SWITCHES = ("mixer", "norm", "residual", "mlp_ratio")  # the fields that decide whether others are active
 
@@ -57,7 +61,32 @@ def _choices_of(model: type[Value], fields: list[str]) -> dict[str, Any]:
     return {name: (Optional[Annotated[kind, BeforeValidator(_expanded)]], None) for name, kind in several.items()}  # noqa: UP045
 
 
-StageChoices: type[Value] = create_model("StageChoices", __base__=Value, **_choices_of(Stage, list(Stage.model_fields)))
+class _PluginChoices(OpenValue):
+    """Choices of what only plugins' mixers can be set."""
+
+    @classmethod
+    def further_keys(cls) -> tuple[str, ...]:
+        """Their names."""
+        return plugin_options()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        own = [name for name in data if name in plugin_options()]
+        return {**data, **{name: _expanded_at(name, data[name]) for name in own if data[name] is not None}}
+
+
+def _expanded_at(name: str, written: Any) -> tuple:
+    try:
+        return tuple(_expanded(written))
+    except ValueError as error:
+        raise broken(name, str(error)) from None
+
+
+STAGE_FIELDS = [name for name in Stage.model_fields if name != "plugin"]
+StageChoices: type[Value] = create_model("StageChoices", __base__=_PluginChoices, **_choices_of(Stage, STAGE_FIELDS))
 NETWORK_FIELDS = [name for name in Architecture.model_fields if name != "stages"]
 
 
@@ -72,8 +101,24 @@ class SearchSpace(NetworkChoices):
 
     image_size: Annotated[int, Field(strict=True, ge=8, le=MOST_PIXELS)] = 224
     num_classes: Annotated[int, Field(strict=True, ge=2)] = 1000
+    plugins: tuple[Plugin, ...] = ()
+    """Python files, or installed entry points, with mixers of one's own; they are run."""
     all_stages: StageChoices = StageChoices()
     stages: Annotated[dict[int, StageChoices], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_first(cls, data: Any) -> Any:
+        """Plugins are read before the choices that name their mixers."""
+        written = data.get("plugins") if isinstance(data, dict) else None
+        if written is None:
+            return data
+        try:
+            plugins = tuple(plugin_of(entry) for entry in (written if isinstance(written, list | tuple) else [written]))
+        except ConfigError as error:
+            raise broken("plugins", str(error).rstrip(".")) from None
+        _check_names(plugins)
+        return {**data, "plugins": plugins}
 
     @field_validator("stages", mode="before")
     @classmethod
@@ -97,13 +142,57 @@ class SearchSpace(NetworkChoices):
                     )
             self._check_stage(number, axes)
         self.check_resolution(self.image_size, "image_size")
+        if self.plugins:
+            self.count_plugins(self.image_size, note=True)
         return self
+
+    def row(self, mixer: str) -> Mixer:
+        """The row of a mixer, in this space's own version."""
+        return next((VERSIONS[mixer, plugin.digest] for plugin in self.plugins if mixer in plugin.mixers), MIXERS[mixer])
+
+    def _code_of(self, mixer: str) -> dict[str, str]:
+        """What a stage is given besides its choices where its mixer is a plugin's."""
+        digest = self.row(mixer).plugin
+        return {} if digest is None else {"plugin": digest}
+
+    def count_plugins(self, image_size: int, *, note: bool = False) -> None:
+        """Builds and runs what may stand of plugins' mixers in images of that size, each once; an error where that fails.
+
+        What that costs is noted with the plugins if asked for, so that who reads the space need not run them.
+        """
+        for plugin, name, number, axes in self._plugin_choices():
+            sides = self._sides(number, image_size)
+            if (several := len(sides) * prod(map(len, axes.values()))) > MOST_COUNTED:
+                rule = f"must make at most {MOST_COUNTED:,} combinations with {name}'s {', '.join(axes)}, but makes {several:,}"
+                raise broken(f"stages.{number}.width", f"{rule}; give fewer choices, or a range with a larger step")
+            for chosen in _product(list(axes.items())):
+                stage = Stage(**{"depth": 1, "mixer": name, **self._code_of(name), **chosen})
+                try:
+                    for side in sides:
+                        counts_of(plugin, name, stage, side**2, note=note)
+                except ConfigError as error:
+                    raise broken(f"stages.{number}.mixer", str(error).rstrip(".")) from None
+
+    def _plugin_choices(self) -> Iterator[tuple[Plugin, str, int, dict[str, tuple]]]:
+        """Each plugin's mixer with the number of a stage in which it may stand and its choices there."""
+        for number, axes in self._stage_axes.items():
+            for plugin in self.plugins:
+                for name in axes["mixer"]:
+                    if name in plugin.mixers:
+                        own = {option: axes[option] for option in self.row(name).options if option in axes}
+                        yield plugin, name, number, {"width": axes["width"], **own}
+
+    def _sides(self, number: int, image_size: int) -> list[int]:
+        """The sides that a stage's maps may have."""
+        kernels = self._network_axes.get("stem_kernel", (Architecture.model_fields["stem_kernel"].default,))
+        stems = [{"stem_stride": stride, "stem_kernel": kernel} for stride in self.stem_strides for kernel in kernels]
+        return sorted({map_sides(self.draw(_first_but(stem)), image_size)[number - 1] for stem in stems})
 
     def _check_stage(self, number: int, axes: dict[str, tuple]) -> None:
         if max(axes["depth"]) > DEEPEST:
             raise broken(f"stages.{number}.depth", f"must be at most {DEEPEST:,} blocks, but got {max(axes['depth']):,}")
         for mixer in axes["mixer"]:
-            own = {name: axes[name] for name in MIXERS[mixer].options if name in axes}
+            own = {name: axes[name] for name in self.row(mixer).options if name in axes}
             self._check_together(number, mixer, {"width": axes["width"], **own})
             if "mlp_ratio" in axes:
                 firsts = {name: options[:1] for name, options in own.items()}
@@ -118,7 +207,7 @@ class SearchSpace(NetworkChoices):
             raise broken(f"stages.{number}.width", f"{rule}; give fewer choices, or a range with a larger step")
         for chosen in _product(list(axes.items())):
             try:
-                Stage(**{"depth": 1, "mixer": mixer, **chosen})
+                Stage(**{"depth": 1, "mixer": mixer, **self._code_of(mixer), **chosen})
             except ValidationError as error:
                 refusal = error.errors()[0]["ctx"]
                 raise broken(f"stages.{number}.{refusal['path']}", refusal["rule"]) from None
@@ -140,7 +229,7 @@ class SearchSpace(NetworkChoices):
     def _stage_axes(self) -> dict[int, dict[str, tuple]]:
         shared = _choices_set(self.all_stages)
         merged = {number: {**shared, **_choices_set(stage)} for number, stage in sorted(self.stages.items())}
-        return {number: {f: axes[f] for f in Stage.model_fields if f in axes} for number, axes in merged.items()}
+        return {number: {f: axes[f] for f in settings_of_stages() if f in axes} for number, axes in merged.items()}
 
     @cached_property
     def _network_axes(self) -> dict[str, tuple]:
@@ -166,7 +255,7 @@ class SearchSpace(NetworkChoices):
         """Whether some of its architectures have weights that belong to positions."""
         stages = self._stage_axes.values()
         return any(
-            any(MIXERS[mixer].position_weights for mixer in axes["mixer"]) or True in axes.get("position_embedding", ())
+            any(self.row(mixer).position_weights for mixer in axes["mixer"]) or True in axes.get("position_embedding", ())
             for axes in stages
         )
 
@@ -183,6 +272,8 @@ class SearchSpace(NetworkChoices):
             for field, options in axes.items():
                 if is_active(field, chosen):
                     chosen[field] = pick(f"stage{number}.{field}", options)
+                if field == "mixer":
+                    chosen |= self._code_of(chosen["mixer"])
             stages.append(Stage(**chosen))
         return Architecture(stages=tuple(stages), **network)
 
@@ -237,7 +328,7 @@ class SearchSpace(NetworkChoices):
         for options in self._network_axes.values():
             total *= len(options)
         for axes in self._stage_axes.values():
-            total *= _count(list(axes.items()), {})
+            total *= _count(list(axes.items()), {}, self._code_of)
         return total
 
     def cost(self, architecture: Architecture) -> Cost:
@@ -258,18 +349,36 @@ def _closest(options: tuple, wanted: Any) -> Any:
 
 
 def _choices_set(stage: Value) -> dict[str, tuple]:
-    return {name: getattr(stage, name) for name in Stage.model_fields if getattr(stage, name) is not None}
+    values = {name: getattr(stage, name, None) for name in settings_of_stages()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _count(axes: list[tuple[str, tuple]], chosen: dict[str, Any]) -> int:
+def _check_names(plugins: tuple[Plugin, ...]) -> None:
+    """An error where two mixers have one name or letter, or an option is called like something else."""
+    places: dict[str, str] = {}
+    for plugin in plugins:
+        for name, row in plugin.mixers.items():
+            for what in (f"the mixer {name}", f"the letter {row.letter}"):
+                if what in places:
+                    raise broken(
+                        "plugins", f"must have {what} once, but {places[what]} and {plugin.file}: {name} have it; rename one"
+                    )
+                places[what] = f"{plugin.file}: {name}"
+            if taken := sorted(set(row.options) & set(STAGE_FIELDS) - set(OPTIONS)):
+                rule = f"{plugin.file}: MIXERS.{name}.options must not be called like other settings of a stage"
+                raise broken("plugins", f"{rule}, but got {few(taken, most=5)}; rename it")
+
+
+def _count(axes: list[tuple[str, tuple]], chosen: dict[str, Any], code_of: Callable[[str], dict[str, str]]) -> int:
     if not axes:
         return 1
     (field, options), rest = axes[0], axes[1:]
     if not is_active(field, chosen):
-        return _count(rest, chosen)
+        return _count(rest, chosen, code_of)
     if field not in SWITCHES:
-        return len(options) * _count(rest, chosen)
-    return sum(_count(rest, {**chosen, field: option}) for option in options)
+        return len(options) * _count(rest, chosen, code_of)
+    code = code_of if field == "mixer" else lambda option: {}
+    return sum(_count(rest, {**chosen, field: option, **code(option)}, code_of) for option in options)
 
 
 def _product(axes: list[tuple[str, tuple]]) -> Iterator[dict[str, Any]]:

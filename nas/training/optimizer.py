@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nas.models.mixers import mixer_class
 from nas.recipes.recipe import Recipe
+from nas.space.mixers import MIXERS
 
 FUSED = ("adamw", "sgd")  # torch's own; fused AdamW is 1 to 13 % of a training step faster on CPU, more on a GPU
 
@@ -61,6 +62,6 @@ def _by_factor(group: dict[str, Any], factors: dict[Tensor, float]) -> list[dict
 
 def _lr_factors(model: nn.Module, recipe: Recipe) -> dict[Tensor, float]:
     """By weight of a block whose token mixer the recipe names, the factor on its learning rate."""
-    kinds = {mixer_class(name): factor for name, factor in recipe.mixer_lr.items()}
+    kinds = {mixer_class(name, MIXERS[name].plugin): factor for name, factor in recipe.mixer_lr.items()}
     blocks = [(block, type(getattr(block, "token_mixer", None))) for block in model.modules()]
     return {weight: kinds[kind] for block, kind in blocks if kind in kinds for weight in block.parameters()}

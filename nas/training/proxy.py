@@ -21,7 +21,7 @@ from nas.recipes.by_size import at_size
 from nas.recipes.recipe import Proxy, Recipe
 from nas.space.architecture import Architecture
 from nas.space.cost import feature_sides
-from nas.space.mixers import POSITIONAL
+from nas.space.mixers import positional
 from nas.training.checkpoints import Keeper
 from nas.training.curve import Epoch, OnEpoch, OnStart, Outcome
 from nas.training.loop import Diverged, fit
@@ -145,7 +145,7 @@ def fresh_network(architecture: Architecture, recipe: Recipe, *, num_classes: in
         raise Infeasible(
             "image_size must be one size for weights that belong to positions, but got "
             f"{[recipe.size_at(1), recipe.full_size]}; give one size, or "
-            f"leave {', '.join(POSITIONAL)} and position_embedding out"
+            f"leave {', '.join(positional())} and position_embedding out"
         )
     feature_sides(architecture, image_size=recipe.size_at(1))
     check_buildable(architecture, image_size=recipe.full_size, num_classes=num_classes)

@@ -23,7 +23,7 @@ from nas.recipes.full import read_full_recipe
 from nas.recipes.recipe import Side
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.cost import cost
-from nas.space.mixers import POSITIONAL
+from nas.space.mixers import positional
 from nas.space.reference import designs
 
 TIMM_PREFIX = "timm/"
@@ -184,7 +184,7 @@ def load_initial(model: nn.Module, name: str) -> None:
     odd = [key for key in own.keys() | tensors.keys() if key not in anew and _shape(own, key) != _shape(tensors, key)]
     if odd and getattr(model, "fixed_resolution", False):
         raise ConfigError(
-            f"weights: {path} must be of the same image size, because {', '.join(POSITIONAL)} and position_embedding hold a "
+            f"weights: {path} must be of the same image size, because {', '.join(positional())} and position_embedding hold a "
             f"weight for each position, but {min(odd)} is {_shape(tensors, min(odd))} there and {_shape(own, min(odd))} at "
             f"{model.image_size} px. Train at the size of these weights, or choose a design without such mixers."
         )

@@ -43,6 +43,9 @@ class Heard:
     def log_trial_end(self, trial, failed):
         self.told.append(("end", str(trial), failed))
 
+    def on_experiment_end(self, trials):
+        pass
+
 
 @pytest.fixture
 def logger(tiny, tmp_path):
@@ -81,7 +84,7 @@ def test_a_devices_cost_has_a_name_that_mlflow_takes(tiny, tmp_path):
     search = tiny()
     file = device_file(search.space)
     heard = []
-    callback = SimpleNamespace(log_trial_start=lambda shown: heard.append(shown.config))
+    callback = SimpleNamespace(log_trial_start=lambda shown: heard.append(shown.config), on_experiment_end=list)
     on_laptop = search.model_copy(update={"devices": {"laptop": file}})
     passing, architecture = Logger("mlflow", callback, on_laptop, RunFolder(tmp_path)), file.networks[0].architecture
     config = {"architecture": architecture.to_dict(), "weights": "/1.safetensors"}
@@ -172,7 +175,29 @@ def test_the_setting_takes_one_name_or_several_and_no_other(tiny):
     assert tiny("search.log=tensorboard").search.log == ("tensorboard",)
     assert tiny("search.log=[tensorboard, mlflow]").search.log == ("tensorboard", "mlflow")
     with pytest.raises(NasError, match=r"search\.log"):
-        tiny("search.log=wandb")
+        tiny("search.log=comet")
+
+
+def test_wandb_without_a_key_is_said_before_the_search_unless_it_is_offline(monkeypatch, tmp_path):
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr(loggers, "_has_wandb_key", lambda: False)
+    with pytest.raises(NasError, match=r"wandb must know who you are, but has no key.*WANDB_MODE=offline"):
+        check_packages(("wandb",))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    check_packages(("wandb",))
+
+
+@pytest.mark.slow
+def test_wandb_offline_leaves_a_file_a_trial_with_its_design_and_curve(tmp_path):
+    root = tmp_path / "run"
+    command = [sys.executable, "-m", "nas", "search", "tiny", "--trials", "2", "--out", str(root), "--workers", "1"]
+    environment = {**os.environ, "WANDB_MODE": "offline"}
+    subprocess.run([*command, "--set", "search.log=wandb"], cwd=tmp_path, env=environment, check=True)
+    files = sorted((root / "wandb").glob("offline-run-*/*.wandb"))
+    assert [file.stem[-2:] for file in files] == ["-0", "-1"]
+    for file in files:
+        assert all(word in file.read_bytes() for word in (b"design", b"stage1.mixer", b"train_loss", b"final_accuracy"))
 
 
 def test_optuna_dashboard_finds_objectives_by_name_and_a_readable_design(tiny, tmp_path):

@@ -8,6 +8,7 @@ from nas.models.metaformer import build
 from nas.recipes.recipe import Proxy
 from nas.recipes.seen import SeenSpace
 from nas.space.maps import alike_options
+from nas.space.mixers import MIXERS
 from nas.space.search_space import SearchSpace
 
 
@@ -70,13 +71,13 @@ def test_random_mixing_of_one_position_is_the_identity():
     ("side", "value", "alike"), [(1, 7, [3, 5, 7]), (2, 3, [3, 5, 7]), (3, 3, [3]), (3, 7, [5, 7]), (4, 7, [7]), (99, 5, [5])]
 )
 def test_a_window_that_reaches_everywhere_is_the_same_as_a_larger_one(side, value, alike):
-    assert alike_options((7, 3, 5), "pool_size", "pool", side, value) == alike
-    assert alike_options((7, 3, 5), "kernel_size", "conv", side, value) == alike
+    assert alike_options((7, 3, 5), "pool_size", MIXERS["pool"], side, value) == alike
+    assert alike_options((7, 3, 5), "kernel_size", MIXERS["conv"], side, value) == alike
 
 
 def test_heads_make_no_difference_on_one_position_only():
-    assert alike_options((16, 32), "head_dim", "attention", 1, 32) == [16, 32]
-    assert alike_options((16, 32), "head_dim", "attention", 2, 32) == []
+    assert alike_options((16, 32), "head_dim", MIXERS["attention"], 1, 32) == [16, 32]
+    assert alike_options((16, 32), "head_dim", MIXERS["attention"], 2, 32) == []
 
 
 def test_the_simplest_is_in_the_space_and_costs_no_more():
