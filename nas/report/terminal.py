@@ -12,7 +12,7 @@ from nas.calibration.quote import quote
 from nas.errors import ConfigError, NasError, few, unknown
 from nas.papers.published import PUBLISHED_ABOUT, published_front
 from nas.report.networks import show_networks
-from nas.results.columns import COLUMNS, axis_label, one_size, with_cost
+from nas.results.columns import COLUMNS, axis_label, of_plugins, one_size, with_cost
 from nas.results.comparable import differences_that_matter, marks, refuse
 from nas.results.families import lead_over_families
 from nas.results.front import ENCODED, joined
@@ -40,6 +40,8 @@ EXPECTED = (
 LATENCY_COLUMN = "latency_ms"
 TIMM_RESULTS = "timm"
 Output = Literal["table", "json", "csv"]
+FITS_ONE = "fit one image size"
+OF_A_PLUGIN = "have a plugin's mixer, whose cost at that size was not measured in the search"
 
 
 def show_front(
@@ -68,7 +70,7 @@ def show_front(
     require_finished(trials, roots)
     x = x or (cost_at_size("macs", DENSE_PIXELS) if dense else None)
     _check_axis(x, readings)
-    able, bound = _candidates(trials, readings, x=x, max_macs=max_macs, dense=dense, int8=int8)
+    able, left_out = _candidates(trials, readings, x=x, max_macs=max_macs, dense=dense, int8=int8)
     ranked = standing(able, (x,) if x else readings[0].search.objectives[1:])
     if not len(ranked.best):
         cheapest = f", and the cheapest finished one has {count(finished(trials)['macs'].min())}" if max_macs else ""
@@ -79,8 +81,8 @@ def show_front(
         )
         return
     show_standing(ranked, readings, console, latency=latency, with_ties=with_ties)
-    if bound:
-        console.print(f"left out, because they fit one image size: trials {few(bound, most=TIES)}", soft_wrap=True)
+    for why, names in left_out.items():
+        console.print(f"left out, because they {why}: trials {few(names, most=TIES)}", soft_wrap=True)
     return None if against is None else _show_published(ranked, console)
 
 
@@ -94,20 +96,21 @@ def _print_rows(rows: pd.DataFrame, console: Console, output: Output, *, several
 
 def _candidates(
     trials: pd.DataFrame, readings: list[Reading], *, x: str | None, max_macs: int | None, dense: bool, int8: bool
-) -> tuple[pd.DataFrame, list[str]]:
-    """The trials that may be shown, and those that a dense task can't take; a cost at another image size is counted now."""
+) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """The trials that may be shown, and by reason those that may not; a cost at another image size is counted now."""
     able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
-    bound: list[str] = []
-    if dense:
-        fits_one = one_size(able)
-        able, bound = able[~fits_one], labels(finished(able[fits_one])).tolist()
+    is_counted_now = x is not None and size_in(x) is not None and x not in able
+    reasons = {FITS_ONE: one_size(able) & dense, OF_A_PLUGIN: of_plugins(able) & is_counted_now}
+    left_out = {why: labels(finished(able[rows])).tolist() for why, rows in reasons.items() if len(finished(able[rows]))}
+    for rows in reasons.values():
+        able = able[~rows.loc[able.index]]
     if x is not None and size_in(x) is not None:
         able = with_cost(able, x, readings[0].search)
     able.attrs = trials.attrs
     roots = names_of(tuple(reading.folder.root for reading in readings))
-    if bound and not len(finished(able)):
-        raise NasError(f"{roots}: all networks fit one image size only, so that none is for dense tasks. Leave --for out.")
-    return (as_int8(able, where=roots) if int8 else able), bound
+    if left_out and not len(finished(able)):
+        raise NasError(f"{roots}: no network is left, because they {'; or '.join(left_out)}. Leave --for or --x out.")
+    return (as_int8(able, where=roots) if int8 else able), left_out
 
 
 def _check_axis(x: str | None, readings: list[Reading]) -> None:

@@ -41,6 +41,12 @@ def one_size(trials: pd.DataFrame) -> pd.Series:
     return pd.Series([_read(text).needs_fixed_resolution for text in trials["architecture"]], index=trials.index, dtype=bool)
 
 
+def of_plugins(trials: pd.DataFrame) -> pd.Series:
+    """For each row whether its network has a mixer of a plugin's, whose code is not run where a run is read."""
+    plugged = [any(stage.plugin for stage in _read(text).stages) for text in trials["architecture"]]
+    return pd.Series(plugged, index=trials.index, dtype=bool)
+
+
 @lru_cache(10_000)
 def _read(text: str) -> Architecture:
     return Architecture.model_validate(json.loads(text))

@@ -385,6 +385,7 @@ class Search(Value):
                 )
                 raise broken(path, f"{rule}; take these out of space.stages, or count at {self.space.image_size} px")
             self.space.check_resolution(size, path)
+            self.space.count_plugins(size, note=True)
 
     def _check_design(self, name: str, path: str) -> None:
         try:

@@ -1,13 +1,16 @@
+import json
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from nas.config import validated
 from nas.errors import ConfigError, NasError
 from nas.models.metaformer import build
+from nas.results.columns import of_plugins
 from nas.results.front import load
 from nas.run.folder import check_folder, open_folder, read_run
 from nas.run.settings import Search
@@ -121,6 +124,21 @@ def test_a_run_is_read_without_running_its_plugin(search_with, tmp_path):
     with pytest.raises(NasError, match="holds other code"):
         build(drawn(there), image_size=32, num_classes=10)
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_a_search_counts_at_another_size_is_read_without_running_its_plugin(search_with, tmp_path):
+    search = search_with()
+    search = validated(Search, {**search.model_dump(), "objectives": ["accuracy", "macs@64"]}, where="mine.yaml")
+    counted = search.cost_at("macs@64", drawn(search))
+    open_folder(tmp_path / "run", search)
+    PLUGINS.clear()
+    assert read_run(tmp_path / "run")[1].cost_at("macs@64", drawn(search)) == counted
+
+
+def test_networks_of_plugins_are_left_out_of_a_front_at_a_size_that_the_search_did_not_count(search_with):
+    search = search_with()
+    both = [drawn(search, **{"stage1.mixer": mixer}) for mixer in ("mine", "pool")]
+    assert of_plugins(pd.DataFrame({"architecture": [json.dumps(a.to_dict()) for a in both]})).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
