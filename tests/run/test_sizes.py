@@ -80,7 +80,7 @@ def test_networks_of_one_size_are_left_out_of_a_front_for_dense_tasks_and_named(
 
 def test_a_front_of_networks_of_one_size_alone_is_refused(finished):
     _, root = finished("space.stages.3.mixer=random")
-    with pytest.raises(NasError, match="no network is left, because they fit one image size. Leave --for or --x out"):
+    with pytest.raises(NasError, match=r"no network is left, because they fit one image size. Leave --for or --x out"):
         show_front((root,), Console(quiet=True), dense=True)
 
 
