@@ -33,7 +33,7 @@ class Value(BaseModel):
             for key in data:
                 if key not in cls.model_fields and key not in cls.further_keys():
                     below = [f"{name}.{key}" for name, field in cls.model_fields.items() if key in _fields_of(field.annotation)]
-                    rule = unknown("key", key, below or cls.model_fields)
+                    rule = unknown("key", key, below or [*cls.model_fields, *cls.further_keys()])
                     raise PydanticCustomError("unknown_key", "{rule}", {"rule": rule, "key": str(key)})
         return data
 

@@ -49,7 +49,7 @@ _ImageSize = Annotated[
 _License = Annotated[str, typer.Option("--license", help="Identifier for the model card, such as apache-2.0.")]
 _Push = Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Upload it to the Hugging Face hub as well.")]
 _Private = Annotated[bool, typer.Option("--private", help="With --push: a repository that only you can see.")]
-_Force = Annotated[bool, typer.Option("--force", help="Replace an earlier export.")]
+_Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call wrote there.")]
 _ToQuantise = Annotated[
     Path, path_argument(help="RUN:TRIAL, a folder of nas retrain or of nas export; with --front a run's folder.")
 ]
@@ -156,6 +156,7 @@ def export(
 @app.command()
 def quantize(
     network: _ToQuantise,
+    trial: TrialOption = None,
     out: _Int8Folder = None,
     front: _Int8Front = False,
     data: _ExportsData = None,
@@ -175,6 +176,8 @@ def quantize(
     from nas.quantization.front import quantise_front
     from nas.quantization.quantise import Int8Plan
 
+    if trial is not None:
+        network = Path(f"{network}:{trial}")
     check_asked(network, out=out, front=front, data=data, most_changed=most_changed)
     plan = Int8Plan(most_changed / 100, all_operators, threads)
     if front:

@@ -13,11 +13,12 @@ import numpy as np
 from PIL import Image
 
 from nas.data.cache import cache_folder
-from nas.errors import NasError, shortened
+from nas.errors import NasError, in_one_line, shortened
 from nas.files import writable
 
 KINDS = "Give a path, a torch data set of (image, label) with a length, or a pair of arrays (images, labels)."
 CHANNELS = (1, 3)
+FEWEST_CLASSES = 2
 UNNAMED = 1_000  # classes are called by their number up to here
 
 
@@ -34,7 +35,7 @@ def as_archive(data: Any) -> Path:
     """
     images, names = _checked(data)
     folder, text, size = cache_folder() / "given", hashlib.sha256(repr(names).encode()), None
-    draft = folder / f".{os.getpid()}.tar"
+    draft, folders = folder / f".{os.getpid()}.tar", set[str]()
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -43,9 +44,13 @@ def as_archive(data: Any) -> Path:
                     image = _image(pixels, where=f"data: image {number}")
                     size = size or image.size
                     _check_size(image, number, size)
-                    place = f"{_folder_of(label, names, number)}/{number:08d}.png"
+                    label_folder = _folder_of(label, names, number)
+                    folders.add(label_folder)
+                    place = f"{label_folder}/{number:08d}.png"
                     _add(archive, place, image)
                     text.update(f"{place} {image.mode}".encode() + image.tobytes())
+            if len(folders) < FEWEST_CLASSES:
+                raise NasError(f"data: must have images of {FEWEST_CLASSES} classes at least, but has one label. {KINDS}")
             whole = folder / f"{text.hexdigest()[:16]}.tar"
             os.replace(draft, whole)
         finally:
@@ -80,7 +85,7 @@ def _checked(data: Any) -> tuple[Iterator[tuple[Any, Any]], list[str] | None]:
         raise NasError(f"data: must have a length, but {type(data).__name__} has none. {KINDS}") from None
     if not number:
         raise NasError(f"data: must hold images, but holds none. {KINDS}")
-    first, again = data[0], data[0]
+    first, again = _item(data, 0), _item(data, 0)
     if not isinstance(first, tuple | list) or len(first) < 2:
         raise NasError(f"data: must give pairs (image, label), but gives {type(first).__name__}. {KINDS}")
     if not np.array_equal(np.asarray(first[0]), np.asarray(again[0])):
@@ -88,8 +93,17 @@ def _checked(data: Any) -> tuple[Iterator[tuple[Any, Any]], list[str] | None]:
             "data: must give the same image each time, but gives two for item 0. Leave random augmentation to the search."
         )
     names = getattr(data, "classes", None)
-    items = ((data[i][0], data[i][1]) for i in range(number))
+    items = (_item(data, i)[:2] for i in range(number))
     return items, [str(name) for name in names] if isinstance(names, list | tuple) else None
+
+
+def _item(data: Any, number: int) -> Any:
+    """An item of a data set, whose own code may raise anything."""
+    try:
+        return data[number]
+    except Exception as error:
+        why = f"{type(error).__name__}: {in_one_line(error)}"
+        raise NasError(f"data: item {number} of {type(data).__name__} can't be read: {why}. Mend the data set.") from error
 
 
 def _folder_of(label: Any, names: list[str] | None, image: int) -> str:

@@ -1,5 +1,7 @@
 """A run as an object: its trials and front as pandas tables, its networks as modules, trained longer, and exported."""
 
+import operator
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas.config import dump_yaml
+from nas.errors import NasError, shortened
 from nas.interface.images import path_of
 from nas.run.folder import QUICK_RECIPE, read_run, retrain_settings
 from nas.run.settings import Search
@@ -37,6 +40,34 @@ def shown_console(*, quiet: bool) -> Iterator[Terminal]:
         raise KeyboardInterrupt("stopped; the same call continues") from None
 
 
+def checked_settings(settings: Any) -> Mapping[str, Any]:
+    """Settings as they were given, none for None; NasError for what is no mapping."""
+    if settings is not None and not isinstance(settings, Mapping):
+        raise NasError(
+            f"settings: must be a mapping such as {{'proxy.epochs': 4}}, but got {shortened(repr(settings))}. Give one."
+        )
+    return settings or {}
+
+
+def _folder(path: Any, name: str) -> Path:
+    """A folder that was given; NasError for what is no path."""
+    if not isinstance(path, str | os.PathLike):
+        raise NasError(f"{name}: must be the path of a folder, but got {shortened(repr(path))}. Give one.")
+    return Path(path)
+
+
+def _trial_number(trial: Any) -> int:
+    """A trial's number; NasError for what is none."""
+    try:
+        if isinstance(trial, bool):
+            raise TypeError
+        return operator.index(trial)
+    except TypeError:
+        raise NasError(
+            f"trial: must be a whole number, as in the column trial of front(), but got {shortened(repr(trial))}. Give one."
+        ) from None
+
+
 class Retrained(NamedTuple):
     """A network that was trained at full scale."""
 
@@ -63,7 +94,7 @@ class SearchRun:
 
     def __init__(self, path: str | Path):
         """Opens the run in the folder `path`; ConfigError where there is none."""
-        self.path = Path(path)
+        self.path = _folder(path, "path")
         read_run(self.path)
 
     def __repr__(self) -> str:
@@ -125,17 +156,21 @@ class SearchRun:
         from nas.retraining.train import checked
         from nas.winners.selection import selected
 
-        changes = {**retrain_settings(self.settings), **({} if data is None else {"data": path_of(data)}), **(settings or {})}
+        changes = {
+            **retrain_settings(self.settings),
+            **({} if data is None else {"data": path_of(data)}),
+            **checked_settings(settings),
+        }
         read = checked(read_full_recipe(recipe, settings=[f"{name}={dump_yaml(value)}" for name, value in changes.items()]))
-        (network,) = selected(str(self.path), trial=trial, knee=False, front=False)
+        (network,) = selected(str(self.path), trial=_trial_number(trial), knee=False, front=False)
         with shown_console(quiet=quiet) as console:
-            show_retraining(network, Order(read, Path(out), seed, device), Machines(), console=console)
+            show_retraining(network, Order(read, _folder(out, "out"), seed, device), Machines(), console=console)
         return Retrained(Path(out), result_in(Path(out)))
 
     def _trained(self, trial: int) -> "Trained":
         from nas.winners.lookup import trained_trial
 
-        return trained_trial(self.path, trial)
+        return trained_trial(self.path, _trial_number(trial))
 
 
 def _network(trained: "Trained") -> "nn.Module":
@@ -151,5 +186,5 @@ def _network(trained: "Trained") -> "nn.Module":
 def _exported(trained: "Trained", out: str | Path, *, formats: Sequence[str], force: bool) -> Path:
     from nas.winners.export import export_trained
 
-    export_trained(trained, Path(out), formats=formats, force=force)
+    export_trained(trained, _folder(out, "out"), formats=formats, force=force)
     return Path(out)

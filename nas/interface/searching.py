@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from nas.config import dump_yaml
+from nas.errors import NasError
 from nas.interface.images import path_of
-from nas.interface.run import SearchRun, shown_console
+from nas.interface.run import SearchRun, checked_settings, shown_console
 from nas.run.settings import Search, read_search, search_in
 
 if TYPE_CHECKING:
@@ -34,8 +35,14 @@ def run_of(
     `settings` holds anything else of the YAML, nested or by dotted paths: `{"proxy.epochs": 4}`. What the YAML would be refused
     for is a NasError with the same message. An interrupt stops the search; the same call goes on.
     """
-    read = _settings(space, {"search.trials": trials, "search.seed": seed, "resources.workers": workers,
-                             "resources.address": address, "proxy.data": path_of(data), **(settings or {})})  # fmt: skip
+    if not isinstance(space, str | Path | Mapping):
+        raise NasError(
+            f"space: must be a shipped space's name, a YAML file or a mapping, but got {type(space).__name__}. Give one."
+        )
+    own = {"search.trials": trials, "search.seed": seed, "resources.workers": workers, "resources.address": address,
+           "proxy.data": path_of(data)}  # fmt: skip
+    changes = {**{name: value for name, value in own.items() if value is not None}, **checked_settings(settings)}
+    read = _settings(space, changes)
     root = Path(out) if out is not None else Path("runs") / read.name
     with shown_console(quiet=quiet) as console:
         whole_search(read, root=root, console=console)
@@ -60,8 +67,8 @@ def whole_search(settings: Search, *, root: Path, console: Console) -> None:
 
 
 def _settings(space: str | Path | Mapping[str, Any], changes: Mapping[str, Any]) -> Search:
-    """The search that a name, a file or a mapping describes, with the changes that are not None laid over it."""
-    written = [f"{path}={dump_yaml(value)}" for path, value in changes.items() if value is not None]
+    """The search that a name, a file or a mapping describes, with the changes laid over it; None is YAML's null."""
+    written = [f"{path}={dump_yaml(value)}" for path, value in changes.items()]
     if isinstance(space, Mapping):
         return search_in(dict(space), settings=written)
     return read_search(space, settings=written)

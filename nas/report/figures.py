@@ -78,6 +78,8 @@ def _other_fronts(beside: Mapping[str, pd.DataFrame], cost: str) -> list[Figure]
     """A stepped line for the front of each other run, in the look of its hypervolume."""
     lines = []
     for (name, trials), (colour, dash) in zip(beside.items(), [*LOOKS[1:], LOOKS[0]] * len(beside), strict=False):
+        if not trials.get(cost, pd.Series(dtype=float)).notna().any():
+            continue  # such as a latency that was measured in one run alone
         best = standing(trials, (cost,)).best
         lines.append({"type": "scatter", "mode": "lines", "name": name, "x": _costs(best, cost),
                       "y": _numbers(100 * best["expected"]), "hoverinfo": "skip",

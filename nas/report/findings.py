@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from nas.errors import NasError
 from nas.report.importance import by_stage_and_mixer, effects, importances
 from nas.results.comparable import differences_that_matter, refuse
 from nas.results.course import volumes
@@ -72,6 +73,8 @@ def work_out(root: Path, *, against: tuple[Path, ...] = ()) -> Findings:
     costs, reference = search.objectives[1:], reference_costs(search)
     beside: dict[str, pd.DataFrame] = {}
     for other in against:
+        if other.resolve() == root.resolve():
+            raise NasError(f"--against {other}: must be another run, but is the one that is reported. Leave it out.")
         second = read(other)
         refuse(reading, second, differences_that_matter(reading, second))
         name = f"{other.resolve().name} ({second.search.sampler})"

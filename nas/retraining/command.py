@@ -127,10 +127,12 @@ def _at_once(machines: Machines) -> str:
 
 def _check(machines: Machines) -> None:
     """NasError before anything is written where the options don't go together, or no cluster can be joined."""
-    if machines.least is not None and not (machines.address is not None and machines.least <= machines.workers):
+    if machines.least is not None and machines.address is None:
+        raise ConfigError("--min-workers: is for a cluster, but no --address names one. Give it, or leave this out.")
+    if machines.least is not None and machines.least > machines.workers:
         raise ConfigError(
-            f"--min-workers {machines.least}: must be at most --workers {machines.workers}, with the --address of a cluster. "
-            "Leave it out, or give these."
+            f"--min-workers: must be at most the {machines.workers} of --workers, but got {machines.least}. Lower it, or "
+            "ask for more --workers."
         )
     if machines.address is not None:
         from nas.cluster.session import check_address  # takes a second: only where needed

@@ -1,6 +1,7 @@
 """What lies in a run's folder, and whether a search may go on in it."""
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from nas.space.plugins.plugin import PLUGINS_FOLDER
 from nas.terminal import command
 
 # how much, where, and what a search does not read; the manifest says which data
+PLUGIN_SETTINGS = "space.plugins"
 MAY_CHANGE = (
     *(
         f"search.{name}"
@@ -210,12 +212,24 @@ def check_same(before: dict[str, Any], now: dict[str, Any], *, where: str) -> No
     changed = {path: pair for path, pair in changed_settings(before, now).items() if not path.startswith(MAY_CHANGE)}
     if not changed:
         return
+    if all(path.startswith(PLUGIN_SETTINGS) for path in changed):
+        raise ConfigError(
+            f"{where}: was searched with other code of {' and '.join(_plugins_of(now))}, of which it keeps a copy. "
+            f"Go on with that: {command('search', Path(where) / 'search.yaml', '--out', where)}; or choose another --out "
+            "for the new code."
+        )
     lines = "\n".join(f"  {path}: {_shown(there)} in the run, now {_shown(here)}" for path, (there, here) in changed.items())
     raise ConfigError(
         f"{where}: holds another search:\n{lines}\n"
         f"Choose another --out for the new one, or give the old settings to continue; "
         f"only {', '.join(MAY_CHANGE)} may change."
     )
+
+
+def _plugins_of(settings: dict[str, Any]) -> list[str]:
+    """The files of a search's plugins."""
+    names = [Path(plugin["file"]).name for plugin in settings["space"].get("plugins") or []]
+    return [re.sub(r"-[0-9a-f]{12}(?=\.py$)", "", name) for name in names]
 
 
 def _shown(setting: Any) -> Any:

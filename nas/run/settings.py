@@ -33,7 +33,7 @@ from nas.shipped import yaml_path
 from nas.space.architecture import Architecture
 from nas.space.constraints import Constraints, check_reachable, limit_path, random_architecture
 from nas.space.cost import cost as cost_of
-from nas.space.costs import COUNTED, FORETOLD, ON, Cost, device_in, on_device, size_in
+from nas.space.costs import BY_SIZE, COUNTED, FORETOLD, ON, Cost, device_in, on_device, size_in
 from nas.space.families import Scaled, designed, named, short
 from nas.space.mixers import positional
 from nas.space.reference import FAMILIES, timm_names
@@ -349,6 +349,9 @@ class Search(Value):
         costs = self.objectives[1:]
         for name in self.objectives:
             if name not in (objectives := ("accuracy", *COUNTED, *self.foretold)) and size_in(name) is None:
+                if name.partition(ON)[0] in BY_SIZE:
+                    rule = f"must name a size of 1 to 99,999 px behind the {ON}, as in {name.partition(ON)[0]}@512"
+                    raise broken("objectives", f"{rule}, but got {name!r}; mend it")
                 raise broken("objectives", unknown("objective", name, objectives) + self._way_to_devices(name))
         self._check_sizes()
         for name in self.constraints.latency_ms:

@@ -4,7 +4,7 @@ Nothing is downloaded. What is missing is a ConfigError that says where to get i
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import timm
 from huggingface_hub import constants, try_to_load_from_cache
@@ -24,6 +24,7 @@ from nas.recipes.recipe import Side
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.cost import cost
 from nas.space.mixers import positional
+from nas.space.plugins.plugin import PLUGINS
 from nas.space.reference import designs
 
 TIMM_PREFIX = "timm/"
@@ -89,11 +90,26 @@ def folder_network(root: Path) -> Network:
     )
 
 
+def _refuse_plugins(written: dict[str, Any], path: Path) -> None:
+    """ConfigError for the export of a network with a plugin's mixer, whose code lies in its model.py, and is not run here."""
+    try:
+        stages = [dict(stage) for stage in written["metaformer"]["architecture"]["stages"]]
+    except (TypeError, KeyError, ValueError):
+        return  # which is refused for what it is
+    for stage in stages:
+        if isinstance(digest := stage.get("plugin"), str) and digest not in PLUGINS:
+            raise ConfigError(
+                f"{path}: has {stage.get('mixer')}, the mixer of a plugin, whose code an export carries for timm alone. Name "
+                "the network in its run (RUN:NUMBER), or the folder of its retraining."
+            )
+
+
 def _exported(root: Path) -> Network:
     path = root / "config.json"
     written = read_json(path)
     if "metaformer" not in written:
         raise ConfigError(f"{path}: must be written by `nas export`, but names no architecture. Choose another folder.")
+    _refuse_plugins(written, path)
     config = validated(_Config, written, where=str(path))
     images, own = config.pretrained_cfg, config.metaformer
     size = images.input_size[-1]

@@ -119,3 +119,27 @@ def test_what_is_no_data_is_refused_in_one_line_and_leaves_nothing(fault, tmp_pa
         as_archive(data)
     assert str(raised.value).startswith("data: ") and rule in str(raised.value) and "\n" not in str(raised.value)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+class Torn:
+    """A data set whose own code fails at its seventh item."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, number):
+        if number == 6:
+            raise OSError("the disk is gone")
+        return np.full((8, 8, 3), number, dtype=np.uint8), number % 3
+
+
+def test_what_a_data_sets_own_code_raises_is_told_of_the_item_and_of_no_folder_of_ours():
+    with pytest.raises(NasError, match=r"data: item 6 of Torn can't be read: OSError: the disk is gone. Mend the data set"):
+        as_archive(Torn())
+
+
+def test_images_of_one_class_are_refused_before_they_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
+    with pytest.raises(NasError, match="must have images of 2 classes at least, but has one label"):
+        as_archive((np.zeros((4, 8, 8), dtype=np.uint8), [1, 1, 1, 1]))
+    assert list((tmp_path / "given").iterdir()) == []

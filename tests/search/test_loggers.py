@@ -70,7 +70,7 @@ def test_a_logger_hears_of_a_trial_by_its_number_with_its_design_cost_and_curve(
     passing.log_trial_end(TRIAL)
     passing.close()
     macs = tiny().space.cost(design("poolformer_s12")).macs
-    others = {"train_loss": 1.0, "lr": 0.1, "seconds": 2.0, "steps": 1, "pieces": 1}
+    others = {"train_loss": 1.0, "lr": 0.1, "seconds": 2.0, "reading_seconds": 0.0, "steps": 1, "pieces": 1}
     assert heard.told == [
         ("begin", "trial 17", "P2·64 P2·128 P6·320 P2·512", macs),
         (1, "trial 17", {"accuracy": 0.25, **others, "training_iteration": 1}),

@@ -71,7 +71,7 @@ def taught(teacher, **settings):
 
 def curve_of(recipe, *, model=None, **options):
     curve = fit(model or network("affine"), TRAIN, VALIDATION, recipe, seed=0, **options)
-    return [epoch.model_dump(exclude={"seconds"}) for epoch in curve]
+    return [epoch.model_dump(exclude={"seconds", "reading_seconds"}) for epoch in curve]
 
 
 def test_soft_targets_cost_the_divergence_of_the_softened_predictions():

@@ -96,6 +96,8 @@ def _check_shape(y: object, x: Tensor) -> None:
         raise Broken(f"must give a tensor, but gives {type(y).__name__}; return the mixed map alone")
     if y.shape != x.shape:
         raise Broken(f"must keep the shape {tuple(x.shape)} of its input, but gives {tuple(y.shape)}; pad, or use stride 1")
+    if y.dtype != x.dtype:
+        raise Broken(f"must keep the type {x.dtype} of its input, but gives {y.dtype}; compute in the type that comes in")
 
 
 def _place(tensor: Tensor) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
 from math import isqrt
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -66,7 +67,8 @@ class PluginMixer(Value):
             raise broken("", f"must be one capital letter, but got {shortened(letter)!r}; choose another")
         for name in BUILT_IN:
             if MIXERS[name].letter == letter:
-                raise broken("", f"must be a letter of its own, but {letter} is that of {name}; choose another")
+                free = "".join(sorted({*ascii_uppercase} - {MIXERS[other].letter for other in BUILT_IN}))
+                raise broken("", f"must be a letter of its own, but {letter} is that of {name}; choose one of {free}")
         return letter
 
     @model_validator(mode="after")
