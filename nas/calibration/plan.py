@@ -10,7 +10,7 @@ from nas.calibration.record import Training, rows_of
 from nas.calibration.signals import UNTRAINED
 from nas.config import Value, merged, validated
 from nas.data.manifest import Manifest
-from nas.errors import ConfigError, shortened, unknown
+from nas.errors import ConfigError, Infeasible, shortened, unknown
 from nas.papers.printed import TABLES
 from nas.recipes.as_trained import as_trained, check_sizes
 from nas.recipes.recipe import Proxy
@@ -18,13 +18,11 @@ from nas.run.settings import Calibration, Search
 from nas.space.architecture import Architecture, Stage
 from nas.space.constraints import check_reachable, random_architecture, repair
 from nas.space.cost import cost
+from nas.space.families import Scaled
+from nas.space.reference import FAMILIES
 
 SPREAD_DRAWS = 400  # random architectures of which a spread is chosen
 WIDTH_STEP = 4  # channels: an eighth of the papers' attention heads
-DIFFERENT_MIXERS = (
-    "poolformerv2_s12", "identityformer_s12", "randformer_s12", "convformer_s18", "caformer_s18", "ablation_dwconv",
-    "ablation_ppff",
-)  # fmt: skip
 PUBLISHED = "published"
 
 
@@ -51,12 +49,13 @@ class Plan(NamedTuple):
         first = {(training.name, training.seed): training for training in reversed(self.trainings)}
         return list(reversed(first.values()))
 
-    def work(self, training: Training) -> float:
-        """MACs of all images that a training passes forward: what it is expected to cost, up to a factor."""
+    def work(self, training: Training) -> tuple[float, float]:
+        """Images that a training passes forward and their MACs: what it is expected to take, up to two factors."""
         manifest = self.manifests[training.fidelity]
         recipe, num_classes = training.recipe, len(manifest.class_names)
         macs = cost(as_trained(training.architecture, recipe), image_size=recipe.full_size, num_classes=num_classes).macs
-        return macs * epochs_at_full_size(recipe) * (len(manifest.train) + len(manifest.validation))
+        images = epochs_at_full_size(recipe) * (len(manifest.train) + len(manifest.validation))
+        return images, macs * images
 
 
 def draft(search: Search, *, where: str) -> Plan:
@@ -159,9 +158,11 @@ def architectures_of(search: Search) -> tuple[dict[str, Architecture], list[str]
     settings = search.calibration
     architectures: dict[str, Architecture] = {}
     notes: list[str] = []
-    names = search.baselines or DIFFERENT_MIXERS if settings.designs is None else settings.designs
-    named = [(name, search.design(name)) for name in names]
     spread = random_spread(search, settings.random)
+    names = search.baselines if settings.designs is None else settings.designs
+    if settings.designs is None and not names:
+        names, notes = in_the_middle(search)
+    named = [(name, search.design(name)) for name in names]
     named += [(f"random_{i:02d}", architecture) for i, architecture in enumerate(spread, start=1)]
     if len(spread) < settings.random:
         notes.append(f"{settings.random} random architectures were asked for; the space gave {len(spread)} different ones")
@@ -189,6 +190,22 @@ def random_spread(search: Search, number: int) -> list[Architecture]:
         mended = repair(other, search.space, search.constraints, rng=rng, cost_of=search.cost)
         able += [mended] if mended else []
     return _evenly({a.key: a for a in able}, search, number)
+
+
+def in_the_middle(search: Search) -> tuple[tuple[str, ...], list[str]]:
+    """The name of each family's member in the middle of what the space affords, and of which families there is none."""
+    low, high = (search.cost(a).macs for a in random_spread(search, 2))
+    names, notes = [], []
+    for family in FAMILIES:
+        name = Scaled(family, int(float(f"{math.sqrt(low * high):.1e}"))).name
+        try:
+            search.design(name)
+        except (ConfigError, Infeasible) as error:
+            rule, _, _ = str(error).partition(". ")
+            notes.append(f"left out: {rule}")
+        else:
+            names.append(name)
+    return tuple(names), notes
 
 
 def _evenly(pool: dict[str, Architecture], search: Search, number: int) -> list[Architecture]:

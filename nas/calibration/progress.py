@@ -1,40 +1,54 @@
 """How a calibration goes, for a person: a bar with an ETA in a terminal, a line a training elsewhere."""
 
 import time
-from collections import defaultdict
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from types import TracebackType
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from scipy.optimize import nnls
 
 from nas.calibration.record import Training
 from nas.units import duration, percent
 
+Work = tuple[float, ...]
+SHORTEST = 1e-3  # seconds: a training that took none would weigh without end
+
 
 class Pace:
-    """How long trainings take: an architecture's measured seconds for each unit of work, else the mean of all."""
+    """How long trainings take: so many seconds for each unit of each amount of their work, none of them below zero.
+
+    A training's work is a tuple of amounts, such as images and multiply-accumulates: small networks take longer than their
+    MACs say. Least squares of the relative errors.
+    """
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.work: dict[str, float] = defaultdict(float)
+        self._work: list[Work] = []
+        self._seconds: list[float] = []
 
-    def learn(self, name: str, *, work: float, seconds: float) -> None:
+    def learn(self, work: Work, *, seconds: float) -> None:
         """Takes note of a training that was whole."""
-        self.seconds[name] += seconds
-        self.work[name] += work
+        self._work.append(work)
+        self._seconds.append(max(seconds, SHORTEST))
 
-    def expected(self, name: str, *, work: float) -> float | None:
-        """Seconds that a training with so much work is expected to take; None as long as nothing was measured."""
-        if name in self.work:
-            return work * self.seconds[name] / self.work[name]
-        return work * sum(self.seconds.values()) / sum(self.work.values()) if self.work else None
+    def expected(self, waiting: Collection[Work]) -> float | None:
+        """Seconds that trainings of so much work are expected to take together; None as long as nothing was measured."""
+        if not waiting:
+            return 0.0
+        if not self._work:
+            return None
+        seconds, work = np.array(self._seconds), np.array(self._work, float)
+        units = work.max(axis=0)  # amounts of one order of size
+        rates, _ = nnls(work / units / seconds[:, None], np.ones(len(seconds)))
+        return float((np.array(list(waiting), float) / units @ rates).sum())
 
 
 class CalibrationBar(AbstractContextManager):
     """The display of one calibration; `waiting` holds the work of each training that has not ended, by its setup."""
 
-    def __init__(self, console: Console, *, total: int, waiting: dict[str, tuple[str, float]], pace: Pace):
+    def __init__(self, console: Console, *, total: int, waiting: dict[str, Work], pace: Pace):
         self.console, self.total, self.waiting, self.pace = console, total, dict(waiting), pace
         self.began, self.spent, self.failed = time.monotonic(), 0.0, 0
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}", markup=False))
@@ -54,10 +68,10 @@ class CalibrationBar(AbstractContextManager):
 
     def end(self, training: Training, *, accuracy: float | None, seconds: float, cause: str | None) -> None:
         """Takes note of a training."""
-        name, work = self.waiting.pop(training.setup)
+        work = self.waiting.pop(training.setup)
         self.spent, self.failed = self.spent + seconds, self.failed + bool(cause)
         if not cause:
-            self.pace.learn(name, work=work, seconds=seconds)
+            self.pace.learn(work, seconds=seconds)
         result = f"failed: {cause}" if cause else f"{percent(accuracy)} in {duration(seconds)}"
         self._show(f"{training.fidelity}, seed {training.seed}, {training.name}: {result}", loud=bool(cause))
 
@@ -71,8 +85,7 @@ class CalibrationBar(AbstractContextManager):
 
     def _eta(self) -> str:
         """What is left over what the trainings so far took of each second that went by."""
-        expected = [self.pace.expected(name, work=work) for name, work in self.waiting.values()]
-        measured = [seconds for seconds in expected if seconds is not None]
-        if len(measured) < len(expected) or not self.spent:
+        expected = self.pace.expected(self.waiting.values())
+        if expected is None or not self.spent:
             return "ETA unknown"
-        return f"ETA {duration(sum(measured) * (time.monotonic() - self.began) / self.spent)}"
+        return f"ETA {duration(expected * (time.monotonic() - self.began) / self.spent)}"

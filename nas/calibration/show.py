@@ -98,7 +98,7 @@ def _macs(plan: Plan, training: Training) -> float:
     manifest, epochs = plan.manifests[training.fidelity], epochs_at_full_size(training.recipe)
     trained, judged = len(manifest.train), len(manifest.validation)
     share = (TRAINING_PASSES * epochs * trained + training.recipe.epochs * judged) / (epochs * (trained + judged))
-    return plan.work(training) * share
+    return plan.work(training)[1] * share
 
 
 # What came out

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.calibration.plan import Plan, draft
-from nas.calibration.progress import CalibrationBar, Pace
+from nas.calibration.progress import CalibrationBar, Pace, Work
 from nas.calibration.record import SCORES_FILE, TRAININGS_FILE, Scores, Training, Trainings
 from nas.calibration.work import decode_for, manifest_files, score_one, train_one, with_data, write_manifests
 from nas.cluster.jobs import run_jobs
@@ -72,7 +72,7 @@ def _train(plan: Plan, done: Trainings, manifests: dict[str, ManifestFile], cons
         return
     device = "cuda" if plan.search.resources.gpu else "cpu"
     work = partial(train_one, manifests=manifests, device=device)
-    weights = {t.setup: (t.name, plan.work(t)) for t in waiting}
+    weights: dict[str, Work] = {t.setup: plan.work(t) for t in waiting}
     with CalibrationBar(console, total=len(plan.trainings), waiting=weights, pace=_pace(plan, done)) as bar:
 
         def on_end(training: Training, outcome: Outcome | None, cause: str | None) -> None:
@@ -90,5 +90,5 @@ def _pace(plan: Plan, done: Trainings) -> Pace:
     for training in plan.trainings:
         row = done.row(training)
         if row and not row["cause"]:
-            pace.learn(training.name, work=plan.work(training), seconds=float(row["seconds"]))
+            pace.learn(plan.work(training), seconds=float(row["seconds"]))
     return pace

@@ -240,7 +240,7 @@ class Calibration(Value):
     """What `nas calibrate` trains to say how far the proxy's ranking can be trusted; a search does not read it."""
 
     designs: tuple[str, ...] | None = None
-    """Reference designs; None takes the search's baselines, or a handful of different mixers where it has none."""
+    """Reference designs; None takes the search's baselines, or each family scaled to the middle of what the space affords."""
     random: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 12
     """Random affordable architectures of the space, spread evenly over the logarithm of their MACs."""
     shrink: Annotated[float, Field(strict=True, ge=1, allow_inf_nan=False)] = 1

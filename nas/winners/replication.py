@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from nas.calibration.progress import CalibrationBar, Pace
+from nas.calibration.progress import CalibrationBar, Pace, Work
 from nas.calibration.record import Training
 from nas.calibration.work import decode_for, train_one
 from nas.cluster.jobs import run_jobs
@@ -165,7 +165,8 @@ def _training(each: Replicate, search: Search, manifest: Manifest) -> Training:
 
 def _bar(jobs: list[Training], wanted: list[Replicate], console: Console) -> CalibrationBar:
     """A display that reckons with what each network's first training took."""
+    waiting: dict[str, Work] = {job.setup: (each.seconds,) for job, each in zip(jobs, wanted, strict=True)}
     pace = Pace()
-    for job, each in zip(jobs, wanted, strict=True):
-        pace.learn(job.name, work=1.0, seconds=each.seconds)
-    return CalibrationBar(console, total=len(jobs), waiting={job.setup: (job.name, 1.0) for job in jobs}, pace=pace)
+    for work in waiting.values():
+        pace.learn(work, seconds=work[0])
+    return CalibrationBar(console, total=len(jobs), waiting=waiting, pace=pace)

@@ -75,11 +75,16 @@ def test_random_architectures_are_affordable_different_seeded_and_even_over_log_
     assert all(0.5 * even < b - a < 1.5 * even for a, b in pairwise(logs))
 
 
-def test_without_designs_the_baselines_are_trained_or_a_handful_of_different_mixers(tiny):
+def test_without_designs_the_baselines_are_trained_or_each_family_in_the_middle_of_the_space(tiny):
     families = [f"{family}@{macs}" for family in ("poolformerv2", "caformer") for macs in ("40M", "160M")]
     assert list(draft(hybrid("calibration.random=1"), where="x").architectures) == [*families, "random_01"]
-    designs = draft(tiny("calibration.random=0"), where="x").architectures.values()
-    assert {s.mixer for a in designs for s in a.stages} >= {"pool", "identity", "random", "conv", "attention", "spatial_fc"}
+    plan, search = draft(tiny("calibration.random=0"), where="x"), tiny()
+    low, high = (search.cost(a).macs for a in random_spread(search, 2))
+    assert all(low < search.cost(a).macs < high for a in plan.architectures.values())
+    assert {s.mixer for a in plan.architectures.values() for s in a.stages} == {"pool", "identity", "random", "conv"}
+    assert [note.partition(" macs")[0] for note in plan.notes] == [
+        "left out: caformer@1M: caformer reaches from 1.60 M to 14.3 G"
+    ]
 
 
 def test_two_names_of_one_network_are_trained_once_and_the_note_says_so():
@@ -239,12 +244,20 @@ def test_a_record_that_was_cut_short_is_refused(tmp_path):
         Trainings(path)
 
 
-def test_the_pace_of_an_architecture_is_its_own_once_it_is_known():
+def test_a_pace_is_that_of_images_and_of_their_macs():
     pace = Pace()
-    assert pace.expected("a", work=1) is None
-    pace.learn("a", work=2, seconds=10)
-    pace.learn("b", work=2, seconds=30)
-    assert (pace.expected("a", work=4), pace.expected("b", work=1), pace.expected("c", work=1)) == (20, 15, 10)
+    assert (pace.expected([]), pace.expected([(1, 1)])) == (0, None)
+    pace.learn((2, 2e9), seconds=10)
+    assert pace.expected([(2, 2e9), (1, 1e9)]) == pytest.approx(15)
+    pace.learn((2, 6e9), seconds=14)  # 4 s an image and 1 s a billion MACs
+    assert pace.expected([(3, 1e9), (1, 10e9)]) == pytest.approx(13 + 14)
+
+
+def test_no_image_and_no_mac_takes_less_than_no_time():
+    pace = Pace()
+    for macs, seconds in ((1e9, 20), (9e9, 10)):  # the larger one on an idle machine
+        pace.learn((1, macs), seconds=seconds)
+    assert 0 < pace.expected([(1, 100e9)]) < 20
 
 
 # On Ray
