@@ -12,7 +12,7 @@ import nas
 from nas.cluster import authentication
 from nas.cluster.address import Cluster, reach
 from nas.cluster.head import head_watched
-from nas.cluster.quiet import QUIET
+from nas.cluster.quiet import FOR_RAY
 from nas.cluster.quiet import ray as ray
 from nas.cluster.room import WorkerShare, most_by_autoscaler, node_resources, num_places
 from nas.cluster.stopping import own_signals
@@ -63,7 +63,7 @@ def check_address(address: str | None) -> None:
 
 def _sent() -> dict[str, Any]:
     """What the nodes of a cluster get from here: this package as it is, and where its cache lies."""
-    variables = {name: os.environ[name] for name in (*QUIET, *SENT) if name in os.environ}
+    variables = {name: os.environ[name] for name in (*FOR_RAY, *SENT) if name in os.environ}
     return {"py_modules": [str(Path(nas.__file__).parent)], "env_vars": variables}
 
 

@@ -9,7 +9,7 @@ from nas.config import dump_yaml
 from nas.errors import ConfigError
 from nas.export.formats.table import WRITERS
 from nas.export.level import MEANING, Level
-from nas.export.preprocessing import TORCH_USAGE, pixels_code
+from nas.export.preprocessing import LABEL_USAGE, TORCH_USAGE, pixels_code
 from nas.models.reparam import why_not
 from nas.space.architecture import Architecture, Stage
 from nas.space.mixers import row_of
@@ -43,13 +43,13 @@ Images are scaled {interpolation}ly, a share of {crop_pct:g} of the shorter side
 brought to mean {mean} and deviation {std}, as `timm.data.create_transform(**timm.data.resolve_data_config(model=net))` does: a
 fresh process made the same pixels of image files as those that the network was judged by.{preparation}
 
-The same in numbers, for programs without timm; the class is `logits.argmax()`.
+The same in numbers, for programs without timm. {classes_named}
 
 ```python
 {pixels}
 ```
 
-{usages}
+{usages}{labels}
 
 ## Architecture
 
@@ -112,6 +112,7 @@ def card(architecture: Architecture, level: Level, config: dict[str, Any], forma
         crop_pct=settings["crop_pct"],
         preparation=_preparation(config["metaformer"]["images"]),
         pixels=pixels_code(settings),
+        **_labels(config),
         usages=_usages(formats),
         mean=tuple(settings["mean"]),
         std=tuple(settings["std"]),
@@ -119,6 +120,14 @@ def card(architecture: Architecture, level: Level, config: dict[str, Any], forma
         training=_training(config["metaformer"]["provenance"]),
         provenance=_provenance(config["metaformer"]["provenance"]),
     )
+
+
+def _labels(config: dict[str, Any]) -> dict[str, str]:
+    """From logits to what is shown, as far as the classes have names."""
+    if "label_names" not in config:
+        return {"classes_named": "The class is the number `logits.argmax()`; no class has a name here.", "labels": ""}
+    code = f"\n\nFrom the logits to the label:\n\n```python\n{LABEL_USAGE}\n```"
+    return {"classes_named": "The label is the name of the class of the largest logit.", "labels": code}
 
 
 def _usages(formats: Sequence[str]) -> str:

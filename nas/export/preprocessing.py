@@ -25,6 +25,12 @@ import torch  # net: as above
 
 with torch.inference_mode():
     logits = net.eval()(torch.from_numpy(pixels("cat.jpg"))).numpy()"""
+LABEL_USAGE = """\
+import json
+
+with open("config.json", encoding="utf-8") as file:
+    names = json.load(file)["label_names"]
+print(names[logits.argmax()])"""
 
 
 def pixels_code(settings: dict[str, Any]) -> str:

@@ -42,10 +42,10 @@ def files(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
-def export(formats=(), **images):
+def export(formats=(), class_names=None, **images):
     torch.manual_seed(1)
     net = build(NETWORK, image_size=SIZE, num_classes=CLASSES)
-    about = Description(None, MEAN, STD, {}, **images)
+    about = Description(class_names, MEAN, STD, {}, **images)
     return drafted(NETWORK, net.state_dict(), about, image_size=SIZE, num_classes=CLASSES, formats=formats)
 
 
@@ -96,3 +96,15 @@ def test_the_card_asks_torch_first(files):
     names: dict[str, object] = {"net": prepared.model}
     exec(f"{pixels}\n{usage}".replace('"cat.jpg"', json.dumps(str(files[0]))), names)
     assert names["logits"].shape == (1, CLASSES)
+
+
+def test_the_card_goes_from_an_image_to_its_label(files, tmp_path, monkeypatch, capsys):
+    labels = tuple(f"kind {i}" for i in range(CLASSES))
+    prepared = export(class_names=labels)
+    (tmp_path / "config.json").write_text(prepared.texts["config.json"], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    pixels, [usage, to_label] = codes(prepared)
+    names: dict[str, object] = {"net": prepared.model}
+    exec(f"{pixels}\n{usage}\n{to_label}".replace('"cat.jpg"', json.dumps(str(files[0]))), names)
+    assert capsys.readouterr().out.strip() == labels[names["logits"].argmax()]
+    assert "no class has a name" in export().texts["README.md"]
