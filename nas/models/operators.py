@@ -1,5 +1,7 @@
 """The faster of equal ways to compute what blocks are made of, by device and size; measured by experiments/proxy/operators.py.
 
+Which forms a CPU takes stands in `TAKEN`; a training sets there what its own machine is faster with (`nas.devices.forms`).
+
 TorchScript can't ask all that the choice takes, and gets torch's own operators. The exporter copies this file into the model it
 writes, so it imports nothing of the package.
 """
@@ -13,6 +15,10 @@ SHORT = 784  # tokens up to which products of whole matrices were faster
 LARGE_KERNEL = 5
 LARGE_MAP = 8  # positions a side
 FEW_POSITIONS = 1024  # positions of a whole batch up to which a product of matrices was faster than a 1x1 convolution
+TAKEN = {
+    torch.float32: frozenset({"pool_as_filter"}),
+    torch.bfloat16: frozenset({"pool_as_filter", "attention_as_products", "filter_in_float32", "map_as_product"}),
+}  # by what a CPU computes in: which operators take a form other than torch's own
 
 
 def average(x: Tensor, size: int) -> Tensor:
@@ -39,8 +45,8 @@ def _mean_of_sums(x: Tensor, size: int) -> Tensor:
 @torch.jit.unused
 def _pools_fast(x: Tensor, size: int) -> bool:
     """Whether torch's own pooling is the faster one on a CPU."""
-    small = size < LARGE_KERNEL or x.shape[-1] < LARGE_MAP
-    return _is_channels_last(x) and x.dtype == torch.float32 and small
+    small = x.dtype == torch.float32 and (size < LARGE_KERNEL or x.shape[-1] < LARGE_MAP)
+    return _is_channels_last(x) and (small or not _takes("pool_as_filter", x.dtype))
 
 
 def _window_counts(x: Tensor, size: int) -> Tensor:
@@ -69,7 +75,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @torch.jit.unused
 def _is_short(q: Tensor) -> bool:
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= SHORT
+    return q.device.type == "cpu" and _takes("attention_as_products", q.dtype) and q.shape[2] <= SHORT
 
 
 def filtered(x: Tensor, weight: Tensor) -> Tensor:
@@ -87,7 +93,7 @@ def filtered(x: Tensor, weight: Tensor) -> Tensor:
 @torch.jit.unused
 def _filters_slowly(x: Tensor, weight: Tensor) -> bool:
     large = weight.shape[-1] >= LARGE_KERNEL and torch.is_grad_enabled() and _is_channels_last(x)
-    return x.device.type == "cpu" and large and _in_bf16(x)
+    return x.device.type == "cpu" and large and _in_bf16(x) and _takes("filter_in_float32", torch.bfloat16)
 
 
 def channel_map(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -96,7 +102,7 @@ def channel_map(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Trained in bf16 and channels_last on a CPU, small maps take a product of matrices, up to twice as fast as a 1x1 convolution.
     The size is asked last: torch.export bounds the batches of a program by every size that was compared.
     """
-    if not is_scripting() and _trains_in_bf16(x) and _is_channels_last(x) and _is_small(x):
+    if not is_scripting() and _trains_by_products(x) and _is_channels_last(x) and _is_small(x):
         return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)  # (B, D, H, W)
     return F.conv2d(x, weight, bias)
 
@@ -124,8 +130,13 @@ def _is_small(x: Tensor) -> bool:
 
 
 @torch.jit.unused
-def _trains_in_bf16(x: Tensor) -> bool:
-    return x.device.type == "cpu" and torch.is_grad_enabled() and _in_bf16(x)
+def _trains_by_products(x: Tensor) -> bool:
+    computed_in = torch.bfloat16 if _in_bf16(x) else x.dtype
+    return x.device.type == "cpu" and torch.is_grad_enabled() and _takes("map_as_product", computed_in)
+
+
+def _takes(form: str, dtype: torch.dtype) -> bool:
+    return form in TAKEN.get(dtype, TAKEN[torch.float32])
 
 
 def _in_bf16(x: Tensor) -> bool:

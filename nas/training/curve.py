@@ -36,6 +36,9 @@ class Epoch(Value):
     """Updates of the weights."""
     pieces: int = 1
     """Parts that a batch was cut into because memory did not suffice for it whole; their gradients are added up."""
+    forms: tuple[str, ...] | None = None
+    """Which operators a CPU computed in another form than torch's own, as it was faster there; None where that was not
+    measured."""
     retried: str | None = None
     """Why the training was begun again at a lower rate; None at the first attempt."""
     right: str | None = None

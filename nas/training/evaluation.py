@@ -26,8 +26,15 @@ class Score(NamedTuple):
 
 def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:
     """The recipe's precision; on "auto" bf16 where the device computes in it."""
-    wanted = recipe.precision in PRECISIONS or (recipe.precision == "auto" and computes_in_bf16(device))
-    return torch.autocast(device.type, dtype=PRECISIONS.get(recipe.precision, torch.bfloat16), enabled=wanted)
+    dtype = arithmetic(device, recipe)
+    return torch.autocast(device.type, dtype=None if dtype == torch.float32 else dtype, enabled=dtype != torch.float32)
+
+
+def arithmetic(device: torch.device, recipe: Recipe) -> torch.dtype:
+    """In which type the device multiplies matrices by that recipe."""
+    if recipe.precision == "auto":
+        return torch.bfloat16 if computes_in_bf16(device) else torch.float32
+    return PRECISIONS.get(recipe.precision, torch.float32)
 
 
 def computes_in_bf16(device: torch.device) -> bool:

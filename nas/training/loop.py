@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,17 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from nas.callbacks import ignore
 from nas.data.manifest import Images
+from nas.devices.forms import forms_here, taking
 from nas.errors import NasError, in_one_line
 from nas.models.norms import TokenBatchNorm
+from nas.models.operators import TAKEN
 from nas.models.size import is_out_of_memory
 from nas.recipes.recipe import Recipe
 from nas.training import processes
 from nas.training.batches import Batches, InMemory, Judged, UpdateShare, mixed_seed, own_seed
 from nas.training.curve import Epoch, OnEpoch, OnStep, StepProgress, packed_bits
 from nas.training.distill import loss_of
-from nas.training.evaluation import Score, autocast, evaluate, evaluate_each
+from nas.training.evaluation import Score, arithmetic, autocast, evaluate, evaluate_each
 from nas.training.loss import Batch, Forward
 from nas.training.optimizer import lr_share, optimizer
 
@@ -62,13 +64,14 @@ def fit(
     A teacher that knows more classes than these `class_names` answers for these alone.
     With an EMA in the recipe, the averaged weights are validated and are what `model` holds at the end.
     """
-    if torch.device(device).type == "cpu":
+    device = torch.device(device)
+    if device.type == "cpu":
         processes.keep_freed_memory()
     train = InMemory(train, recipe) if isinstance(train, Images) else train
-    training = _Training(model, recipe, device=torch.device(device), on_step=on_step, class_names=class_names)
+    training = _Training(model, recipe, device=device, on_step=on_step, class_names=class_names)
     curve = training.restore(state) if state else []
-    generators = torch.random.fork_rng(devices=[training.device] if training.device.type == "cuda" else [])
-    with generators, _compiling(recipe):
+    generators = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with generators, _compiling(recipe), training.taking_forms(curve):
         for number in range(len(curve) + 1, recipe.epochs + 1):
             curve.append(training.run_epoch(number, train, validation, seed=seed))
             if save is not None:
@@ -138,6 +141,7 @@ class _Training:
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.pieces = 1
         self.reading_seconds = 0.0  # of the epoch that runs
+        self.forms: tuple[str, ...] | None = None  # of operators
         self.before = _PassState(self.model, device)
         # where others wait in the middle of a pass, none can begin it again
         self.meets_inside = any(isinstance(module, nn.SyncBatchNorm) for module in self.model.modules())
@@ -146,6 +150,14 @@ class _Training:
     def measured(self) -> nn.Module:
         """The network that is validated and kept."""
         return self.ema.module if self.ema else self.model
+
+    def taking_forms(self, curve: Sequence[Epoch]) -> AbstractContextManager[None]:
+        """Operators on a CPU take the forms that it is fastest with; a resumed training those that it began with."""
+        dtype = arithmetic(self.device, self.recipe)
+        if self.device.type != "cpu" or dtype not in TAKEN:
+            return nullcontext()
+        self.forms = curve[-1].forms if curve else processes.of_first(lambda: forms_here(dtype))
+        return nullcontext() if self.forms is None else taking(self.forms, dtype)
 
     def run_epoch(self, number: int, train: Batches, validation: Images | Judged | None, *, seed: int) -> Epoch:
         started, steps = time.perf_counter(), train.steps
@@ -171,6 +183,7 @@ class _Training:
             reading_seconds=round(self.reading_seconds, 3),
             steps=steps,
             pieces=self.pieces,
+            forms=self.forms,
             right=packed_bits(right) if is_last and right is not None and not self.recipe.validates_raw else None,
         )
 

@@ -367,3 +367,14 @@ def test_every_process_cuts_its_share_into_as_many_parts(monkeypatch, rank):
     recipe = FullRecipe(image_size=8, epochs=1, batch_size=9, crop_padding=1, warmup_epochs=0.5, device_batch=4)
     (share,) = InMemory(images(9), recipe).epoch(1, seed=0, device=torch.device("cpu"))
     assert [len(part.labels) for part in share.batches] == [[3, 2], [2, 2]][rank]
+
+
+def test_a_resumed_training_keeps_its_forms_of_operators(monkeypatch):
+    """Whatever the machine is faster with by then."""
+    monkeypatch.setattr(loop, "forms_here", lambda dtype: ("map_as_product",))
+    states = []
+    fit(network(), TRAIN, None, QUICK, seed=0, save=lambda state: states.append(copy.deepcopy(state)))
+    monkeypatch.setattr(loop, "forms_here", lambda dtype: ())
+    resumed = fit(network(), TRAIN, None, QUICK, seed=0, state=states[0])
+    assert [epoch.forms for epoch in resumed] == [("map_as_product",)] * QUICK.epochs
+    assert fit(network(), TRAIN, None, QUICK, seed=0)[-1].forms == ()
