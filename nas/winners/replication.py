@@ -71,7 +71,8 @@ def replicate_front(
 def settings_of(root: Path, settings: list[str]) -> Search:
     """The search of a run with each "a.b=value" of `settings` laid over it."""
     folder, search = read_run(root)
-    asked = validated(Search, with_settings(plain_search(search), settings), where=f"{folder.search_yaml} (with --set)")
+    where = f"{folder.search_yaml} (with --set)" if settings else str(folder.search_yaml)
+    asked = validated(Search, with_settings(plain_search(search), settings), where=where)
     check_same(plain_search(search), plain_search(asked), where=str(root))
     return asked
 
