@@ -72,7 +72,7 @@ def _is_short(q: Tensor) -> bool:
     return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= SHORT
 
 
-def filtered(x: Tensor, weight: Tensor) -> Tensor:
+def filtered(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Each channel filtered by its own kernel of `weight` `(C, 1, k, k)`; `(B, C, H, W)` is kept.
 
     Trained in bf16 and channels_last on a CPU, large kernels compute in float32, 1.2 to 4 times as fast.
@@ -80,8 +80,9 @@ def filtered(x: Tensor, weight: Tensor) -> Tensor:
     padding, groups = weight.shape[-1] // 2, weight.shape[0]
     if not is_scripting() and _filters_slowly(x, weight):
         with torch.autocast("cpu", enabled=False):
-            return F.conv2d(x.float(), weight.float(), padding=padding, groups=groups).to(weight.dtype)
-    return F.conv2d(x, weight, padding=padding, groups=groups)
+            own = None if bias is None else bias.float()
+            return F.conv2d(x.float(), weight.float(), own, padding=padding, groups=groups).to(weight.dtype)
+    return F.conv2d(x, weight, bias, padding=padding, groups=groups)
 
 
 @torch.jit.unused
