@@ -5,6 +5,7 @@ The entries are read from the tables, so that a new one is tried without a word 
 
 import json
 import math
+from typing import get_args
 
 import pandas as pd
 import pytest
@@ -49,6 +50,8 @@ KINDS = [
     *(("mixer", name) for name in MIXERS),
     *(("norm", name) for name in NORMS),
     *(("activation", name) for name in ACTIVATIONS),
+    *(("mlp", name) for name in get_args(Stage.model_fields["mlp"].annotation)),
+    ("se_ratio", 0.25),
 ]
 BLOCK_WITH_ALL = {"norm_bias": True, "layer_scale": 0.1, "res_scale": True}  # what a block can be given besides
 

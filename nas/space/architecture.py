@@ -175,7 +175,7 @@ class Architecture(Value):
     """
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
-    stem_steps: Literal[1, 2] = 1
+    stem_steps: Annotated[int, Field(strict=True, ge=1, le=2)] = 1
     """Convolutions of the stem. Two are 3x3, with half the channels, a norm and a GELU between (arXiv:2106.14881; as in timm's
     MambaOut, arXiv:2405.07992)."""
     stem_kernel: Positive = 7

@@ -29,6 +29,12 @@ LEVELS = {
     "B": Architecture(stages=stages("pool", "conv", "attention", "attention", norm="group"), head="linear"),
     "B, norm first": Architecture(stages=stages("pool", "attention", "conv", "attention", norm="batch"), head_norm="norm_pool"),
     "B, MLP head": Architecture(stages=stages("conv", "conv", "pool", "attention"), head="mlp"),
+    "B, further blocks": Architecture(
+        stages=stages("pool", "linear_attention", "conv", "attention", mlp="conv", se_ratio=0.25), stem_steps=2
+    ),
+    "C, further blocks": Architecture(
+        stages=stages("dwconv", "linear_attention", "attention", "pool", mlp="conv", se_ratio=0.25), stem_steps=2
+    ),
     "C": Architecture(stages=stages("dwconv", "pool", "conv", "attention", activation="gelu")),
     "C, norm first": Architecture(stages=stages("affine", "identity", "dwconv", "pool", norm="batch"), head_norm="norm_pool"),
     "C, MLP head": Architecture(stages=stages("pool", "attention", "attention", "dwconv", norm="group"), head="mlp"),
