@@ -13,7 +13,7 @@ from timm.models.efficientvit_mit import LiteMLA
 from torch import Tensor, nn
 from torch.fx import wrap
 
-from nas.models.operators import attend, average, channel_map, filtered
+from nas.models.operators import attend, attend_linearly, average, channel_map, filtered
 from nas.space.geometry import channels
 from nas.space.mixers import MIXERS
 from nas.space.plugins.plugin import plugin_class
@@ -21,7 +21,7 @@ from nas.space.plugins.plugin import plugin_class
 if TYPE_CHECKING:
     from nas.space.architecture import Stage
 
-for _operator in ("attend", "average", "channel_map", "filtered"):
+for _operator in ("attend", "attend_linearly", "average", "channel_map", "filtered"):
     wrap(_operator)  # one node in torch.fx's graphs: what they ask of their input only a tensor can answer
 
 
@@ -126,6 +126,9 @@ class LinearAttention(LiteMLA):
     def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
         assert stage.head_dim is not None, "an option of this mixer"
         super().__init__(stage.width, stage.width, dim=stage.head_dim, norm_layer=None, scales=())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(attend_linearly(self.qkv(x), self.dim, self.eps))  # (B, C, H, W)
 
 
 class Affine(nn.Module):
