@@ -1,9 +1,10 @@
-"""Whether each further block helps at equal MACs: base networks with one of them switched on, widths taken back to the same cost.
+"""Whether each further block helps at equal MACs: base networks with one switched on, widths taken back to the same cost.
 
     python experiments/blocks/equal_macs.py --data DIR --out experiments/blocks/equal_macs.csv
     python experiments/blocks/equal_macs.py --out experiments/blocks/equal_macs.csv --table
 
-DIR holds fifty classes of Tiny ImageNet (64 px). A row is written the moment a training ends; started again it goes on where it was.
+DIR holds fifty classes of Tiny ImageNet (64 px). A row is written the moment a training ends; started again it goes on where
+it was.
 """
 
 import argparse

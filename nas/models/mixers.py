@@ -73,7 +73,7 @@ class DepthwiseConv(nn.Module):
 
 
 class InvertedConv(nn.Module):
-    """Widen, activate, filter each channel, narrow: MobileNetV2's inverted residual without its skip. arXiv:1801.04381, table 1.
+    """Widen, activate, filter each channel, narrow: an inverted residual without its skip. arXiv:1801.04381, table 1.
 
     One activation and timm's names, as in the SepConv of MetaFormer Baselines.
     """

@@ -32,16 +32,19 @@ if TYPE_CHECKING:
     from nas.space.architecture import Architecture, Stage
 
 
-def timm_class(module: str) -> type[nn.Module]:
-    """timm's class of that name, or torch's."""
-    return globals().get(module) or getattr(timm_metaformer, module, None) or getattr(nn, module)
-
-
-class LinearAttention(LiteMLA):
+class SingleScaleMLA(LiteMLA):
     """EfficientViT's linear attention as a token mixer: of one scale, without its batch norm."""
 
     def __init__(self, dim: int, *, head_dim: int, **others: Any):
         super().__init__(dim, dim, dim=head_dim, norm_layer=None, scales=())
+
+
+TIMM_MIXERS = {"LinearAttention": SingleScaleMLA}  # what timm has in other files than that of its MetaFormers
+
+
+def timm_class(module: str) -> type[nn.Module]:
+    """timm's class of that name, or torch's."""
+    return TIMM_MIXERS.get(module) or getattr(timm_metaformer, module, None) or getattr(nn, module)
 
 
 class Block(MetaFormerBlock):

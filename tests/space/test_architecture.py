@@ -131,7 +131,10 @@ def test_different_networks_have_different_keys():
         ({"se_ratio": 2}, "se_ratio: must be less than or equal to 1, but got 2"),
         ({"se_ratio": -0.1}, "greater than or equal to 0"),
         ({"se_ratio": float("nan")}, "se_ratio"),
-        ({"mixer": "linear_attention", "width": 48}, "width must be a multiple of head_dim=32 for linear_attention, but got 48"),
+        (
+            {"mixer": "linear_attention", "width": 48},
+            "width must be a multiple of head_dim=32 for linear_attention, but got 48",
+        ),
     ],
 )
 def test_a_stage_that_cannot_be_built_is_refused_where_it_stands(changes, message):
