@@ -105,10 +105,10 @@ def trainings(seeds: int) -> Iterator[Training]:
             yield Training(base, variant, seed, architecture)
 
 
-def recipe(data: str) -> Proxy:
-    """6,000 images to learn from and 3,000 to judge by, three epochs."""
+def recipe(data: str, epochs: int) -> Proxy:
+    """6,000 images to learn from and 3,000 to judge by."""
     return Proxy(
-        data=data, classes=CLASSES, images_per_class=180, validation_share=1 / 3, image_size=IMAGE_SIZE, epochs=3,
+        data=data, classes=CLASSES, images_per_class=180, validation_share=1 / 3, image_size=IMAGE_SIZE, epochs=epochs,
         crop_padding=8, flip=True,
     )  # fmt: skip
 
@@ -134,9 +134,9 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def train_all(path: Path, data: str, *, seeds: int, workers: int) -> None:
+def train_all(path: Path, proxy: Proxy, *, seeds: int, workers: int) -> None:
     """Every training that the file lacks, one a process."""
-    proxy, done = recipe(data), {(row["base"], row["variant"], row["seed"]) for row in rows_of(path)}
+    done = {(row["base"], row["variant"], row["seed"]) for row in rows_of(path)}
     manifest = make_manifest(proxy, seed=0)
     waiting = [training for training in trainings(seeds) if training.name not in done]
     with path.open("a", newline="") as file, ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
@@ -151,8 +151,8 @@ def train_all(path: Path, data: str, *, seeds: int, workers: int) -> None:
 
 
 def table(rows: list[dict[str, str]]) -> Iterator[str]:
-    """In Markdown: each variant's accuracy, and its difference from the base of the same seed with a 95 % interval."""
-    yield "| base | variant | network | MACs | params | seeds | top-1 | points over the base | loss |"
+    """In Markdown: each variant's accuracy, and its differences from the base of the same seed with 95 % intervals."""
+    yield "| base | variant | network | MACs | params | seeds | top-1 | points over the base | loss over the base |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for base, variant in product(BASES, VARIANTS):
         own = {row["seed"]: row for row in rows if (row["base"], row["variant"]) == (base, variant)}
@@ -161,19 +161,20 @@ def table(rows: list[dict[str, str]]) -> Iterator[str]:
             continue
         first, pairs = next(iter(own.values())), [(own[seed], plain[seed]) for seed in own if seed in plain]
         gains = [100 * (float(a["accuracy"]) - float(b["accuracy"])) for a, b in pairs]
+        losses = [float(a["loss"]) - float(b["loss"]) for a, b in pairs]
         cells = [
             base, variant, first["design"], f"{int(first['macs']) / 1e6:.2f} M", f"{int(first['params']) / 1e3:.0f} k",
             str(len(own)), f"{100 * mean(float(row['accuracy']) for row in own.values()):.1f} %",
-            "" if variant == "base" else _with_interval(gains), f"{mean(float(row['loss']) for row in own.values()):.3f}",
+            *(("", "") if variant == "base" else (_with_interval(gains, 1), _with_interval(losses, 3))),
         ]  # fmt: skip
         yield f"| {' | '.join(cells)} |"
 
 
-def _with_interval(values: list[float]) -> str:
+def _with_interval(values: list[float], digits: int) -> str:
     if len(values) < 2:
-        return f"{mean(values):+.1f}" if values else ""
+        return f"{mean(values):+.{digits}f}" if values else ""
     half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
-    return f"{mean(values):+.1f} ± {half:.1f}"
+    return f"{mean(values):+.{digits}f} ± {half:.{digits}f}"
 
 
 def main() -> None:
@@ -181,13 +182,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="print what has been trained, train nothing")
     asked = parser.parse_args()
     if asked.table:
         print("\n".join(table(rows_of(asked.out))))
     elif asked.data:
-        train_all(asked.out, asked.data, seeds=asked.seeds, workers=asked.workers)
+        train_all(asked.out, recipe(asked.data, asked.epochs), seeds=asked.seeds, workers=asked.workers)
     else:
         sys.exit("--data DIR is needed to train; --table shows what was trained")
 
