@@ -5,6 +5,8 @@ The entries are read from the tables, so that a new one is tried without a word 
 
 import json
 import math
+import re
+from typing import get_args
 
 import pandas as pd
 import pytest
@@ -49,6 +51,8 @@ KINDS = [
     *(("mixer", name) for name in MIXERS),
     *(("norm", name) for name in NORMS),
     *(("activation", name) for name in ACTIVATIONS),
+    *(("mlp", name) for name in get_args(Stage.model_fields["mlp"].annotation)),
+    ("se_ratio", 0.25),
 ]
 BLOCK_WITH_ALL = {"norm_bias": True, "layer_scale": 0.1, "res_scale": True}  # what a block can be given besides
 
@@ -269,3 +273,18 @@ def test_a_state_has_words_and_stands_in_optuna_and_in_the_table_as_what_it_is(t
     assert record.had_its_chance == (state in TRAINED)
     if state != TrialState.REJECTED:
         assert load(tmp_path / "run").set_index("trial").loc[record.number, "state"] == state
+
+
+def test_further_blocks_are_drawn_shown_and_rated(tmp_path, capsys):
+    last = {"mixer": "conv", "width": 16, "depth": 1, "mlp": ["plain", "conv"], "se_ratio": [0, 0.25]}
+    space = {"image_size": SIZE, "num_classes": CLASSES, "stem_steps": [1, 2], "stem_stride": 2, "stages": {1: last}}
+    search = validated(Search, {"name": "further", "space": space, "search": {"trials": 8, "sampler": "random"}}, where="test")
+    finish_all(Study(search, open_folder(tmp_path, search), manifest_hash="feed"))
+    trials = load(tmp_path)
+    shown = set(zip(trials["stage1_mlp"], trials["stage1_se_ratio"], trials["stem_steps"], strict=True))
+    assert shown == {(mlp, ratio, steps) for mlp in ("plain", "conv") for ratio in (0.0, 0.25) for steps in (1, 2)}
+    assert set(trials["stages"]) == {"C1·16", "C1·16+c", "C1·16+s", "C1·16+cs"}
+    table = effects(trials, search)
+    assert set(table["axis"]) == {"stem_steps", "stage1.mlp", "stage1.se_ratio"} and (table["trials"] == 4).all()
+    show_front((tmp_path,), Console(width=200))
+    assert re.search(r"C conv, \+[cs] ", capsys.readouterr().out)

@@ -55,9 +55,9 @@ def test_a_path_in_a_file_starts_beside_that_file(elsewhere):
         (
             "search space",
             "hybird",
-            "unknown search space 'hybird'; did you mean hybrid? Known: hybrid, imagenet, pooling, tiny, with_a_plugin.",
+            "unknown search space 'hybird'; did you mean hybrid? Known: blocks, hybrid, imagenet, pooling, tiny, with_a_plugin",
         ),
-        ("search space", "zzz", "unknown search space 'zzz'. Known: hybrid, imagenet, pooling, tiny, with_a_plugin."),
+        ("search space", "zzz", "unknown search space 'zzz'. Known: blocks, hybrid, imagenet, pooling, tiny, with_a_plugin."),
         ("search space", "digits_quick", "unknown search space 'digits_quick'"),
         ("recipe", "caformer_30", "unknown recipe 'caformer_30'; did you mean caformer_300"),
         (

@@ -32,7 +32,9 @@ def patterns(model: nn.Module, images: Tensor) -> float:
         codes = (inputs[0].flatten(1) > 0).float()
         kernel.add_(codes @ codes.T + (1 - codes) @ (1 - codes).T)
 
-    _passed(model, images, [m.act.register_forward_pre_hook(add) for m in model.modules() if isinstance(m, ChannelMLP)])
+    mlps = [block.mlp for block in model.modules() if isinstance(block, MetaFormerBlock) and block.has_mlp]
+    activations = [mlp.act if isinstance(mlp, ChannelMLP) else mlp.act1 for mlp in mlps]
+    _passed(model, images, [activation.register_forward_pre_hook(add) for activation in activations])
     return float(torch.linalg.slogdet(kernel.double() + TINY * torch.eye(len(images)))[1]) if kernel.any() else 0.0
 
 

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import feature_sides
-from nas.space.geometry import HEAD_RATIO, IMAGE_CHANNELS
+from nas.space.geometry import (
+    HEAD_RATIO,
+    IMAGE_CHANNELS,
+    MLP_KERNEL,
+    needs_map,
+    stem_convolutions,
+    stem_sides,
+    stem_widths,
+)
 from nas.space.mixers import row_of
 from nas.space.norms import NORMS
 
@@ -59,10 +67,9 @@ Terms = Counter[Term]
 def counted_parts(architecture: Architecture, *, image_size: int, num_classes: int) -> list[tuple[Part, int]]:
     """The parts of a network and how often each stands in it; Infeasible where images of that size are too small."""
     sides = feature_sides(architecture, image_size=image_size)
-    first, last = architecture.stages[0], architecture.stages[-1]
-    stem = (architecture.stem_kernel, architecture.stem_norm, first.width, image_size, sides[0])
+    last = architecture.stages[-1]
     head = (architecture.head, architecture.head_norm, last.norm, last.width, sides[-1], num_classes)
-    parts = [(Part("network"), 1), (Part("stem", stem), 1), (Part("head", head), 1)]
+    parts = [(Part("network"), 1), *((part, 1) for part in _stem_parts(architecture, image_size)), (Part("head", head), 1)]
     for i, stage in enumerate(architecture.stages):
         if i:
             down = (architecture.downsample_norm, architecture.stages[i - 1].width, stage.width, sides[i - 1], sides[i])
@@ -75,6 +82,16 @@ def counted_parts(architecture: Architecture, *, image_size: int, num_classes: i
     return parts
 
 
+def _stem_parts(architecture: Architecture, image_size: int) -> Iterator[Part]:
+    norm, width_in, side_in = architecture.stem_norm, IMAGE_CHANNELS, image_size
+    steps = zip(stem_convolutions(architecture), stem_widths(architecture), stem_sides(architecture, image_size), strict=True)
+    for number, ((kernel, _), width, side) in enumerate(steps):
+        if number:
+            yield Part("stem's activation", (width_in, side_in))
+        yield Part("stem", ("downsampling" if number else "stem", kernel, norm, width_in, side_in, width, side))
+        width_in, side_in = width, side
+
+
 @lru_cache(REMEMBERED_PARTS)
 def terms_of(part: Part) -> Terms:
     """The amounts of one part by term."""
@@ -85,10 +102,15 @@ def _network() -> Terms:
     return Terms({Term(1, "networks"): 1.0})
 
 
-def _stem(kernel: int, norm: bool, width: int, image_size: int, side: int) -> Terms:
-    weights, n = kernel**2 * IMAGE_CHANNELS * width, side**2
-    own = _operator("stem", Amounts(weights * n, IMAGE_CHANNELS * image_size**2 + width * n, weights))
+def _stem(kind: str, kernel: int, norm: bool, width_in: int, side_in: int, width: int, side: int) -> Terms:
+    """One of its convolutions; the second of two is like a downsampling."""
+    weights, n = kernel**2 * width_in * width, side**2
+    own = _operator(kind, Amounts(weights * n, width_in * side_in**2 + width * n, weights))
     return own + (_norm("layer", width, n) if norm else Terms())
+
+
+def _stem_activation(width: int, side: int) -> Terms:
+    return _operator("gelu", Amounts(elements=2 * width * side**2))
 
 
 def _downsampling(norm: bool, width_in: int, width: int, side_in: int, side: int) -> Terms:
@@ -126,11 +148,18 @@ def _operators(stage: Stage, n: int) -> Iterator[tuple[str, Amounts]]:
     spent = row.cost(stage, n)
     yield stage.mixer, Amounts(spent.macs, spent.activation_bytes, spent.params + spent.frozen_params)
     halves = 2 if hidden else 1
-    norm = _norm_module(stage.norm, tokens=row.needs_tokens)
+    tokens = row.needs_tokens and not needs_map(stage)
+    norm = _norm_module(stage.norm, tokens=tokens)
     if norm is not None:
         yield norm, Amounts(elements=2 * halves * c * n, calls=halves)
-    if hidden:
-        layout = "tokens" if row.needs_tokens else "maps"
+    if squeezed := stage.squeezed:
+        weights = 2 * c * squeezed
+        yield "squeeze-and-excitation", Amounts(weights, 3 * c * n, weights, calls=5)
+    if stage.mlp == "conv":
+        weights = 2 * c * hidden + MLP_KERNEL**2 * hidden
+        yield "inverted residual", Amounts(weights * n, (2 * c + 4 * hidden) * n, weights, calls=3)
+    elif hidden:
+        layout = "tokens" if tokens else "maps"
         yield f"channel MLP of {layout}", Amounts(2 * c * hidden * n, 2 * (c + hidden) * n, 2 * c * hidden, calls=2)
     activated = [hidden, stage.expanded if row.uses_activation else 0]
     if any(activated):
@@ -167,6 +196,7 @@ def _operator(kind: str, amounts: Amounts, *, place: str = "") -> Terms:
 _TERMS: dict[str, Callable[..., Terms]] = {
     "network": _network,
     "stem": _stem,
+    "stem's activation": _stem_activation,
     "downsampling": _downsampling,
     "head": _head,
     "block": _block,

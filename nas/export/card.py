@@ -173,12 +173,14 @@ def _preparation(images: dict[str, Any]) -> str:
 def _stages(architecture: Architecture) -> str:
     rows = ["| stage | mixer | blocks | width | MLP ratio | activation | norm |", "|---|---|---|---|---|---|---|"]
     for i, s in enumerate(architecture.stages, start=1):
-        rows.append(f"| {i} | {_mixer(s)} | {s.depth} | {s.width} | {s.mlp_ratio:g} | {s.activation} | {s.norm} |")
+        mlp = f"{s.mlp_ratio:g}, with a convolution" if s.mlp == "conv" else f"{s.mlp_ratio:g}"
+        rows.append(f"| {i} | {_mixer(s)} | {s.depth} | {s.width} | {mlp} | {s.activation} | {s.norm} |")
     return "\n".join(rows)
 
 
 def _mixer(stage: Stage) -> str:
     options = [f"{name} {stage.option(name)}" for name in row_of(stage).options]
+    options += [f"squeeze-and-excitation {stage.se_ratio:g}"] if stage.se_ratio else []
     return f"{stage.mixer} ({', '.join(options)})" if options else stage.mixer
 
 

@@ -213,7 +213,7 @@ def _config(
             "std": list(description.std),
             "crop_pct": description.crop_pct,
             "interpolation": description.interpolation,
-            "first_conv": "stem.conv",
+            "first_conv": "stem.conv" if architecture.stem_steps == 1 else "stem.conv1",
             "classifier": "head.fc.fc2" if architecture.head == "mlp" else "head.fc",
             "license": checked_license(description.license),
         },

@@ -8,19 +8,28 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath
+from timm.layers import DropPath, SqueezeExcite
 from torch import Tensor, nn
 from torch.fx import wrap
 
-from nas.models.mixers import Pointwise, mixer_class
+from nas.models.mixers import InvertedConv, Pointwise, mixer_class
 from nas.models.norms import norm
 from nas.models.operators import alike, gelu
 from nas.space.activations import ACTIVATIONS
-from nas.space.geometry import HEAD_RATIO, IMAGE_CHANNELS, channels, stem_padding
+from nas.space.geometry import (
+    HEAD_RATIO,
+    IMAGE_CHANNELS,
+    MLP_KERNEL,
+    channels,
+    needs_map,
+    stem_convolutions,
+    stem_padding,
+    stem_widths,
+)
 from nas.space.mixers import row_of
 
 if TYPE_CHECKING:
-    from nas.space.architecture import Stage
+    from nas.space.architecture import Architecture, Stage
 
 for _operator in ("alike", "gelu", "of_that_size"):
     wrap(_operator)  # one node in torch.fx's graphs: what they ask of their input only a tensor can answer
@@ -101,18 +110,39 @@ class Stem(nn.Module):
     `only_size` is the one side in pixels that the network behind it takes, or 0 for any.
     """
 
-    def __init__(
-        self, width: int, *, kernel: int, stride: int, with_norm: bool, in_chans: int = IMAGE_CHANNELS, only_size: int = 0
-    ):
+    def __init__(self, architecture: "Architecture", *, in_chans: int = IMAGE_CHANNELS, only_size: int = 0):
         super().__init__()
         self.only_size = only_size
-        self.conv = nn.Conv2d(in_chans, width, kernel, stride=stride, padding=stem_padding(kernel, stride))
-        self.norm = norm("layer" if with_norm else "none", width, bias=False)
+        [self.conv], [self.norm] = _stem_layers(architecture, in_chans)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.only_size:
             x = of_that_size(x, self.only_size)
         return self.norm(self.conv(x))  # (B, C, H, W)
+
+
+class TwoStepStem(nn.Module):
+    """The same by two 3x3 convolutions with a norm and a GELU between. arXiv:2106.14881; names as in timm's Stem4."""
+
+    def __init__(self, architecture: "Architecture", *, in_chans: int = IMAGE_CHANNELS, only_size: int = 0):
+        super().__init__()
+        self.only_size = only_size
+        (self.conv1, self.conv2), (self.norm1, self.norm2) = _stem_layers(architecture, in_chans)
+        self.act1 = GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.only_size:
+            x = of_that_size(x, self.only_size)
+        x = self.act1(self.norm1(self.conv1(x)))  # (B, C // 2, H1, W1)
+        return self.norm2(self.conv2(x))  # (B, C, H, W)
+
+
+def _stem_layers(architecture: "Architecture", in_chans: int) -> tuple[list[nn.Conv2d], list[nn.Module]]:
+    """The convolutions of a stem, and the norm behind each."""
+    widths, kind = stem_widths(architecture), "layer" if architecture.stem_norm else "none"
+    shapes = zip([in_chans, *widths], widths, stem_convolutions(architecture), strict=False)
+    convolutions = [nn.Conv2d(c_in, c, k, stride=s, padding=stem_padding(k, s)) for c_in, c, (k, s) in shapes]
+    return convolutions, [norm(kind, width, bias=False) for width in widths]
 
 
 def of_that_size(x: Tensor, side: int) -> Tensor:
@@ -142,10 +172,11 @@ class MetaFormerBlock(nn.Module):
 
     def __init__(self, stage: "Stage", *, side: int, drop_path: float, dropout: float = 0.0):
         super().__init__()
-        activation, tokens = activation_class(stage.activation), row_of(stage).needs_tokens
+        activation, needs_tokens = activation_class(stage.activation), row_of(stage).needs_tokens
+        tokens = needs_tokens and not needs_map(stage)
         hidden = channels(stage.mlp_ratio, stage.width)
-        self.residual, self.has_mlp = stage.residual, hidden > 0
-        after_mixer = dropout if tokens else 0.0  # behind attention alone, as in timm
+        self.residual, self.has_mlp, self.flattens = stage.residual, hidden > 0, needs_tokens and not tokens
+        after_mixer = dropout if needs_tokens else 0.0  # behind attention alone, as in timm
         self.norm1, self.drop_path1, self.layer_scale1, self.res_scale1 = _around(
             stage, tokens=tokens, drop_path=drop_path, dropout=after_mixer
         )
@@ -154,18 +185,39 @@ class MetaFormerBlock(nn.Module):
                 stage, tokens=tokens, drop_path=drop_path, dropout=dropout
             )
         self.token_mixer = mixer_class(stage.mixer, stage.plugin)(stage, side=side, activation=activation)
+        self.se = squeeze_excite(stage)
         if self.has_mlp:
-            self.mlp = ChannelMLP(
-                stage.width, hidden, activation=activation, bias=stage.mlp_bias, tokens=tokens, dropout=dropout
-            )
+            self.mlp = _channel_mlp(stage, hidden, activation=activation, tokens=tokens, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed = self.layer_scale1(self.drop_path1(self.token_mixer(self.norm1(x))))
+        mixed = self.layer_scale1(self.drop_path1(self.se(self._mixed(self.norm1(x)))))
         x = self.res_scale1(x) + mixed if self.residual else mixed
         if not self.has_mlp:
             return x
         mixed = self.layer_scale2(self.drop_path2(self.mlp(self.norm2(x))))
         return self.res_scale2(x) + mixed if self.residual else mixed
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        """Between maps, a mixer that takes tokens is given them."""
+        if not self.flattens:
+            return self.token_mixer(x)
+        shape = x.shape
+        x = self.token_mixer(x.flatten(2).transpose(1, 2))  # (B, N, C)
+        return x.transpose(1, 2).reshape(shape)  # (B, C, H, W)
+
+
+def squeeze_excite(stage: "Stage") -> nn.Module:
+    """timm's squeeze-and-excitation with the stage's channels; the identity for none. arXiv:1709.01507."""
+    squeezed = channels(stage.se_ratio, stage.width)
+    return SqueezeExcite(stage.width, rd_channels=squeezed) if squeezed else nn.Identity()
+
+
+def _channel_mlp(
+    stage: "Stage", hidden: int, *, activation: type[nn.Module], tokens: bool, dropout: float
+) -> ChannelMLP | InvertedConv:
+    if stage.mlp == "conv":
+        return InvertedConv(stage.width, hidden, kernel_size=MLP_KERNEL, activation=activation, bias=stage.mlp_bias)
+    return ChannelMLP(stage.width, hidden, activation=activation, bias=stage.mlp_bias, tokens=tokens, dropout=dropout)
 
 
 def _around(

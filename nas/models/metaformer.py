@@ -12,14 +12,15 @@ from timm.models import checkpoint_seq
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]  # public, but not marked as exported
 
-from nas.models.blocks import Downsampling, MetaFormerBlock, MLPHead, Stem
+from nas.models.blocks import Downsampling, MetaFormerBlock, MLPHead, Stem, TwoStepStem
 from nas.models.norms import norm
-from nas.space.geometry import IMAGE_CHANNELS, drop_path_rates, map_sides
+from nas.space.geometry import IMAGE_CHANNELS, drop_path_rates, map_sides, needs_map
 from nas.space.mixers import row_of
 
 if TYPE_CHECKING:
     from nas.space.architecture import Architecture, Stage
 
+STEMS: dict[int, type[Stem] | type[TwoStepStem]] = {1: Stem, 2: TwoStepStem}
 POOLINGS = ("avg", "max", "avgmax", "fastavg", "fastmax", "fastavgmax", "fast", "")
 
 
@@ -91,7 +92,7 @@ class MetaFormerStage(nn.Module):
     ):
         super().__init__()
         self.grad_checkpointing = False
-        self.tokens = row_of(stage).needs_tokens
+        self.tokens = row_of(stage).needs_tokens and not needs_map(stage)
         self.downsample = Downsampling(width_in, stage.width, with_norm=downsample_norm) if width_in else nn.Identity()
         self.position_embedding = None
         if stage.position_embedding:
@@ -181,14 +182,8 @@ class MetaFormer(nn.Module):
             {"num_chs": s.width, "reduction": architecture.stem_stride * 2**i, "module": f"stages.{i}"}
             for i, s in enumerate(stages)
         ]
-        self.stem = Stem(
-            stages[0].width,
-            kernel=architecture.stem_kernel,
-            stride=architecture.stem_stride,
-            with_norm=architecture.stem_norm,
-            in_chans=in_chans,
-            only_size=image_size if self.fixed_resolution else 0,
-        )
+        only_size = image_size if self.fixed_resolution else 0
+        self.stem = STEMS[architecture.stem_steps](architecture, in_chans=in_chans, only_size=only_size)
         self.stages = nn.Sequential(*_stages(architecture, image_size=image_size, drop_path=drop_path, dropout=dropout))
         self.head = _head(architecture, num_classes=num_classes, dropout=head_dropout, global_pool=global_pool)
         self.apply(initialise)
@@ -262,7 +257,7 @@ class MetaFormer(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         """Replaces the classifier by a fresh one on the same device; `reset_other` takes the head's norm away as well."""
-        like = self.stem.conv.weight
+        like = next(self.stem.parameters())
         self.num_classes = num_classes
         if global_pool is not None:
             self.head.pool_by(global_pool)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from timm.models.efficientvit_mit import LiteMLA
 from torch import Tensor, nn
 from torch.fx import wrap
 
-from nas.models.operators import attend, average, channel_map, filtered
+from nas.models.operators import attend, attend_linearly, average, channel_map, filtered
 from nas.space.geometry import channels
 from nas.space.mixers import MIXERS
 from nas.space.plugins.plugin import plugin_class
@@ -20,7 +21,7 @@ from nas.space.plugins.plugin import plugin_class
 if TYPE_CHECKING:
     from nas.space.architecture import Stage
 
-for _operator in ("attend", "average", "channel_map", "filtered"):
+for _operator in ("attend", "attend_linearly", "average", "channel_map", "filtered"):
     wrap(_operator)  # one node in torch.fx's graphs: what they ask of their input only a tensor can answer
 
 
@@ -71,21 +72,31 @@ class DepthwiseConv(nn.Module):
         return self.conv(x)
 
 
-class SepConv(nn.Module):
-    """Inverted separable convolution: widen, activate, filter each channel, narrow. arXiv:2210.13452, Convolutions."""
+class InvertedConv(nn.Module):
+    """Widen, activate, filter each channel, narrow: an inverted residual without its skip. arXiv:1801.04381, table 1.
 
-    def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
+    One activation and timm's names, as in the SepConv of MetaFormer Baselines.
+    """
+
+    def __init__(self, width: int, hidden: int, *, kernel_size: int, activation: type[nn.Module], bias: bool = False):
         super().__init__()
-        assert stage.expansion is not None and stage.kernel_size is not None, "options of this mixer"
-        hidden = channels(stage.expansion, stage.width)
-        self.pwconv1 = Pointwise(stage.width, hidden, bias=False)
+        self.pwconv1 = Pointwise(width, hidden, bias=bias)
         self.act1 = activation()
-        self.dwconv = Depthwise(hidden, kernel_size=stage.kernel_size)
-        self.pwconv2 = Pointwise(hidden, stage.width, bias=False)
+        self.dwconv = Depthwise(hidden, kernel_size=kernel_size, bias=bias)
+        self.pwconv2 = Pointwise(hidden, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act1(self.pwconv1(x))  # (B, hidden, H, W)
         return self.pwconv2(self.dwconv(x))  # (B, C, H, W)
+
+
+class SepConv(InvertedConv):
+    """Inverted separable convolution as a token mixer. arXiv:2210.13452, Convolutions."""
+
+    def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
+        assert stage.expansion is not None and stage.kernel_size is not None, "options of this mixer"
+        hidden = channels(stage.expansion, stage.width)
+        super().__init__(stage.width, hidden, kernel_size=stage.kernel_size, activation=activation)
 
 
 class Attention(nn.Module):
@@ -105,6 +116,21 @@ class Attention(nn.Module):
         return self.proj(x.transpose(1, 2).flatten(2))  # (B, N, C)
 
 
+class LinearAttention(LiteMLA):
+    """Attention with ReLU in the softmax's place, so that its cost grows with the number of positions instead of its square.
+
+    Sum over j of (relu(q_i) relu(k_j)) v_j over the sum of these weights and 1e-5, in heads of `head_dim` channels on
+    `(B, C, H, W)`: arXiv:2205.14756, equations 1 and 2, as timm computes it, of one scale and without its batch norm.
+    """
+
+    def __init__(self, stage: "Stage", *, side: int, activation: type[nn.Module]):
+        assert stage.head_dim is not None, "an option of this mixer"
+        super().__init__(stage.width, stage.width, dim=stage.head_dim, norm_layer=None, scales=())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(attend_linearly(self.qkv(x), self.dim, self.eps))  # (B, C, H, W)
+
+
 class Affine(nn.Module):
     """A learned scale and shift of each channel, minus the input; `reparam` merges it into the norm. arXiv:2304.05659."""
 
@@ -117,13 +143,13 @@ class Affine(nn.Module):
 
 
 class Depthwise(nn.Conv2d):
-    """A bias-free convolution of each channel for itself that keeps `(B, C, H, W)`."""
+    """A convolution of each channel for itself that keeps `(B, C, H, W)`."""
 
-    def __init__(self, width: int, *, kernel_size: int):
-        super().__init__(width, width, kernel_size, padding=kernel_size // 2, groups=width, bias=False)
+    def __init__(self, width: int, *, kernel_size: int, bias: bool = False):
+        super().__init__(width, width, kernel_size, padding=kernel_size // 2, groups=width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return filtered(x, self.weight)
+        return filtered(x, self.weight, self.bias)
 
 
 class Pointwise(nn.Conv2d):

@@ -78,7 +78,29 @@ def _is_short(q: Tensor) -> bool:
     return q.device.type == "cpu" and _takes("attention_as_products", q.dtype) and q.shape[2] <= SHORT
 
 
-def filtered(x: Tensor, weight: Tensor) -> Tensor:
+def attend_linearly(qkv: Tensor, head_dim: int, eps: float) -> Tensor:
+    """Linear attention of queries, keys and values that lie head by head in `(B, 3 C, H, W)`; `(B, C, H, W)`. In float32.
+
+    As timm's LiteMLA computes it, which torch.fx can't look into, without its copy of `qkv`.
+    """
+    heads = qkv.flatten(2).unflatten(1, (-1, 3 * head_dim)).transpose(2, 3)  # (B, heads, N, 3 head_dim)
+    if is_scripting() or qkv.device.type == "meta":
+        mixed = _weighted_means(heads, eps)
+    else:
+        with torch.autocast(qkv.device.type, enabled=False):
+            mixed = _weighted_means(heads, eps)
+    return mixed.transpose(2, 3).reshape(qkv.shape[0], -1, qkv.shape[2], qkv.shape[3])  # (B, C, H, W)
+
+
+def _weighted_means(heads: Tensor, eps: float) -> Tensor:
+    """The means of the values `(B, heads, N, head_dim)`; a column of ones beside them adds up the weights."""
+    q, k, v = heads.chunk(3, dim=-1)  # each (B, heads, N, head_dim)
+    q, k, v = q.relu().float(), k.relu().float(), F.pad(v, (0, 1), value=1.0).float()
+    sums = q @ (k.transpose(2, 3) @ v)  # (B, heads, N, head_dim + 1)
+    return (sums[..., :-1] / (sums[..., -1:] + eps)).to(heads.dtype)
+
+
+def filtered(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Each channel filtered by its own kernel of `weight` `(C, 1, k, k)`; `(B, C, H, W)` is kept.
 
     Trained in bf16 and channels_last on a CPU, large kernels compute in float32, 1.2 to 4 times as fast.
@@ -86,8 +108,9 @@ def filtered(x: Tensor, weight: Tensor) -> Tensor:
     padding, groups = weight.shape[-1] // 2, weight.shape[0]
     if not is_scripting() and _filters_slowly(x, weight):
         with torch.autocast("cpu", enabled=False):
-            return F.conv2d(x.float(), weight.float(), padding=padding, groups=groups).to(weight.dtype)
-    return F.conv2d(x, weight, padding=padding, groups=groups)
+            own = None if bias is None else bias.float()
+            return F.conv2d(x.float(), weight.float(), own, padding=padding, groups=groups).to(weight.dtype)
+    return F.conv2d(x, weight, bias, padding=padding, groups=groups)
 
 
 @torch.jit.unused

@@ -17,7 +17,7 @@ def merge(model: MetaFormer, architecture: Architecture) -> tuple[MetaFormer, Ar
     A stage keeps its mixer where the norm cannot take it in: see `why_not`. The given model is left as it is.
     """
     state, merged = merged_state(model.state_dict(), architecture)
-    copy = build(merged, image_size=model.image_size, num_classes=model.num_classes).to(model.stem.conv.weight)
+    copy = build(merged, image_size=model.image_size, num_classes=model.num_classes).to(next(model.stem.parameters()))
     copy.load_state_dict(state)
     return copy.eval(), merged
 

@@ -4,34 +4,55 @@ timm's entrypoints can't say what a search chooses for each stage by itself (MLP
 The exporter copies this file with its neighbours, so it reads the architecture by attribute only.
 """
 
+from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.layers import Mlp
+from timm.layers import DropPath, Mlp, SqueezeExcite
 from timm.models import metaformer as timm_metaformer
-from timm.models.metaformer import Downsampling, LayerNorm2dNoBias, MetaFormer, MetaFormerBlock, MetaFormerStage, Stem
+from timm.models.efficientvit_mit import LiteMLA
+from timm.models.metaformer import (
+    Downsampling,
+    LayerNorm2dNoBias,
+    MetaFormer,
+    MetaFormerBlock,
+    MetaFormerStage,
+    SepConv,
+    Stem,
+)
 from torch import Tensor, nn
 
 from nas.models.norms import norm
 from nas.space.activations import ACTIVATIONS
-from nas.space.geometry import channels, drop_path_rates, stem_padding
+from nas.space.geometry import MLP_KERNEL, channels, drop_path_rates, needs_map, stem_convolutions, stem_padding, stem_widths
 from nas.space.mixers import row_of
 
 if TYPE_CHECKING:
     from nas.space.architecture import Architecture, Stage
 
 
+class SingleScaleMLA(LiteMLA):
+    """EfficientViT's linear attention as a token mixer: of one scale, without its batch norm."""
+
+    def __init__(self, dim: int, *, head_dim: int, **others: Any):
+        super().__init__(dim, dim, dim=head_dim, norm_layer=None, scales=())
+
+
+TIMM_MIXERS = {"LinearAttention": SingleScaleMLA}  # what timm has in other files than that of its MetaFormers
+
+
 def timm_class(module: str) -> type[nn.Module]:
     """timm's class of that name, or torch's."""
-    return getattr(timm_metaformer, module, None) or getattr(nn, module)
+    return TIMM_MIXERS.get(module) or getattr(timm_metaformer, module, None) or getattr(nn, module)
 
 
 class Block(MetaFormerBlock):
-    """timm's block with a channel MLP of any width or none, with or without skips."""
+    """timm's block with a channel MLP of any width and kind or none, with or without skips and squeeze-and-excitation."""
 
     def __init__(self, stage: "Stage", *, drop_path: float, proj_drop: float = 0.0):
         mixer, activation = row_of(stage), timm_class(ACTIVATIONS[stage.activation].module)
+        tokens = mixer.needs_tokens and not needs_map(stage)
         super().__init__(
             stage.width,
             token_mixer=partial(timm_class(mixer.module), **mixer_options(stage)),
@@ -40,26 +61,52 @@ class Block(MetaFormerBlock):
             norm_layer=nn.Identity,
             proj_drop=proj_drop,
             drop_path=drop_path,
-            use_nchw=not mixer.needs_tokens,
+            use_nchw=not tokens,
             layer_scale_init_value=stage.layer_scale,
             res_scale_init_value=1.0 if stage.res_scale else None,
         )
         hidden = channels(stage.mlp_ratio, stage.width)
-        self.residual, self.has_mlp = stage.residual, hidden > 0
-        self.norm1 = norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=mixer.needs_tokens)
-        self.norm2 = norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=mixer.needs_tokens)
-        mlp = partial(Mlp, act_layer=activation, bias=stage.mlp_bias, drop=proj_drop, use_conv=not mixer.needs_tokens)
-        self.mlp = mlp(stage.width, hidden)
+        self.residual, self.has_mlp, self.flattens = stage.residual, hidden > 0, mixer.needs_tokens and not tokens
+        self.norm1 = norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=tokens)
+        self.norm2 = norm(stage.norm, stage.width, bias=stage.norm_bias, tokens=tokens)
+        squeezed = channels(stage.se_ratio, stage.width)
+        self.se = SqueezeExcite(stage.width, rd_channels=squeezed) if squeezed else nn.Identity()
+        if stage.mlp == "conv":
+            self.mlp = inverted_residual(stage, activation=activation)
+            self.drop_path2 = nn.Sequential(nn.Dropout(proj_drop), DropPath(drop_path))
+        else:
+            mlp = partial(Mlp, act_layer=activation, bias=stage.mlp_bias, drop=proj_drop, use_conv=not tokens)
+            self.mlp = mlp(stage.width, hidden)
         if not self.has_mlp:  # what stands there must have no weights
             self.norm2 = self.mlp = self.layer_scale2 = self.res_scale2 = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed = self.layer_scale1(self.drop_path1(self.token_mixer(self.norm1(x))))
+        mixed = self.layer_scale1(self.drop_path1(self.se(self._mixed(self.norm1(x)))))
         x = self.res_scale1(x) + mixed if self.residual else mixed
         if not self.has_mlp:
             return x
         mixed = self.layer_scale2(self.drop_path2(self.mlp(self.norm2(x))))
         return self.res_scale2(x) + mixed if self.residual else mixed
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        """Between maps, a mixer that takes tokens is given them."""
+        if not self.flattens:
+            return self.token_mixer(x)
+        shape = x.shape
+        x = self.token_mixer(x.flatten(2).transpose(1, 2))  # (B, N, C)
+        return x.transpose(1, 2).reshape(shape)  # (B, C, H, W)
+
+
+def inverted_residual(stage: "Stage", *, activation: type[nn.Module]) -> SepConv:
+    """timm's inverted separable convolution as a stage's channel MLP."""
+    return SepConv(
+        stage.width,
+        expansion_ratio=stage.mlp_ratio,
+        act1_layer=activation,
+        bias=stage.mlp_bias,
+        kernel_size=MLP_KERNEL,
+        padding=MLP_KERNEL // 2,
+    )
 
 
 def mixer_options(stage: "Stage") -> dict[str, object]:
@@ -119,11 +166,18 @@ class StagewiseMetaFormer(MetaFormer):
         return x if pre_logits else self.head.fc(x)
 
 
-def _stem(architecture: "Architecture", *, in_chans: int) -> Stem:
-    width, kernel, stride = architecture.stages[0].width, architecture.stem_kernel, architecture.stem_stride
-    stem = Stem(in_chans, width, norm_layer=LayerNorm2dNoBias if architecture.stem_norm else None)
-    stem.conv = nn.Conv2d(in_chans, width, kernel, stride=stride, padding=stem_padding(kernel, stride))
-    return stem
+def _stem(architecture: "Architecture", *, in_chans: int) -> nn.Module:
+    widths, norm_layer = stem_widths(architecture), LayerNorm2dNoBias if architecture.stem_norm else None
+    shapes = zip([in_chans, *widths], widths, stem_convolutions(architecture), strict=False)
+    convolutions = [nn.Conv2d(c_in, c, k, stride=s, padding=stem_padding(k, s)) for c_in, c, (k, s) in shapes]
+    if architecture.stem_steps == 1:
+        stem = Stem(in_chans, widths[0], norm_layer=norm_layer)
+        stem.conv = convolutions[0]
+        return stem
+    norms = [norm_layer(width) if norm_layer else nn.Identity() for width in widths]
+    layers = [convolutions[0], norms[0], nn.GELU(), convolutions[1], norms[1]]
+    names = ("conv1", "norm1", "act1", "conv2", "norm2")  # timm's of EfficientFormer's stem
+    return nn.Sequential(OrderedDict(zip(names, layers, strict=True)))
 
 
 def _stages(architecture: "Architecture", *, drop_path: float, proj_drop: float) -> list[MetaFormerStage]:
@@ -135,6 +189,7 @@ def _stages(architecture: "Architecture", *, drop_path: float, proj_drop: float)
             norm_layer = LayerNorm2dNoBias if architecture.downsample_norm else None
             width_in = architecture.stages[i - 1].width
             made.downsample = Downsampling(width_in, stage.width, 3, stride=2, padding=1, norm_layer=norm_layer)
+        made.use_nchw = needs_map(stage) or not row_of(stage).needs_tokens
         made.blocks = nn.Sequential(*(Block(stage, drop_path=rate, proj_drop=proj_drop) for rate in own_rates))
         stages.append(made)
     return stages

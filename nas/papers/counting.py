@@ -6,7 +6,7 @@ average pool's (fvcore/nn/jit_handles.py; a MetaFormer takes the mean instead, w
 
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import cost, feature_sides
-from nas.space.geometry import HEAD_RATIO
+from nas.space.geometry import HEAD_RATIO, stem_sides, stem_widths
 from nas.space.norms import NORMS
 
 LAYER = NORMS["layer"].fvcore_operations  # of the norms that stand outside of blocks
@@ -18,7 +18,8 @@ def fvcore_macs(architecture: Architecture, *, image_size: int, num_classes: int
     entries = [stage.width * side**2 for stage, side in zip(stages, sides, strict=True)]
     total = cost(architecture, image_size=image_size, num_classes=num_classes).macs + _head(architecture, entries[-1])
     total += sum(NORMS[s.norm].fvcore_operations * num_branches(s) * s.depth * n for s, n in zip(stages, entries, strict=True))
-    total += LAYER * (entries[0] if architecture.stem_norm else 0)
+    stem = zip(stem_widths(architecture), stem_sides(architecture, image_size), strict=True)
+    total += LAYER * (sum(width * side**2 for width, side in stem) if architecture.stem_norm else 0)
     return total + LAYER * (sum(entries[:-1]) if architecture.downsample_norm else 0)
 
 

@@ -22,8 +22,8 @@ from nas.quantization.images import CPU, ShownImages
 FLOAT_FILE, INT8_FILE = "model.onnx", "model_int8.onnx"
 BATCH = 32  # images that are computed at once
 SCOPES = "pkg.torch.onnx.name_scopes"  # under which torch's exporter says which module a node comes from
-PART = re.compile(r"'stages\.(\d+)\.(?:(downsample)|blocks\.\d+\.(token_mixer|mlp))'|'(stem|head)'")
-WORDS = {"downsample": "downsampling", "token_mixer": "mixers", "mlp": "channel MLPs"}
+PART = re.compile(r"'stages\.(\d+)\.(?:(downsample)|blocks\.\d+\.(token_mixer|se|mlp))'|'(stem|head)'")
+WORDS = {"downsample": "downsampling", "token_mixer": "mixers", "se": "squeeze-and-excitation", "mlp": "channel MLPs"}
 Parts = Mapping[str, tuple[str, ...]]
 """By parts of a network, such as "channel MLPs of stage 3", the names of their nodes."""
 

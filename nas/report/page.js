@@ -102,7 +102,8 @@ function diagramOf(t) {
   const row = element("div", "", { class: "network arch", "aria-label": t.stages });
   row.append(element("span", "image", { class: "end" }));
   for (const b of t.blocks) {
-    row.append(element("span", `${b.depth} × ${b.mixer} · ${b.width}`, { style: `background: var(--mixer-${b.mixer}, var(--card))` }));
+    const extras = [b.mlp === "conv" && " + conv MLP", b.se_ratio > 0 && " + SE"].filter(Boolean).join("");
+    row.append(element("span", `${b.depth} × ${b.mixer} · ${b.width}${extras}`, { style: `background: var(--mixer-${b.mixer}, var(--card))` }));
   }
   row.append(element("span", "classes", { class: "end" }));
   return row;

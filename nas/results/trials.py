@@ -205,7 +205,8 @@ def with_choices(trials: pd.DataFrame) -> pd.DataFrame:
 
 def _described(architecture: dict[str, Any]) -> dict[str, Any]:
     stages = architecture["stages"]
-    line = " ".join(in_short(s["mixer"], s["depth"], s["width"]) for s in stages)
+    extras = ("mlp", "se_ratio")  # which older records lack
+    line = " ".join(in_short(s["mixer"], s["depth"], s["width"], **{e: s[e] for e in extras if e in s}) for s in stages)
     network = {name: value for name, value in architecture.items() if name != "stages"}
     staged = {
         f"stage{i}_{f}": s[f] for i, s in enumerate(stages, start=1) for f in settings_of_stages() if s.get(f) is not None

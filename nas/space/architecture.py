@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from nas.config import Flag, OpenValue, Value, broken, known_name, mapping_in, rooted, validated
 from nas.errors import shortened
 from nas.space.activations import ACTIVATIONS
-from nas.space.geometry import channels
+from nas.space.geometry import STEP_KERNEL, channels
 from nas.space.mixers import BUILT_IN, MIXERS, OPTIONS, VERSIONS, Mixer, in_short, plugin_options, row_of
 from nas.space.norms import NORMS
 from nas.space.plugins.named import plugin_of
@@ -39,6 +39,9 @@ class Stage(OpenValue):
     norm_bias: Flag = False
     mlp_ratio: Ratio = 4.0
     """Hidden width of the channel MLP over `width`; 0 leaves the MLP and its norm out."""
+    mlp: Literal["plain", "conv"] = "plain"
+    """conv has a 3x3 depthwise convolution behind the MLP's activation: an inverted residual (arXiv:1801.04381), as timm's
+    SepConv."""
     mlp_bias: Flag = False
     activation: ActivationName = "star_relu"
     residual: Flag = True
@@ -46,6 +49,9 @@ class Stage(OpenValue):
     layer_scale: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     """Initial value of LayerScale on both branches; None leaves it out."""
     position_embedding: Flag = False
+    se_ratio: Annotated[Ratio, Field(le=1)] = 0.0
+    """Squeeze-and-excitation on what the token mixer gives (arXiv:1709.01507, figure 3): channels between its two maps over
+    `width`; 0 leaves it out."""
     pool_size: Positive | None = None
     kernel_size: Positive | None = None
     expansion: Annotated[Ratio, Field(gt=0)] | None = None
@@ -74,6 +80,9 @@ class Stage(OpenValue):
         if self.mlp_ratio and not self.hidden:
             rule = f"mlp_ratio must leave at least one channel of width {self.width}, but got {self.mlp_ratio}"
             raise broken("mlp_ratio", rule)
+        if self.se_ratio and not self.squeezed:
+            rule = f"se_ratio must leave at least one channel of width {self.width}, but got {self.se_ratio}"
+            raise broken("se_ratio", f"{rule}; 0 leaves squeeze-and-excitation out")
         refusal = row_of(self).check(self)
         if refusal is not None:
             raise broken(*refusal)
@@ -94,6 +103,11 @@ class Stage(OpenValue):
     def hidden(self) -> int:
         """Hidden channels of the channel MLP; 0 without one."""
         return channels(self.mlp_ratio, self.width)
+
+    @property
+    def squeezed(self) -> int:
+        """Channels between the two maps of squeeze-and-excitation; 0 without one."""
+        return channels(self.se_ratio, self.width)
 
     @property
     def expanded(self) -> int:
@@ -136,13 +150,22 @@ def is_active(field: str, stage: dict[str, Any]) -> bool:
     match field:
         case "norm_bias":
             return NORMS[stage.get("norm", "layer")].has_weights
-        case "mlp_bias":
+        case "mlp" | "mlp_bias":
             return stage.get("mlp_ratio", 4.0) != 0
         case "activation":
             return stage.get("mlp_ratio", 4.0) != 0 or _row_named(stage).uses_activation
         case "res_scale":
             return stage.get("residual") is not False
     return True
+
+
+def is_active_in_network(field: str, network: dict[str, Any]) -> bool:
+    """Whether `field` of an architecture, beside its stages, changes the network, given the others."""
+    return field != "stem_kernel" or network.get("stem_steps", 1) == 1
+
+
+YOUNGER = ("mlp", "se_ratio", "stem_steps")
+"""Settings that came after the first keys: at their default they are no part of a key, so that every key stays what it is."""
 
 
 class Architecture(Value):
@@ -152,18 +175,34 @@ class Architecture(Value):
     """
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stem_steps: Annotated[int, Field(strict=True, ge=1, le=2)] = 1
+    """Convolutions of the stem. Two are 3x3, with half the channels, a norm and a GELU between (arXiv:2106.14881; as in timm's
+    MambaOut, arXiv:2405.07992)."""
     stem_kernel: Positive = 7
+    """Of a stem of one step; each of two has a kernel of 3."""
     stem_stride: Positive = 4
+    """Of the whole stem: 1, 2 or 4 where it has two steps."""
     stem_norm: Flag = True
-    """A bias-free layer norm after the stem's convolution (MetaFormer Baselines; PoolFormer has none)."""
+    """A bias-free layer norm after each of the stem's convolutions (MetaFormer Baselines; PoolFormer has none)."""
     downsample_norm: Flag = True
     """A bias-free layer norm before each downsampling convolution (likewise)."""
     head: Literal["linear", "mlp"] = "linear"
     head_norm: Literal["pool_norm", "norm_pool"] = "pool_norm"
     """Mean over positions, then a layer norm; or the last stage's norm on the map, then the mean (PoolFormer's paper)."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _canonical(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not is_active_in_network("stem_kernel", data):
+            return {**data, "stem_kernel": STEP_KERNEL}
+        return data
+
     @model_validator(mode="after")
     def _stem_covers(self) -> "Architecture":
+        if self.stem_steps == 2:
+            if self.stem_stride not in (1, 2, 4):
+                raise ValueError(f"stem_stride must be 1, 2 or 4 with stem_steps=2, but got {self.stem_stride}")
+            return self
         if self.stem_kernel < self.stem_stride:
             raise ValueError(
                 f"stem_kernel must be at least stem_stride={self.stem_stride} so that no pixel is skipped, "
@@ -176,7 +215,9 @@ class Architecture(Value):
         """64 hexadecimal digits that are equal for equal networks."""
         data = self.to_dict()
         for stage, plain in zip(self.stages, data["stages"], strict=True):
-            plain["mlp_ratio"], plain["expansion"] = stage.hidden, stage.expanded
+            plain["mlp_ratio"], plain["expansion"], plain["se_ratio"] = stage.hidden, stage.expanded, stage.squeezed
+            _drop_young_defaults(plain, Stage)
+        _drop_young_defaults(data, Architecture)
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -195,7 +236,13 @@ class Architecture(Value):
 
     def describe(self) -> str:
         """One readable line, a letter for the mixer, depth and width of each stage, such as `P2·64 P2·128 C6·320 A2·512`."""
-        return " ".join(in_short(s.mixer, s.depth, s.width) for s in self.stages)
+        return " ".join(in_short(s.mixer, s.depth, s.width, mlp=s.mlp, se_ratio=s.se_ratio) for s in self.stages)
+
+
+def _drop_young_defaults(data: dict[str, Any], kind: type[Value]) -> None:
+    for name in YOUNGER:
+        if name in data and data[name] == kind.model_fields[name].default:
+            del data[name]
 
 
 def read_architecture(path: Path) -> Architecture:

@@ -4,11 +4,22 @@ MACs count convolutions, linears and matrix products (both products of attention
 and additions count nothing. That is `torch.utils.flop_counter.FlopCounterMode / 2` and what MetaFormer Baselines prints.
 """
 
+from collections.abc import Iterator
+
 from nas.errors import Infeasible
 from nas.space.activations import ACTIVATIONS
 from nas.space.architecture import Architecture, Stage
 from nas.space.costs import Cost
-from nas.space.geometry import HEAD_RATIO, IMAGE_CHANNELS, map_sides, stem_padding
+from nas.space.geometry import (
+    HEAD_RATIO,
+    IMAGE_CHANNELS,
+    MLP_KERNEL,
+    map_sides,
+    stem_convolutions,
+    stem_padding,
+    stem_sides,
+    stem_widths,
+)
 from nas.space.mixers import row_of
 from nas.space.norms import NORMS
 
@@ -16,7 +27,7 @@ from nas.space.norms import NORMS
 def cost(architecture: Architecture, *, image_size: int, num_classes: int) -> Cost:
     """What `architecture` costs for square images of `image_size` pixels; Infeasible where a stage would get no feature map."""
     sides = feature_sides(architecture, image_size=image_size)
-    parts = [_stem(architecture, image_size, sides[0] ** 2), _head(architecture, sides[-1] ** 2, num_classes)]
+    parts = [*_stem(architecture, image_size), _head(architecture, sides[-1] ** 2, num_classes)]
     for i, stage in enumerate(architecture.stages):
         if i > 0:
             before = architecture.stages[i - 1].width
@@ -38,16 +49,21 @@ def feature_sides(architecture: Architecture, *, image_size: int) -> list[int]:
 
 
 def _smallest_image(architecture: Architecture) -> int:
-    first = 2 ** (len(architecture.stages) - 2) + 1 if len(architecture.stages) > 1 else 1
-    kernel, stride = architecture.stem_kernel, architecture.stem_stride
-    return max(1, (first - 1) * stride + kernel - 2 * stem_padding(kernel, stride))
+    side = 2 ** (len(architecture.stages) - 2) + 1 if len(architecture.stages) > 1 else 1
+    for kernel, stride in reversed(stem_convolutions(architecture)):
+        side = max(1, (side - 1) * stride + kernel - 2 * stem_padding(kernel, stride))
+    return side
 
 
-def _stem(architecture: Architecture, image_size: int, n: int) -> Cost:
-    c, kernel = architecture.stages[0].width, architecture.stem_kernel
-    weights = kernel**2 * IMAGE_CHANNELS * c
-    params = weights + c + (c if architecture.stem_norm else 0)
-    return Cost(params, 0, weights * n, _bytes(max(IMAGE_CHANNELS * image_size**2 + c * n, 2 * c * n)))
+def _stem(architecture: Architecture, image_size: int) -> Iterator[Cost]:
+    """Each convolution with the norm behind it, and the activation between two."""
+    c_in, n_in = IMAGE_CHANNELS, image_size**2
+    sides, widths = stem_sides(architecture, image_size), stem_widths(architecture)
+    for (kernel, _), side, c in zip(stem_convolutions(architecture), sides, widths, strict=True):
+        n, weights = side**2, kernel**2 * c_in * c
+        params = weights + c + (c if architecture.stem_norm else 0)
+        yield Cost(params, 0, weights * n, _bytes(max(c_in * n_in + c * n, 2 * c * n)))
+        c_in, n_in = c, n
 
 
 def _downsampling(architecture: Architecture, c_in: int, n_in: int, c: int, n: int) -> Cost:
@@ -64,10 +80,15 @@ def _stage(stage: Stage, n: int) -> Cost:
     half = _norm_params(stage) + (c if stage.layer_scale is not None else 0) + (c if stage.res_scale else 0)
     params, macs, live = mixer.params + half, mixer.macs, max(3 * c * n, mixer.activation_bytes)
     if hidden:
-        bias = hidden + c if stage.mlp_bias else 0
-        params += half + 2 * c * hidden + bias + ACTIVATIONS[stage.activation].params
-        macs += 2 * c * hidden * n
+        inside = MLP_KERNEL**2 * hidden if stage.mlp == "conv" else 0
+        bias = (2 * hidden if inside else hidden) + c if stage.mlp_bias else 0
+        params += half + 2 * c * hidden + inside + bias + ACTIVATIONS[stage.activation].params
+        macs += (2 * c * hidden + inside) * n
         live = max(live, 2 * c * n + hidden * n, c * n + 2 * hidden * n)
+    if squeezed := stage.squeezed:
+        params += 2 * c * squeezed + squeezed + c
+        macs += 2 * c * squeezed
+        live = max(live, 3 * c * n + c)
     if not stage.residual:
         live -= c * n  # nothing waits beside the branch
     embedding = c * n if stage.position_embedding else 0

@@ -76,7 +76,7 @@ def _check_conv(stage: "Stage") -> Refusal | None:
 def _check_attention(stage: "Stage") -> Refusal | None:
     if stage.width % stage.option("head_dim") == 0:
         return None
-    rule = f"width must be a multiple of head_dim={stage.head_dim} for attention, but got {stage.width}"
+    rule = f"width must be a multiple of head_dim={stage.head_dim} for {stage.mixer}, but got {stage.width}"
     return Refusal("width", f"{rule}; change the width or head_dim")
 
 
@@ -117,6 +117,14 @@ def _attention(stage: "Stage", n: int) -> Cost:
     return Cost(params=4 * c * c + bias, macs=4 * c * c * n + 2 * n * n * c, activation_bytes=5 * c * n)
 
 
+def _linear_attention(stage: "Stage", n: int) -> Cost:
+    c, head_dim = stage.width, stage.option("head_dim")
+    ones = c // head_dim  # a column of ones beside each head's values counts the weights, by which the sum is divided
+    products = n * c * (head_dim + 1)
+    live = max(7 * c * n + ones * n, 4 * c * n + ones * n + c * (head_dim + 1))
+    return Cost(params=4 * c * c, macs=4 * c * c * n + 2 * products, activation_bytes=live)
+
+
 # Options with the papers' own values: pooling 3x3 (arXiv:2111.11418, table 1), separable convolution 7x7 with expansion 2 and
 # attention heads of 32 channels without bias (arXiv:2210.13452, section 3).
 MIXERS = {
@@ -154,6 +162,14 @@ MIXERS = {
     ),
     "spatial_fc": Mixer("F", "SpatialFC", _spatial_fc, {}, _fits, position_weights=("fc.weight",)),
     "affine": Mixer("S", "Affine", _affine, {}, _fits, merges_into="identity"),
+    "linear_attention": Mixer(
+        "L",
+        "LinearAttention",
+        _linear_attention,
+        {"head_dim": 32},
+        _check_attention,
+        timm_options={"head_dim": "head_dim"},
+    ),
 }
 BUILT_IN = tuple(MIXERS)
 OPTIONS = tuple(dict.fromkeys(name for mixer in MIXERS.values() for name in mixer.options))
@@ -177,14 +193,20 @@ def positional() -> list[str]:
     return [name for name, mixer in MIXERS.items() if mixer.position_weights]
 
 
-def in_short(mixer: str, depth: float, width: int | None = None) -> str:
-    """A stage in few letters, such as `P2·64`; a mixer that this version does not know gets a question mark."""
+def in_short(mixer: str, depth: float, width: int | None = None, *, mlp: str = "plain", se_ratio: float = 0) -> str:
+    """A stage in few letters, such as `P2·64` or `P2·64+cs`; a mixer that this version does not know gets a question mark."""
     letter = MIXERS[mixer].letter if mixer in MIXERS else "?"
-    return f"{letter}{depth:.0f}" + ("" if width is None else f"·{width}")
+    extras = ("c" if mlp == "conv" else "") + ("s" if se_ratio else "")
+    return f"{letter}{depth:.0f}" + ("" if width is None else f"·{width}") + (f"+{extras}" if extras else "")
+
+
+EXTRAS = {"c": "a convolution in the channel MLP", "s": "squeeze-and-excitation"}
 
 
 def legend(lines: Iterable[str]) -> str:
     """What the letters and numbers in the short `lines` of architectures mean."""
-    used = {stage[0] for line in lines for stage in line.split()}
-    letters = ", ".join(f"{mixer.letter} {name}" for name, mixer in MIXERS.items() if mixer.letter in used)
-    return f"architecture: stage by stage mixer, depth · width; {letters}"
+    stages = [stage for line in lines for stage in line.split()]
+    used, extras = {stage[0] for stage in stages}, {letter for stage in stages for letter in stage.partition("+")[2]}
+    letters = [f"{mixer.letter} {name}" for name, mixer in MIXERS.items() if mixer.letter in used]
+    letters += [f"+{letter} {meaning}" for letter, meaning in EXTRAS.items() if letter in extras]
+    return f"architecture: stage by stage mixer, depth · width; {', '.join(letters)}"

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from itertools import product
 from math import prod
 from types import GenericAlias
 from typing import Annotated, Any, Optional, get_type_hints
@@ -12,7 +11,14 @@ from pydantic import BeforeValidator, Field, ValidationError, create_model, fiel
 
 from nas.config import OpenValue, Value, broken
 from nas.errors import ConfigError, Infeasible, few, shortened
-from nas.space.architecture import MOST_PIXELS, Architecture, Stage, is_active, settings_of_stages
+from nas.space.architecture import (
+    MOST_PIXELS,
+    Architecture,
+    Stage,
+    is_active,
+    is_active_in_network,
+    settings_of_stages,
+)
 from nas.space.cost import cost, feature_sides
 from nas.space.costs import Cost
 from nas.space.geometry import map_sides
@@ -25,7 +31,7 @@ MOST_CHOICES = 10_000  # of one setting
 MOST_COMBINATIONS = 100_000  # of a stage's choices that belong together: all of them are looked at
 MOST_COUNTED = 1_000  # of a plugin's mixer in a stage: each is built and run once
 DEEPEST = 1_000  # of a stage
-SWITCHES = ("mixer", "norm", "residual", "mlp_ratio")  # the fields that decide whether others are active
+SWITCHES = ("mixer", "norm", "residual", "mlp_ratio", "stem_steps")  # the fields that decide whether others are active
 
 
 def _expanded(written: Any) -> Any:
@@ -184,9 +190,12 @@ class SearchSpace(NetworkChoices):
 
     def _sides(self, number: int, image_size: int) -> list[int]:
         """The sides that a stage's maps may have."""
-        kernels = self._network_axes.get("stem_kernel", (Architecture.model_fields["stem_kernel"].default,))
-        stems = [{"stem_stride": stride, "stem_kernel": kernel} for stride in self.stem_strides for kernel in kernels]
-        return sorted({map_sides(self.draw(_first_but(stem)), image_size)[number - 1] for stem in stems})
+        return sorted({map_sides(self.draw(_first_but(stem)), image_size)[number - 1] for stem in self._stems()})
+
+    def _stems(self) -> Iterator[dict[str, int]]:
+        """The choices of every stem that may stand, by name."""
+        names = ("stem_steps", "stem_stride", "stem_kernel")
+        return _product([(name, options) for name, options in self._network_axes.items() if name in names])
 
     def _check_stage(self, number: int, axes: dict[str, tuple]) -> None:
         if max(axes["depth"]) > DEEPEST:
@@ -194,9 +203,10 @@ class SearchSpace(NetworkChoices):
         for mixer in axes["mixer"]:
             own = {name: axes[name] for name in self.row(mixer).options if name in axes}
             self._check_together(number, mixer, {"width": axes["width"], **own})
-            if "mlp_ratio" in axes:
-                firsts = {name: options[:1] for name, options in own.items()}
-                self._check_together(number, mixer, {"width": axes["width"], **firsts, "mlp_ratio": axes["mlp_ratio"]})
+            firsts = {name: options[:1] for name, options in own.items()}
+            for ratio in ("mlp_ratio", "se_ratio"):
+                if ratio in axes:
+                    self._check_together(number, mixer, {"width": axes["width"], **firsts, ratio: axes[ratio]})
 
     def _check_together(self, number: int, mixer: str, axes: dict[str, tuple]) -> None:
         """Every combination of choices that one rule may look at."""
@@ -214,14 +224,12 @@ class SearchSpace(NetworkChoices):
 
     def check_resolution(self, image_size: int, path: str) -> None:
         """An error under that dotted path unless every stem leaves each stage a map of images of that size."""
-        kernels = self._network_axes.get("stem_kernel", (Architecture.model_fields["stem_kernel"].default,))
-        for stride, kernel in product(self.stem_strides, kernels):
+        for stem in self._stems():
             try:
-                narrow = self.draw(_first_but({"stem_stride": stride, "stem_kernel": kernel}))
-                feature_sides(narrow, image_size=image_size)
+                feature_sides(self.draw(_first_but(stem)), image_size=image_size)
             except ValidationError as error:
-                rule = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("stem_kernel ")
-                raise broken("stem_kernel", f"{rule}; leave one of the two out") from None
+                setting, _, rule = error.errors()[0]["msg"].removeprefix("Value error, ").partition(" ")
+                raise broken(setting, f"{rule}; leave one of the two out") from None
             except Infeasible as error:
                 raise broken(path, str(error).rstrip(".")) from None
 
@@ -265,7 +273,10 @@ class SearchSpace(NetworkChoices):
         def pick(name: str, options: tuple) -> Any:
             return options[0] if len(options) == 1 else choose(name, options)
 
-        network = {name: pick(name, options) for name, options in self._network_axes.items()}
+        network: dict[str, Any] = {}
+        for name, options in self._network_axes.items():
+            if is_active_in_network(name, network):
+                network[name] = pick(name, options)
         stages = []
         for number, axes in self._stage_axes.items():
             chosen: dict[str, Any] = {}
@@ -279,7 +290,8 @@ class SearchSpace(NetworkChoices):
 
     def choices(self, architecture: Architecture) -> dict[str, Any]:
         """The open choices that lead to `architecture`, by name; meaningless unless the space contains it."""
-        chosen = {name: getattr(architecture, name) for name in self._network_axes}
+        network = {name: getattr(architecture, name) for name in NETWORK_FIELDS}
+        chosen = {name: network[name] for name in self._network_axes if is_active_in_network(name, network)}
         for number, stage in enumerate(architecture.stages, start=1):
             plain = stage.model_dump()
             chosen |= {f"stage{number}.{f}": plain[f] for f in self._stage_axes.get(number, {}) if is_active(f, plain)}
@@ -324,9 +336,7 @@ class SearchSpace(NetworkChoices):
     @cached_property
     def size(self) -> int:
         """Number of different architectures, constraints left aside."""
-        total = 1
-        for options in self._network_axes.values():
-            total *= len(options)
+        total = _count(list(self._network_axes.items()), {}, self._code_of, active=is_active_in_network)
         for axes in self._stage_axes.values():
             total *= _count(list(axes.items()), {}, self._code_of)
         return total
@@ -369,16 +379,21 @@ def _check_names(plugins: tuple[Plugin, ...]) -> None:
                 raise broken("plugins", f"{rule}, but got {few(taken, most=5)}; rename it")
 
 
-def _count(axes: list[tuple[str, tuple]], chosen: dict[str, Any], code_of: Callable[[str], dict[str, str]]) -> int:
+def _count(
+    axes: list[tuple[str, tuple]],
+    chosen: dict[str, Any],
+    code_of: Callable[[str], dict[str, str]],
+    active: Callable[[str, dict[str, Any]], bool] = is_active,
+) -> int:
     if not axes:
         return 1
     (field, options), rest = axes[0], axes[1:]
-    if not is_active(field, chosen):
-        return _count(rest, chosen, code_of)
+    if not active(field, chosen):
+        return _count(rest, chosen, code_of, active)
     if field not in SWITCHES:
-        return len(options) * _count(rest, chosen, code_of)
+        return len(options) * _count(rest, chosen, code_of, active)
     code = code_of if field == "mixer" else lambda option: {}
-    return sum(_count(rest, {**chosen, field: option, **code(option)}, code_of) for option in options)
+    return sum(_count(rest, {**chosen, field: option, **code(option)}, code_of, active) for option in options)
 
 
 def _product(axes: list[tuple[str, tuple]]) -> Iterator[dict[str, Any]]:

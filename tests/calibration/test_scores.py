@@ -38,6 +38,10 @@ def test_every_mixer_has_every_score_and_the_seed_decides_it(mixer, manifest):
     assert first == pytest.approx(again) and first != pytest.approx(other)
 
 
+def test_an_mlp_with_a_convolution_has_patterns_too(manifest):
+    assert scores_of(network(mlp="conv"), RECIPE, manifest=manifest, seed=0, root=None)["patterns"] > 0
+
+
 def test_a_network_without_an_mlp_has_no_patterns_and_one_that_images_do_not_suit_no_scores(manifest):
     assert scores_of(network(mlp_ratio=0), RECIPE, manifest=manifest, seed=0, root=None)["patterns"] == 0
     deep = Architecture(stages=tuple(Stage(mixer="pool", depth=1, width=8) for _ in range(6)))

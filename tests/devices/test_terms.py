@@ -36,6 +36,20 @@ def test_the_macs_of_all_operators_are_those_of_the_network(seed):
         assert own[Term(1, quantity)] == pytest.approx(kinds)
 
 
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_the_macs_of_further_blocks_are_those_of_the_network_too(seed):
+    architecture = random_architecture(read_search("blocks").space, random.Random(seed))
+    assert terms(architecture)[Term(1, "macs")] == cost(architecture, image_size=224, num_classes=1000).macs
+
+
+def test_further_blocks_are_kinds_of_operators():
+    stage = {"mixer": "attention", "depth": 2, "width": 32, "mlp": "conv", "se_ratio": 0.25}
+    own = terms(Architecture(stages=(stage,), stem_steps=2))
+    assert own[Term(2, "calls", "inverted residual")] == 6 and own[Term(2, "calls", "squeeze-and-excitation")] == 10
+    assert own[Term(2, "calls", "LayerNorm2d")] == 7 and not own[Term(2, "calls", "LayerNorm")]  # 2 in the stem, 1 in the head
+
+
 def test_blocks_count_as_often_as_they_stand():
     twice, once = (
         terms(Architecture(stages=({"mixer": "pool", "depth": depth, "width": 32},)))[Term(2, "calls", "pool")]

@@ -15,14 +15,17 @@ from nas.export.formats.table import WRITERS, check_formats, write_formats
 from nas.export.proof import Proof
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
+from nas.space.mixers import BUILT_IN
 
 torch.set_num_threads(1)
-ALL = ["pool", "identity", "random", "conv", "dwconv", "attention", "spatial_fc", "affine"]
+ALL = BUILT_IN
+FURTHER = {"mlp": "conv", "se_ratio": 0.25}
 
 
-def network(*mixers, **options):
+def network(*mixers, stem_steps=1, **options):
     torch.manual_seed(0)
-    architecture = Architecture(stages=[Stage(mixer=mixer, depth=1, width=32, **options) for mixer in mixers])
+    stages = [Stage(mixer=mixer, depth=1, width=32, **options) for mixer in mixers]
+    architecture = Architecture(stages=stages, stem_steps=stem_steps)
     return build(architecture, image_size=64, num_classes=5).eval()
 
 
@@ -44,6 +47,13 @@ def test_an_exported_program_computes_the_same_for_any_batch(mixers, tmp_path):
 @pytest.mark.parametrize("mixer", ALL)
 def test_every_mixer_and_norm_can_be_written_in_every_format(mixer, norm, tmp_path):
     write_formats(network(mixer, norm=norm), ["onnx", "torch-export"], tmp_path, image_size=64)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.pt2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mixers", [["linear_attention", "attention"], ["pool", "conv"]])
+def test_further_blocks_can_be_written_in_every_format(mixers, tmp_path):
+    write_formats(network(*mixers, stem_steps=2, **FURTHER), ["onnx", "torch-export"], tmp_path, image_size=64)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.pt2"]
 
 

@@ -87,6 +87,10 @@ def test_json_arguments_make_timms_model_the_changed_design(name, changes, netwo
         ("poolformer_s12", {"mlp_bias": False}, {}),
         ("poolformer_s12", {"layer_scale": None}, {}),
         ("poolformer_s12", {}, {"head_norm": "norm_pool"}),
+        ("poolformerv2_s12", {"mlp": "conv"}, {}),
+        ("caformer_s18", {"se_ratio": 0.25}, {}),
+        ("poolformerv2_s12", {"mixer": "linear_attention"}, {}),
+        ("poolformerv2_s12", {}, {"stem_steps": 2}),
     ],
 )
 def test_what_timms_names_fix_needs_timms_classes(name, changes, network):

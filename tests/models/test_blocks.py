@@ -3,12 +3,23 @@
 import numpy as np
 import pytest
 import torch
+from timm.models import mambaout
+from timm.models.metaformer import SepConv
 from torch import nn
 
-from nas.models.blocks import Downsampling, MetaFormerBlock, MLPHead, Scale, StarReLU, Stem, activation_class
+from nas.models.blocks import (
+    Downsampling,
+    MetaFormerBlock,
+    MLPHead,
+    Scale,
+    StarReLU,
+    Stem,
+    TwoStepStem,
+    activation_class,
+)
 from nas.models.norms import norm
 from nas.space.activations import ACTIVATIONS
-from nas.space.architecture import Stage
+from nas.space.architecture import Architecture, Stage
 
 torch.set_num_threads(1)
 
@@ -21,6 +32,10 @@ def block(**changes):
 
 def maps():
     return torch.randn(3, 8, 4, 4, generator=torch.Generator().manual_seed(1))
+
+
+def network(**changes):
+    return Architecture(stages=(Stage(mixer="pool", depth=1, width=8),), **changes)
 
 
 def gaussian(function):
@@ -98,8 +113,32 @@ def test_a_scale_multiplies_channels(tokens):
 
 @pytest.mark.parametrize("kernel, stride, side", [(7, 4, 56), (7, 2, 112), (4, 4, 56), (3, 2, 112), (5, 4, 56)])
 def test_the_stem_divides_the_side_by_its_stride(kernel, stride, side):
-    net = Stem(8, kernel=kernel, stride=stride, with_norm=True)
+    net = Stem(network(stem_kernel=kernel, stem_stride=stride))
     assert net(torch.zeros(1, 3, 224, 224)).shape == (1, 8, side, side)
+
+
+@pytest.mark.parametrize("stride, strides, side", [(4, [2, 2], 56), (2, [2, 1], 112), (1, [1, 1], 224)])
+def test_a_stem_of_two_steps_divides_the_side_by_the_same_stride(stride, strides, side):
+    net = TwoStepStem(network(stem_steps=2, stem_stride=stride))
+    assert [conv.stride[0] for conv in (net.conv1, net.conv2)] == strides
+    assert net(torch.zeros(1, 3, 224, 224)).shape == (1, 8, side, side)
+
+
+def test_a_stem_of_two_steps_is_that_of_mambaout():
+    """timm's, with layer norms without biases."""
+    torch.manual_seed(0)
+    ours, theirs = TwoStepStem(network(stem_steps=2)), mambaout.Stem(3, 8)
+    nn.init.normal_(ours.norm1.weight)
+    missing = theirs.load_state_dict(ours.state_dict(), strict=False)
+    assert (missing.missing_keys, missing.unexpected_keys) == (["norm1.bias", "norm2.bias"], [])
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(ours(images), theirs(images).permute(0, 3, 1, 2))
+
+
+def test_a_stem_of_two_steps_without_norms_has_none_between_either():
+    assert {name.partition(".")[0] for name in TwoStepStem(network(stem_steps=2, stem_norm=False)).state_dict()} == {
+        "conv1", "conv2",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("before, after", [(56, 28), (7, 4), (5, 3), (2, 1)])
@@ -138,6 +177,32 @@ def test_an_mlp_on_tokens_is_an_mlp_on_maps():
     on_tokens.load_state_dict({key: value.squeeze() if value.ndim == 4 else value for key, value in weights.items()})
     tokens = on_tokens(maps().flatten(2).transpose(1, 2))
     torch.testing.assert_close(tokens.transpose(1, 2).reshape(maps().shape), on_maps(maps()))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_an_mlp_with_a_convolution_is_timms_inverted_separable_convolution(bias):
+    ours = block(mlp="conv", mlp_ratio=2.5, mlp_bias=bias, activation="silu").mlp
+    theirs = SepConv(8, expansion_ratio=2.5, act1_layer=nn.SiLU, bias=bias, kernel_size=3, padding=1)
+    theirs.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(theirs(maps()), ours(maps()))
+
+
+@pytest.mark.parametrize("mixer", ["pool", "attention"])
+def test_squeeze_and_excitation_gates_what_the_mixer_gives_by_its_channels_means(mixer):
+    net, x = block(mixer=mixer, se_ratio=0.5, mlp_ratio=0, head_dim=8), maps()
+    normed = net.norm1(x)
+    mixed = normed.flatten(2).transpose(1, 2) if mixer == "attention" else normed
+    mixed = net.token_mixer(mixed)
+    mixed = mixed.transpose(1, 2).reshape(x.shape) if mixer == "attention" else mixed
+    squeeze, excite = net.se.fc1, net.se.fc2
+    inner = torch.relu(mixed.mean((2, 3)) @ squeeze.weight.flatten(1).T + squeeze.bias)  # (B, 4)
+    gate = torch.sigmoid(inner @ excite.weight.flatten(1).T + excite.bias)  # (B, 8)
+    torch.testing.assert_close(net(x), x + mixed * gate[:, :, None, None])
+
+
+def test_dropout_of_an_mlp_with_a_convolution_stands_behind_it():
+    made = MetaFormerBlock(Stage(mixer="pool", depth=1, width=8, mlp="conv"), side=4, drop_path=0.0, dropout=0.3)
+    assert [module.p for module in made.modules() if isinstance(module, nn.Dropout)] == [0.3]
 
 
 def test_the_mlp_head_is_four_times_as_wide():

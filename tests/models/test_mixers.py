@@ -24,7 +24,7 @@ def maps(side=SIDE):
 @pytest.mark.parametrize("name", MIXERS)
 def test_every_mixer_keeps_shape_and_batch_apart(name):
     x = maps().flatten(2).transpose(1, 2) if MIXERS[name].needs_tokens else maps()
-    net = mixer(name, **({"head_dim": 8} if name == "attention" else {})).eval()
+    net = mixer(name, **({"head_dim": 8} if "head_dim" in MIXERS[name].options else {})).eval()
     assert net(x).shape == x.shape
     torch.testing.assert_close(net(x)[:1], net(x[:1]), rtol=0, atol=1e-6)
 
@@ -94,6 +94,19 @@ def test_attention_is_softmax_of_scaled_products_in_each_head():
         weights = (q[..., head] @ k[..., head].transpose(1, 2) / 8**0.5).softmax(-1)
         heads.append(weights @ v[..., head])
     torch.testing.assert_close(net(x), net.proj(torch.cat(heads, -1)))
+
+
+def test_linear_attention_weighs_values_by_products_of_relus_in_each_head():
+    net, x = mixer("linear_attention", head_dim=8), maps()
+    qkv = nn.functional.conv2d(x, net.qkv.conv.weight).flatten(2)  # (B, 3 C, N), of each head q, k and v
+    heads = []
+    for head in qkv.split(24, dim=1):
+        q, k, v = (part.transpose(1, 2) for part in head.split(8, dim=1))  # each (B, N, 8)
+        weights = q.relu() @ k.relu().transpose(1, 2)  # (B, N, N), which the module never holds
+        heads.append((weights / (weights.sum(-1, keepdim=True) + 1e-5)) @ v)
+    mixed = torch.cat(heads, -1).transpose(1, 2).reshape(x.shape)
+    torch.testing.assert_close(net(x), nn.functional.conv2d(mixed, net.proj.conv.weight))
+    assert list(net.state_dict()) == ["qkv.conv.weight", "proj.conv.weight"]  # timm's names in EfficientViT
 
 
 @pytest.mark.parametrize("biased", [False, True])

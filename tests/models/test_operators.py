@@ -5,8 +5,19 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.models.efficientvit_mit import LiteMLA
 
-from nas.models.operators import FEW_POSITIONS, SHORT, alike, attend, average, channel_map, filtered, gelu
+from nas.models.operators import (
+    FEW_POSITIONS,
+    SHORT,
+    alike,
+    attend,
+    attend_linearly,
+    average,
+    channel_map,
+    filtered,
+    gelu,
+)
 
 torch.set_num_threads(1)
 
@@ -52,6 +63,23 @@ def test_a_gradient_on_another_device_is_that_of_a_contiguous_map(device):
         F.avg_pool2d(reference, 3, stride=1, padding=1, count_include_pad=False).backward(grown.double())
         y.backward(grown.to(device))
         torch.testing.assert_close(x.grad.cpu(), reference.grad.float())
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_linear_attention_is_that_of_timms_lite_mla(last):
+    torch.manual_seed(0)
+    timms = LiteMLA(16, 16, dim=8, norm_layer=None, scales=())
+    x = torch.randn(2, 16, 5, 3)
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    assert_equal(lambda x: timms.proj(attend_linearly(timms.qkv(x), 8, timms.eps)), timms, x)
+
+
+def test_linear_attention_computes_in_float32_under_autocast():
+    qkv = torch.randn(2, 48, 5, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = attend_linearly(qkv, 8, 1e-5)
+    assert mixed.dtype == torch.bfloat16
+    assert torch.equal(mixed, attend_linearly(qkv.float(), 8, 1e-5).bfloat16())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

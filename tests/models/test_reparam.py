@@ -46,8 +46,13 @@ def test_riformer_merges_into_its_deployed_design():
     assert merged == design("riformer_s12") and merged.key == design("riformer_s12").key
 
 
+FURTHER = {"mlp": "conv", "se_ratio": 0.25}
+
+
 @pytest.mark.parametrize("head_norm", ["pool_norm", "norm_pool"])
-@pytest.mark.parametrize("changes", [{}, {"residual": False}, {"mlp_ratio": 0}, {"res_scale": True, "layer_scale": 0.5}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"residual": False}, {"mlp_ratio": 0}, {"res_scale": True, "layer_scale": 0.5}, FURTHER]
+)
 @pytest.mark.parametrize("norm, norm_bias", [("group", True), ("layer", True), ("batch", True), ("batch", False)])
 def test_affine_mixers_merge_into_norms(norm, norm_bias, changes, head_norm):
     architecture = two_stages(norm, norm_bias=norm_bias, head_norm=head_norm, **changes)

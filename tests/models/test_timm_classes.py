@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-from nas.models.metaformer import build
+from nas.models.metaformer import build, network_for_timm
 from nas.models.timm_classes import StagewiseMetaFormer
 from nas.space.architecture import Architecture, Stage
 from nas.space.reference import design, from_timm, timm_names
@@ -34,7 +34,8 @@ def assert_same(ours, theirs):
 
 
 def hybrid(**options):
-    mixers = {"conv": {"kernel_size": 5, "expansion": 1.5}, "identity": {}, "attention": {"head_dim": 16, "proj_bias": True}}
+    mixers = {"conv": {"kernel_size": 5, "expansion": 1.5}, "identity": {}, "attention": {"head_dim": 16, "proj_bias": True},
+              "linear_attention": {"head_dim": 8}}  # fmt: skip
     return [Stage(mixer=mixer, depth=2, width=32, **own, **options) for mixer, own in mixers.items()]
 
 
@@ -62,6 +63,10 @@ def test_every_norm_is_the_same_on_maps_and_on_tokens(norm, bias, head_norm):
         ({"residual": False, "mlp_ratio": 0, "layer_scale": 0.5}, {}),
         ({"layer_scale": 0.5}, {"stem_kernel": 3, "stem_stride": 2, "stem_norm": False}),
         ({}, {"downsample_norm": False}),
+        ({"mlp": "conv", "mlp_ratio": 1.7, "mlp_bias": True}, {}),
+        ({"se_ratio": 0.25, "layer_scale": 0.5}, {}),
+        ({"mlp": "conv", "se_ratio": 0.1, "residual": False}, {"stem_steps": 2}),
+        ({}, {"stem_steps": 2, "stem_stride": 2, "stem_norm": False}),
     ],
 )
 def test_what_timms_arguments_cannot_say_is_the_same(options, network):
@@ -82,6 +87,15 @@ def test_our_weights_have_timms_names_and_shapes_in_all_of_its_metaformers(name)
         between = StagewiseMetaFormer(from_timm(name), num_classes=1000).state_dict()
     shapes = [{key: value.shape for key, value in state.items()} for state in (theirs, ours, between)]
     assert shapes[0] == shapes[1] == shapes[2]
+
+
+def test_dropout_of_an_mlp_with_a_convolution_is_that_of_ours():
+    architecture = Architecture(stages=hybrid(mlp="conv"))
+    ours = network_for_timm(architecture, num_classes=7, img_size=64, proj_drop_rate=0.3)
+    theirs = StagewiseMetaFormer(architecture, num_classes=7, proj_drop_rate=0.3)
+    places = [{n for n, m in net.named_modules() if isinstance(m, torch.nn.Dropout) and m.p} for net in (ours, theirs)]
+    behind = {f"stages.{i}.blocks.{j}.drop_path2.0" for i in range(4) for j in range(2)}
+    assert behind <= places[0] and behind <= places[1]
 
 
 def test_drop_path_rises_as_in_ours():

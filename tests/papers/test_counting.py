@@ -40,6 +40,12 @@ def test_fvcore_counts_five_an_entry_of_every_norm_that_the_network_runs(name):
     assert norms == operations_of_norms(design(name), image_size=64)
 
 
+def test_fvcore_counts_the_norms_of_a_stem_of_two_steps():
+    architecture, at = design("caformer_s18").model_copy(update={"stem_steps": 2}), {"image_size": 64, "num_classes": 10}
+    norms = fvcore_macs(architecture, **at) - cost(architecture, **at).macs
+    assert norms == operations_of_norms(architecture, image_size=64)
+
+
 def test_one_block_has_the_sum_worked_out_by_hand():
     stage = Stage(mixer="identity", depth=3, width=8, norm="batch", norm_bias=True, layer_scale=0.1)
     architecture = Architecture(stages=(stage,), head="mlp")

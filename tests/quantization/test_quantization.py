@@ -16,6 +16,7 @@ from rich.console import Console
 from nas.config import read_json
 from nas.data.draw import list_manifest
 from nas.errors import ConfigError, NasError
+from nas.models.metaformer import build
 from nas.quantization import directory, front, quantise
 from nas.quantization.command import check_asked, quantise_one
 from nas.quantization.front import quantise_front
@@ -27,6 +28,7 @@ from nas.report.terminal import show_front
 from nas.results.front import load
 from nas.retraining.loader import seen_by_loader
 from nas.run.reading import read
+from nas.space.architecture import Architecture, Stage
 from tests.hostile.inputs import best
 from tests.hostile.world import make_world
 from tests.images import class_folders, picture
@@ -287,3 +289,16 @@ def test_a_record_whose_int8_is_no_share_is_refused(own_run):
     value = {"accuracy": 0.5, "accuracy_int8": 7, "latency_int8_ms": None, "measured": "now"}
     with pytest.raises(NotWritten, match="trial 3: int8"):
         additions({"int8 3 abc": json.loads(json.dumps(value))})
+
+
+@pytest.mark.slow
+def test_further_blocks_can_be_quantised_and_are_parts_by_name(subject, tmp_path):
+    stage = {"depth": 1, "width": 16, "head_dim": 8, "mlp": "conv", "se_ratio": 0.25}
+    stages = tuple(Stage(mixer=mixer, **stage) for mixer in ("linear_attention", "attention"))
+    torch.manual_seed(0)
+    network = build(Architecture(stages=stages, stem_steps=2), image_size=subject.image_size, num_classes=10).eval()
+    made = quantise.quantise(network, subject.shown(FEW), tmp_path, Int8Plan(most_changed=1.0))
+    kinds = ("mixers", "squeeze-and-excitation", "channel MLPs")
+    assert {f"{kind} of stage {i}" for kind in kinds for i in (1, 2)} <= set(network_parts(tmp_path / FLOAT_FILE))
+    assert made.in_float == () and made.num_bytes_int8 < made.num_bytes
+    assert {node.op_type for node in onnx.load(tmp_path / INT8_FILE).graph.node} >= {"QuantizeLinear", "Sigmoid"}

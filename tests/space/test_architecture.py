@@ -7,6 +7,7 @@ import pytest
 from nas.config import validated
 from nas.errors import ConfigError
 from nas.space.architecture import Architecture, Stage, read_architecture
+from nas.space.mixers import legend
 from nas.space.reference import design, designs
 
 PLAIN = {"mixer": "pool", "depth": 2, "width": 64}
@@ -49,6 +50,7 @@ def test_options_of_other_mixers_are_dropped(mixer, inactive):
         ({"norm": "none"}, {"norm_bias": True}),
         ({"mlp_ratio": 0}, {"mlp_bias": True}),
         ({"mlp_ratio": 0}, {"activation": "gelu"}),
+        ({"mlp_ratio": 0}, {"mlp": "conv"}),
         ({"residual": False}, {"res_scale": True}),
     ],
 )
@@ -65,6 +67,38 @@ def test_the_activation_of_a_separable_convolution_counts_without_an_mlp():
 def test_a_default_that_is_written_out_changes_nothing():
     assert one_stage(mixer="attention", head_dim=32, proj_bias=False) == one_stage(mixer="attention")
     assert one_stage(pool_size=3, mlp_ratio=4.0).key == one_stage().key
+
+
+RECORDED = {
+    "poolformer_s12": "244c47a2f00a",
+    "caformer_s18": "e77fcb5754cd",
+    "randformer_s12": "9bc4e332fa41",
+    "ablation_ppff": "acfe7aaeaa93",
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_design_has_the_key_that_it_had_before_settings_were_added(name):
+    assert design(name).key == RECORDED[name]
+    assert design(name).to_dict()["stages"][0]["mlp"] == "plain"  # written out all the same
+
+
+@pytest.mark.parametrize("changes", [{"mlp": "conv"}, {"se_ratio": 0.25}, {"mixer": "linear_attention"}])
+def test_a_stage_with_a_further_block_has_another_key_and_survives_json(changes):
+    architecture = one_stage(**changes)
+    assert architecture.key != one_stage().key
+    assert Architecture.model_validate(json.loads(json.dumps(architecture.to_dict()))) == architecture
+
+
+def test_a_kernel_is_no_choice_of_a_stem_of_two_steps():
+    plain = {"stages": (Stage(**PLAIN),)}
+    two, other = (Architecture(**plain, stem_steps=2, stem_kernel=kernel) for kernel in (7, 5))
+    assert two == other and two.key == other.key != Architecture(**plain).key
+    assert Architecture.model_validate(two.to_dict()) == two
+
+
+def test_ratios_of_squeeze_and_excitation_with_as_many_channels_have_one_key():
+    assert one_stage(se_ratio=0.25).key == one_stage(se_ratio=0.26).key != one_stage(se_ratio=0.5).key
 
 
 def test_mlp_ratios_of_the_same_hidden_width_have_one_key():
@@ -91,6 +125,16 @@ def test_different_networks_have_different_keys():
         ({"width": True}, "width"),
         ({"mlp_ratio": -1}, "greater than or equal to 0"),
         ({"layer_scale": 0}, "greater than 0"),
+        ({"mlp": "convolution"}, "mlp: unknown mlp 'convolution'; did you mean conv"),
+        ({"mlp": True}, "mlp: unknown mlp 'True'. Known: plain, conv"),
+        ({"se_ratio": 0.01}, "se_ratio must leave at least one channel of width 64, but got 0.01; 0 leaves"),
+        ({"se_ratio": 2}, "se_ratio: must be less than or equal to 1, but got 2"),
+        ({"se_ratio": -0.1}, "greater than or equal to 0"),
+        ({"se_ratio": float("nan")}, "se_ratio"),
+        (
+            {"mixer": "linear_attention", "width": 48},
+            "width must be a multiple of head_dim=32 for linear_attention, but got 48",
+        ),
     ],
 )
 def test_a_stage_that_cannot_be_built_is_refused_where_it_stands(changes, message):
@@ -105,6 +149,10 @@ def test_a_stage_that_cannot_be_built_is_refused_where_it_stands(changes, messag
         ({"stages": []}, "stages"),
         ({"stages": [PLAIN], "stem_kernel": 3}, "stem_kernel must be at least stem_stride=4 .* but got 3"),
         ({"stages": [PLAIN], "head": "lineal"}, "did you mean linear"),
+        ({"stages": [PLAIN], "stem_steps": 3}, "stem_steps: must be less than or equal to 2, but got 3"),
+        ({"stages": [PLAIN], "stem_steps": True}, "stem_steps: must be a whole number, .*but got True"),
+        ({"stages": [PLAIN], "stem_steps": "two"}, "stem_steps: must be a whole number, .*but got 'two'"),
+        ({"stages": [PLAIN], "stem_steps": 2, "stem_stride": 3}, "stem_stride must be 1, 2 or 4 with stem_steps=2, but got 3"),
         ({"stages": [{"depth": 1, "width": 8}]}, "stages.0.mixer: this key is required"),
     ],
 )
@@ -115,6 +163,14 @@ def test_an_architecture_that_cannot_be_built_is_refused(data, message):
 
 def test_an_architecture_is_described_in_one_line():
     assert design("caformer_s18").describe() == "C3·64 C3·128 A9·320 A3·512"
+
+
+def test_what_a_stage_has_besides_is_in_its_line_and_in_the_legend():
+    both = Architecture(stages=(Stage(**PLAIN), Stage(**PLAIN, mlp="conv"), Stage(**PLAIN, mlp="conv", se_ratio=0.5)))
+    assert both.describe() == "P2·64 P2·64+c P2·64+cs"
+    words = "+c a convolution in the channel MLP, +s squeeze-and-excitation"
+    assert legend([both.describe()]) == f"architecture: stage by stage mixer, depth · width; P pool, {words}"
+    assert legend([design("poolformer_s12").describe()]).endswith("; P pool")
 
 
 def test_an_architecture_is_read_from_json_bare_or_under_its_key(tmp_path):

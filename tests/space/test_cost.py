@@ -14,9 +14,14 @@ from nas.errors import Infeasible
 from nas.models.metaformer import build
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import cost, feature_sides
+from nas.space.geometry import stem_sides
+from nas.space.mixers import row_of
 from nas.space.reference import design, designs
 
 torch.set_num_threads(1)
+
+
+MIXERS = ["pool", "identity", "random", "conv", "dwconv", "attention", "spatial_fc", "affine", "linear_attention"]
 
 
 def deep(name):
@@ -55,7 +60,7 @@ def test_cost_is_what_the_built_network_counts(name, image_size):
 
 @st.composite
 def stages(draw):
-    mixer = draw(st.sampled_from(["pool", "identity", "random", "conv", "dwconv", "attention", "spatial_fc", "affine"]))
+    mixer = draw(st.sampled_from(MIXERS))
     return Stage(
         mixer=mixer,
         depth=draw(st.integers(1, 2)),
@@ -63,12 +68,14 @@ def stages(draw):
         norm=draw(st.sampled_from(["group", "layer", "batch", "none"])),
         norm_bias=draw(st.booleans()),
         mlp_ratio=draw(st.sampled_from([0, 0.5, 1.7, 4.0])),
+        mlp=draw(st.sampled_from(["plain", "conv"])),
         mlp_bias=draw(st.booleans()),
         activation=draw(st.sampled_from(["gelu", "relu", "silu", "star_relu", "squared_relu"])),
         residual=draw(st.booleans()),
         res_scale=draw(st.booleans()),
         layer_scale=draw(st.sampled_from([None, 1e-5])),
         position_embedding=draw(st.booleans()),
+        se_ratio=draw(st.sampled_from([0, 0.1, 0.25])),
         pool_size=draw(st.sampled_from([3, 5])),
         kernel_size=draw(st.sampled_from([3, 7])),
         expansion=draw(st.sampled_from([0.5, 2.0])),
@@ -81,6 +88,7 @@ def stages(draw):
 def architectures(draw, *, max_stages=4):
     return Architecture(
         stages=draw(st.lists(stages(), min_size=1, max_size=max_stages)),
+        stem_steps=draw(st.sampled_from([1, 2])),
         stem_kernel=draw(st.sampled_from([4, 5, 7])),
         stem_stride=draw(st.sampled_from([1, 2, 4])),
         stem_norm=draw(st.booleans()),
@@ -202,6 +210,50 @@ def test_one_attention_block_costs_what_it_costs_by_hand():
     assert found.params == (147 * c + c) + c + 4 * c * c + 2 * c + (10 * c + 10)
 
 
+def by_hand(**stage):
+    """What one 64 px stage of 32 channels behind a stem without a norm costs beyond stem and head; 16 x 16 positions."""
+    shape = {"mixer": "identity", "depth": 1, "width": 32, "norm": "none", "activation": "gelu"}
+    architecture = Architecture(stages=(Stage(**{**shape, **stage}),), stem_norm=False)
+    found = cost(architecture, image_size=64, num_classes=10)
+    return found.params - (147 * 32 + 32) - 2 * 32 - (10 * 32 + 10), found.macs - 147 * 32 * 256 - 10 * 32
+
+
+def test_an_mlp_with_a_convolution_costs_its_filters_by_hand():
+    weights = 2 * 32 * 128 + 9 * 128
+    assert by_hand(mlp="conv", mlp_bias=True) == (weights + 2 * 128 + 32, weights * 256)
+
+
+def test_squeeze_and_excitation_costs_two_maps_of_one_position_by_hand():
+    weights = 2 * 32 * 8
+    assert by_hand(mlp_ratio=0, se_ratio=0.25) == (weights + 8 + 32, weights)
+
+
+def test_linear_attention_costs_two_products_of_heads_by_hand():
+    """Each of the two products takes head_dim + 1 numbers a channel and position: the sum's divisor is one of them."""
+    assert by_hand(mixer="linear_attention", head_dim=16, mlp_ratio=0) == (4 * 32**2, 4 * 32**2 * 256 + 2 * 256 * 32 * 17)
+
+
+def test_linear_attention_on_four_times_the_positions_costs_four_times_as_much():
+    stage = Stage(mixer="linear_attention", depth=1, width=32)
+    small, large = (row_of(stage).cost(stage, n).macs for n in (256, 1024))
+    assert large == 4 * small
+
+
+def test_a_stem_of_two_steps_costs_both_by_hand():
+    one, two = (
+        cost(Architecture(stages=(Stage(mixer="identity", depth=1, width=32),), stem_steps=n), image_size=64, num_classes=10)
+        for n in (1, 2)
+    )
+    assert two.params - one.params == (27 * 16 + 16 + 16) + (9 * 16 * 32 + 32 + 32) - (147 * 32 + 32 + 32)
+    assert two.macs - one.macs == 27 * 16 * 32**2 + 9 * 16 * 32 * 16**2 - 147 * 32 * 16**2
+
+
+@pytest.mark.parametrize("stride, sides", [(1, [65, 65]), (2, [33, 33]), (4, [33, 17])])
+def test_a_stem_of_two_steps_rounds_up_at_each(stride, sides):
+    architecture = Architecture(stages=[Stage(mixer="identity", depth=1, width=8)], stem_steps=2, stem_stride=stride)
+    assert stem_sides(architecture, 65) == sides and feature_sides(architecture, image_size=65) == sides[1:]
+
+
 class Liveness(TorchDispatchMode):
     """Which storages each operator touches, `weights` aside; `peak_bytes` frees each one after its last use."""
 
@@ -276,4 +328,8 @@ def test_an_image_too_small_for_its_stages_is_refused_with_the_least_size():
     with pytest.raises(Infeasible, match=r"at least 19 px") as refusal:
         cost(design("poolformer_s12"), image_size=16, num_classes=10)
     assert "16 px is too small for 4 stages" in str(refusal.value)
+    two_steps = design("poolformer_s12").model_copy(update={"stem_steps": 2})
+    with pytest.raises(Infeasible, match=r"at least 17 px"):
+        cost(two_steps, image_size=16, num_classes=10)
+    assert feature_sides(two_steps, image_size=17) == [5, 3, 2, 1]
     assert feature_sides(design("poolformer_s12"), image_size=19) == [5, 3, 2, 1]

@@ -64,6 +64,44 @@ def test_the_size_equals_the_number_of_keys_that_can_be_drawn():
     assert len({random_architecture(small, rng).key for _ in range(20_000)}) == small.size
 
 
+FURTHER = {
+    "image_size": 32,
+    "stem_steps": [2, 1],
+    "stem_kernel": [4, 7],
+    "stages": {
+        1: {
+            "mixer": ["pool", "linear_attention"],
+            "head_dim": [8, 16],
+            "depth": 1,
+            "width": 32,
+            "mlp_ratio": [0, 2],
+            "mlp": ["plain", "conv"],
+            "se_ratio": [0, 0.25],
+        }
+    },
+}
+
+
+def test_the_further_blocks_are_counted_drawn_and_found_again():
+    further = validated(SearchSpace, FURTHER, where="s")
+    # three stems, of which that of two steps has no kernel; pool or two heads; no MLP or two kinds; with SE or without
+    assert further.size == 3 * 3 * 3 * 2
+    rng = random.Random(0)
+    drawn = [random_architecture(further, rng) for _ in range(2000)]
+    assert len({architecture.key for architecture in drawn}) == further.size
+    for architecture in drawn[:50]:
+        chosen = further.choices(architecture)
+        assert further.contains(architecture) and further.draw(lambda name, _, chosen=chosen: chosen[name]) == architecture
+        assert ("stem_kernel" in chosen) == (architecture.stem_steps == 1)
+        assert all(further.contains(neighbour) for neighbour in further.neighbours(architecture))
+
+
+def test_a_kernel_is_not_asked_for_where_the_stem_has_two_steps():
+    asked = []
+    validated(SearchSpace, FURTHER, where="s").draw(lambda name, options: asked.append(name) or options[0])
+    assert "stem_steps" in asked and "stem_kernel" not in asked and "stage1.mlp" not in asked
+
+
 @given(seed=st.integers(0, 10**6))
 @settings(max_examples=60)
 def test_what_is_drawn_is_contained_and_its_choices_lead_back_to_it(seed):
@@ -130,6 +168,13 @@ def test_an_architecture_from_elsewhere_is_not_contained():
             {"stem_kernel": [7, 3], "stem_stride": [2, 4]},
             "stem_kernel: must be at least stem_stride=4 so that no pixel is skipped",
         ),
+        ({"stem_steps": [1, 2], "stem_stride": 3}, "stem_stride: must be 1, 2 or 4 with stem_steps=2, but got 3; leave one of"),
+        ({"stem_steps": [1, 3]}, "stem_steps: must be less than or equal to 2, but got 3"),
+        ({"stem_steps": []}, "stem_steps: must hold at least one choice"),
+        (stage(mlp=["plain", "cnv"]), "stages.1.mlp: unknown mlp 'cnv'; did you mean conv?"),
+        (stage(se_ratio=[0, 0.01]), "stages.1.se_ratio: se_ratio must leave at least one channel of width 32, but got 0.01"),
+        (stage(se_ratio=[0, 4]), "stages.1.se_ratio: must be less than or equal to 1, but got 4"),
+        (stage(mixer=["linear_attention"], width=[40]), "stages.1.width: width must be a multiple of head_dim=32 for linear_"),
         (
             {"image_size": 8, "stages": dict.fromkeys((1, 2, 3, 4), STAGE)},
             "image_size: an image of 8 px is too small for 4 stages",
