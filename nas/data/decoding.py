@@ -108,9 +108,7 @@ def as_rgb(image: Image.Image, rendering: Rendering = AS_STORED) -> Image.Image:
 
 def _rendered(image: Image.Image, rendering: Rendering) -> tuple[Image.Image, PixelFacts]:
     """The same, and what there is to know of the file; the largest value only of more than 8 bits."""
-    number = image.width * image.height
-    if rendering.max_pixels is not None and number > rendering.max_pixels:
-        raise ValueError(f"it has {number:,} pixels, and max_pixels is {rendering.max_pixels:,}")
+    refuse_large(image, rendering)
     image.load()
     image.info.pop("transparency", None)  # dropped all the same, but with a warning for each image
     if image.mode[0] in "IF":
@@ -121,6 +119,13 @@ def _rendered(image: Image.Image, rendering: Rendering) -> tuple[Image.Image, Pi
     if white is not None and white < EIGHT_BITS:
         rgb = rgb.point([min(EIGHT_BITS, round(value * EIGHT_BITS / white)) for value in range(EIGHT_BITS + 1)] * 3)
     return rgb, facts
+
+
+def refuse_large(image: Image.Image, rendering: Rendering) -> None:
+    """ValueError for an image, perhaps not decoded yet, of more than max_pixels."""
+    number = image.width * image.height
+    if rendering.max_pixels is not None and number > rendering.max_pixels:
+        raise ValueError(f"it has {number:,} pixels, and max_pixels is {rendering.max_pixels:,}")
 
 
 def _is_in_alpha_only(image: Image.Image, rgb: Image.Image) -> bool:

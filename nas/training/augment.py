@@ -1,7 +1,7 @@
 """Batch augmentation on the device: whole batches of uint8 pixels in, normalised images out, all seeded."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -96,15 +96,23 @@ def cropped(
     return normalised(images.permute(0, 2, 3, 1), channels_last=recipe.channels_last)
 
 
-def erased(images: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
-    """A random rectangle of some images set to the mean colour, 0 after normalising; `(B, 3, H, W)` is kept."""
+Fill = Literal["const", "rand", "pixel"]
+"""What stands in an erased rectangle: the mean colour (0 after normalising), one random colour, noise."""
+
+
+def erased(images: Tensor, *, probability: float, generator: torch.Generator, fill: Fill = "const") -> Tensor:
+    """A random rectangle of some images filled; `(B, 3, H, W)` and the layout are kept."""
     number, _, height, width = images.shape
     chance, drawn_area, drawn_aspect, top, left = _uniform(5, number, like=images, generator=generator)  # each (B,)
     areas, aspects = _between(ERASED_AREA, drawn_area), _log_between(ERASED_ASPECT, drawn_aspect)
     tall, wide = (areas * aspects).sqrt().clamp(max=1), (areas / aspects).sqrt().clamp(max=1)  # shares of height and width
     rows = _span(top * (1 - tall), tall, height)[:, None, :, None]
     columns = _span(left * (1 - wide), wide, width)[:, None, None, :]
-    return images.masked_fill((chance < probability)[:, None, None, None] & rows & columns, 0.0)
+    rectangle = (chance < probability)[:, None, None, None] & rows & columns  # (B, 1, H, W)
+    if fill == "const":
+        return images.masked_fill(rectangle, 0.0)
+    places = images if fill == "pixel" else images[:, :, :1, :1]
+    return torch.where(rectangle, torch.empty_like(places).normal_(generator=generator), images)
 
 
 def _between(bounds: tuple[float, float], share: Tensor) -> Tensor:
