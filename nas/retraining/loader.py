@@ -1,7 +1,7 @@
 """Images read batch by batch, each process its part: other processes decode and crop (`views.py`), the device does the rest."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -105,7 +105,9 @@ class Viewed(Dataset):
                 return self.views(self.images.undecoded(number)), label
             except Exception as error:  # likewise
                 self.images.broken.note(name, error)
-        raise NasError(f"{TRIES} images in a row can't be read; they are listed in {self.images.broken.path}. Is the disk there?")
+        raise NasError(
+            f"{TRIES} images in a row can't be read; they are listed in {self.images.broken.path}. Is the disk there?"
+        )
 
 
 class Loaded:
@@ -199,7 +201,7 @@ def shares_of(
 
 
 def augmented(view: View, recipe: FullRecipe, *, device: torch.device, generator: torch.Generator) -> Tensor:
-    """A batch of views (uint8 `(B, 3, S, S)`, `(B,)`, `(B, L, 2)`) as the network is shown them, on the device and normalised."""
+    """A batch of views (uint8 `(B, 3, S, S)`, `(B,)`, `(B, L, 2)`) as the network is shown them, on the device, normalised."""
     pixels, mirrored = (part.to(device, non_blocking=True) for part in (view.pixels, torch.as_tensor(view.mirrored)))
     pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
     pixels = operate(pixels, view.steps).permute(0, 2, 3, 1)  # (B, S, S, 3)

@@ -1,8 +1,8 @@
 """What RandAugment and its kin do to images, in batches on the device: a table with a row an operation.
 
-Each does to a batch what timm's function of its name does with Pillow to one image (timm.data.auto_augment), to a rounding; sampling
-is bicubic with torch's kernel (a = -0.75), Pillow's is sharper (-1). Which operation an image meets, and with what argument, timm
-draws: `views.py`.
+Each does to a batch what timm's function of its name does with Pillow to one image (timm.data.auto_augment), to a rounding; only
+bicubic sampling is a little softer (torch's kernel has a = -0.75, Pillow's -1). Which operation an image meets, and with what
+argument, timm draws: `views.py`.
 """
 
 import math
@@ -23,14 +23,13 @@ MODES = ("bilinear", "bicubic")
 """How an image that was moved is sampled."""
 OUTSIDE = [min(255.0, round(255 * mean)) for mean in MEAN]  # what is seen where an image was moved away: red, green, blue
 LUMA = [0.299, 0.587, 0.114]  # ITU-R BT.601, as Pillow's
-SMOOTH = [[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]  # Pillow's ImageFilter.SMOOTH, to be divided by its sum
 BLUR_REACH = 3  # standard deviations of a Gaussian that its kernel holds on either side
 
 Operation = Callable[[Tensor, Tensor], Tensor]
 """Images `(N, 3, H, W)`, whole numbers from 0 to 255 in float32, and an argument each, `(N,)`, to images in that range."""
 Matrix = Callable[[Tensor, int], list[list[Tensor]]]
-"""Arguments `(N,)` and the images' side to two rows of three: where a point (right, down, 1) of the result lies in the image, in
-pixels from its corner."""
+"""Arguments `(N,)` and the images' side to two rows of three: where a point (right, down, 1) of the result lies in the image,
+in pixels from its corner."""
 
 
 def operate(images: Tensor, steps: Tensor) -> Tensor:
@@ -78,9 +77,9 @@ def _brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def _sharpness(images: Tensor, factor: Tensor) -> Tensor:
-    kernel = torch.tensor(SMOOTH, device=images.device)
-    smooth = images.clone()  # Pillow leaves the outermost pixels as they are
-    smooth[:, :, 1:-1, 1:-1] = functional.conv2d(images, (kernel / kernel.sum()).expand(3, 1, 3, 3), groups=3).round()
+    """Away from what Pillow's ImageFilter.SMOOTH makes of it: a mean of 3x3 pixels in which the middle counts five times."""
+    smooth = images.clone()  # the outermost pixels stay as they are
+    smooth[:, :, 1:-1, 1:-1] = ((9 * functional.avg_pool2d(images, 3, stride=1) + 4 * images[:, :, 1:-1, 1:-1]) / 13).round()
     return _from(smooth, images, factor)
 
 

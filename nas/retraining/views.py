@@ -1,7 +1,7 @@
 """What a decoding process makes of an image file for a training: a random part of it, and what the device is to do to that.
 
-timm draws it all, as its own loader would: the part (RandomResizedCropAndInterpolation), and RandAugment or AutoAugment, which are
-given a list to write their operations on in the place of an image. Draws come from Python's and NumPy's generators.
+timm draws it all, as its own loader would: the part (RandomResizedCropAndInterpolation), and RandAugment or AutoAugment, which
+are given a list to write their operations on in the place of an image. Draws come from Python's and NumPy's generators.
 """
 
 import random
@@ -82,7 +82,7 @@ def draw_by(*seeds: int) -> None:
 
 
 def policy_of(loader: Loader, size: int) -> RandAugment | AutoAugment | None:
-    """timm's RandAugment or AutoAugment, which adds its operations to the Steps that it is called with; None where there is none.
+    """timm's RandAugment or AutoAugment, which adds its operations to the Steps that it is called with; None without a text.
 
     ConfigError for a text that timm can't read.
     """
@@ -129,11 +129,11 @@ def decoded_pixels(image: Image.Image, rendering: Rendering) -> Tensor:
     """RGB pixels `(3, H, W)`. A plain JPEG file is decoded by torchvision, which takes less time for the same pixels; all else,
     and what torchvision can't read, by Pillow."""
     is_plain = image.format == "JPEG" and image.mode == "RGB" and (rendering.white or EIGHT_BITS) >= EIGHT_BITS
-    decode_jpeg, file = _jpeg_decoder(), getattr(image, "fp", None)  # None once Pillow has decoded it
-    if is_plain and decode_jpeg and isinstance(file, BytesIO):
+    decode, file = _jpeg_decoder(), getattr(image, "fp", None)  # no file once Pillow has decoded it
+    if is_plain and decode and isinstance(file, BytesIO):
         refuse_large(image, rendering)
         try:
-            return decode_jpeg(torch.frombuffer(bytearray(file.getbuffer()), dtype=torch.uint8))
+            return decode(torch.frombuffer(bytearray(file.getbuffer()), dtype=torch.uint8))
         except RuntimeError:  # Pillow may do better, or say why not
             pass
     return torch.from_numpy(np.array(as_rgb(image, rendering))).permute(2, 0, 1)

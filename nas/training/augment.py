@@ -108,11 +108,13 @@ def erased(images: Tensor, *, probability: float, generator: torch.Generator, fi
     tall, wide = (areas * aspects).sqrt().clamp(max=1), (areas / aspects).sqrt().clamp(max=1)  # shares of height and width
     rows = _span(top * (1 - tall), tall, height)[:, None, :, None]
     columns = _span(left * (1 - wide), wide, width)[:, None, None, :]
-    rectangle = (chance < probability)[:, None, None, None] & rows & columns  # (B, 1, H, W)
+    touched, rectangle = chance < probability, rows & columns  # (B,) and (B, 1, H, W)
     if fill == "const":
-        return images.masked_fill(rectangle, 0.0)
-    places = images if fill == "pixel" else images[:, :, :1, :1]
-    return torch.where(rectangle, torch.empty_like(places).normal_(generator=generator), images)
+        return images.masked_fill(touched[:, None, None, None] & rectangle, 0.0)
+    chosen = touched.nonzero().flatten()  # (N,)
+    colours = (3, height, width) if fill == "pixel" else (3, 1, 1)
+    noise = torch.randn(len(chosen), *colours, device=images.device, generator=generator)
+    return images.index_put((chosen,), torch.where(rectangle[chosen], noise, images[chosen]))
 
 
 def _between(bounds: tuple[float, float], share: Tensor) -> Tensor:
