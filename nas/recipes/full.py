@@ -24,8 +24,8 @@ ELSEWHERE: dict[str, bool | dict[str, bool]] = {
 class Loader(Value):
     """Images read batch by batch with timm's augmentation, for data too large to lie decoded in memory.
 
-    Other processes decode and crop; what comes after that is computed in batches on the device. Of the recipe's own augmentation
-    it takes crop_scale (else timm's 0.08 to 1), flip, random_erasing, mixup and cutmix.
+    Other processes decode and crop; what comes after that is computed in batches on the device. Of the recipe's own
+    augmentation it takes crop_scale (else timm's 0.08 to 1), flip, random_erasing, mixup and cutmix.
     """
 
     workers: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 8

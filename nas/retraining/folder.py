@@ -127,8 +127,8 @@ class RetrainingFolder:
         self._refuse_other(checkpoint["setup"])
         if self.setup["recipe"]["loader"] is not None and "views" not in checkpoint:
             raise NasError(
-                f"{self.root}: was begun by an earlier version, whose loader draws other augmentation from the same seed: what came "
-                "of both could not be repeated. Finish it with that version, or choose another --out."
+                f"{self.root}: was begun by an earlier version, whose loader draws other augmentation from the same seed: what "
+                "came of both could not be repeated. Finish it with that version, or choose another --out."
             )
         return checkpoint["state"]
 

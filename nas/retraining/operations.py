@@ -1,8 +1,8 @@
 """What RandAugment and its kin do to images, in batches on the device: a table with a row an operation.
 
-Each does to a batch what timm's function of its name does with Pillow to one image (timm.data.auto_augment), to a rounding; only
-bicubic sampling is a little softer (torch's kernel has a = -0.75, Pillow's -1). Which operation an image meets, and with what
-argument, timm draws: `views.py`.
+Each does to a batch what timm's function of its name does with Pillow to one image (timm.data.auto_augment), to a rounding;
+only bicubic sampling is a little softer (torch's kernel has a = -0.75, Pillow's -1). Which operation an image meets, and with
+what argument, timm draws: `views.py`.
 """
 
 import math
