@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python experiments/retrain_throughput/accuracy.py DATA [--seeds 6]
 
-DATA is a folder with train/<class>/ and val/<class>/. Each seed trains the same network twice, from the same weights, on the same
-images in the same order: once by timm's loader, once by ours. A line a training in accuracy.csv, which a later call goes on with.
+DATA is a folder with train/<class>/ and val/<class>/. Each seed trains the same network twice, from the same weights, on the
+same images in the same order: once by timm's loader, once by ours. A line a training in accuracy.csv, with which a later call
+goes on.
 """
 
 import argparse
@@ -31,8 +32,8 @@ COLUMNS = ("seed", "augmented_by", "accuracy", "loss", "train_loss", "seconds")
 CLASSES, SIZE = 50, 64
 RECIPE = {
     "classes": CLASSES, "images_per_class": 100, "image_size": SIZE, "epochs": 12, "warmup_epochs": 1, "batch_size": 50,
-    "lr": 2e-3, "clip_grad": 1.0, "flip": True, "mixup": 0.2, "crop_padding": 0, "crop_scale": (0.3, 1.0), "random_erasing": 0.25,
-    "loader": Loader(workers=0),
+    "lr": 2e-3, "clip_grad": 1.0, "flip": True, "mixup": 0.2, "crop_padding": 0, "crop_scale": (0.3, 1.0),
+    "random_erasing": 0.25, "loader": Loader(workers=0),
 }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ class Pictures(Dataset):
 
 
 class ByTimm:
-    """The batches of a `Loaded`, the same images in the same order, augmented by timm's loader; one process, no accumulation."""
+    """The batches of a `Loaded`, the same images in the same order, augmented by timm's loader, in one process."""
 
     def __init__(self, loaded: Loaded):
         self.loaded, self.steps, self.num_images = loaded, loaded.steps, loaded.num_images
