@@ -1,7 +1,7 @@
 """The fields of a RayJob that ours may have, as a JSON schema in which every unknown field is an error.
 
 Names and types are those of KubeRay's API reference, ray.io/v1 (docs.ray.io, "KubeRay CRD API reference"; `rayjob_types.go`,
-`raycluster_types.go` of its operator), and of Kubernetes' core/v1. A field that Kubernetes doesn't know, it drops without a word.
+`raycluster_types.go` of its operator), and of Kubernetes' core/v1. A field that Kubernetes doesn't know is dropped in silence.
 """
 
 WHOLE = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
