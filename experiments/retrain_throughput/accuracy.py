@@ -31,7 +31,7 @@ RECORD = Path(__file__).with_name("accuracy.csv")
 COLUMNS = ("seed", "augmented_by", "accuracy", "loss", "train_loss", "seconds")
 CLASSES, SIZE = 50, 64
 RECIPE = {
-    "classes": CLASSES, "images_per_class": 100, "image_size": SIZE, "epochs": 12, "warmup_epochs": 1, "batch_size": 50,
+    "classes": CLASSES, "images_per_class": 60, "image_size": SIZE, "epochs": 10, "warmup_epochs": 1, "batch_size": 50,
     "lr": 2e-3, "clip_grad": 1.0, "flip": True, "mixup": 0.2, "crop_padding": 0, "crop_scale": (0.3, 1.0),
     "random_erasing": 0.25, "loader": Loader(workers=0),
 }  # fmt: skip
