@@ -350,6 +350,7 @@ def autoscaler(it: Cluster) -> None:
     plan, network = it.shared / "autoscaling.yaml", it.shared / "network.json"
     plan.write_text(yaml.safe_dump(AUTOSCALING))
     network.write_text(ARCHITECTURE)
+    (it.shared / "runs").mkdir()
     (it.shared / ".ray_token").write_text(secrets.token_hex(32))
     own = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={it.shared}/.ray_token"
     start = f"{it.shared}/venv/bin/ray start --head --port=6379 --num-cpus=0 --include-dashboard=false --disable-usage-stats"
