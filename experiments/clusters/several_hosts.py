@@ -48,6 +48,15 @@ AUTOSCALING = {
         "small": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
     },
     "head_node_type": "ray.head.default",
+    "auth": {},
+    "docker": {},
+    "file_mounts": {},
+    "cluster_synced_files": [],
+    "file_mounts_sync_continuously": False,
+    "rsync_exclude": [],
+    "rsync_filter": [],
+    **{f"{part}_commands": [] for part in ("initialization", "setup", "head_setup", "worker_setup")},
+    **{f"{part}_start_ray_commands": [] for part in ("head", "worker")},
 }
 IDLE_SECONDS = 60  # after which such a node has gone
 ARCHITECTURE = '{"stages": [{"mixer": "conv", "depth": 1, "width": 16}, {"mixer": "attention", "depth": 1, "width": 32}]}'
@@ -360,7 +369,9 @@ def autoscaler(it: Cluster) -> None:
     check(ended(it.ssh(HEAD, search, log="grown")) == 0, "the search ended in order")
     check_whole(it, "grown")
     time.sleep(IDLE_SECONDS)  # the nodes go again
-    training = f"-m nas retrain {network} --recipe digits_quick --set epochs=2 --workers 2 --out {it.shared}/retrained"
+    training = (
+        f"-m nas retrain {network} --recipe digits_quick --set epochs=2 --workers 2 --device cpu --out {it.shared}/retrained"
+    )
     command = f"{own} {it.shared}/venv/bin/python {training} --address {NETWORK}.1:6379"
     check(ended(it.ssh(HEAD, command, log="retrain")) == 0, "the training ended in order")
     check("waiting up to" in it.words("retrain"), "it said what it waited for")

@@ -1,8 +1,10 @@
 """What the nodes of a cluster do before the first trial, as it is told."""
 
+import json
+
 import pytest
 
-from nas.cluster import nodes
+from nas.cluster import nodes, room
 from nas.cluster.nodes import check_versions, other_versions, shares_in_words
 from nas.errors import NasError
 
@@ -34,3 +36,24 @@ def test_a_node_of_other_versions_is_refused_before_anything_is_trained(monkeypa
     monkeypatch.setattr(nodes, "_on", lambda node, work: {**work(), "timm": "0.6.11"})
     with pytest.raises(NasError, match=r"must have the versions of this machine.* but gpu7 has timm 0\.6\.11, and here is"):
         check_versions()
+
+
+NUMBER = "a36d62"
+
+
+@pytest.mark.parametrize(
+    ("v2", "kinds", "there"),
+    [
+        (False, {NUMBER: f"node_{NUMBER}"}, False),
+        (False, {NUMBER: "ray.head.default"}, True),
+        (False, None, False),
+        (True, None, True),
+    ],
+)
+def test_an_autoscaler_is_known_by_its_version_or_by_its_names_for_kinds_of_nodes(monkeypatch, v2, kinds, there):
+    monkeypatch.setattr("ray.autoscaler.v2.utils.is_autoscaler_v2", lambda fetch_from_server: v2)
+    status = json.dumps({"autoscaler_report": {"node_type_mapping": kinds}}).encode()
+    monkeypatch.setattr("ray.experimental.internal_kv._internal_kv_get", lambda key: status)
+    assert room.has_autoscaler() is there
+    monkeypatch.setattr("ray.experimental.internal_kv._internal_kv_get", lambda key: None)
+    assert room.has_autoscaler() is v2
