@@ -369,10 +369,8 @@ def autoscaler(it: Cluster) -> None:
     check(ended(it.ssh(HEAD, search, log="grown")) == 0, "the search ended in order")
     check_whole(it, "grown")
     time.sleep(IDLE_SECONDS)  # the nodes go again
-    training = (
-        f"-m nas retrain {network} --recipe digits_quick --set epochs=2 --workers 2 --device cpu --out {it.shared}/retrained"
-    )
-    command = f"{own} {it.shared}/venv/bin/python {training} --address {NETWORK}.1:6379"
+    training = f"-m nas retrain {network} --recipe digits_quick --set epochs=2 --out {it.shared}/retrained"
+    command = f"{own} {it.shared}/venv/bin/python {training} --workers 2 --device cpu --address {NETWORK}.1:6379"
     check(ended(it.ssh(HEAD, command, log="retrain")) == 0, "the training ended in order")
     check("waiting up to" in it.words("retrain"), "it said what it waited for")
     check("training on 2 processes" in it.words("retrain"), "both workers trained")
