@@ -351,7 +351,7 @@ def again(it: Cluster) -> None:
 
 
 def autoscaler(it: Cluster) -> None:
-    """A head without cores, to which an autoscaler adds up to two nodes: a search waits for them, a full training follows.
+    """A head without cores, to which an autoscaler adds up to two nodes: a full training waits for them, a search follows.
 
     Ray's own provider of nodes for tests starts them on the same host.
     """
@@ -364,13 +364,14 @@ def autoscaler(it: Cluster) -> None:
     start = f"{it.shared}/venv/bin/ray start --head --port=6379 --num-cpus=0 --include-dashboard=false --disable-usage-stats"
     raised = f"{own} RAY_FAKE_CLUSTER=1 AUTOSCALER_UPDATE_INTERVAL_S=1 {start} --autoscaling-config={plan}"
     check(ended(it.ssh(HEAD, raised, log="ray")) == 0, "a head without cores has started")
-    search = f"{it.driver('grown')} --workers 2"
-    check(ended(it.ssh(HEAD, search, log="grown")) == 0, "the search ended in order")
-    check_whole(it, "grown")
     training = f"-m nas retrain {network} --recipe digits_quick --set epochs=2 --out {it.shared}/retrained"
     command = f"{own} {it.shared}/venv/bin/python {training} --workers 2 --device cpu --address {NETWORK}.1:6379"
     check(ended(it.ssh(HEAD, command, log="retrain")) == 0, "the training ended in order")
     check("training on 2 processes" in it.words("retrain"), "both workers trained")
+    check("waiting up to" in it.words("retrain"), "it said what it waited for")
+    search = f"{it.driver('grown')} --workers 2"
+    check(ended(it.ssh(HEAD, search, log="grown")) == 0, "the search ended in order")
+    check_whole(it, "grown")
 
 
 ALL = (plain, node, link, cache, disk, flaky, others, retrain, head, again, autoscaler)
