@@ -17,6 +17,12 @@ def picture(path, *, seed=0, size=(12, 10), **options):
     return path
 
 
+def photo(width, height=None, *, seed=0):
+    """A smooth picture in colour, as a photo is."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height or width), Image.Resampling.BICUBIC)
+
+
 def class_folders(root, *, classes=("ant", "bee", "cat"), images=10, first=0):
     """`images` PNGs in a folder for each class; every file differs, also from those of another `first`."""
     for c, name in enumerate(classes):

@@ -11,6 +11,7 @@ cluster does. `ssh` is a script that enters one of them, so that hosts.sh runs a
 import argparse
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import yaml
 
 ROOT, HOSTS_SH = Path(__file__).parents[2], Path(__file__).with_name("hosts.sh")
 HOSTS = ("gpu1", "gpu2", "gpu3")
@@ -35,6 +37,27 @@ search: {{trials: 6}}
 resources: {{cpu: 1, workers: 3}}
 calibration: {{random: 4, seeds: 1, fidelities: {{half: {{epochs: 2, rungs: []}}, whole: {{rungs: []}}}}}}
 """
+AUTOSCALING = {
+    "cluster_name": "grows",
+    "max_workers": 2,
+    "upscaling_speed": 1.0,
+    "idle_timeout_minutes": 0.5,
+    "provider": {"type": "fake_multinode", "disable_node_updaters": True, "disable_launch_config_check": True},
+    "available_node_types": {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "small": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+    },
+    "head_node_type": "ray.head.default",
+    "auth": {},
+    "docker": {},
+    "file_mounts": {},
+    "cluster_synced_files": [],
+    "file_mounts_sync_continuously": False,
+    "rsync_exclude": [],
+    "rsync_filter": [],
+    **{f"{part}_commands": [] for part in ("initialization", "setup", "head_setup", "worker_setup")},
+    **{f"{part}_start_ray_commands": [] for part in ("head", "worker")},
+}
 ARCHITECTURE = '{"stages": [{"mixer": "conv", "depth": 1, "width": 16}, {"mixer": "attention", "depth": 1, "width": 32}]}'
 CORES = len(os.sched_getaffinity(0))  # of each host, which sees the whole machine
 CACHE = "/tmp/nas-cache"  # as hosts.sh has it, on each host its own
@@ -327,7 +350,31 @@ def again(it: Cluster) -> None:
     check_whole(it, "again")
 
 
-ALL = (plain, node, link, cache, disk, flaky, others, retrain, head, again)
+def autoscaler(it: Cluster) -> None:
+    """A head without cores, to which an autoscaler adds up to two nodes: a full training waits for them, a search follows.
+
+    Ray's own provider of nodes for tests starts them on the same host.
+    """
+    plan, network = it.shared / "autoscaling.yaml", it.shared / "network.json"
+    plan.write_text(yaml.safe_dump(AUTOSCALING))
+    network.write_text(ARCHITECTURE)
+    (it.shared / "runs").mkdir()
+    (it.shared / ".ray_token").write_text(secrets.token_hex(32))
+    own = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={it.shared}/.ray_token"
+    start = f"{it.shared}/venv/bin/ray start --head --port=6379 --num-cpus=0 --include-dashboard=false --disable-usage-stats"
+    raised = f"{own} RAY_FAKE_CLUSTER=1 AUTOSCALER_UPDATE_INTERVAL_S=1 {start} --autoscaling-config={plan}"
+    check(ended(it.ssh(HEAD, raised, log="ray")) == 0, "a head without cores has started")
+    training = f"-m nas retrain {network} --recipe digits_quick --set epochs=2 --out {it.shared}/retrained"
+    command = f"{own} {it.shared}/venv/bin/python {training} --workers 2 --device cpu --address {NETWORK}.1:6379"
+    check(ended(it.ssh(HEAD, command, log="retrain")) == 0, "the training ended in order")
+    check("training on 2 processes" in it.words("retrain"), "both workers trained")
+    check("waiting up to" in it.words("retrain"), "it said what it waited for")
+    search = f"{it.driver('grown')} --workers 2"
+    check(ended(it.ssh(HEAD, search, log="grown")) == 0, "the search ended in order")
+    check_whole(it, "grown")
+
+
+ALL = (plain, node, link, cache, disk, flaky, others, retrain, head, again, autoscaler)
 CASES: dict[str, Callable[[Cluster], None]] = {case.__name__: case for case in ALL}
 
 

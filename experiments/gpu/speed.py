@@ -13,14 +13,18 @@ import torch
 from PIL import Image
 from setting import CLASSES, Setting, images, network, recipe, small_hybrid
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
+from nas.data.decoding import AS_STORED
 from nas.data.manifest import Images
+from nas.data.source import open_image
 from nas.devices.conditions import Conditions
 from nas.devices.measure import measure
 from nas.models.reparam import deployed
 from nas.recipes.full import FullRecipe, Loader
 from nas.recipes.recipe import Recipe
 from nas.retraining.data import data_of, manifest_of
+from nas.retraining.loader import augmented, views_of
 from nas.space.cost import cost
 from nas.space.reference import design
 from nas.training.augment import augment
@@ -118,7 +122,8 @@ def _seconds(run: Callable[[], object], setting: Setting, *, times: int = 5) -> 
 
 
 def loading(setting: Setting, scratch: Path) -> dict[str, Any]:
-    """A full training's loader alone, and training with it, at 224 px with 8 and 16 processes that decode."""
+    """A full training's loader alone, training with it and the share of the time that waits for images, at 224 px with 8 and 16
+    processes that decode; and what the device does to the images, alone."""
     size, each = setting.of(224, 32), setting.of(400, 16)
     _write_images(scratch / "data", each, side=setting.of(400, 40))
     found: dict[str, Any] = {}
@@ -129,12 +134,26 @@ def loading(setting: Setting, scratch: Path) -> dict[str, Any]:
         )  # fmt: skip
         data = data_of(manifest_of(way, seed=0), way, unreadable=scratch / "unreadable.txt")
         began = time.perf_counter()
-        number = sum(share.num_images for share in data.train.epoch(1, seed=0, device=torch.device("cpu")))
+        number = sum(share.num_images for share in data.train.epoch(1, seed=0, device=setting.torch_device))
+        setting.wait()
         found[f"loader_alone_{workers}"] = f"{number / (time.perf_counter() - began):,.0f} images/s"
         model = deployed(small_hybrid(setting) if setting.dry else design("caformer_s18"), image_size=size, num_classes=CLASSES)
         curve = fit(model, data.train, None, way, seed=0, device=setting.device)
-        found[f"training_{workers}"] = f"{data.train.num_images / min(e.seconds for e in curve):,.0f} images/s"
+        best = min(curve, key=lambda epoch: epoch.seconds)
+        rate, waiting = data.train.num_images / best.seconds, best.reading_seconds / best.seconds
+        found[f"training_{workers}"] = f"{rate:,.0f} images/s, {waiting:.0%} of the time waiting"
+    found["augmenting"] = f"{way.batch_size / _augmenting_seconds(way, scratch / 'data', setting):,.0f} images/s"
     return found
+
+
+def _augmenting_seconds(way: FullRecipe, folder: Path, setting: Setting) -> float:
+    """What the device takes for a batch that lies pinned in memory."""
+    views, files = views_of(way, AS_STORED, number=1), sorted(folder.rglob("*.jpg"))[: way.batch_size]
+    batch = default_collate([views(open_image(file)) for file in files])
+    if setting.is_cuda:
+        batch = batch._replace(pixels=batch.pixels.pin_memory())
+    draws = torch.Generator(setting.torch_device).manual_seed(0)
+    return _seconds(lambda: augmented(batch, way, device=setting.torch_device, generator=draws), setting)
 
 
 def _write_images(folder: Path, each: int, *, side: int) -> None:

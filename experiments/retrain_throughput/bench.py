@@ -1,4 +1,4 @@
-"""Images a second of a CPU core: our training loop against a minimal one written by hand, and timm's loader against decoding.
+"""Images a second of a CPU core: our training loop against a minimal one written by hand, with images in memory and in files.
 
     OMP_NUM_THREADS=1 python experiments/retrain_throughput/bench.py DATA
 
@@ -146,7 +146,7 @@ def main(root: Path) -> None:
         folder = linked(root, loaded, Path(place) / "train")
         data = data_of(manifest_of(loaded, seed=0), loaded, unreadable=Path(place) / "unreadable.tsv")
         compared(
-            "timm's loader", partial(ours, data, loaded), partial(by_hand_with_timm, folder, loaded), data.train.num_images
+            "read file by file", partial(ours, data, loaded), partial(by_hand_with_timm, folder, loaded), data.train.num_images
         )
         compared("loading alone", partial(drained, data), partial(drained_by_timm, folder, loaded), data.train.num_images)
 

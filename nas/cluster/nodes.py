@@ -1,6 +1,7 @@
 """The nodes of a cluster before the first trial: whether each sees the run's folder, and the images that each must decode."""
 
 import os
+import platform
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,6 +12,8 @@ from rich.console import Console
 
 from nas.cluster.quiet import ray
 from nas.errors import NasError, few, in_one_line
+from nas.run.cache import computing
+from nas.run.folder import versions
 from nas.units import duration
 
 NODES_LOOK_SECONDS = 120  # for the nodes to unpack the code and look
@@ -18,6 +21,8 @@ NODE_TICK_SECONDS = 1.0  # between two reports of a node that decodes
 
 Node = dict[str, Any]
 """As Ray describes it."""
+Versions = dict[str, str | None]
+"""By what they are of."""
 Prepare = Callable[..., None]
 """What a node needs done once before its first trial; its `on_decoded` hears how far that is."""
 
@@ -25,6 +30,13 @@ Prepare = Callable[..., None]
 def alive_nodes() -> list[Node]:
     """The nodes of the started Ray that have anything to compute with."""
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+def check_nodes(path: Path) -> None:
+    """NasError, by name, for every node of the started cluster that doesn't see the file `path`, or on which results would
+    depend on other versions than here."""
+    check_folder_is_shared(path)
+    check_versions()
 
 
 def check_folder_is_shared(path: Path) -> None:
@@ -37,6 +49,31 @@ def check_folder_is_shared(path: Path) -> None:
             f"{path.parent}: must lie on storage that all nodes of the cluster share, but {', '.join(blind)} cannot see it. "
             "Give a shared folder with --out."
         )
+
+
+def check_versions() -> None:
+    """NasError where a node of the started cluster has other versions than this process of what results depend on."""
+    looks = {host_of(node): _on(node, _own_versions) for node in alive_nodes()}
+    there = dict(zip(looks, ray.get(list(looks.values()), timeout=NODES_LOOK_SECONDS), strict=True))
+    if others := other_versions(_own_versions(), there):
+        raise NasError(
+            "resources.address: all nodes must have the versions of this machine, because results depend on them, but "
+            f"{few(others, most=4)}. Install the same on all, or leave the others out of the cluster."
+        )
+
+
+def other_versions(here: Versions, there: dict[str, Versions]) -> list[str]:
+    """In words, what each host has in other versions."""
+    return [
+        f"{host} has {name} {version}, and here is {here[name]}"
+        for host, installed in sorted(there.items())
+        for name, version in installed.items()
+        if version != here[name]
+    ]
+
+
+def _own_versions() -> Versions:
+    return {"Python": ".".join(platform.python_version_tuple()[:2]), **computing(versions())}
 
 
 def prepare_nodes(prepare: Prepare, *, console: Console) -> frozenset[str]:

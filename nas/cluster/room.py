@@ -1,5 +1,6 @@
 """Room for workers on Ray's nodes: what each holds of one, how many there are places for, and what an autoscaler brings."""
 
+import json
 import math
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from nas.errors import NasError
 from nas.units import duration
 
 FLOAT_ERROR = 1e-9
+UNKNOWN = 1e9  # of whatever an autoscaler can bring: it is waited for
 USABLE = 0.9  # of a card's memory, which CUDA itself takes a part of in every process
 PLACED_SECONDS = 5.0  # within which a cluster with room gives it
 FEWER_AFTER_SECONDS = 60.0  # of waiting for all workers, as few as allowed begin
@@ -59,14 +61,39 @@ def node_resources(*, without: Container[str] = ()) -> list[dict[str, float]]:
 
 
 def most_by_autoscaler() -> dict[str, float]:
-    """What the cluster can have in all once its autoscaler has started every node that it may; nothing where there is none."""
-    most = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    """What the cluster can have in all once its autoscaler has started every node that it may; nothing where there is none.
+
+    UNKNOWN for one that doesn't say, as Ray's own don't.
+    """
+    most = ray._private.state.state.get_max_resources_from_cluster_config()
+    if not most:
+        return dict.fromkeys(("CPU", "GPU"), UNKNOWN) if has_autoscaler() else {}
     return {name: float(number) for name, number in most.items()}
 
 
+def has_autoscaler() -> bool:
+    """Whether nodes are started in the started Ray as they are asked for."""
+    from ray.autoscaler.v2.utils import is_autoscaler_v2  # here, because Ray must first be imported by nas.cluster.quiet
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    if is_autoscaler_v2(fetch_from_server=True):  # of KubeRay and `ray up`
+        return True
+    status = json.loads(_internal_kv_get(ray._private.ray_constants.DEBUG_AUTOSCALING_STATUS) or "{}")
+    kinds = status.get("autoscaler_report", {}).get("node_type_mapping") or {}
+    return any(kind != f"node_{number}" for number, kind in kinds.items())  # names of its plan, and not of Ray's making
+
+
 def any_gpu() -> bool:
-    """Whether the cluster has a GPU, or its autoscaler can start a node that has."""
-    return max(each.get("GPU", 0) for each in [*node_resources(), most_by_autoscaler()]) > 0
+    """Whether the cluster has a GPU, or its autoscaler can start a node that has; NasError where nobody can say."""
+    if any(node.get("GPU", 0) for node in node_resources()):
+        return True
+    most = most_by_autoscaler().get("GPU", 0)
+    if most == UNKNOWN:
+        raise NasError(
+            "--device: the cluster has no GPU now, and its autoscaler doesn't say whether it can start a node that has. Say "
+            "--device cuda to wait for one, or --device cpu."
+        )
+    return most > 0
 
 
 class Team(NamedTuple):

@@ -4,11 +4,12 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nas
+from nas.callbacks import ignore
 from nas.cluster import authentication
 from nas.cluster.address import Cluster, reach
 from nas.cluster.head import head_watched
@@ -28,12 +29,15 @@ LISTENS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 SENT = ("NAS_CACHE",)  # variables that hold on a cluster's nodes as they do here
 
 
-def num_workers(resources: "Resources", *, without: Container[str] = ()) -> int:
-    """Trials at once: as asked for, else as many as the started Ray can run on all other nodes; NasError if that is none."""
+def num_workers(resources: "Resources", *, without: Container[str] = (), say: Callable[[str], None] = ignore) -> int:
+    """Trials at once: as asked for, else as many as the started Ray can run on all other nodes; NasError if that is none.
+
+    What there is to `say`: that more were asked for than there will be room for.
+    """
     share = WorkerShare(resources.cpu, resources.gpu)
     possible = num_places(share, without=without)
-    grows = bool(resources.workers) and share.places_in(most_by_autoscaler()) > 0
-    if possible < 1 and not grows:
+    most = max(possible, share.places_in(most_by_autoscaler())) if resources.workers else possible
+    if most < 1:
         nodes = sorted({_described(node) for node in node_resources(without=without)})
         raise NasError(
             f"resources: a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU, but no node of Ray's has both: "
@@ -41,6 +45,8 @@ def num_workers(resources: "Resources", *, without: Container[str] = ()) -> int:
             "Lower resources.cpu or resources.gpu, or give the --address of a larger cluster; for one with an autoscaler that "
             "starts such nodes, say with --workers how many trials may run at once."
         )
+    if resources.workers and resources.workers > most:
+        say(f"mind: --workers {resources.workers}, but the cluster has room for {most} at once; the others wait for it")
     return resources.workers or possible
 
 

@@ -27,6 +27,7 @@ CHUNK = 64  # images sent to a process at once
 AHEAD = 4  # chunks a core may be ahead of what was taken: bounds the memory
 
 EIGHT_BITS, SIXTEEN_BITS = 255, 65_535  # their largest values
+SCALED_FROM = 2  # times the wanted side: what is left to scale smooths the difference away
 LONG = 20  # times its shorter side an image may be long before its ends are left out; they would be scaled for nothing
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is a warning for some sizes and an error for others; Rendering has one
@@ -47,6 +48,9 @@ class Rendering(NamedTuple):
     """The value that is white; None for the largest one that the file's bits can hold."""
     max_pixels: int | None = None
     """Of a file; None takes any number."""
+    scaled: bool = False
+    """Whether a JPEG file may be decoded at a half, a quarter or an eighth of its size, which is faster, where that is still
+    SCALED_FROM times what is wanted: its pixels then differ by a few of 255."""
 
 
 AS_STORED = Rendering()
@@ -59,6 +63,8 @@ class PixelFacts(NamedTuple):
     """Of a channel: 8, 16 or 32."""
     top: int = 0
     """The largest value."""
+    is_scaled: bool = False
+    """Whether the file was decoded at a smaller size than its own."""
     is_plain: bool = False
     """Whether one colour is all that is left to see."""
     in_alpha_only: bool = False
@@ -106,21 +112,35 @@ def as_rgb(image: Image.Image, rendering: Rendering = AS_STORED) -> Image.Image:
     return _rendered(image, rendering)[0]
 
 
-def _rendered(image: Image.Image, rendering: Rendering) -> tuple[Image.Image, PixelFacts]:
-    """The same, and what there is to know of the file; the largest value only of more than 8 bits."""
-    number = image.width * image.height
-    if rendering.max_pixels is not None and number > rendering.max_pixels:
-        raise ValueError(f"it has {number:,} pixels, and max_pixels is {rendering.max_pixels:,}")
+def _rendered(image: Image.Image, rendering: Rendering, *, size: int | None = None) -> tuple[Image.Image, PixelFacts]:
+    """The same, and what there is to know of the file; the largest value only of more than 8 bits. `size` is the side that is
+    wanted in the end."""
+    refuse_large(image, rendering)
+    is_scaled = rendering.scaled and size is not None and _scaled_down(image, SCALED_FROM * size)
     image.load()
     image.info.pop("transparency", None)  # dropped all the same, but with a warning for each image
     if image.mode[0] in "IF":
         return _eight_bits(image, rendering.white)
     rgb = image.convert("RGB")
-    facts = PixelFacts(in_alpha_only=image.mode in ("LA", "RGBA", "PA") and _is_in_alpha_only(image, rgb))
+    facts = PixelFacts(is_scaled=is_scaled, in_alpha_only=image.mode in ("LA", "RGBA", "PA") and _is_in_alpha_only(image, rgb))
     white = rendering.white
     if white is not None and white < EIGHT_BITS:
         rgb = rgb.point([min(EIGHT_BITS, round(value * EIGHT_BITS / white)) for value in range(EIGHT_BITS + 1)] * 3)
     return rgb, facts
+
+
+def _scaled_down(image: Image.Image, least: int) -> bool:
+    """Whether an image that isn't decoded yet will be smaller than it is, of `least` or more pixels a side; only JPEG's."""
+    before = image.size
+    image.draft(None, (least, least))
+    return image.size != before
+
+
+def refuse_large(image: Image.Image, rendering: Rendering) -> None:
+    """ValueError for an image, perhaps not decoded yet, of more than max_pixels."""
+    number = image.width * image.height
+    if rendering.max_pixels is not None and number > rendering.max_pixels:
+        raise ValueError(f"it has {number:,} pixels, and max_pixels is {rendering.max_pixels:,}")
 
 
 def _is_in_alpha_only(image: Image.Image, rgb: Image.Image) -> bool:
@@ -213,7 +233,7 @@ def _chunk(places: Sequence[Any], read: Read, size: int, rendering: Rendering) -
 def _one(place: Any, read: Read, size: int, rendering: Rendering) -> Decoded:
     try:
         image, checksum = read(place)
-        rgb, facts = _rendered(image, rendering)
+        rgb, facts = _rendered(image, rendering, size=size)
         pixels = _middle(rgb, size)
     except Exception as error:  # a broken file can make a decoder raise anything; the caller counts and names it
         return Decoded(None, 0, in_one_line(error))

@@ -23,7 +23,7 @@ from nas.data.layout import plain_name
 from nas.data.manifest import LISTED, SPLITS, Item, Manifest, cache_path, cached_split
 from nas.data.registry import open_source
 from nas.data.source import Ignored, Pool, Source
-from nas.data.splits import Split, Splits, split_up
+from nas.data.splits import JUDGED_SPLITS, Split, Splits, split_up
 from nas.errors import ConfigError, few, unknown
 from nas.recipes.recipe import Recipe
 
@@ -41,7 +41,7 @@ def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_dec
     rest, test = _set_aside(source, names)
     rest = {name: _shuffled(rest[name], name, seed) for name in names}
     with Scratch(recipe.full_size) as scratch:
-        inspector = Inspector(source, scratch, rendering_of(recipe), on_decoded)
+        inspector = Inspector(source, scratch, rendering_of(recipe)._replace(scaled=True), on_decoded)
         drawn, test = inspector.first_readable(rest, {name: test[name] for name in names}, recipe.images_per_class)
         inspector.refuse_above(recipe.unreadable_share)
         _check_counts(drawn, test, recipe, own_test=source.test is not None)
@@ -52,6 +52,7 @@ def make_manifest(recipe: Recipe, *, seed: int, root: Path | None = None, on_dec
             recipe, seed, splits, content=content, skipped=inspector.unreadable + source.ignored + copies.left_out
         )
         manifest = manifest.model_copy(update=_looked_at(manifest, inspector, source.notes + copies.notes))
+        inspector.decode_in_full([name for split in JUDGED_SPLITS for name, _ in getattr(manifest, split)])
         for split in SPLITS:
             discard_damaged(cache_path(manifest, split, recipe.full_size))
             rows = [inspector.rows[name] for name, _ in getattr(manifest, split)]
@@ -101,8 +102,8 @@ def data_cost(recipe: Recipe, *, seed: int, root: Path | None = None) -> DataCos
     source = open_source(recipe.data, root=root)
     names = [name for split in SPLITS for name, _ in getattr(manifest, split)]
     sample = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, PROBE).astype(int))]
-    started = time.perf_counter()
-    for _ in decoded([*map(source.place, sample)], source.read, size=recipe.full_size, rendering=rendering_of(recipe)):
+    rendering, started = rendering_of(recipe)._replace(scaled=True), time.perf_counter()
+    for _ in decoded([*map(source.place, sample)], source.read, size=recipe.full_size, rendering=rendering):
         pass
     each = (time.perf_counter() - started) / len(sample)
     return DataCost(

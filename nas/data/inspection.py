@@ -26,7 +26,7 @@ class Inspector:
         """The first `number` of each class's `rest` that can be decoded (all of them for None) and all such of `test`."""
         asked = [i for ids in test.values() for i in ids]
         while asked := asked + [i for ids in rest.values() for i in self._next(ids, number)]:
-            self._try(asked)
+            self._try(asked, self.rendering)
             asked = []
         return self._readable(rest), self._readable(test)
 
@@ -41,11 +41,17 @@ class Inspector:
         missing = None if number is None else number - len(self._good(ids))
         return [i for i in ids if i not in self.checksums and i not in self.reasons][:missing]
 
-    def _try(self, ids: list[str]) -> None:
+    def decode_in_full(self, ids: list[str]) -> None:
+        """Once more those that were decoded at a smaller size than their own: what a network is judged by is exact."""
+        scaled = [i for i in ids if self.facts[i].is_scaled]
+        if scaled:
+            self._try(scaled, self.rendering._replace(scaled=False))
+
+    def _try(self, ids: list[str], rendering: Rendering) -> None:
         size = self.scratch.image_size
         check_room(self.scratch.room(len(ids)))
         places, read = [*map(self.source.place, ids)], self.source.read
-        images = decoded(places, read, size=size, rendering=self.rendering, on_decoded=self.on_decoded)
+        images = decoded(places, read, size=size, rendering=rendering, on_decoded=self.on_decoded)
         for name, image in zip(ids, images, strict=True):
             if image.pixels is None:
                 self.reasons[name] = image.reason

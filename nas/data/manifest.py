@@ -15,7 +15,7 @@ from nas.config import Value, parse_yaml, read_text, validated
 from nas.data.cache import cache_folder, cached, discard_damaged
 from nas.data.decoding import OnDecoded, Rendering, decoded
 from nas.data.registry import is_folder, open_source
-from nas.data.splits import Split
+from nas.data.splits import JUDGED_SPLITS, Split
 from nas.errors import ConfigError, NasError
 from nas.files import write_whole
 
@@ -25,7 +25,8 @@ STD = (0.229, 0.224, 0.225)
 
 UNEVEN = 1.5  # times an even share of the images: from there the largest class is named
 LINES_SHOWN = 5  # of what was left out
-WAY_OF_DECODING = "middle"  # in the names of cached files: pixels that another version made another way are not taken
+# in the names of cached files: pixels that another version made another way are not taken
+WAYS_OF_DECODING: dict[Split, str] = {"train": "scaled", "validation": "middle", "test": "middle"}
 LISTED = "listed"  # stands for the checksum of contents that nobody has looked at
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -192,7 +193,7 @@ def decode_images(manifest: AnyManifest, *, image_size: int, root: Path | None =
 
 def cache_path(manifest: AnyManifest, split: Split, image_size: int) -> Path:
     """Where the pixels of a split lie on this machine."""
-    return cache_folder() / f"{manifest.hash}-{split}-{image_size}-{WAY_OF_DECODING}.npy"
+    return cache_folder() / f"{manifest.hash}-{split}-{image_size}-{WAYS_OF_DECODING[split]}.npy"
 
 
 def cached_split(
@@ -217,7 +218,8 @@ def _decoded_again(manifest: Manifest, split: Split, size: int, root: Path | Non
     source = open_source(manifest.data, root=root, on_decoded=on_decoded)
     names = [name for name, _ in getattr(manifest, split)]
     checksums: tuple[int | None, ...] = manifest.checksums.get(split) or (None,) * len(names)
-    rendering, places = Rendering(white=manifest.white), [*map(source.place, names)]
+    rendering = Rendering(white=manifest.white, scaled=split not in JUDGED_SPLITS)
+    places = [*map(source.place, names)]
     images = decoded(places, source.read, size=size, rendering=rendering, on_decoded=on_decoded)
     for name, image, checksum in zip(names, images, checksums, strict=True):
         if image.pixels is None:

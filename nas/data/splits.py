@@ -8,6 +8,8 @@ from nas.errors import few
 from nas.recipes.recipe import Recipe
 
 Split = Literal["train", "validation", "test"]
+JUDGED_SPLITS: tuple[Split, ...] = ("validation", "test")
+"""By whose images networks are judged."""
 Splits = dict[Split, dict[str, list[str]]]  # ids by split and class
 
 

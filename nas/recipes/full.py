@@ -22,15 +22,17 @@ ELSEWHERE: dict[str, bool | dict[str, bool]] = {
 
 
 class Loader(Value):
-    """Images read batch by batch by timm's loader, with timm's augmentation, for data too large to lie decoded in memory.
+    """Images read batch by batch with timm's augmentation, for data too large to lie decoded in memory.
 
-    Of the recipe's own augmentation it takes crop_scale (else timm's 0.08 to 1), flip, random_erasing, mixup and cutmix.
+    Other processes decode and crop; what comes after that is computed in batches on the device. Of the recipe's own
+    augmentation it takes crop_scale (else timm's 0.08 to 1), flip, random_erasing, mixup and cutmix.
     """
 
     workers: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 8
-    """Processes that decode, for each process that trains. Their number decides what the augmentation draws."""
+    """Processes that decode, for each process that trains. Their number changes nothing but the speed; of a stream (wds/) it
+    also decides what is drawn."""
     auto_augment: Annotated[str, Field(min_length=1)] | None = "rand-m9-mstd0.5-inc1"
-    """timm's text for RandAugment and its kin (arXiv:1909.13719); None draws none."""
+    """timm's text for RandAugment (arXiv:1909.13719) or AutoAugment; None draws none."""
     color_jitter: NotNegative | None = 0.4
     """Brightness, contrast and saturation; timm leaves it out where auto_augment draws colours itself."""
     interpolation: Literal["bilinear", "bicubic", "random"] = "random"

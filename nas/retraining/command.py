@@ -165,7 +165,7 @@ def _keep_to_quota() -> None:
 
 
 def _on_ray(job: Job, listener: Listener, machines: Machines) -> Result:
-    from nas.cluster.nodes import check_folder_is_shared
+    from nas.cluster.nodes import check_nodes
     from nas.cluster.session import started_ray  # takes a second: only where needed
     from nas.retraining.launch import Crew, launch
 
@@ -174,7 +174,7 @@ def _on_ray(job: Job, listener: Listener, machines: Machines) -> Result:
         if machines.address:
             job.out.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=job.out) as marker:
-                check_folder_is_shared(Path(marker.name))
+                check_nodes(Path(marker.name))
         return launch(job, Crew(machines.workers, cpu, machines.least, machines.wait_seconds), listener=listener)
 
 

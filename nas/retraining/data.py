@@ -1,4 +1,4 @@
-"""A full training's images: decoded in memory as in a search, read by timm's loader, or streamed.
+"""A full training's images: decoded in memory as in a search, read by a loader, or streamed.
 
 Which images are trained on, held out and tested is a manifest here as well; of a stream it lists the classes alone.
 """

@@ -28,6 +28,7 @@ from nas.winners.lookup import Trained, seen_in_memory
 
 ENDING_SECONDS = 20
 LEFT = {".lock", "checkpoint.pt", "result.json"}  # of these one lies in all such folders, and in no other
+VIEWS = "by image"  # how a loader's draws come about; those of checkpoints without this word went by decoding process
 CURVE_COLUMNS = (
     "epoch",
     "train_loss",
@@ -124,11 +125,16 @@ class RetrainingFolder:
         if checkpoint is None:
             return None
         self._refuse_other(checkpoint["setup"])
+        if self.setup["recipe"]["loader"] is not None and "views" not in checkpoint:
+            raise NasError(
+                f"{self.root}: was begun by an earlier version, whose loader draws other augmentation from the same seed: what "
+                "came of both could not be repeated. Finish it with that version, or choose another --out."
+            )
         return checkpoint["state"]
 
     def save(self, state: dict[str, Any]) -> None:
         """Puts down what `fit` goes on from."""
-        write_checkpoint(self.root / "checkpoint.pt", {"setup": self.setup, "state": state})
+        write_checkpoint(self.root / "checkpoint.pt", {"setup": self.setup, "state": state, "views": VIEWS})
 
     def write_weights(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
         """A state dictionary as safetensors."""

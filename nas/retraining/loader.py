@@ -1,19 +1,17 @@
-"""Images read batch by batch by timm's loader and augmented by timm, each process its part."""
+"""Images read batch by batch, each process its part: other processes decode and crop (`views.py`), the device does the rest."""
 
-import random
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from timm.data import create_loader
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from nas.data.class_folders import read_file
 from nas.data.decoding import AS_STORED, Rendering, as_rgb
@@ -22,8 +20,10 @@ from nas.data.source import Source
 from nas.errors import ConfigError, NasError, in_one_line
 from nas.recipes.by_size import settled
 from nas.recipes.full import FullRecipe, Loader
+from nas.retraining.operations import operate
+from nas.retraining.views import View, Views, draw_by
 from nas.training import processes
-from nas.training.augment import mixed
+from nas.training.augment import erased, mixed, normalised
 from nas.training.batches import EVALUATION_BATCH, UpdateShare, mixed_seed, own_seed
 from nas.training.loss import Batch
 
@@ -57,7 +57,8 @@ class Unreadable:
 
 
 class Listed(Dataset):
-    """Listed images, decoded when they are asked for; one that can't be has the label -1. timm's loader sets `transform`."""
+    """Listed images as they are judged, decoded when they are asked for; one that can't be has the label -1. timm's loader sets
+    `transform`."""
 
     def __init__(self, source: Source, items: tuple[Item, ...], *, broken: Unreadable, rendering: Rendering):
         self.source, self.items, self.broken, self.rendering = source, items, broken, rendering
@@ -70,11 +71,14 @@ class Listed(Dataset):
         name, label = self.items[number]
         assert self.transform is not None, "only timm's loader reads these"
         try:
-            image, _ = self.source.read(self.source.place(name))
-            return self.transform(as_rgb(image, self.rendering)), label
+            return self.transform(as_rgb(self.undecoded(number), self.rendering)), label
         except Exception as error:  # a broken file can make a decoder raise anything; it is noted and counted
             self.broken.note(name, error)
             return self.transform(Image.new("RGB", (1, 1))), -1
+
+    def undecoded(self, number: int) -> Image.Image:
+        """An image whose pixels are perhaps not read yet; raises anything."""
+        return self.source.read(self.source.place(self.items[number][0]))[0]
 
     def of(self, numbers: list[int]) -> "Listed":
         """Only these, in this order."""
@@ -82,24 +86,36 @@ class Listed(Dataset):
         return type(self)(self.source, chosen, broken=self.broken, rendering=self.rendering)
 
 
-class Readable(Listed):
-    """Listed images with the next one in the place of one that can't be read, so that every batch is full."""
+class Viewed(Dataset):
+    """Views of some of the images and their labels, drawn by the epoch's seed and an image's number in the list alone; one that
+    can't be read has the next one in its place, so that every batch is full."""
 
-    def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        for i in range(number, number + TRIES):
-            image, label = super().__getitem__(i % len(self))
-            if label >= 0:
-                return image, label
-        raise NasError(f"{TRIES} images in a row can't be read; they are listed in {self.broken.path}. Is the disk there?")
+    def __init__(self, images: Listed, numbers: list[int], views: Views, *, seed: int):
+        self.images, self.numbers, self.views, self.seed = images, numbers, views, seed
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> tuple[View, int]:
+        for i in range(place, place + TRIES):
+            number = self.numbers[i % len(self)]
+            name, label = self.images.items[number]
+            draw_by(self.seed, number)
+            try:
+                return self.views(self.images.undecoded(number)), label
+            except Exception as error:  # likewise
+                self.images.broken.note(name, error)
+        raise NasError(
+            f"{TRIES} images in a row can't be read; they are listed in {self.images.broken.path}. Is the disk there?"
+        )
 
 
 class Loaded:
-    """Training batches by timm's loader; the images that are left when an epoch is cut into whole batches change each time."""
+    """Training batches; the images that are left when an epoch is cut into whole batches change each time."""
 
     def __init__(self, images: Listed, recipe: FullRecipe):
         parts_of(recipe)  # or its error
-        self.images = Readable(images.source, images.items, broken=images.broken, rendering=images.rendering)
-        self.recipe = recipe
+        self.images, self.recipe = images, recipe
         self.loader = loader_of(recipe)
         self.steps = len(images) // recipe.batch_size
         self.num_images = self.steps * recipe.batch_size
@@ -110,9 +126,11 @@ class Loaded:
 
     def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[UpdateShare]:
         """Each image at most once, over all processes."""
-        order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(mixed_seed(seed, number)))
+        drawn = mixed_seed(seed, number)
+        order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(drawn))
         shares = order[: self.num_images].view(self.steps, processes.world(), -1)  # (steps, processes, images)
-        own = self.images.of(shares[:, processes.rank()].flatten().tolist())
+        views = views_of(self.recipe, self.images.rendering, number=number)
+        own = Viewed(self.images, shares[:, processes.rank()].flatten().tolist(), views, seed=drawn)
         yield from shares_of(own, self.recipe, self.loader, number=number, seed=seed, device=device, steps=self.steps)
         self.images.broken.refuse_above(self.recipe.unreadable_share, of=len(self.images))
 
@@ -151,42 +169,46 @@ def parts_of(recipe: FullRecipe) -> int:
     return next(parts for parts in range(1, share + 1) if share % parts == 0 and share // parts <= most)
 
 
+def views_of(recipe: FullRecipe, rendering: Rendering, *, number: int) -> Views:
+    """The views that a recipe trains on in an epoch."""
+    size = recipe.size_at(number)
+    return Views(loader_of(recipe), size=size, rendering=rendering, area=recipe.crop_scale, flip=recipe.flip)
+
+
 def shares_of(
     images: Dataset, recipe: FullRecipe, loader: Loader, *, number: int, seed: int, device: torch.device, steps: int
 ) -> Iterator[UpdateShare]:
-    """This process's shares of an epoch, mixed part by part."""
+    """This process's shares of an epoch, augmented and mixed part by part; `images` gives views and labels."""
     drawn, parts = own_seed(mixed_seed(seed, number)), parts_of(recipe)
-    random.seed(drawn)  # timm's augmentation draws from these two as well
-    np.random.seed(drawn % 2**32)
+    draw_by(drawn)  # what a stream is seen by, where this process reads it
     generator = torch.Generator(device).manual_seed(drawn)
-    size = recipe.batch_size // processes.world() // parts
-    batches = iter(_training_loader(images, recipe, loader, size=recipe.size_at(number), batch_size=size, device=device))
+    batches = iter(
+        DataLoader(
+            images,
+            recipe.batch_size // processes.world() // parts,
+            num_workers=loader.workers,
+            pin_memory=device.type == "cuda",
+            drop_last=True,
+        )  # its processes end with the epoch, so that an epoch's draws never depend on the one before
+    )
     for _ in range(steps):
-        mixed_batches = [
-            Batch(*mixed(_laid_out(part, recipe), recipe, generator=generator), labels, partners=labels.flip(0))
-            for part, labels in islice(batches, parts)
-        ]
+        mixed_batches = []
+        for view, labels in islice(batches, parts):
+            seen = _laid_out(augmented(view, recipe, device=device, generator=generator), recipe)
+            labels = labels.to(device, non_blocking=True)
+            mixed_batches.append(Batch(*mixed(seen, recipe, generator=generator), labels, partners=labels.flip(0)))
         yield UpdateShare(mixed_batches, recipe.batch_size)
 
 
-def _training_loader(
-    images: Dataset, recipe: FullRecipe, loader: Loader, *, size: int, batch_size: int, device: torch.device
-) -> Iterable[tuple[Tensor, Tensor]]:
-    """timm's loader; its processes end with the epoch, so that an epoch's draws never depend on the one before."""
-    return create_loader(
-        images,
-        input_size=(3, size, size),
-        batch_size=batch_size,
-        is_training=True,
-        scale=recipe.crop_scale,
-        hflip=0.5 if recipe.flip else 0.0,
-        auto_augment=loader.auto_augment,
-        color_jitter=loader.color_jitter,
-        interpolation=loader.interpolation,
-        re_prob=recipe.random_erasing,
-        re_mode=loader.erasing,
-        **_shared(loader, device),
-    )
+def augmented(view: View, recipe: FullRecipe, *, device: torch.device, generator: torch.Generator) -> Tensor:
+    """A batch of views (uint8 `(B, 3, S, S)`, `(B,)`, `(B, L, 2)`) as the network is shown them, on the device, normalised."""
+    pixels, mirrored = (part.to(device, non_blocking=True) for part in (view.pixels, torch.as_tensor(view.mirrored)))
+    pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
+    pixels = operate(pixels, view.steps).permute(0, 2, 3, 1)  # (B, S, S, 3)
+    images = normalised(pixels, channels_last=recipe.channels_last)  # (B, 3, S, S)
+    if not recipe.random_erasing:
+        return images
+    return erased(images, probability=recipe.random_erasing, fill=loader_of(recipe).erasing, generator=generator)
 
 
 def judging_loader(

@@ -80,7 +80,7 @@ class RetrainingBar(AbstractContextManager):
         self._print(
             f"mind: {share:.0%} of the time this training waits for images. What helps, in this order: more processes that "
             f"decode, as far as there are cores (--set loader.workers={2 * loader.workers or num_cores()}), images stored at a "
-            "smaller size, a faster disk, no RandAugment (--set loader.auto_augment=null, which trains something else)."
+            "smaller size, a faster disk."
         )
 
     def remark(self, sentence: str) -> None:

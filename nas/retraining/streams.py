@@ -7,12 +7,13 @@ import torch
 from timm.data import IterableImageDataset, create_dataset
 from torch import Tensor
 
+from nas.data.draw import rendering_of
 from nas.data.manifest import LISTED, Manifest
 from nas.data.registry import data_home
 from nas.data.source import forget_commands
 from nas.errors import ConfigError, in_one_line
 from nas.recipes.full import FullRecipe
-from nas.retraining.loader import judging_loader, loader_of, parts_of, shares_of
+from nas.retraining.loader import judging_loader, loader_of, parts_of, shares_of, views_of
 from nas.training import processes
 from nas.training.batches import UpdateShare, mixed_seed
 
@@ -58,6 +59,8 @@ class Streamed:
     def epoch(self, number: int, *, seed: int, device: torch.device) -> Iterator[UpdateShare]:
         """As many batches as the stream says it has images for."""
         images = _stream(self.recipe, self.root, "train", seed=mixed_seed(seed, number))
+        images.set_loader_cfg(num_workers=self.loader.workers)
+        images.transform = views_of(self.recipe, rendering_of(self.recipe), number=number)
         shares = shares_of(images, self.recipe, self.loader, number=number, seed=seed, device=device, steps=self.steps)
         for share in shares:
             for batch in share.batches if number == 1 else ():  # each look waits for a GPU, and one epoch has them all

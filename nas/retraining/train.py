@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
-from timm.data import create_transform
 from timm.optim import list_optimizers
 from torch import nn
 
@@ -25,6 +24,7 @@ from nas.recipes.as_trained import as_trained
 from nas.recipes.full import FullRecipe
 from nas.retraining.data import FullData, data_of, manifest_of
 from nas.retraining.folder import Result, RetrainingFolder, setup_of
+from nas.retraining.views import policy_of
 from nas.space.architecture import Architecture
 from nas.training import processes
 from nas.training.curve import Epoch, OnEpoch, OnStep
@@ -169,13 +169,8 @@ def checked(recipe: FullRecipe) -> FullRecipe:
     if recipe.optimizer not in list_optimizers():
         raise ConfigError(f"optimizer: {unknown('optimizer', recipe.optimizer, list_optimizers())}")
     _try_optimizer(recipe)
-    text = recipe.loader and recipe.loader.auto_augment
-    try:
-        create_transform(recipe.full_size, is_training=True, auto_augment=text)
-    except (AssertionError, ValueError, KeyError, IndexError):  # timm says no more
-        raise ConfigError(
-            f"loader.auto_augment: must be a text that timm reads, such as rand-m9-mstd0.5-inc1, but got {text!r}."
-        ) from None
+    if recipe.loader is not None:
+        policy_of(recipe.loader, recipe.full_size)
     return recipe
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from nas.callbacks import ignore
 from nas.cluster.avoided import IN_A_ROW, Avoided, selector
 from nas.cluster.loss import host_of_death, short_cause
-from nas.cluster.nodes import Prepare, check_folder_is_shared, prepare_nodes
+from nas.cluster.nodes import Prepare, check_nodes, prepare_nodes
 from nas.cluster.room import WorkerShare
 from nas.cluster.stopping import Stopping
 from nas.errors import NasError
@@ -237,10 +237,11 @@ def run_trials(
     ):
         unfit: frozenset[str] = frozenset()
         if resources.address:
-            check_folder_is_shared(folder.search_yaml)
+            check_nodes(folder.search_yaml)
         if resources.address and prepare is not None:
             unfit = prepare_nodes(prepare, console=console or Console(quiet=True))
-        workers = num_workers(resources, without=unfit)
+        say = ignore if console is None else partial(console.print, soft_wrap=True)
+        workers = num_workers(resources, without=unfit, say=say)
         searcher = StudySearcher(
             study,
             folder,
@@ -248,7 +249,7 @@ def run_trials(
             avoided=Avoided(unfit),
             stopping=stopping or Stopping(),
             on_change=on_change,
-            say=ignore if console is None else partial(console.print, soft_wrap=True),
+            say=say,
         )
         try:
             _tuner(searcher, work=work, resources=resources, scratch=scratch, loggers=loggers).fit()

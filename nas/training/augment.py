@@ -1,7 +1,7 @@
 """Batch augmentation on the device: whole batches of uint8 pixels in, normalised images out, all seeded."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -96,15 +96,25 @@ def cropped(
     return normalised(images.permute(0, 2, 3, 1), channels_last=recipe.channels_last)
 
 
-def erased(images: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
-    """A random rectangle of some images set to the mean colour, 0 after normalising; `(B, 3, H, W)` is kept."""
+Fill = Literal["const", "rand", "pixel"]
+"""What stands in an erased rectangle: the mean colour (0 after normalising), one random colour, noise."""
+
+
+def erased(images: Tensor, *, probability: float, generator: torch.Generator, fill: Fill = "const") -> Tensor:
+    """A random rectangle of some images filled; `(B, 3, H, W)` and the layout are kept."""
     number, _, height, width = images.shape
     chance, drawn_area, drawn_aspect, top, left = _uniform(5, number, like=images, generator=generator)  # each (B,)
     areas, aspects = _between(ERASED_AREA, drawn_area), _log_between(ERASED_ASPECT, drawn_aspect)
     tall, wide = (areas * aspects).sqrt().clamp(max=1), (areas / aspects).sqrt().clamp(max=1)  # shares of height and width
     rows = _span(top * (1 - tall), tall, height)[:, None, :, None]
     columns = _span(left * (1 - wide), wide, width)[:, None, None, :]
-    return images.masked_fill((chance < probability)[:, None, None, None] & rows & columns, 0.0)
+    touched, rectangle = chance < probability, rows & columns  # (B,) and (B, 1, H, W)
+    if fill == "const":
+        return images.masked_fill(touched[:, None, None, None] & rectangle, 0.0)
+    chosen = touched.nonzero().flatten()  # (N,)
+    colours = (3, height, width) if fill == "pixel" else (3, 1, 1)
+    noise = torch.randn(len(chosen), *colours, device=images.device, generator=generator)
+    return images.index_put((chosen,), torch.where(rectangle[chosen], noise, images[chosen]))
 
 
 def _between(bounds: tuple[float, float], share: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where a training's batches come from: decoded images in memory here, timm's loader in `nas/retraining/loader.py`."""
+"""Where a training's batches come from: decoded images in memory here, files in `nas/retraining/loader.py`."""
 
 import math
 from collections.abc import Iterator

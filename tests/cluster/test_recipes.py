@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
+from tests.cluster.kuberay import RAY_JOB
+
 CLUSTERS = Path(__file__).parents[2] / "experiments" / "clusters"
 SCHEMA = Path(str(find_spec("ray").submodule_search_locations[0])) / "autoscaler" / "ray-schema.json"
 TAKEN_BY_RAY = {10001, 8265, 52365}  # client server, dashboard, its agent
@@ -22,9 +24,37 @@ def test_the_launcher_s_file_keeps_to_ray_s_schema_and_names_an_image_for_each_m
     assert any("boto3" in command for command in config["head_setup_commands"])
 
 
+def kubernetes_job():
+    return yaml.safe_load((CLUSTERS / "kuberay-job.yaml").read_text())
+
+
+def test_the_kubernetes_job_has_fields_of_kuberay_alone():
+    jsonschema.Draft202012Validator.check_schema(RAY_JOB)
+    jsonschema.validate(kubernetes_job(), RAY_JOB)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda job: job["spec"].update(shutdownAfterJobFinished=True), "shutdownAfterJobFinished"),
+        (
+            lambda job: job["spec"]["rayClusterSpec"]["headGroupSpec"]["rayStartParams"].update({"num-cpus": 0}),
+            "0 is not of type",
+        ),
+        (lambda job: job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0].pop("maxReplicas"), "'maxReplicas' is a required"),
+        (lambda job: job["spec"]["rayClusterSpec"].update(authOptions={"mode": "tokens"}), "'tokens' is not one of"),
+        (lambda job: job["metadata"].update(name="NAS_imagenet"), "does not match"),
+    ],
+)
+def test_a_field_that_kuberay_would_drop_or_refuse_is_found(change, message):
+    job = kubernetes_job()
+    change(job)
+    with pytest.raises(jsonschema.ValidationError, match=message):
+        jsonschema.validate(job, RAY_JOB)
+
+
 def test_the_kubernetes_job_has_what_its_pods_need():
-    job = yaml.safe_load((CLUSTERS / "kuberay-job.yaml").read_text())
-    cluster = job["spec"]["rayClusterSpec"]
+    cluster = kubernetes_job()["spec"]["rayClusterSpec"]
     (workers,) = cluster["workerGroupSpecs"]
     for pod in (cluster["headGroupSpec"]["template"]["spec"], workers["template"]["spec"]):
         (container,) = pod["containers"]

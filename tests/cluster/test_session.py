@@ -68,6 +68,20 @@ def test_a_trial_lies_on_one_node_and_its_part_of_a_card_on_one_card(monkeypatch
         assert num_workers(Resources(**asked)) == room
 
 
+@pytest.mark.parametrize(
+    ("asked", "grown", "room"),
+    [({}, {}, None), ({"workers": 3}, {}, None), ({"workers": 9}, {}, 4), ({"workers": 9}, {"CPU": 8.0}, 8)],
+)
+def test_more_at_once_than_there_is_room_for_is_said(monkeypatch, asked, grown, room):
+    monkeypatch.setattr(ray, "nodes", lambda: 2 * [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    monkeypatch.setattr("nas.cluster.session.most_by_autoscaler", lambda: grown)
+    said = []
+    assert num_workers(Resources(**asked), say=said.append) == asked.get("workers", 4)
+    assert said == (
+        [] if room is None else [f"mind: --workers 9, but the cluster has room for {room} at once; the others wait for it"]
+    )
+
+
 @pytest.mark.parametrize(("gpu", "limits"), [(0, []), (0.25, [0.225]), (1, [])])
 def test_on_a_card_that_others_use_a_training_keeps_to_its_part_of_the_memory(monkeypatch, gpu, limits):
     kept = []

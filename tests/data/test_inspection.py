@@ -8,7 +8,7 @@ from PIL import Image
 
 from nas.data.decoding import decode
 from nas.data.manifest import load_split
-from tests.images import ids, manifest_of, picture, refusal
+from tests.images import ids, manifest_of, photo, picture, refusal
 
 
 def truncated(path, seed=0):
@@ -48,6 +48,36 @@ def test_the_pixels_of_a_drawn_set_are_its_images_although_some_were_unreadable(
         assert images.labels.tolist() == [label for _, label in items]
         for pixels, (name, _) in zip(images.pixels, items, strict=True):
             assert (pixels == decode(Image.open(folder / name), 10)).all()
+
+
+def photos(root, *, size):
+    """Two classes of ten large JPEG files."""
+    for name in ("ant", "bee"):
+        (root / name).mkdir(parents=True)
+        for i in range(10):
+            photo(*size, seed=i + 100 * (name == "bee")).save(root / name / f"{i}.jpg", quality=90)
+    return root
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["with the manifest", "for another machine"])
+def test_large_jpegs_are_decoded_smaller_for_training_and_in_full_for_judging(tmp_path, own_cache, again):
+    folder = photos(tmp_path / "images", size=(200, 160))
+    manifest = manifest_of(folder, image_size=16)
+    if again:
+        for path in own_cache.glob("*.npy"):
+            path.unlink()
+    for split in ("train", "validation", "test"):
+        pixels, items = load_split(manifest, split, image_size=16).pixels, getattr(manifest, split)
+        exact = np.stack([decode(Image.open(folder / name), 16) for name, _ in items])
+        apart = np.abs(pixels.astype(int) - exact)
+        assert apart.max() <= (4 if split == "train" else 0) and (apart.max() > 0) == (split == "train")
+
+
+def test_a_jpeg_that_is_not_four_times_as_large_is_decoded_in_full(tmp_path):
+    folder = photos(tmp_path / "images", size=(70, 63))
+    manifest = manifest_of(folder, image_size=16)
+    exact = np.stack([decode(Image.open(folder / name), 16) for name, _ in manifest.train])
+    assert (load_split(manifest, "train", image_size=16).pixels == exact).all()
 
 
 # What is said of pixels

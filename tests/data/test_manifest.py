@@ -235,7 +235,7 @@ def test_a_failed_build_leaves_nothing_behind(folder, own_cache):
     (folder / manifest.train[0][0]).unlink()
     with pytest.raises(NasError):
         load_split(manifest, "train", image_size=8)
-    assert {path.name for path in set(own_cache.iterdir()) - before} == {f".{manifest.hash}-train-8-middle.npy.lock"}
+    assert {path.name for path in set(own_cache.iterdir()) - before} == {f".{manifest.hash}-train-8-scaled.npy.lock"}
 
 
 def test_a_folder_may_have_moved_since_the_manifest_was_made(folder, tmp_path):
@@ -260,7 +260,7 @@ def test_a_cache_folder_that_moved_is_used_where_it_lies_now(folder, own_cache, 
 
 def test_a_search_finds_a_flipped_byte_before_its_trials_do(folder, own_cache):
     manifest = manifest_of(folder, image_size=8)
-    path = own_cache / f"{manifest.hash}-train-8-middle.npy"
+    path = own_cache / f"{manifest.hash}-train-8-scaled.npy"
     right = flip_last_byte(path)
     prepare_images(manifest, image_size=8)
     assert path.read_bytes() == right
@@ -277,8 +277,8 @@ def test_another_manifest_of_the_same_images_finds_a_flipped_byte_as_well(folder
 def test_a_search_leaves_the_test_images_of_another_size_alone(folder, own_cache):
     manifest = manifest_of(folder, image_size=8)
     prepare_images(manifest, image_size=10)
-    assert {path.name for path in own_cache.glob("*-10-middle.npy")} == {
-        f"{manifest.hash}-{s}-10-middle.npy" for s in ("train", "validation")
+    assert {path.name for path in own_cache.glob("*-10-*.npy")} == {
+        f"{manifest.hash}-{split}-10-{way}.npy" for split, way in (("train", "scaled"), ("validation", "middle"))
     }
 
 

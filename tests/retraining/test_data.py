@@ -1,4 +1,4 @@
-"""A full training's images: read by timm's loader or in memory; which, how often, and what happens to broken ones."""
+"""A full training's images: read by a loader or in memory; which, how often, and what happens to broken ones."""
 
 import io
 import json
@@ -83,11 +83,38 @@ def test_the_same_epoch_of_the_same_seed_draws_the_same_batches(tmp_path, worker
     images = Loaded(listed(20, tmp_path), recipe)
 
     def drawn(number, seed):
-        torch.manual_seed(seed + number)  # as the loop does
         return torch.cat([batch.images for share in images.epoch(number, seed=seed, device=CPU) for batch in share.batches])
 
     assert torch.equal(drawn(2, 0), drawn(2, 0))
     assert not torch.equal(drawn(1, 0), drawn(2, 0)) and not torch.equal(drawn(1, 0), drawn(1, 1))
+
+
+def test_the_number_of_decoding_processes_changes_nothing(tmp_path):
+    def drawn(workers):
+        recipe = RECIPE.model_copy(update={"loader": RECIPE.loader.model_copy(update={"workers": workers})})
+        shares = Loaded(listed(20, tmp_path), recipe).epoch(2, seed=3, device=CPU)
+        return torch.cat([batch.images for share in shares for batch in share.batches])
+
+    assert torch.equal(drawn(0), drawn(2))
+
+
+def test_what_is_drawn_of_an_image_depends_on_seed_epoch_and_image_alone(tmp_path, monkeypatch):
+    """One process and two see the same parts of the same images, changed by the same operations."""
+    recipe = RECIPE.model_copy(update={"mixup": 0, "random_erasing": 0})
+    listing = listed(16, tmp_path)
+
+    def seen(epoch, seed):
+        shares = Loaded(listing, recipe).epoch(epoch, seed=seed, device=CPU)
+        return [image.flatten().tolist() for share in shares for batch in share.batches for image in batch.images]
+
+    alone = seen(1, 0)
+    assert sorted(alone) != sorted(seen(2, 0)) and sorted(alone) != sorted(seen(1, 1))
+    monkeypatch.setattr(loaded_module.processes, "world", lambda: 2)
+    together = []
+    for rank in (0, 1):
+        monkeypatch.setattr(loaded_module.processes, "rank", lambda rank=rank: rank)
+        together += seen(1, 0)
+    assert sorted(together) == sorted(alone)
 
 
 @pytest.mark.parametrize(

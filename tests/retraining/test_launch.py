@@ -49,6 +49,7 @@ def cluster(monkeypatch):
         clock = iter(range(0, 10**9, 40))
         monkeypatch.setattr(ray, "nodes", lambda: alive)
         monkeypatch.setattr(room.ray._private.state.state, "get_max_resources_from_cluster_config", lambda: grows_to)
+        monkeypatch.setattr(room, "has_autoscaler", lambda: grows_to == {})
         monkeypatch.setattr(ray.util, "placement_group", lambda bundles, strategy: Room(bundles, nodes))
         monkeypatch.setattr(ray.util, "remove_placement_group", lambda group: None)
         monkeypatch.setattr(room, "monotonic", lambda: next(clock))
@@ -91,6 +92,20 @@ def test_more_than_an_autoscaler_can_bring_is_refused_at_once(job, cluster):
     cluster({"CPU": 2.0}, grows_to={"CPU": 4})
     with pytest.raises(NasError, match="Ray has room for 2 of them, and its autoscaler can bring it to 4"):
         launch(job, Crew(8, 1), listener=Listener())
+
+
+def test_an_autoscaler_that_does_not_say_what_it_can_bring_is_waited_for(job, cluster):
+    cluster({"CPU": 0.0}, grows_to={})
+    told = []
+    with pytest.raises(NasError, match="no room for 4 workers with 1 CPU each in"):
+        launch(job, Crew(4, 1, wait_seconds=200), listener=Listener(on_remark=told.append))
+    assert told == ["waiting up to 3 min for room for 4 workers with 1 CPU each: the cluster has room for 0"]
+
+
+def test_where_nobody_can_say_whether_there_will_be_a_gpu_the_user_is_asked(job, cluster):
+    cluster({"CPU": 0.0}, grows_to={})
+    with pytest.raises(NasError, match="--device cuda to wait for one, or --device cpu"):
+        launch(job.model_copy(update={"device": "auto"}), Crew(2, 1), listener=Listener())
 
 
 def test_gpus_that_an_autoscaler_can_start_are_waited_for_and_no_cpu_is_trained_on(job, cluster):

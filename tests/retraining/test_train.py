@@ -17,7 +17,7 @@ from nas.data.draw import make_manifest
 from nas.data.manifest import load_split
 from nas.errors import ConfigError, NasError
 from nas.models.metaformer import build
-from nas.recipes.full import FullRecipe
+from nas.recipes.full import FullRecipe, Loader
 from nas.retraining import train as retrain_module
 from nas.retraining.data import manifest_of
 from nas.retraining.folder import Result
@@ -121,6 +121,19 @@ def test_a_training_that_was_cut_short_before_recipes_had_schedules_goes_on(tiny
     with pytest.raises(NasError, match=r"recipe\.schedule: warmup_then_cosine there, timm here"):
         retrain_network(tiny, RECIPE.model_copy(update={"schedule": "timm"}), manifest, out=tmp_path)
     assert retrain_network(tiny, RECIPE, manifest, out=tmp_path).epochs == 3
+
+
+def test_a_training_whose_loader_drew_otherwise_is_not_gone_on_with(tiny, tmp_path):
+    recipe = RECIPE.model_copy(update={"loader": Loader(workers=0), "epochs": 3})
+    manifest = manifest_of(recipe, seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        retrain_network(tiny, recipe, manifest, out=tmp_path, listener=Listener(on_epoch=interrupted))
+    checkpoint = read_checkpoint(tmp_path / "checkpoint.pt", "views")
+    write_checkpoint(tmp_path / "checkpoint.pt", {name: part for name, part in checkpoint.items() if name != "views"})
+    with pytest.raises(NasError, match="was begun by an earlier version, whose loader draws other augmentation"):
+        retrain_network(tiny, recipe, manifest, out=tmp_path)
+    write_checkpoint(tmp_path / "checkpoint.pt", checkpoint)
+    assert retrain_network(tiny, recipe, manifest, out=tmp_path).epochs == 3
 
 
 def test_a_result_from_before_recipes_had_schedules_is_read_back(tiny, manifest, tmp_path):

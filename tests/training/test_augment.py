@@ -1,7 +1,11 @@
 """Augmentation changes what it is told to and nothing else, and a seed repeats it."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
+from timm.data.random_erasing import RandomErasing
 
 from nas.data.manifest import MEAN, STD
 from nas.recipes.recipe import Recipe
@@ -75,6 +79,28 @@ def test_erasing_blanks_one_rectangle_of_a_sensible_size_in_the_given_share():
         assert torch.equal(area, rows[:, None] & columns[None, :])
         assert area.float().mean() <= 0.4
         assert (rows.float().diff().abs().sum() <= 2) and (columns.float().diff().abs().sum() <= 2)
+
+
+@pytest.mark.parametrize(("fill", "colours"), [("pixel", 32 * 32), ("rand", 1)])
+def test_erasing_fills_with_noise_or_one_colour_and_leaves_the_rest(fill, colours):
+    images = torch.full((300, 3, 32, 32), 9.0).contiguous(memory_format=torch.channels_last)
+    changed = erased(images, probability=0.5, fill=fill, generator=generator())
+    assert (images == 9).all() and changed.is_contiguous(memory_format=torch.channels_last)
+    inside = changed[changed != 9]
+    assert abs(inside.mean()) < 0.15 and abs(inside.std() - 1) < 0.15
+    first = next(image for image in changed if (image != 9).any())
+    assert len(first[0][first[0] != 9].unique()) == min(colours, int((first[0] != 9).sum()))
+    assert len({float(values[0]) for values in (channel[channel != 9] for channel in first)}) == 3
+
+
+def test_erased_areas_are_distributed_as_timms():
+    images, levels = torch.ones(3000, 3, 32, 32), [0.1, 0.3, 0.5, 0.7, 0.9]
+    random.seed(0)
+    theirs = RandomErasing(probability=1.0, mode="const", device="cpu")(images.clone())
+    ours = erased(images, probability=1.0, generator=generator())
+    shares = [np.quantile((changed[:, 0] == 0).float().mean((1, 2)).numpy(), levels) for changed in (ours, theirs)]
+    tall = [np.quantile((changed[:, 0] == 0).any(2).float().mean(1).numpy(), levels) for changed in (ours, theirs)]
+    assert np.abs(np.subtract(*shares)).max() < 0.02 and np.abs(np.subtract(*tall)).max() < 0.04
 
 
 def test_mixup_blends_the_batch_with_its_reverse():
