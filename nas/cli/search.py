@@ -118,11 +118,10 @@ def calibrate(
 ) -> None:
     """Measure how far the proxy's ranking can be trusted: train some architectures at several fidelities and seeds.
 
-    The YAML's `calibration:` section says which; without one, the search's baselines (or each published family, scaled to what
-    the space affords) and 12 random architectures are trained at a quarter, half and four times the epochs and at larger
-    images. For each fidelity it prints how well its ranking agrees with the costliest one's, what parameters and MACs alone
-    reach, and the noise between seeds. The same command continues; results land under `calibration/`. With `--choose 24h` the
-    best training and signal that fit become a YAML file.
+    The YAML's `calibration:` section says which; without one, the search's baselines (or each family, scaled to the space) and
+    12 random architectures are trained at a quarter, half and four times the epochs and at larger images. For each fidelity it
+    prints how well its ranking agrees with the costliest one's, what parameters and MACs alone reach, and the noise between
+    seeds. The same command continues. With `--choose 24h` the best training and signal that fit become a YAML file.
 
     Example: `nas calibrate hybrid --set calibration.random=20 --set calibration.seeds=3`
     """

@@ -18,8 +18,8 @@ from nas.errors import NasError
 from nas.files import write_whole
 from nas.models.operators import TAKEN, attend, average, channel_map, filtered
 
-PASSES = 7  # of each form, in turns
-MARGIN = 1.3  # times as fast that a form must be to be taken or left against what is shipped: a busy machine's times differ
+TIMED_PASSES = 7  # of each form, in turns
+CLEARLY = 1.3  # times as fast that a form must be to be taken or left against what is shipped: a busy machine's times differ
 
 
 class Case(NamedTuple):
@@ -84,7 +84,7 @@ def _timed(dtype: torch.dtype) -> dict[str, tuple[float, float]]:
 def _seconds(case: Case, dtype: torch.dtype, forms: list[str]) -> float:
     seconds = []
     with taking(forms, dtype), torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-        for _ in range(PASSES):
+        for _ in range(TIMED_PASSES):
             x = case.x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
             began = time.process_time()
             y = case.operator(x)
@@ -100,7 +100,7 @@ def _faster(seconds: dict[str, tuple[float, float]], dtype: torch.dtype) -> tupl
         sorted(
             form
             for form, (taken, left) in seconds.items()
-            if (taken <= MARGIN * left if form in shipped else taken * MARGIN < left)
+            if (taken <= CLEARLY * left if form in shipped else taken * CLEARLY < left)
         )
     )
 
