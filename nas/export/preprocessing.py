@@ -19,7 +19,7 @@ def pixels(file):
     image = image.crop((left, top, left + {size}, top + {size}))
     values = np.asarray(image, dtype=np.float32) / 255  # from 0 to 1
     values = (values - np.float32({mean})) / np.float32({std})
-    return values.transpose(2, 0, 1)[None]  # one image, channels first'''
+    return np.ascontiguousarray(values.transpose(2, 0, 1))[None]  # one image, channels first, also in memory'''
 TORCH_USAGE = """\
 import torch  # net: as above
 

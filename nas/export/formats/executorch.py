@@ -31,7 +31,7 @@ import torch
 from executorch.runtime import Runtime
 
 method = Runtime.get().load_program("model.pte").load_method("forward")
-logits = method.execute([torch.from_numpy(pixels("cat.jpg"))])[0].numpy()"""
+logits = method.execute([torch.from_numpy(pixels("cat.jpg"))])[0].clone().numpy()  # the runtime writes over its own"""
 EXECUTORCH = Writer(
     ("model.pte",), "the network for ExecuTorch with XNNPACK, one image at a time", write_executorch, run_executorch, _USAGE,
     ("executorch>=1.5,<1.6",), "executorch",
