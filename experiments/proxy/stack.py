@@ -47,6 +47,7 @@ def main() -> None:
     arguments.add_argument("data", help="a folder of train/<class>/ and val/<class>/ with images of 64 px")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--epochs", type=int, default=4)
+    arguments.add_argument("--precision", choices=("auto", "float32"), default="auto", help="of ours")
     given = arguments.parse_args()
     recipe = Recipe(
         data=given.data,
@@ -57,6 +58,7 @@ def main() -> None:
         epochs=given.epochs,
         crop_padding=8,
         flip=True,
+        precision=given.precision,
     )
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NAS_CACHE"] = folder
