@@ -11,7 +11,7 @@ from nas.calibration.progress import CalibrationBar, Pace, Work
 from nas.calibration.record import SCORES_FILE, TRAININGS_FILE, Scores, Training, Trainings
 from nas.calibration.work import decode_for, manifest_files, score_one, train_one, with_data, write_manifests
 from nas.cluster.jobs import run_jobs
-from nas.cluster.session import check_address
+from nas.cluster.session import check_machines
 from nas.cluster.stopping import Stopping
 from nas.data.manifest import ManifestFile
 from nas.errors import NasError
@@ -27,7 +27,7 @@ def run_calibration(
 
     `where` names the settings in messages; `announce` hears of the plan and of what is done before the first training.
     """
-    check_address(search.resources.address)
+    check_machines(search.resources.address, workers=search.resources.workers, cpu=search.resources.cpu)
     folder = check_folder(root, search)
     done, _ = Trainings(folder.calibration / TRAININGS_FILE), Scores(folder.calibration / SCORES_FILE)
     plan = with_data(draft(search, where=where), folder, console)

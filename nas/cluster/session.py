@@ -19,12 +19,13 @@ from nas.cluster.room import WorkerShare, most_by_autoscaler, node_resources, nu
 from nas.cluster.stopping import own_signals
 from nas.cluster.temporary import short_folder
 from nas.cores import num_cores
-from nas.errors import NasError
+from nas.errors import ConfigError, NasError
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.run.settings import Resources
 
 OBJECT_STORE_BYTES = 200_000_000
+MOST_PER_CORE = 16  # CPUs that workers may ask for, which are processes, over the cores that there are
 LISTENS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 SENT = ("NAS_CACHE",)  # variables that hold on a cluster's nodes as they do here
 
@@ -65,6 +66,17 @@ def check_address(address: str | None) -> None:
     """NasError in seconds where no cluster can be joined at an address; Ray itself would try for minutes."""
     if address is not None:
         reach(address)
+
+
+def check_machines(address: str | None, *, workers: int | None, cpu: float = 1.0) -> None:
+    """What `check_address` checks; without one ConfigError where so many workers of `cpu` cores each gain nothing."""
+    check_address(address)
+    most = int(MOST_PER_CORE * num_cores() / cpu)
+    if address is None and workers is not None and workers > max(1, most):
+        raise ConfigError(
+            f"--workers (resources.workers): must be at most {most} on this machine, {MOST_PER_CORE} for each of its cores, "
+            f"but got {workers} at once. Give fewer, or the --address of a cluster."
+        )
 
 
 def _sent() -> dict[str, Any]:

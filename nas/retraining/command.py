@@ -134,10 +134,10 @@ def _check(machines: Machines) -> None:
             f"--min-workers: must be at most the {machines.workers} of --workers, but got {machines.least}. Lower it, or "
             "ask for more --workers."
         )
-    if machines.address is not None:
-        from nas.cluster.session import check_address  # takes a second: only where needed
+    if machines.address is not None or machines.workers * machines.parallel > 1:
+        from nas.cluster.session import check_machines  # takes a second: only where needed
 
-        check_address(machines.address)
+        check_machines(machines.address, workers=machines.workers * machines.parallel)
 
 
 def run_watched(job: Job, machines: Machines, *, tensorboard: bool, console: Console) -> Result:

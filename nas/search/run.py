@@ -8,7 +8,7 @@ from pathlib import Path
 from optuna.storages import BaseStorage
 from rich.console import Console
 
-from nas.cluster.session import check_address
+from nas.cluster.session import check_machines
 from nas.cluster.stopping import Stopping
 from nas.data.draw import make_manifest
 from nas.data.manifest import Manifest, check_place, decode_images, prepare_images, read_manifest
@@ -36,7 +36,7 @@ CLASSES_SHOWN = 5  # names
 def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     """Run or continue the search in the folder `root`; NasError before anything is trained if it cannot begin."""
     check_possible(settings)
-    check_address(settings.resources.address)
+    check_machines(settings.resources.address, workers=settings.resources.workers, cpu=settings.resources.cpu)
     check_storage(settings)
     manifest_file = RunFolder(Path(root)).manifest
     manifest = read_manifest(manifest_file) if manifest_file.exists() else _new_manifest(settings, console)

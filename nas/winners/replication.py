@@ -10,7 +10,7 @@ from nas.calibration.progress import CalibrationBar, Pace, Work
 from nas.calibration.record import Training
 from nas.calibration.work import decode_for, train_one
 from nas.cluster.jobs import run_jobs
-from nas.cluster.session import check_address
+from nas.cluster.session import check_machines
 from nas.cluster.stopping import Stopping
 from nas.config import validated, with_settings
 from nas.data.manifest import Manifest, check_place, prepare_images, read_manifest
@@ -52,7 +52,7 @@ def replicate_front(
     """
     folder, _ = read_run(root)
     number = number or search.replicates or DEFAULT
-    check_address(search.resources.address)
+    check_machines(search.resources.address, workers=search.resources.workers, cpu=search.resources.cpu)
     reading = read(root, search)
     require_finished(joined([reading]), (root,))
     with as_written(folder):

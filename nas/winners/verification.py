@@ -8,7 +8,7 @@ from rich.console import Console
 from nas.calibration.record import Training
 from nas.calibration.work import train_one
 from nas.cluster.jobs import run_jobs
-from nas.cluster.session import check_address
+from nas.cluster.session import check_machines
 from nas.cluster.stopping import Stopping
 from nas.errors import NasError
 from nas.run.reading import as_written, check_parts, read
@@ -26,7 +26,7 @@ def verify_answers(search: Search, *, root: Path, every: int, console: Console) 
 
     Nothing is written. NasError where one comes to another accuracy, or where there are none.
     """
-    check_address(search.resources.address)
+    check_machines(search.resources.address, workers=search.resources.workers, cpu=search.resources.cpu)
     reading = read(root, search)
     with as_written(reading.folder):
         check_parts(reading.records)

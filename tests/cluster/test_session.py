@@ -16,8 +16,8 @@ import torch
 
 from nas.cluster.authentication import MODE, TOKEN, TOKEN_PATH, WITH_TOKEN, WITHOUT
 from nas.cluster.room import WorkerShare
-from nas.cluster.session import check_address, num_workers, ray, started_ray
-from nas.errors import NasError
+from nas.cluster.session import MOST_PER_CORE, check_address, check_machines, num_workers, ray, started_ray
+from nas.errors import ConfigError, NasError
 from nas.run.settings import Resources
 
 LISTENS, MARK = "0A", "STARTED_BY_THIS_TEST"
@@ -213,3 +213,13 @@ def test_auto_is_the_cluster_that_a_job_runs_in(home, monkeypatch, cluster):
         monkeypatch.setenv(TOKEN, token)
     with started_ray(Resources(address="auto")):
         answer()
+
+
+def test_more_workers_than_a_machine_can_feed_are_refused_at_once(monkeypatch):
+    monkeypatch.setattr("nas.cluster.session.num_cores", lambda: 2)
+    check_machines(None, workers=2 * MOST_PER_CORE)
+    check_machines(None, workers=None)
+    check_machines(None, workers=4 * MOST_PER_CORE, cpu=0.5)
+    with pytest.raises(ConfigError, match=r"must be at most 32 on this machine, .* but got 5000 at once"):
+        check_machines(None, workers=5000)
+    check_machines(None, workers=1, cpu=1000)  # which Ray itself refuses for what it is
