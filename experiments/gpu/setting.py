@@ -10,6 +10,7 @@ from nas.data.manifest import Images
 from nas.models.metaformer import build
 from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture, Stage
+from nas.space.mixers import MIXERS
 
 CLASSES = 10
 
@@ -71,4 +72,4 @@ def recipe(setting: Setting, **changes: Any) -> Recipe:
 
 
 def small_heads(mixer: str) -> dict[str, int]:
-    return {"head_dim": 8} if mixer == "attention" else {}
+    return {"head_dim": 8} if "head_dim" in MIXERS[mixer].options else {}

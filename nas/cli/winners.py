@@ -97,17 +97,18 @@ def retrain(
 ) -> None:
     """Train found architectures on the full training split and evaluate each once on the test split.
 
-    Under `torchrun -m nas retrain …` all its processes train one network together; --workers does the same on Ray.
+    It trains on --data, else on the images of the run unless these were the digits, else on what the recipe names. Under
+    `torchrun -m nas retrain …` all its processes train one network together; --workers does the same on Ray.
 
     Example: `nas retrain runs/hybrid:17 --recipe digits_quick --out runs/17`
     """
     from nas.recipes.full import read_full_recipe
     from nas.retraining.command import Machines, Order, show_front_retraining, show_retraining
     from nas.retraining.train import checked
-    from nas.winners.selection import selected
+    from nas.winners.selection import own_data, selected
 
     networks = selected(run, trial=trial, knee=knee, front=front)
-    settings = [*as_settings({"data": data, "weights": weights}), *set_]
+    settings = [*as_settings({"data": data or own_data(run), "weights": weights}), *set_]
     order = Order(checked(read_full_recipe(recipe, settings=settings)), out, seed, device, tensorboard)
     machines = Machines(workers, parallel, address, min_workers, start_again(address, wait_for_cluster))
     if front:

@@ -99,8 +99,9 @@ def _candidates(
 ) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """The trials that may be shown, and by reason those that may not; a cost at another image size is counted now."""
     able = trials if max_macs is None else trials[trials["macs"] <= max_macs]
-    is_counted_now = x is not None and size_in(x) is not None and x not in able
-    reasons = {FITS_ONE: one_size(able) & dense, OF_A_PLUGIN: of_plugins(able) & is_counted_now}
+    reasons = {FITS_ONE: one_size(able)} if dense else {}
+    if x is not None and size_in(x) is not None and x not in able:
+        reasons[OF_A_PLUGIN] = of_plugins(able)
     left_out = {why: labels(finished(able[rows])).tolist() for why, rows in reasons.items() if len(finished(able[rows]))}
     for rows in reasons.values():
         able = able[~rows.loc[able.index]]

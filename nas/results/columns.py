@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import pandas as pd
 
+from nas.errors import NasError, in_one_line
 from nas.run.settings import Search
 from nas.space.architecture import Architecture
 from nas.space.costs import COUNTED, cost_kind, ends_of, is_cost, measured_as
@@ -49,4 +50,10 @@ def of_plugins(trials: pd.DataFrame) -> pd.Series:
 
 @lru_cache(10_000)
 def _read(text: str) -> Architecture:
-    return Architecture.model_validate(json.loads(text))
+    try:
+        return Architecture.model_validate(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise NasError(
+            f"the record must hold architectures that this version can read, but one is not: {in_one_line(error)}. Look at it "
+            "with the version that search.yaml names under `run: versions: nas`."
+        ) from None

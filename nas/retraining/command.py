@@ -73,7 +73,7 @@ def show_retraining(network: Chosen, order: Order, machines: Machines, *, consol
     if _is_silent():
         run(job)
         return
-    _say(console, f"{job.architecture.describe()} into {job.out}")
+    _say(console, f"{job.architecture.describe()}, on {job.recipe.data}, into {job.out}")
     result = run_watched(job, machines, tensorboard=order.tensorboard, console=console)
     after = command("export", job.out, "--out", f"exported/{job.out.resolve().name}")
     _say(console, f"{_result_line(result)}. Everything lies in {job.out}.\nNext: {after}")
@@ -97,7 +97,8 @@ def show_front_retraining(
     outcomes: dict[str, Result | str] = {}
     quiet = _is_silent()
     if not quiet:
-        _say(console, f"{len(members)} networks of {run_folder} into {order.out}, {_at_once(machines)}: {', '.join(jobs)}")
+        about = f"{len(members)} networks of {run_folder}, on {order.recipe.data}, into {order.out}"
+        _say(console, f"{about}, {_at_once(machines)}: {', '.join(jobs)}")
 
     def on_end(name: str, outcome: Result | str) -> None:
         outcomes[name] = outcome

@@ -1,6 +1,7 @@
 """Images read batch by batch, each process its part: other processes decode and crop (`views.py`), the device does the rest."""
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -173,6 +174,9 @@ def views_of(recipe: FullRecipe, rendering: Rendering, *, number: int) -> Views:
     """The views that a recipe trains on in an epoch."""
     size = recipe.size_at(number)
     return Views(loader_of(recipe), size=size, rendering=rendering, area=recipe.crop_scale, flip=recipe.flip)
+
+
+warnings.filterwarnings("ignore", message="This DataLoader will create")  # more processes than cores, as the recipe has it
 
 
 def shares_of(

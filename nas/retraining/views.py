@@ -62,7 +62,7 @@ class Views:
         mirrored = self.flip and random.random() < 0.5
         steps = self._steps()
         padded = steps + (self.length - len(steps)) * [(NOTHING, 0.0)]
-        return View(seen, mirrored, torch.tensor(padded).view(-1, 2))
+        return View(seen, mirrored, torch.tensor(padded, dtype=torch.float32).view(-1, 2))
 
     def _steps(self) -> Steps:
         steps: Steps = self.policy([]) if self.policy else []

@@ -48,6 +48,18 @@ def selected(target: str, *, trial: int | None, knee: bool, front: bool) -> list
     return [Chosen(Path(name).name, architecture_of(name), origin=origin)]
 
 
+def own_data(target: str) -> str | None:
+    """The images of the run that a target is of, which its networks are retrained on unless others are named.
+
+    None where there is no run, or where it searched on the embedded digits, as a search does that is tried out.
+    """
+    run, _ = run_and_trial(Path(target))
+    if not (run / "search.yaml").is_file():
+        return None
+    data = read_run(run)[1].proxy.data
+    return None if data == "digits" else data
+
+
 def members(run: Path) -> list[Chosen]:
     """All that could be on a run's front within the noise, cheapest first, and then its baselines that are not among them."""
     reading, shown = _standing(run)

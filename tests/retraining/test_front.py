@@ -11,9 +11,11 @@ from nas.errors import ConfigError, NasError
 from nas.results.standing import standing
 from nas.retraining import front as retrained
 from nas.retraining.folder import Result
+from nas.run.folder import open_folder
+from nas.run.settings import read_search
 from nas.space.architecture import Architecture, Stage
 from nas.winners import selection as chosen_module
-from nas.winners.selection import Chosen, selected
+from nas.winners.selection import Chosen, own_data, selected
 
 
 def architecture(width):
@@ -81,6 +83,15 @@ def test_a_runs_folder_alone_names_no_network(tmp_path):
 def test_a_design_is_called_by_its_name():
     (found,) = selected("caformer_s18", trial=None, knee=False, front=False)
     assert (found.name, found.accuracy, found.is_baseline) == ("caformer_s18", None, False)
+
+
+def test_networks_of_photos_are_retrained_on_these_and_not_on_a_recipes_own(tmp_path):
+    open_folder(tmp_path / "photos", read_search("tiny", settings=["proxy.data=photos"]))
+    open_folder(tmp_path / "digits", read_search("tiny"))
+    (tmp_path / "retrained").mkdir()
+    found = [own_data(str(tmp_path / name)) for name in ("photos", "photos:5", "digits", "retrained")]
+    assert found == ["photos", "photos", None, None]
+    assert own_data("caformer_s18") is None
 
 
 def trials():

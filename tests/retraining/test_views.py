@@ -131,6 +131,15 @@ def test_every_policy_of_timms_is_drawn(text):
         assert all(0 <= which < len(NAMES) for which, _ in policy([]))
 
 
+@pytest.mark.parametrize("text", ["rand-m7-mstd0.5-inc1", "original", "3a"])
+def test_views_of_any_operations_make_one_batch(text):
+    """Posterize has a whole number for its argument, others a fraction: decoding processes send neither as another type."""
+    draw_by(0)
+    seen = [views(Loader(auto_augment=text))(photo(60, 50)) for _ in range(40)]
+    assert {view.steps.dtype for view in seen} == {torch.float32}
+    assert len({view.steps.shape for view in seen}) == 1
+
+
 def stored(image, kind="jpeg", **options):
     file = io.BytesIO()
     image.save(file, kind, **options)
