@@ -156,8 +156,8 @@ def _chosen_classes(source: Source, recipe: Recipe) -> tuple[str, ...]:
     least = max(2, recipe.num_classes or 2)
     if len(names) < least:
         raise ConfigError(
-            f"{recipe.data}: must have at least {least} classes, but has {len(names)} ({_quoted(names)}). Lower classes, or "
-            f"add class folders.{_passed_over(source)}"
+            f"{recipe.data}: must have at least {least} classes, but has {len(names)} ({_quoted(names)}). "
+            f"{'Add class folders' if least == 2 else 'Lower classes, or add class folders'}.{_passed_over(source)}"
         )
     places = np.linspace(0, len(names) - 1, recipe.num_classes or len(names)).round().astype(int)
     return tuple(names[i] for i in places)
@@ -217,11 +217,11 @@ def _check_counts(drawn: Pool, test: Pool, recipe: Recipe, *, own_test: bool) ->
     short = {name: len(ids) for name, ids in drawn.items() if len(ids) < wanted}
     if short:
         name, number = min(short.items(), key=lambda pair: pair[1])
+        fewer = "lower images_per_class (--set proxy.images_per_class=null takes all there are), " if wanted > 2 else ""
         raise ConfigError(
             f"{recipe.data}: every class must have at least {wanted} readable training images, but class {name!r} has {number}"
             f"{'' if own_test else _set_aside_of(name, test)} ({len(short)} of {len(drawn)} classes have too few). "
-            "Lower images_per_class (--set proxy.images_per_class=null takes all there are), add images, or list the classes "
-            "to take under classes."
+            f"Add images, {fewer}remove the folder, or list the classes to take under classes."
         )
     empty = [name for name, ids in test.items() if not ids]
     if empty:

@@ -43,7 +43,7 @@ Images are scaled {interpolation}ly, a share of {crop_pct:g} of the shorter side
 brought to mean {mean} and deviation {std}, as `timm.data.create_transform(**timm.data.resolve_data_config(model=net))` does: a
 fresh process made the same pixels of image files as those that the network was judged by.{preparation}
 
-The same in numbers, for programs without timm. {classes_named}
+The same in numbers, for programs without timm; the files are those of this folder. {classes_named}
 
 ```python
 {pixels}

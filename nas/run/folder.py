@@ -146,7 +146,8 @@ def read_run(root: Path) -> tuple[RunFolder, Search]:
     """An existing run and its search; ConfigError where the folder is none."""
     folder = RunFolder(Path(root))
     if not folder.search_yaml.is_file():
-        raise ConfigError(f"{root}: is no run: it must hold a search.yaml, but has none{_nearest_runs(folder.root)}")
+        why = "it must hold a search.yaml, but has none" if folder.root.is_dir() else "there is no such folder"
+        raise ConfigError(f"{root}: is no run: {why}{_nearest_runs(folder.root)}")
     text = read_text(folder.search_yaml)
     data = parse_yaml(text, where=str(folder.search_yaml))
     if not isinstance(data, dict):

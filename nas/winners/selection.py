@@ -72,8 +72,8 @@ def _knee(run: Path) -> Chosen:
     reading, shown = _standing(run)
     if shown.knee is None:
         raise NasError(
-            f"{run}: a front needs three different networks to have a knee. Choose one with --trial; see: "
-            f"{command('front', run)}"
+            f"{run}: has no knee: that takes a front of three different networks, one of which lies above the line between the "
+            f"ends. Choose one with --trial; see: {command('front', run)}"
         )
     return _chosen(shown.trials.loc[shown.knee], reading)
 

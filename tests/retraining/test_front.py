@@ -124,5 +124,5 @@ def test_the_front_means_all_within_the_noise_of_it_and_then_the_baselines(monke
 
 def test_a_front_of_two_has_no_knee(monkeypatch, tmp_path):
     monkeypatch.setattr(chosen_module, "_standing", shown(trials().iloc[:2]))
-    with pytest.raises(NasError, match="a front needs three different networks to have a knee"):
+    with pytest.raises(NasError, match="has no knee: that takes a front of three different networks"):
         selected(str(tmp_path), trial=None, knee=True, front=False)

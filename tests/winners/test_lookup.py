@@ -97,7 +97,7 @@ def test_a_folder_that_ends_like_a_trial_is_a_folder(tmp_path):
 
 def test_a_run_that_does_not_exist_is_answered_with_the_nearest_ones(run, tmp_path, monkeypatch):
     root, _ = run
-    with pytest.raises(ConfigError, match=r"run2: is no run: it must hold a search\.yaml, but has none; did you mean "):
+    with pytest.raises(ConfigError, match="run2: is no run: there is no such folder; did you mean "):
         trial_of(root.with_name("run2"), 0)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"quite-other: is no run.*\. Give a run, such as run\."):
