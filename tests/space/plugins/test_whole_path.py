@@ -60,7 +60,8 @@ def test_a_plugins_mixer_goes_all_the_way(tmp_path):
 
     assert "in the record already" in nas(tmp_path, "search", "own.yaml", "--out", "run", "--trials", "4")
     (tmp_path / "gated_mixer.py").write_text(code + "# changed\n")
-    assert "space.plugins.0.sha256" in nas(tmp_path, "search", "own.yaml", "--out", "run", "--trials", "4", code=2)
+    told = nas(tmp_path, "search", "own.yaml", "--out", "run", "--trials", "4", code=2)
+    assert "was searched with other code of gated_mixer.py" in told
 
     (tmp_path / "gated_mixer.py").unlink()  # the run has its own copy
     settings = ("--recipe", "digits_quick", "--set", "epochs=2", "--set", "warmup_epochs=0.5")
