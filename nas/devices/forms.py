@@ -1,11 +1,10 @@
 """Which of equal forms of an operator this machine trains faster with: each pair is timed once, and what was found is kept."""
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +19,8 @@ from nas.models.operators import TAKEN, attend, average, channel_map, filtered
 
 TIMED_PASSES = 7  # of each form, in turns
 CLEARLY = 1.3  # times as fast that a form must be to be taken or left against what is shipped: a busy machine's times differ
+
+NOTHING_KEPT = (OSError, ValueError, TypeError, KeyError)
 
 
 class Case(NamedTuple):
@@ -52,16 +53,15 @@ def forms_here(dtype: torch.dtype) -> tuple[str, ...]:
     They are timed when a torch of this version trains with so many threads here for the first time, in less than a second, and
     kept in the cache folder; of several processes one does it. A folder that can't be written is no error.
     """
-    key = f"{platform.node()}-torch{torch.__version__}-{torch.get_num_threads()}-{str(dtype).removeprefix('torch.')}"
-    path = cache_folder() / "forms" / f"{key}.json"
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    processor = f"{platform.node()}-{torch.backends.cpu.get_cpu_capability()}-{torch.get_num_threads()}"
+    path = cache_folder() / "forms" / f"{processor}-torch{torch.__version__}-{str(dtype).removeprefix('torch.')}.json"
+    with suppress(*NOTHING_KEPT):
         return _kept(path)
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        return _faster(_timed(dtype), dtype)
-    with FileLock(path.with_suffix(".lock")):
-        with suppress(OSError, ValueError, TypeError, KeyError):
+    with ExitStack() as stack:
+        with suppress(OSError, NotImplementedError):  # no room, no rights, a disk that knows no locks
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(path.with_suffix(".lock")))
+        with suppress(*NOTHING_KEPT):
             return _kept(path)
         seconds = _timed(dtype)
         forms = _faster(seconds, dtype)

@@ -7,6 +7,7 @@ import torch
 
 from nas.devices import forms
 from nas.devices.forms import cases, forms_here, taking
+from nas.errors import NasError
 from nas.models.operators import TAKEN
 
 
@@ -68,6 +69,17 @@ def test_a_cache_that_cannot_be_written_is_measured_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("NAS_CACHE", str(tmp_path / "file" / "cache"))
     monkeypatch.setattr(forms, "_timed", lambda dtype: {})
     assert forms_here(torch.float32) == ()
+
+
+@pytest.mark.parametrize("trouble", [OSError(28, "No space left on device"), NotImplementedError()], ids=repr)
+def test_a_disk_that_is_full_or_knows_no_locks_ends_no_training(kept, monkeypatch, trouble):
+    def refuse(*_):
+        raise trouble
+
+    monkeypatch.setattr(forms, "FileLock", refuse)
+    monkeypatch.setattr(forms, "write_whole", lambda *_: (_ for _ in ()).throw(NasError("full")))
+    monkeypatch.setattr(forms, "_timed", lambda dtype: {"map_as_product": (1.0, 2.0)})
+    assert forms_here(torch.float32) == ("map_as_product",)
 
 
 def test_forms_end_with_their_block():
