@@ -28,7 +28,7 @@ from nas.retraining.views import policy_of
 from nas.space.architecture import Architecture
 from nas.training import processes
 from nas.training.curve import Epoch, OnEpoch, OnStep
-from nas.training.distill import loss_of
+from nas.training.distillation.loss import loss_of
 from nas.training.evaluation import evaluate
 from nas.training.loop import Diverged, fit
 from nas.training.optimizer import optimizer

@@ -42,7 +42,8 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     manifest = read_manifest(manifest_file) if manifest_file.exists() else _new_manifest(settings, console)
     check_place(manifest, settings.proxy.data)
     if settings.proxy.distillation is not None:
-        from nas.training.distill import teacher_of  # loads torch, which no other search needs before its workers do
+        # Loads torch, which no other search needs before its workers do
+        from nas.training.distillation.teacher import teacher_of
 
         names = manifest.class_names
         teacher_of(settings.proxy, num_classes=len(names), class_names=names)  # a missing one is said once, before any trial

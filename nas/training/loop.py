@@ -24,7 +24,7 @@ from nas.recipes.recipe import Recipe
 from nas.training import processes
 from nas.training.batches import Batches, InMemory, Judged, UpdateShare, mixed_seed, own_seed
 from nas.training.curve import Epoch, OnEpoch, OnStep, StepProgress, packed_bits
-from nas.training.distill import loss_of
+from nas.training.distillation.loss import loss_of
 from nas.training.evaluation import Score, arithmetic, autocast, evaluate, evaluate_each
 from nas.training.loss import Batch, Forward
 from nas.training.optimizer import lr_share, optimizer

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import sqlite3
 
 import numpy as np
 import pytest
@@ -10,25 +11,19 @@ import timm
 import torch
 from torch import nn
 
+from nas.data.cache import cache_folder
 from nas.data.draw import make_manifest
 from nas.data.manifest import MEAN, STD, Images
 from nas.errors import ConfigError, Infeasible
 from nas.models.metaformer import build
 from nas.models.reparam import merge
 from nas.recipes.full import FullRecipe
-from nas.recipes.recipe import Distillation, Recipe
+from nas.recipes.recipe import Distillation, Proxy, Recipe
 from nas.retraining.train import retrain_network
 from nas.space.architecture import Architecture, Stage
-from nas.training.distill import (
-    Renormalised,
-    as_tokens,
-    hard_loss,
-    imitation_loss,
-    loss_of,
-    soft_loss,
-    teacher_of,
-    watched_mixers,
-)
+from nas.training.distillation.answers import Remembering
+from nas.training.distillation.loss import as_tokens, hard_loss, imitation_loss, loss_of, soft_loss, watched_mixers
+from nas.training.distillation.teacher import Renormalised, teacher_of
 from nas.training.loop import fit
 from nas.training.loss import Batch, label_loss
 from nas.training.proxy import save_weights, train_proxy
@@ -277,3 +272,78 @@ def test_a_teacher_sees_the_images_as_it_learnt_them():
 def test_a_teacher_that_is_asked_nothing_is_refused():
     with pytest.raises(ValueError, match="drop distillation"):
         Distillation(teacher="timm/resnet18", logits=0)
+
+
+# Answers kept for other trainings
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+
+
+def remembering(teacher, **settings):
+    recipe = Proxy(**{**QUICK.model_dump(), "distillation": Distillation(**teacher, **settings)})
+    return recipe, teacher_of(recipe, num_classes=3)
+
+
+def answers_file():
+    (file,) = (cache_folder() / "teachers").glob("*.sqlite")
+    return file
+
+
+def test_a_teacher_is_asked_once_for_all_networks_of_a_seed(teacher, monkeypatch):
+    recipe, _ = remembering(teacher)
+    asked = []
+    monkeypatch.setattr(Renormalised, "forward", lambda self, x, say=Renormalised.forward: asked.append(len(x)) or say(self, x))
+    first = curve_of(recipe)
+    once, asked[:] = sum(asked), []
+    assert curve_of(recipe, model=network("pool", seed=3)) != first
+    probed = sum(asked)
+    assert probed < len(TRAIN.labels) < once  # shapes and the teacher's identity, no batch
+    assert curve_of(recipe) == first
+    assert sum(asked) == 2 * probed
+
+
+def test_remembered_answers_train_as_asked_ones_do(teacher):
+    recipe, _ = remembering(teacher)
+    settings = recipe.model_dump(include=set(Recipe.model_fields))
+    assert curve_of(recipe) == curve_of(Recipe(**settings)) == curve_of(recipe)
+
+
+@pytest.mark.parametrize("hurt", ["cut", "other bytes", "empty", "a folder", "read only"])
+def test_a_damaged_file_of_answers_costs_time_and_no_more(teacher, hurt):
+    recipe, _ = remembering(teacher)
+    expected = curve_of(recipe)
+    file = answers_file()
+    content = file.read_bytes()
+    for other in file.parent.iterdir():
+        other.unlink()
+    if hurt == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif hurt == "other bytes":
+        file.write_bytes(content[:4096] + bytes(byte ^ 85 for byte in content[4096:]))
+    elif hurt == "empty":
+        file.touch()
+    elif hurt == "a folder":
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+        file.chmod(0o400)
+    assert curve_of(recipe) == expected
+
+
+def test_an_answer_whose_bytes_changed_is_asked_again(teacher):
+    recipe, _ = remembering(teacher)
+    expected = curve_of(recipe)
+    with sqlite3.connect(answers_file()) as kept:
+        kept.execute("UPDATE answers SET logits = zeroblob(length(logits))")
+    assert curve_of(recipe) == expected
+
+
+def test_teachers_of_other_weights_or_arithmetic_share_no_answers(teacher):
+    recipe, model = remembering(teacher)
+    other = copy.deepcopy(model)
+    next(other.parameters()).add_(1e-3)
+    Remembering(model, recipe), Remembering(other, recipe), Remembering(model, recipe.model_copy(update={"precision": "bf16"}))
+    assert len(list((cache_folder() / "teachers").glob("*.sqlite"))) == 3

@@ -1,4 +1,4 @@
-"""Distillation: a loss with a teacher's logits and the outputs of its token mixers beside the labels."""
+"""Losses with a teacher's logits and the outputs of its token mixers beside the labels."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas.data.manifest import MEAN, STD
 from nas.errors import ConfigError, Infeasible, in_one_line
-from nas.recipes.recipe import Distillation, Recipe
+from nas.recipes.recipe import Distillation, Proxy, Recipe
+from nas.training.distillation.answers import Remembering
+from nas.training.distillation.teacher import teacher_of
 from nas.training.loss import Batch, Forward, Loss, label_loss, labels_only
-from nas.training.trained import Network, load_network
 
 
 def soft_loss(logits: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
@@ -56,7 +56,7 @@ def as_tokens(x: Tensor) -> Tensor:
 class Distilled:
     """The loss of a student beside its teacher, which sees the same augmented batch in eval mode and without gradients."""
 
-    def __init__(self, recipe: Recipe, settings: Distillation, teacher: nn.Module):
+    def __init__(self, recipe: Recipe, settings: Distillation, teacher: Forward):
         self.recipe, self.settings, self.teacher = recipe, settings, teacher
 
     def __call__(self, model: Forward, batch: Batch) -> Tensor:
@@ -97,62 +97,9 @@ def loss_of(recipe: Recipe, student: nn.Module, *, device: torch.device, class_n
         teacher = teacher.to(memory_format=torch.channels_last)
     for answer, image in zip(ours, images, strict=True):
         _check(answer, _teachers_answer(teacher, image, settings), settings)
-    return Distilled(recipe, settings, teacher)
-
-
-def teacher_of(recipe: Recipe, *, num_classes: int, class_names: Sequence[str] = ()) -> nn.Module:
-    """The teacher in eval mode, for images normalised and classes ordered as ours; ConfigError where there is none."""
-    settings = recipe.distillation
-    assert settings is not None, "only a recipe with distillation has a teacher"
-    try:
-        with torch.random.fork_rng(devices=[]):  # a network draws weights before it is given its own
-            network = load_network(
-                settings.teacher, weights=settings.weights, image_size=recipe.full_size, num_classes=num_classes
-            )
-    except ConfigError as error:
-        raise ConfigError(f"distillation.teacher: {error}") from None
-    own_order = network._replace(model=_for_classes(network, class_names))
-    return Renormalised(own_order).requires_grad_(False).eval()
-
-
-def _for_classes(network: Network, class_names: Sequence[str]) -> nn.Module:
-    """The network with logits for these classes in their order, where it knows them all, by name or by WordNet's id."""
-    for names in (network.class_names or (), network.class_ids or ()):
-        if class_names and set(class_names) <= set(names):
-            order = [names.index(name) for name in class_names]
-            return network.model if order == list(range(len(names))) else OfClasses(network.model, order)
-    return network.model
-
-
-class OfClasses(nn.Module):
-    """A network that answers for some of its classes only."""
-
-    order: Tensor
-
-    def __init__(self, network: nn.Module, order: list[int]):
-        super().__init__()
-        self.network = network
-        self.register_buffer("order", torch.tensor(order))  # (classes,)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x)[:, self.order]
-
-
-class Renormalised(nn.Module):
-    """A network for images that are normalised with our mean and deviation instead of its own."""
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, network: Network):
-        super().__init__()
-        self.network = network.model
-        ours, theirs = (torch.tensor([mean, std]) for mean, std in ((MEAN, STD), (network.mean, network.std)))  # (2, 3)
-        self.register_buffer("scale", (ours[1] / theirs[1])[:, None, None])  # (3, 1, 1)
-        self.register_buffer("shift", ((ours[0] - theirs[0]) / theirs[1])[:, None, None])  # (3, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x * self.scale + self.shift)
+    # Trials see each other's batches; a card answers sooner than a batch is read from it
+    is_asked_again = isinstance(recipe, Proxy) and not settings.imitation and device.type == "cpu"
+    return Distilled(recipe, settings, Remembering(teacher, recipe) if is_asked_again else teacher)
 
 
 class _Answer(NamedTuple):
