@@ -27,7 +27,8 @@ def yaml_path(name: str | Path, kind: Kind, *, folder: Path | None = None, where
     """The file that a path, or the bare name of a shipped one, means; ConfigError with the nearest names for another name.
 
     A path starts in `folder`. With a suffix or a folder in it, it is taken as it is, so that a file that is missing is told as
-    missing; only where it would be a shipped one's, the message says so. `where` names it, if not the command line itself.
+    missing; only where it would be a shipped one's, the message says so. A bare name may also be that of a file without its
+    .yaml, where none that is shipped is called so. `where` names it, if not the command line itself.
     """
     path, files = (folder or Path()) / at_home(str(name)), shipped_files(kind)
     before = f"{where}: " if where else ""
@@ -38,5 +39,7 @@ def yaml_path(name: str | Path, kind: Kind, *, folder: Path | None = None, where
             raise ConfigError(f"{before}{path}: there is no such file. The {kind} that is shipped is called {path.stem}.")
         return path
     if str(name) not in files:
+        if (beside := path.with_name(f"{path.name}.yaml")).is_file():
+            return beside
         raise ConfigError(f"{before}{unknown(kind, name, files)} The path of a YAML file will do as well.")
     return files[str(name)]

@@ -81,3 +81,10 @@ def test_a_name_that_means_nothing_is_refused_with_the_nearest_ones(kind, name, 
 @pytest.mark.parametrize("name", ["mine.yaml", "folder/mine", "hybrid.yaml/mine"])
 def test_a_path_that_is_missing_stays_what_was_asked_for(name):
     assert str(yaml_path(name, "search space")) == name
+
+
+def test_a_bare_name_is_also_that_of_a_file_beside_where_none_is_shipped(tmp_path):
+    for name in ("mine.yaml", "hybrid.yaml"):
+        (tmp_path / name).touch()
+    assert yaml_path("mine", "search space", folder=tmp_path) == tmp_path / "mine.yaml"
+    assert yaml_path("hybrid", "search space", folder=tmp_path) == shipped_files("search space")["hybrid"]

@@ -12,12 +12,18 @@ from nas.files import at_home
 from nas.terminal import printable
 
 _ImageSize = Annotated[
-    int | None, typer.Option(help="Side of the square input image in pixels.", min=1, show_default="224, or a run's own")
+    int | None,
+    typer.Option(help="Side of the square input image in pixels.", min=1, show_default="224, or that of a run or an export"),
 ]
-_Classes = Annotated[int | None, typer.Option(help="Classes of the head.", min=1, show_default="1000, or a run's own")]
+_Classes = Annotated[
+    int | None, typer.Option(help="Classes of the head.", min=1, show_default="1000, or that of a run or an export")
+]
 _Names = Annotated[
     list[str],
-    typer.Argument(parser=at_home, help="Designs, architecture .json files, RUN:TRIAL, timm:NAME; or one run's folder."),
+    typer.Argument(
+        parser=at_home,
+        help="Designs, architecture .json files, RUN:TRIAL, folders of nas export or retrain, timm:NAME; or a run's folder.",
+    ),
 ]
 _Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 _Batch = Annotated[int, typer.Option(help="Images at once.", min=1)]
@@ -44,7 +50,10 @@ _InputSize = Annotated[
 
 @app.command()
 def cost(
-    target: Annotated[str, typer.Argument(parser=at_home, help="A design's name, such as caformer@0.6G; a .json; RUN:TRIAL.")],
+    target: Annotated[
+        str,
+        typer.Argument(parser=at_home, help="A design's name, such as caformer@0.6G; a .json; RUN:TRIAL; an export's folder."),
+    ],
     image_size: _ImageSize = None,
     num_classes: _Classes = None,
     device_file: Annotated[Path | None, path_option("--device-file", help="Foretell its latency on that device too.")] = None,
@@ -142,12 +151,14 @@ def _measure(names: list[str], asked: dict[str, object], *, most: int | None, as
     from nas.run.folder import read_run
     from nas.space.reference import IMAGENET_PIXELS
     from nas.winners.latency import record_latencies, show_latency, the_run_among
+    from nas.winners.lookup import counted_at
 
     run = the_run_among(names, as_json=as_json, most=most)
-    own = IMAGENET_PIXELS if run is None else read_run(run)[1].space.image_size
+    sizes = {counted_at(name)[0] for name in names} if run is None else {read_run(run)[1].space.image_size}
+    own = sizes.pop() if len(sizes) == 1 else IMAGENET_PIXELS
     conditions = conditions_of({**asked, "image_size": asked["image_size"] or own})
     if run is None:
-        return show_latency(names, conditions, console(), as_json=as_json)
+        return show_latency(names, conditions, console(full_width=True), as_json=as_json)
     record_latencies(run, conditions, console(full_width=True), most=most)
     return show_front((run,), console(full_width=True), x="latency_ms")
 

@@ -33,7 +33,7 @@ _Parallel = Annotated[int, typer.Option(help="With --front: networks trained at 
 _TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events as well.")]
 _Trained = Annotated[
     Path,
-    path_argument(help="RUN:TRIAL, a run's folder (with --trial), or the folder of a finished retraining."),
+    path_argument(help="RUN:TRIAL, a run's folder (with --trial or --knee), or the folder of a finished retraining."),
 ]
 _ExportFolder = Annotated[Path, path_option("--out", help="The directory to write; it must be new.")]
 _Formats = Annotated[
@@ -122,6 +122,7 @@ def export(
     run: _Trained,
     out: _ExportFolder,
     trial: TrialOption = None,
+    knee: _Knee = False,
     format_: _Formats = ["timm"],  # noqa: B006
     image_size: _ImageSize = None,
     license_: _License = "unknown",
@@ -137,11 +138,12 @@ def export(
     from nas.export.level import MEANING
     from nas.retraining.folder import trained_folder
     from nas.winners.export import export_trained
-    from nas.winners.lookup import run_and_trial, trained_trial
+    from nas.winners.lookup import trained_trial
+    from nas.winners.selection import the_trial
 
     if push is not None:
         check_hub(push)
-    run, trial = run_and_trial(run, trial)
+    run, trial = the_trial(run, trial, knee=knee)
     trained = trained_folder(run) if trial is None else trained_trial(run, trial)
     level = export_trained(trained, out, image_size=image_size, formats=format_, license_name=license_, force=force)
     typer.echo(
@@ -158,6 +160,7 @@ def export(
 def quantize(
     network: _ToQuantise,
     trial: TrialOption = None,
+    knee: _Knee = False,
     out: _Int8Folder = None,
     front: _Int8Front = False,
     data: _ExportsData = None,
@@ -176,7 +179,9 @@ def quantize(
     from nas.quantization.command import check_asked, quantise_one
     from nas.quantization.front import quantise_front
     from nas.quantization.quantise import Int8Plan
+    from nas.winners.selection import the_trial
 
+    network, trial = the_trial(network, trial, knee=knee)
     if trial is not None:
         network = Path(f"{network}:{trial}")
     check_asked(network, out=out, front=front, data=data, most_changed=most_changed)

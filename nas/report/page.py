@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from rich.console import Console
 
 from nas.colours import CELLS
-from nas.errors import NasError
+from nas.errors import ConfigError, NasError
 from nas.files import writable, write_whole
 from nas.report import figures, pictures, words
 from nas.report.findings import Findings, work_out
@@ -73,6 +73,8 @@ def show_in_browser(page: Path, console: Console) -> None:
 
 def _refuse_foreign(out: Path) -> None:
     """NasError for a folder that holds files, none of them a report's or a run's: some may be tables of the user's own."""
+    if out.suffix == ".html":
+        raise ConfigError(f"--out: must be a folder, in which {REPORT} and its pictures are written, but got {out}.")
     own = [path.name for path in sorted(out.glob("[!.]*"))]
     if own and not {REPORT, RunFolder(out).search_yaml.name} & {*own}:
         raise NasError(f"{out}: must be new, empty or a report's, but holds {own[0]}. Choose another --out.")

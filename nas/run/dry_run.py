@@ -71,6 +71,8 @@ def show_space(search: Search, console: Console, *, pace: SearchPace | None = No
     for line in _reachable(search, costs):
         console.print(line, soft_wrap=True)
     console.print(_axes(search))
+    for name in space.overridden:
+        console.print(f"space.all_stages.{name} has no effect: every stage has its own. Set it in stages.", soft_wrap=True)
     if search.baselines:
         console.print(_baselines(search))
     for remark in search.seen.remarks:

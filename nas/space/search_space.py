@@ -239,6 +239,11 @@ class SearchSpace(NetworkChoices):
         merged = {number: {**shared, **_choices_set(stage)} for number, stage in sorted(self.stages.items())}
         return {number: {f: axes[f] for f in settings_of_stages() if f in axes} for number, axes in merged.items()}
 
+    @property
+    def overridden(self) -> list[str]:
+        """Settings of `all_stages` that no stage takes, because each has its own."""
+        return [name for name in _choices_set(self.all_stages) if all(name in _choices_set(s) for s in self.stages.values())]
+
     @cached_property
     def _network_axes(self) -> dict[str, tuple]:
         return {name: getattr(self, name) for name in NETWORK_FIELDS if getattr(self, name) is not None}

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+from pydantic import BaseModel, ConfigDict, Field
+
+from nas.config import read_json, validated
 from nas.data.decoding import decode
 from nas.data.manifest import Manifest, read_manifest
 from nas.data.source import open_image
 from nas.errors import ConfigError, NasError, unknown
-from nas.recipes.recipe import Recipe
-from nas.run.folder import read_run, retrain_command
+from nas.recipes.recipe import Recipe, Side
+from nas.run.folder import RunFolder, read_run, retrain_command
 from nas.run.reading import Reading, read
 from nas.run.record import Record
 from nas.run.settings import Search
@@ -83,7 +86,9 @@ def run_and_trial(target: Path, trial: int | None = None) -> tuple[Path, int | N
 
 
 def architecture_of(target: str, *, image_size: int = IMAGENET_PIXELS, num_classes: int = IMAGENET_CLASSES) -> Architecture:
-    """The architecture behind a design's name, a .json file or RUN:TRIAL; ConfigError with the nearest names otherwise.
+    """The architecture behind a design's name, a .json file, RUN:TRIAL, or a folder of `nas export` or `nas retrain`.
+
+    ConfigError with the nearest names otherwise.
 
     A family scaled to a cost, such as caformer@0.6G, is scaled to it at `image_size` and `num_classes`.
     """
@@ -92,17 +97,63 @@ def architecture_of(target: str, *, image_size: int = IMAGENET_PIXELS, num_class
     run, trial = run_and_trial(Path(target))
     if trial is not None:
         return trial_of(run, trial).architecture
+    if Path(target).is_dir():
+        return _in_folder(Path(target))
     if target.endswith(".json") or Path(target).is_file():
         return read_architecture(Path(target))
     raise ConfigError(
-        f"{unknown('design', target, designs())} A .json file or RUN:TRIAL, such as runs/hybrid:17, will do as well."
+        f"{unknown('design', target, designs())} A .json file, RUN:TRIAL, such as runs/hybrid:17, or a folder of nas export "
+        "or nas retrain will do as well."
     )
 
 
+def _in_folder(root: Path) -> Architecture:
+    """What was trained, or exported, in a folder."""
+    if RunFolder(root).search_yaml.is_file():
+        raise ConfigError(f"{root}: is a search's folder. Say which network: {root}:NUMBER.")
+    if (root / "architecture.json").is_file():
+        return read_architecture(root / "architecture.json")
+    if (root / "config.json").is_file():
+        return _Export.of(root).metaformer.architecture
+    raise ConfigError(
+        f"{root}: must hold what `nas retrain` (architecture.json) or `nas export` (config.json) wrote, but has neither."
+    )
+
+
+class _Written(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Network(_Written):
+    architecture: Architecture
+
+
+class _Images(_Written):
+    input_size: tuple[int, int, Side]
+
+
+class _Export(_Written):
+    """Of an export's config.json that which costs are counted by."""
+
+    metaformer: _Network
+    num_classes: Annotated[int, Field(strict=True, ge=0)]
+    pretrained_cfg: _Images
+
+    @classmethod
+    def of(cls, root: Path) -> "_Export":
+        return validated(cls, read_json(root / "config.json"), where=str(root / "config.json"))
+
+
 def counted_at(target: str) -> tuple[int, int]:
-    """Image size and number of classes at which the run of a RUN:TRIAL counts; the papers' 224 and 1,000 for anything else."""
+    """Image size and number of classes at which a run counts its trials, or for which a network was exported.
+
+    The papers' 224 and 1,000 for anything else.
+    """
     run, trial = run_and_trial(Path(target))
     if target in designs() or trial is None:
+        if (run / "config.json").is_file():
+            exported = _Export.of(run)
+            return exported.pretrained_cfg.input_size[-1], exported.num_classes
         return IMAGENET_PIXELS, IMAGENET_CLASSES
     space = read_run(run)[1].space
     return space.image_size, space.num_classes

@@ -48,6 +48,16 @@ def selected(target: str, *, trial: int | None, knee: bool, front: bool) -> list
     return [Chosen(Path(name).name, architecture_of(name), origin=origin)]
 
 
+def the_trial(target: Path, trial: int | None, *, knee: bool) -> tuple[Path, int | None]:
+    """A run's folder and the trial that is named, or is its knee; a folder and None where no trial is asked for."""
+    run, number = run_and_trial(target, trial)
+    if not knee:
+        return run, number
+    if number is not None:
+        raise ConfigError(f"--knee: one choice at a time, but trial {number} is named as well. Leave one out.")
+    return run, _knee(run).origin["trial"]
+
+
 def own_data(target: str) -> str | None:
     """The images of the run that a target is of, which its networks are retrained on unless others are named.
 

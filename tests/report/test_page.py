@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 
-from nas.errors import NasError
+from nas.errors import ConfigError, NasError
 from nas.files import write_whole
 from nas.report.advice import advise
 from nas.report.compare import compared, show_comparison
@@ -196,6 +196,12 @@ def test_the_fronts_of_other_runs_are_lines_on_the_same_page(tmp_path):
     best = front(load(other))
     shown = next(trace for trace in data["figures"]["front"]["data"] if trace.get("name", "").startswith(f"{other.name} ("))
     assert shown["x"] == best["macs"].tolist()
+
+
+def test_a_report_is_not_written_into_what_looks_like_a_file(made, tmp_path):
+    with pytest.raises(ConfigError, match=r"--out: must be a folder.*but got .*x\.html"):
+        write_report(made, Console(quiet=True), out=tmp_path / "x.html")
+    assert not (tmp_path / "x.html").exists()
 
 
 def test_no_line_ends_between_a_number_and_its_unit():

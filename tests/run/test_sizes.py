@@ -129,3 +129,10 @@ def test_a_space_whose_networks_fit_one_size_is_not_counted_at_another(tiny, set
 def test_a_limit_that_nothing_meets_says_at_which_size(tiny):
     with pytest.raises(Infeasible, match=r"constraints\.macs asks for max 1,000 at 512 px; the space reaches"):
         check_possible(tiny(*ANY_SIZE, "constraints.macs={at: 512, max: 1k}"))
+
+
+def test_a_setting_of_all_stages_that_no_stage_takes_is_told(tiny):
+    everywhere = {"space.all_stages.mixer=pool"}
+    own = {f"space.stages.{number}.mixer=[pool, conv]" for number in tiny().space.stages}
+    assert "space.all_stages.mixer has no effect: every stage has its own" in text_of(show_space, tiny(*everywhere, *own))
+    assert "has no effect" not in text_of(show_space, tiny())

@@ -10,7 +10,7 @@ from nas.search.study import Study
 from nas.space.reference import design
 from nas.units import count
 from nas.winners.lookup import _as_counted, architecture_of, counted_at, run_and_trial, trained_trial, trial_of
-from nas.winners.selection import selected
+from nas.winners.selection import selected, the_trial
 
 
 @pytest.fixture
@@ -108,3 +108,51 @@ def test_what_is_exported_says_what_the_searchs_tables_counted(run):
     root, records = run
     search = read_run(root)[1]
     assert _as_counted(records[0], search) == f"{count(records[0].cost.macs)} MACs at 32 px and 10 classes"
+
+
+EXPORTED = {
+    "architecture": "metaformer_1a2b3c",
+    "num_classes": 7,
+    "pretrained_cfg": {"input_size": [3, 68, 68]},
+    "metaformer": {"architecture": design("poolformer_s12").to_dict()},
+}
+
+
+def test_the_folder_of_an_export_or_a_retraining_names_its_network(tmp_path):
+    exported, retrained = tmp_path / "exported", tmp_path / "retrained"
+    for folder in (exported, retrained):
+        folder.mkdir()
+    (exported / "config.json").write_text(json.dumps(EXPORTED))
+    (retrained / "architecture.json").write_text(json.dumps(design("poolformer_s12").to_dict()))
+    assert architecture_of(str(exported)) == architecture_of(str(retrained)) == design("poolformer_s12")
+    assert counted_at(str(exported)) == (68, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metaformer": None}, "metaformer"),
+        ({"num_classes": "ten"}, "num_classes"),
+        ({"pretrained_cfg": {"input_size": 68}}, r"pretrained_cfg\.input_size"),
+        ({"metaformer": {"architecture": {"stages": []}}}, r"metaformer\.architecture\.stages"),
+    ],
+)
+def test_a_folder_whose_export_is_damaged_is_refused_by_file_and_path(tmp_path, changes, message):
+    (tmp_path / "config.json").write_text(json.dumps({**EXPORTED, **changes}))
+    with pytest.raises(ConfigError, match=rf"config\.json: {message}"):
+        architecture_of(str(tmp_path))
+
+
+def test_a_folder_without_a_network_is_refused(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"is a search's folder\. Say which network"):
+        architecture_of(str(run[0]))
+    with pytest.raises(ConfigError, match="but has neither"):
+        architecture_of(str(tmp_path))
+
+
+def test_the_knee_stands_for_a_trial_and_not_beside_one(run):
+    assert the_trial(run[0], 1, knee=False) == (run[0], 1)
+    with pytest.raises(ConfigError, match="--knee: one choice at a time, but trial 1 is named as well"):
+        the_trial(Path(f"{run[0]}:1"), None, knee=True)
+    with pytest.raises(NasError, match="has no knee"):
+        the_trial(run[0], None, knee=True)
