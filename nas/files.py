@@ -2,9 +2,12 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from nas.errors import NasError
 
@@ -84,3 +87,37 @@ def writable(path: Path, *, way_out: str = WAY_OUT) -> Iterator[None]:
     except OSError as error:
         why = error.strerror or error
         raise NasError(f"{path}: must be writable, but: {why}. {way_out}.") from None
+
+
+class KernelLock:
+    """A lock on a file, beside what it guards, that the kernel frees when its holder is killed."""
+
+    def __init__(self, path: str | Path, *, mode: int = 0o644):
+        self.path = Path(path)
+        self._lock = FileLock(path, mode=mode)
+
+    def acquire(self, seconds: float = -1) -> bool:
+        """Wait for the lock, at most so long: filelock.Timeout then. NasError where it can't be made, or the disk has none."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a disk without locks, where a file that is there stands for one
+            try:
+                self._lock.acquire(timeout=seconds)
+            except Timeout:  # an OSError too
+                raise
+            except OSError as error:
+                raise NasError(
+                    f"{self.path}: must be writable, but: {error.strerror or error}. Choose a folder on a disk that has room "
+                    "and locks; some network disks have none."
+                ) from None
+        return True
+
+    def release(self) -> None:
+        """Let the next one in."""
+        self._lock.release()
+
+    def __enter__(self) -> "KernelLock":
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

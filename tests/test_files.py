@@ -1,7 +1,12 @@
+import errno
+import fcntl
+import os
+
 import pytest
+from filelock import Timeout
 
 from nas.errors import NasError
-from nas.files import replacing, write_whole
+from nas.files import KernelLock, replacing, write_whole
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path):
@@ -28,3 +33,32 @@ def test_a_place_that_cannot_be_written_is_one_message(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NasError, match=r"file/a\.txt: must be writable"):
         write_whole(tmp_path / "file" / "a.txt", "text")
+
+
+# Locks
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path):
+    with KernelLock(tmp_path / "lock"), pytest.raises(Timeout):
+        KernelLock(tmp_path / "lock").acquire(seconds=0)
+    assert KernelLock(tmp_path / "lock").acquire(seconds=0)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_disk_without_locks_is_one_message_with_the_file(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(NasError, match=r"lock: must be writable, but: .*\. Choose a folder on a disk that has room and locks"):
+        KernelLock(tmp_path / "lock").acquire()
+
+
+def test_where_a_disk_has_no_locks_at_all_a_file_stands_for_one_without_a_word(tmp_path, monkeypatch, recwarn):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with KernelLock(tmp_path / "lock"), pytest.raises(Timeout):
+        KernelLock(tmp_path / "lock").acquire(seconds=0)
+    assert not recwarn.list

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from filelock import FileLock
 from pydantic import ValidationError
 
 from nas.config import Value
 from nas.errors import NasError
-from nas.files import WAY_OUT, in_home, replacing, writable, write_whole
+from nas.files import WAY_OUT, KernelLock, in_home, replacing, writable, write_whole
 from nas.units import count
 
 KEEP_SIZE, PUNCH_HOLE = 1, 2  # of fallocate(2)
@@ -248,11 +247,7 @@ def _write_seal(path: Path, seal: Seal) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Waits until no other process makes `path`; a killed one's lock is free."""
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
     with _writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
+    with KernelLock(path.with_name(f".{path.name}.lock")):
         yield
-    finally:
-        lock.release()

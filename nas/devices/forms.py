@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from nas.data.cache import cache_folder
 from nas.errors import NasError
-from nas.files import write_whole
+from nas.files import KernelLock, write_whole
 from nas.models.operators import TAKEN, attend, average, channel_map, filtered
 
 TIMED_PASSES = 7  # of each form, in turns
@@ -58,9 +57,9 @@ def forms_here(dtype: torch.dtype) -> tuple[str, ...]:
     with suppress(*NOTHING_KEPT):
         return _kept(path)
     with ExitStack() as stack:
-        with suppress(OSError, NotImplementedError):  # no room, no rights, a disk that knows no locks
+        with suppress(OSError, NasError):  # no room, no rights, a disk that knows no locks
             path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(path.with_suffix(".lock")))
+            stack.enter_context(KernelLock(path.with_suffix(".lock")))
         with suppress(*NOTHING_KEPT):
             return _kept(path)
         seconds = _timed(dtype)

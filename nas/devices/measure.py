@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import nn
 
 from nas.devices.conditions import Conditions
 from nas.devices.runtimes import Pass, runtime_of
 from nas.errors import NasError
+from nas.files import KernelLock
 from nas.models.size import is_out_of_memory, memory_bytes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -122,17 +123,17 @@ def peak_bytes_of(run: Pass, conditions: Conditions) -> int | None:
 @contextmanager
 def alone_here() -> Iterator[None]:
     """One measurement at a time on this machine: waits for another to end, and says so; NasError after half an hour."""
-    lock = FileLock(LOCK_FILE, mode=0o666)
+    lock = KernelLock(LOCK_FILE, mode=0o666)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(seconds=0)
     except Timeout:
         print("waiting for another measurement on this machine to end", file=sys.stderr)
         try:
-            lock.acquire(timeout=LOCK_SECONDS)
+            lock.acquire(seconds=LOCK_SECONDS)
         except Timeout:
             raise NasError(
                 f"another measurement has been running on this machine for {LOCK_SECONDS // 60} minutes "
-                f"({lock.lock_file} is locked). Wait for it or end it, then give the same command again."
+                f"({lock.path} is locked). Wait for it or end it, then give the same command again."
             ) from None
     try:
         yield

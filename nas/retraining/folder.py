@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors.torch import save
 from torch import Tensor
 
 from nas.config import Value, changed_settings, dump_yaml, read_json, validated
 from nas.data.manifest import Manifest, read_manifest
 from nas.errors import NasError
-from nas.files import replacing, writable, write_whole
+from nas.files import KernelLock, replacing, writable, write_whole
 from nas.recipes.by_size import settled
 from nas.recipes.full import ELSEWHERE, FullRecipe, read_full_recipe
 from nas.run.folder import RunFolder
@@ -93,14 +93,14 @@ class RetrainingFolder:
         """Keeps other trainings out of the folder; of a killed one's, what is still ending is waited for a little."""
         with writable(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / ".lock")
-            try:
-                lock.acquire(timeout=ENDING_SECONDS)
-            except Timeout:
-                raise NasError(
-                    f"{self.root}: must be trained in by one command at a time, but another one is at work there. "
-                    "Wait for it, end it, or choose another --out."
-                ) from None
+        lock = KernelLock(self.root / ".lock")
+        try:
+            lock.acquire(seconds=ENDING_SECONDS)
+        except Timeout:
+            raise NasError(
+                f"{self.root}: must be trained in by one command at a time, but another one is at work there. "
+                "Wait for it, end it, or choose another --out."
+            ) from None
         try:
             yield
         finally:

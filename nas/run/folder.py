@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from nas import __version__
 from nas.config import changed_settings, dump_yaml, mapping_in, parse_yaml, read_text, rooted, validated
 from nas.devices.device_file import DeviceFile
 from nas.errors import ConfigError, NasError, few
-from nas.files import write_whole
+from nas.files import KernelLock, write_whole
 from nas.passwords import without_password
 from nas.recipes.recipe import Recipe
 from nas.run.settings import RUN_FACTS, Search
@@ -249,11 +249,15 @@ def _check_writable(root: Path) -> None:
 @contextmanager
 def alone(folder: RunFolder) -> Iterator[None]:
     """Makes this the only process that adds files to the run; NasError if there is one already. A killed one's lock is free."""
+    lock = KernelLock(folder.root / ".lock")
     try:
-        with FileLock(folder.root / ".lock", timeout=0):
-            yield
+        lock.acquire(seconds=0)
     except Timeout:
         raise NasError(f"{folder.root}: another process is training there. Wait for it, or choose another --out.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 # Commands about a run as they are printed: each can be pasted into a shell and does what is said of it

@@ -13,11 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock
 from optuna.storages.journal import JournalFileBackend
 
 from nas.errors import NasError
-from nas.files import writable
+from nas.files import KernelLock, writable
 from nas.terminal import pasteable
 
 FIRST_WORDS = b'{"op_code":'  # of a journal
@@ -25,28 +24,12 @@ LONGEST_LINE = 2**20  # bytes of a journal's first line
 FileIdentity = tuple[int, int]  # device and number of a file, whatever it is called
 
 
-class KernelLock:
-    """A lock that the kernel frees when its holder is killed; Optuna's own stays for half a minute then."""
-
-    def __init__(self, path: str):
-        self._lock = FileLock(f"{path}.lock")
-
-    def acquire(self) -> bool:
-        """Wait for the lock."""
-        self._lock.acquire()
-        return True
-
-    def release(self) -> None:
-        """Let the next one in."""
-        self._lock.release()
-
-
 class WholeLines(JournalFileBackend):
     """A journal in which a line that a kill or a full disk cut short is taken back before the next one is written."""
 
     def __init__(self, path: str):
         # what Optuna's annotation asks for is a class of its own that it does not export; it calls these two methods
-        super().__init__(path, lock_obj=KernelLock(path))  # type: ignore[arg-type]
+        super().__init__(path, lock_obj=KernelLock(f"{path}.lock"))  # type: ignore[arg-type]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write `logs` behind the last whole line; OSError, and nothing is changed, where the disk is full."""

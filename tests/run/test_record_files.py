@@ -46,7 +46,7 @@ def test_a_line_that_a_kill_cut_short_is_taken_back_and_the_rest_stays(path):
 
 def test_a_killed_holder_of_the_lock_holds_nobody_up(path):
     study(path)
-    code = f"from nas.run.record_files import KernelLock; KernelLock({path!r}).acquire(); print('held', flush=True); input()"
+    code = f"from nas.files import KernelLock; KernelLock({path + '.lock'!r}).acquire(); print('held', flush=True); input()"
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
     os.kill(holder.pid, signal.SIGKILL)
