@@ -76,17 +76,19 @@ def test_onnx_computes_the_same_for_any_batch_in_one_file(tmp_path):
 def test_a_file_that_computes_something_else_is_refused(batch, tmp_path, monkeypatch):
     net = network("identity")
 
-    def run(path, given):
+    def answer(given):
         return net(given) + (2e-3 if len(given) == batch else 0)
 
-    writer = Writer(("model.pt2",), "a test", lambda model, given, path: path.touch(), run, "")
+    writer = Writer(("model.pt2",), "a test", lambda model, given, path: path.touch(), lambda path: answer, "")
     monkeypatch.setitem(module.WRITERS, "torch-export", writer)
     with pytest.raises(NasError, match=r"model\.pt2 computes other logits than the network found, by up to 2\.0e-03"):
         write_formats(net, ["torch-export"], tmp_path, image_size=64)
 
 
 def test_a_format_that_fails_leaves_no_directory(tmp_path, monkeypatch):
-    ones = lambda path, given: torch.ones(len(given), 5)  # noqa: E731
+    def ones(path):
+        return lambda given: torch.ones(len(given), 5)
+
     writer = Writer(("model.pt2",), "a test", lambda model, given, path: path.touch(), ones, "")
     monkeypatch.setitem(module.WRITERS, "torch-export", writer)
     monkeypatch.setattr("nas.export.directory.prove", lambda expected, **_: [Proof(directory, 0.0) for directory in expected])
@@ -124,7 +126,7 @@ def test_every_format_is_on_the_card_with_code_that_asks_it(name):
     writer = WRITERS[name]
     compile(writer.usage, name, "exec")
     assert f'"{writer.files[0]}"' in writer.usage and 'pixels("cat.jpg")' in writer.usage and "logits" in writer.usage
-    assert (writer.run is None) == (writer.check is not None)
+    assert (writer.load is None) == (writer.check is not None)
 
 
 @pytest.mark.parametrize("name", ["openvino", "litert", "executorch", "coreml"])
@@ -138,7 +140,7 @@ def test_a_converter_takes_every_mixer(name, mixer, tmp_path):
         pytest.skip(str(error))
     gaps = write_formats(network(mixer, norm="group"), [name], tmp_path, image_size=64)
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(WRITERS[name].files)
-    assert gaps[name] is None if WRITERS[name].run is None else gaps[name] < 1e-4
+    assert gaps[name] is None if WRITERS[name].load is None else gaps[name] < 1e-4
 
 
 def test_a_converter_that_cannot_take_a_mixer_names_it_and_the_operator(tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def test_the_cards_code_predicts_what_the_evaluation_does_on_a_hundred_images(fi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, writer in WRITERS.items() if writer.run is not None])
+@pytest.mark.parametrize("name", [name for name, writer in WRITERS.items() if writer.load is not None])
 def test_the_cards_code_for_a_runtime_predicts_the_same_on_a_hundred_images(files, name, tmp_path, monkeypatch):
     try:
         formats = check_formats([name])

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nas.export.formats.row import Writer
+from nas.export.formats.row import Answer, Writer
 
 
 def write_executorch(model: nn.Module, images: Tensor, path: Path) -> None:
@@ -18,12 +18,12 @@ def write_executorch(model: nn.Module, images: Tensor, path: Path) -> None:
     path.write_bytes(to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer)
 
 
-def run_executorch(path: Path, images: Tensor) -> Tensor:
+def load_executorch(path: Path) -> Answer:
     """What ExecuTorch computes on the CPU, image by image."""
     from executorch.runtime import Runtime
 
     method = Runtime.get().load_program(str(path)).load_method("forward")
-    return torch.cat([method.execute([image[None]])[0].clone() for image in images])  # (B, classes)
+    return lambda images: torch.cat([method.execute([image[None]])[0].clone() for image in images])  # (B, classes)
 
 
 _USAGE = """\
@@ -33,6 +33,6 @@ from executorch.runtime import Runtime
 method = Runtime.get().load_program("model.pte").load_method("forward")
 logits = method.execute([torch.from_numpy(pixels("cat.jpg"))])[0].clone().numpy()  # the runtime writes over its own"""
 EXECUTORCH = Writer(
-    ("model.pte",), "the network for ExecuTorch with XNNPACK, one image at a time", write_executorch, run_executorch, _USAGE,
+    ("model.pte",), "the network for ExecuTorch with XNNPACK, one image at a time", write_executorch, load_executorch, _USAGE,
     ("executorch>=1.5,<1.6",), "executorch",
 )  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.export.formats.row import Writer
+from nas.export.formats.row import Answer, Writer
 
 
 def write_litert(model: nn.Module, images: Tensor, path: Path) -> None:
@@ -16,19 +16,23 @@ def write_litert(model: nn.Module, images: Tensor, path: Path) -> None:
     litert_torch.convert(model, (images[:1],)).export(str(path))
 
 
-def run_litert(path: Path, images: Tensor) -> Tensor:
+def load_litert(path: Path) -> Answer:
     """What LiteRT computes on the CPU, image by image."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path))
     interpreter.allocate_tensors()
     [entry], [exit_] = interpreter.get_input_details(), interpreter.get_output_details()
-    logits = []
-    for image in images.numpy():
-        interpreter.set_tensor(entry["index"], image[None])
-        interpreter.invoke()
-        logits.append(interpreter.get_tensor(exit_["index"]))
-    return torch.from_numpy(np.concatenate(logits))  # (B, classes)
+
+    def answer(images: Tensor) -> Tensor:
+        logits = []
+        for image in images.numpy():
+            interpreter.set_tensor(entry["index"], image[None])
+            interpreter.invoke()
+            logits.append(interpreter.get_tensor(exit_["index"]))
+        return torch.from_numpy(np.concatenate(logits))  # (B, classes)
+
+    return answer
 
 
 _USAGE = """\
@@ -40,6 +44,6 @@ interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels("cat.
 interpreter.invoke()
 logits = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])"""
 LITERT = Writer(
-    ("model.tflite",), "the network for LiteRT, one image at a time", write_litert, run_litert, _USAGE,
+    ("model.tflite",), "the network for LiteRT, one image at a time", write_litert, load_litert, _USAGE,
     ("litert-torch>=0.10,<0.11", "ai-edge-litert>=2.3,<3"), "litert",
 )  # fmt: skip

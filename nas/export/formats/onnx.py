@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.export.formats.row import Writer
+from nas.export.formats.row import Answer, Writer
 
 
 def write_onnx(model: nn.Module, images: Tensor, path: Path) -> None:
@@ -27,12 +27,12 @@ def write_onnx(model: nn.Module, images: Tensor, path: Path) -> None:
         quiet.setLevel(before)
 
 
-def run_onnx(path: Path, images: Tensor) -> Tensor:
+def load_onnx(path: Path) -> Answer:
     """What ONNX Runtime computes on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return torch.from_numpy(np.asarray(session.run(["logits"], {"images": images.numpy()})[0]))
+    return lambda images: torch.from_numpy(np.asarray(session.run(["logits"], {"images": images.numpy()})[0]))
 
 
 def any_batch() -> tuple[dict, ...]:
@@ -46,6 +46,6 @@ import onnxruntime
 session = onnxruntime.InferenceSession("model.onnx")
 [logits] = session.run(None, {"images": pixels("cat.jpg")})"""
 ONNX = Writer(
-    ("model.onnx",), "the network for ONNX runtimes, batches of any size", write_onnx, run_onnx, _USAGE,
+    ("model.onnx",), "the network for ONNX runtimes, batches of any size", write_onnx, load_onnx, _USAGE,
     ("onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"), "onnx",
 )  # fmt: skip

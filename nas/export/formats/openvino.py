@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nas.export.formats.row import Writer
+from nas.export.formats.row import Answer, Writer
 
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}  # a CPU with bfloat16 would else compute in that
 
@@ -18,11 +18,12 @@ def write_openvino(model: nn.Module, images: Tensor, path: Path) -> None:
     openvino.save_model(graph, path, compress_to_fp16=False)
 
 
-def run_openvino(path: Path, images: Tensor) -> Tensor:
+def load_openvino(path: Path) -> Answer:
     """What OpenVINO computes on the CPU in float32."""
     import openvino
 
-    return torch.from_numpy(openvino.Core().compile_model(path, "CPU", FLOAT32)([images.numpy()])[0].copy())
+    network = openvino.Core().compile_model(path, "CPU", FLOAT32)
+    return lambda images: torch.from_numpy(network([images.numpy()])[0].copy())
 
 
 _USAGE = """\
@@ -31,6 +32,6 @@ import openvino
 network = openvino.Core().compile_model("model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})  # else it may take bfloat16
 logits = network([pixels("cat.jpg")])[0]"""
 OPENVINO = Writer(
-    ("model.xml", "model.bin"), "graph and weights for OpenVINO, batches of any size", write_openvino, run_openvino, _USAGE,
+    ("model.xml", "model.bin"), "graph and weights for OpenVINO, batches of any size", write_openvino, load_openvino, _USAGE,
     ("openvino>=2026.4,<2027",), "openvino",
 )  # fmt: skip

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 WriteFormat = Callable[[nn.Module, Tensor, Path], None]
 """Writes a network, traced with a batch of images, to a path."""
-RunFormat = Callable[[Path, Tensor], Tensor]
-"""What the format's own runtime computes for images `(B, 3, S, S)`: logits `(B, classes)`."""
+Answer = Callable[[Tensor], Tensor]
+"""What a format's own runtime computes for images `(B, 3, S, S)`: logits `(B, classes)`."""
+LoadFormat = Callable[[Path], Answer]
+"""Gives a file to the runtime, which then answers any number of times."""
 
 
 class Writer(NamedTuple):
@@ -20,7 +22,7 @@ class Writer(NamedTuple):
     about: str
     """What it is for, on the model card."""
     write: WriteFormat
-    run: RunFormat | None
+    load: LoadFormat | None
     """None where its runtime is on no machine that this package runs on; `check` looks at the file then."""
     usage: str
     """Code for the model card that takes `pixels("cat.jpg")`, images `(1, 3, S, S)`, to `logits` `(1, classes)`."""

@@ -18,7 +18,7 @@ from nas.export.formats.executorch import EXECUTORCH
 from nas.export.formats.litert import LITERT
 from nas.export.formats.onnx import ONNX
 from nas.export.formats.openvino import OPENVINO
-from nas.export.formats.row import Writer
+from nas.export.formats.row import Answer, Writer
 from nas.export.formats.torch_export import TORCH_EXPORT
 from nas.models.plain import with_plain_pooling
 
@@ -86,8 +86,13 @@ def _written(name: str, writer: Writer, model: nn.Module, plain: nn.Module, dire
             f"--format {name}: its converter can't take this network ({_mixers(model)}): {_cause(error)}. Nothing was written. "
             "Leave this format out."
         ) from None
-    gaps = [_gap(name, writer, model, path, _images(batch, image_size)) for batch in BATCHES]
-    return None if None in gaps else max(gap for gap in gaps if gap is not None)
+    if writer.check is not None:
+        with torch.inference_mode():
+            writer.check(path, model(_images(1, image_size)))
+    if writer.load is None:
+        return None
+    answer = writer.load(path)
+    return max(_gap(f"--format {name}: {path.name}", answer, model, _images(batch, image_size)) for batch in BATCHES)
 
 
 @contextlib.contextmanager
@@ -99,20 +104,16 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _gap(name: str, writer: Writer, model: nn.Module, path: Path, images: Tensor) -> float | None:
-    """How far logits read back are from torch's; NasError where that is more than rounding."""
+def _gap(file: str, answer: Answer, model: nn.Module, images: Tensor) -> float:
+    """How far a file's logits are from torch's; NasError where that is more than rounding."""
     with torch.inference_mode():
         wanted = model(images)
-    if writer.check is not None:
-        writer.check(path, wanted)
-    if writer.run is None:
-        return None
-    logits = writer.run(path, images)
+    logits = answer(images)
     gap = (logits - wanted).abs().max().item()
     if not torch.allclose(logits, wanted, rtol=TOLERANCE, atol=TOLERANCE):
         raise NasError(
-            f"--format {name}: {path.name} computes other logits than the network found, by up to {gap:.1e}; nothing "
-            "was written. Leave this format out, or try another version of its packages."
+            f"{file} computes other logits than the network found, by up to {gap:.1e}; nothing was written. "
+            "Leave this format out, or try another version of its packages."
         )
     return gap
 

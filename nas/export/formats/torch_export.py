@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.export.formats.onnx import any_batch
-from nas.export.formats.row import Writer
+from nas.export.formats.row import Answer, Writer
 
 
 def write_program(model: nn.Module, images: Tensor, path: Path) -> None:
@@ -15,10 +15,10 @@ def write_program(model: nn.Module, images: Tensor, path: Path) -> None:
         torch.export.save(torch.export.export(model, (images,), dynamic_shapes=any_batch()), path)
 
 
-def run_program(path: Path, images: Tensor) -> Tensor:
+def load_program(path: Path) -> Answer:
     """What torch computes."""
-    with torch.inference_mode():
-        return torch.export.load(path).module()(images)
+    module = torch.export.load(path).module()
+    return torch.inference_mode()(lambda images: module(images))
 
 
 _USAGE = """\
@@ -27,5 +27,5 @@ import torch
 with torch.inference_mode():
     logits = torch.export.load("model.pt2").module()(torch.from_numpy(pixels("cat.jpg"))).numpy()"""
 TORCH_EXPORT = Writer(
-    ("model.pt2",), "the network for `torch.export.load`, batches of any size", write_program, run_program, _USAGE
+    ("model.pt2",), "the network for `torch.export.load`, batches of any size", write_program, load_program, _USAGE
 )
