@@ -87,7 +87,11 @@ def score_one(beginning: Training, *, manifests: Mapping[str, AnyManifest]) -> d
     return scores_of(beginning.architecture, beginning.recipe, manifest=manifest, seed=beginning.seed, root=root)
 
 
-def train_one(training: Training, *, manifests: Mapping[str, AnyManifest], device: str) -> Outcome:
-    """One training in a worker."""
+def train_one(
+    training: Training, *, manifests: Mapping[str, AnyManifest], device: str, checkpoint: Path | None = None
+) -> Outcome:
+    """One training in a worker; with a `checkpoint` it goes on where an earlier call was killed."""
     manifest, root = manifests[training.fidelity], data_root(training.recipe.data)
-    return train_proxy(training.architecture, training.recipe, manifest, seed=training.seed, device=device, root=root)
+    return train_proxy(
+        training.architecture, training.recipe, manifest, seed=training.seed, device=device, checkpoint=checkpoint, root=root
+    )

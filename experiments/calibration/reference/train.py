@@ -3,7 +3,8 @@
     python experiments/calibration/reference/train.py YAML --data DIR --out FOLDER
 
 Everything lies in the folder as `nas calibrate` would put it: `nas calibrate YAML --data DIR --out FOLDER --show` shows it.
-Trainings are done fidelity by fidelity, each with a seed, in the order of --order.
+A training that was killed goes on from its last epoch. They are done fidelity by fidelity, each with a seed, in the order of
+--order.
 """
 
 import argparse
@@ -19,10 +20,11 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.calibration.plan import draft
-from nas.calibration.record import Trainings
+from nas.calibration.record import Training, Trainings
 from nas.calibration.work import train_one, with_data
 from nas.run.folder import alone, open_folder
 from nas.run.settings import read_search
+from nas.training.curve import Outcome
 from nas.units import duration, percent
 
 
@@ -47,7 +49,7 @@ def main() -> None:
         places = {name: place for place, name in enumerate(asked.order)}
         waiting = [t for t in plan.trainings if f"{t.fidelity}:{t.seed}" in places and not done.is_done(t)]
         waiting.sort(key=lambda t: places[f"{t.fidelity}:{t.seed}"])
-        work = partial(train_one, manifests=plan.manifests, device=asked.device)
+        work = partial(resumable, manifests=plan.manifests, device=asked.device, folder=folder.calibration / "checkpoints")
         train(waiting, done, work=work, workers=asked.workers, device=asked.device)
 
 
@@ -69,6 +71,15 @@ def train(waiting: list, done: Trainings, *, work: partial, workers: int, device
                 f"{outcome.cause or percent(outcome.accuracy)} in {duration(outcome.seconds)} · ETA {duration(left)}",
                 flush=True,
             )
+
+
+def resumable(training: Training, *, folder: Path, **options) -> Outcome:
+    """One training, which goes on from its last epoch if it was killed."""
+    folder.mkdir(exist_ok=True)
+    checkpoint = folder / f"{training.setup}.pt"
+    outcome = train_one(training, checkpoint=checkpoint, **options)
+    checkpoint.unlink(missing_ok=True)
+    return outcome
 
 
 def one_thread() -> None:

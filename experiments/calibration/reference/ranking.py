@@ -1,0 +1,97 @@
+"""How well every short training, and what was tried beside them, ranks the networks that the reference has trained long.
+
+    python experiments/calibration/reference/ranking.py runs/reference --kinds tenth distilled --out ranking.csv
+
+The same networks for all of one table: those that have a long training, and one of each short kind that stands in it. A row a
+kind and signal: Kendall's tau to the long trainings, in bands of equal MACs, less that of params and MACs, each with a 95 %
+bootstrap interval over networks; printed, and written to ranking.csv with --out.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nas.calibration.plan import architectures_of
+from nas.calibration.record import curve_of
+from nas.calibration.signals import trust
+from nas.recipes.signals import RANKING_SIGNALS
+from nas.run.folder import read_run
+
+REFERENCE = "reference"
+SHOWN = ("tau", "band", "over_params", "over_macs")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--imitation", type=Path)
+    parser.add_argument("--inherited", type=Path)
+    parser.add_argument("--kinds", nargs="+", help="fidelities to compare; all that are there unless told")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    folder, search = read_run(asked.run)
+    trainings = trainings_in(folder.calibration / "trainings.csv")
+    long = trainings[trainings["fidelity"] == REFERENCE].pivot(index="name", columns="seed", values="accuracy")
+    short = [trainings[trainings["fidelity"] != REFERENCE]]
+    if asked.inherited:
+        short.append(inherited_in(asked.inherited))
+    kinds = pd.concat(short)
+    kinds = kinds[kinds["seed"].isin(asked.seeds) & kinds["fidelity"].isin(asked.kinds or kinds["fidelity"])]
+    scores = None if asked.imitation is None else imitation_in(asked.imitation, asked.seeds)
+    names = compared(long, kinds, scores)
+    architectures, _ = architectures_of(search)
+    costs = pd.DataFrame({name: search.space.cost(architectures[name]).by_name() for name in names}).T[["macs", "params"]]
+    kinds = kinds[kinds["name"].isin(names)]
+    scores = None if scores is None else scores[scores["name"].isin(names)]
+    reference = long.loc[names].dropna(axis=1)
+    table = trust(kinds, costs, reference, trains=np.ones(len(names), bool), scores=scores)
+    print(f"{len(names)} networks, reference seeds {list(reference.columns)}")
+    for _, row in table.iterrows():
+        cells = (f"{name} {row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]" for name in SHOWN)
+        print(f"{row['fidelity']:12} {row['signal']:20} {'  '.join(cells)}")
+    if asked.out:
+        table.assign(networks=len(names)).round(4).to_csv(asked.out, index=False)
+
+
+def trainings_in(path: Path) -> pd.DataFrame:
+    """Trainings that ended, a row each with all signals."""
+    with path.open() as file:
+        rows = [row for row in csv.DictReader(file) if not row["cause"]]
+    return pd.DataFrame(
+        {"fidelity": row["fidelity"], "name": row["name"], "seed": int(row["seed"])}
+        | {signal: value.of(curve_of(row)) for signal, value in RANKING_SIGNALS.items()}
+        for row in rows
+    )
+
+
+def inherited_in(path: Path) -> pd.DataFrame:
+    """Trainings of one epoch, from random weights and from a relative's."""
+    rows = pd.read_csv(path)
+    rows = rows[rows["kind"] != "parent"]
+    return rows.assign(fidelity=rows["kind"])[["fidelity", "name", "seed", *RANKING_SIGNALS]]
+
+
+def imitation_in(path: Path, seeds: list[int]) -> pd.DataFrame:
+    """How well the stages imitate, each one's error in decibels, and their sum; larger is better."""
+    rows = pd.read_csv(path)
+    rows = rows[rows["seed"].isin(seeds)].reset_index(drop=True)
+    stages = -10 * np.log10(rows[[f"stage{number}" for number in range(1, 5)]])
+    return pd.concat([rows[["name", "seed"]], stages], axis=1).assign(all_stages=stages.sum(axis=1))
+
+
+def compared(long: pd.DataFrame, kinds: pd.DataFrame, scores: pd.DataFrame | None) -> list[str]:
+    """Networks that have everything."""
+    wanted = set(long.index)
+    for _, own in kinds.groupby(["fidelity", "seed"]):
+        wanted &= set(own["name"])
+    if scores is not None:
+        wanted &= set(scores["name"])
+    return [name for name in long.index if name in wanted]
+
+
+if __name__ == "__main__":
+    main()
