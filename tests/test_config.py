@@ -6,21 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from nas.config import (
-    Value,
-    dump_yaml,
-    merged,
-    merged_layers,
-    parse_yaml,
-    read_json,
-    read_layers,
-    read_text,
-    validated,
-    with_settings,
-)
+from nas.config.layers import merged, merged_layers, read_layers, with_settings
+from nas.config.text import dump_yaml, parse_yaml, read_json, read_text
+from nas.config.values import Value, validated
 from nas.errors import ConfigError, NasError
 from nas.files import at_home
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.units import LARGEST, Quantity
 
 

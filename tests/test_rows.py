@@ -15,7 +15,8 @@ from optuna.trial import TrialState as OptunaState
 from rich.console import Console
 
 from nas.calibration.analysis import resolutions
-from nas.config import parse_yaml, validated
+from nas.config.text import parse_yaml
+from nas.config.values import validated
 from nas.devices.conditions import Conditions
 from nas.devices.measure import measure
 from nas.export.directory import Description, drafted, write_export
@@ -34,7 +35,8 @@ from nas.results.standing import standing
 from nas.run.dry_run import show_cost, show_space
 from nas.run.folder import open_folder
 from nas.run.record import TRAINED, TrialState
-from nas.run.settings import SAMPLERS, Search
+from nas.run.settings.search import Search
+from nas.run.settings.sections import SAMPLERS
 from nas.search.study import Study
 from nas.space.activations import ACTIVATIONS
 from nas.space.architecture import Architecture, Stage

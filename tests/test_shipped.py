@@ -3,7 +3,7 @@
 import pytest
 
 from nas.errors import ConfigError
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.shipped import FOLDERS, shipped_files, yaml_path
 
 MINE = "name: mine\nextends: {}\nsearch: {{trials: 3}}\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from nas.run.settings import Search, read_search
+from nas.run.settings.search import Search, read_search
 from nas.search.samplers.front import make_front
 from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.registry import distribution, suggest

@@ -22,7 +22,7 @@ from nas.devices.rounds import Budget
 from nas.pareto import hypervolume_of, pareto
 from nas.run.reading import read
 from nas.run.record import TrialState
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.space.constraints import random_architecture
 
 QUICK = [

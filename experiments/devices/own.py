@@ -21,7 +21,7 @@ from nas.devices.measure import fingerprint
 from nas.devices.measuring import device_file_of, times_of
 from nas.devices.rounds import Budget
 from nas.devices.sampling import informative
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture
 from nas.space.search_space import SearchSpace

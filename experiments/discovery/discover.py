@@ -26,7 +26,7 @@ from nas.results.front import front, load
 from nas.retraining.folder import Result
 from nas.retraining.train import Job, run
 from nas.run.folder import RunFolder
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.space.architecture import Architecture
 from nas.space.cost import cost
 from nas.units import count

@@ -19,7 +19,7 @@ from torch import nn
 from nas.export.directory import Description, Prepared, drafted, write_export
 from nas.export.proof import Proof, prove
 from nas.models.metaformer import build
-from nas.run.settings import Search, read_search
+from nas.run.settings.search import Search, read_search
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture, repair
 from nas.space.reference import designs

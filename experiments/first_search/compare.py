@@ -15,7 +15,7 @@ from nas.run.folder import read_run
 from nas.run.front import front_hypervolume, front_records, reference_costs
 from nas.run.reading import read
 from nas.run.record import Record
-from nas.run.settings import Search, read_search
+from nas.run.settings.search import Search, read_search
 from nas.search.run import run_search
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"

@@ -31,7 +31,7 @@ from rich.console import Console
 
 from nas.cluster.stopping import Stopping
 from nas.run.folder import open_folder, versions
-from nas.run.settings import Search, read_search
+from nas.run.settings.search import Search, read_search
 from nas.run.storage import open_storage, patient
 from nas.search.ahead import Ahead
 from nas.search.progress import SearchProgress

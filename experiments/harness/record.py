@@ -20,7 +20,7 @@ from driver import SPACE, fill  # noqa: E402
 from server import postgresql  # noqa: E402
 
 from nas.run.folder import open_folder  # noqa: E402
-from nas.run.settings import Search, read_search  # noqa: E402
+from nas.run.settings.search import Search, read_search  # noqa: E402
 from nas.run.storage import open_storage, patient  # noqa: E402
 from nas.search.study import Study  # noqa: E402
 

@@ -18,7 +18,7 @@ import typer
 from ray import cloudpickle
 
 from nas.run.folder import open_folder
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.search.study import Study
 from nas.search.tune import run_trials
 from nas.training.curve import Epoch, Outcome

@@ -23,7 +23,7 @@ from nas.quantization.images import shown_images
 from nas.quantization.quantise import Int8Plan, quantise_file
 from nas.recipes.as_trained import as_trained
 from nas.recipes.recipe import Proxy
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import cost
 from nas.training.proxy import train_proxy

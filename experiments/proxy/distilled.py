@@ -19,7 +19,7 @@ import numpy as np
 from nas.data.manifest import Images
 from nas.models.metaformer import build
 from nas.recipes.recipe import Distillation, Proxy
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.training.loop import fit
 from nas.training.proxy import fresh_network, save_weights
 

@@ -28,7 +28,7 @@ from nas.results.trials import with_choices
 from nas.run.folder import open_folder
 from nas.run.front import reference_costs
 from nas.run.reading import read
-from nas.run.settings import Search, read_search
+from nas.run.settings.search import Search, read_search
 from nas.search.study import Study
 from nas.space.architecture import Architecture
 from nas.training.curve import Epoch, packed_bits

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from nas.run.folder import open_folder
-from nas.run.settings import Search, read_search
+from nas.run.settings.search import Search, read_search
 from nas.search.study import Study
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture

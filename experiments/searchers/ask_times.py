@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.trial import create_trial
 
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.search.samplers import evolution, front
 from nas.search.samplers.evolution import EvolutionSampler
 from nas.search.samplers.front import FrontSampler

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from nas.data.draw import make_manifest
-from nas.run.settings import Search, read_search
+from nas.run.settings.search import Search, read_search
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture
 from nas.training.proxy import train_proxy

@@ -22,7 +22,7 @@ import pandas as pd
 from tables import TABLES, Table, read_table
 
 from nas.pareto import pareto
-from nas.run.settings import BELIEFS, StopRule
+from nas.run.settings.sections import BELIEFS, StopRule
 from nas.search.samplers.axes import Belief
 from nas.search.samplers.front import FrontSampler
 from nas.search.samplers.history import History, Observation, Related

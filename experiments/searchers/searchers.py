@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tables import Table
 
 from nas.pareto import pareto
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.search.rungs import A_PROMOTION, MOST_AT_A_RUNG, ranked
 from nas.search.samplers.evolution import EvolutionSampler
 from nas.search.samplers.front import FrontSampler, start_at

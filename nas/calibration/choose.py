@@ -18,7 +18,7 @@ from nas.errors import ConfigError, NasError
 from nas.files import write_whole
 from nas.recipes.recipe import Proxy
 from nas.run.folder import RunFolder
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.terminal import command
 from nas.units import duration
 

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 from nas.calibration.ranking import FEWEST_RANKED
 from nas.calibration.record import Training, rows_of
 from nas.calibration.signals import UNTRAINED
-from nas.config import Value, merged, validated
+from nas.config.layers import merged
+from nas.config.values import Value, validated
 from nas.data.manifest import Manifest
 from nas.errors import ConfigError, Infeasible, shortened, unknown
 from nas.papers.printed import TABLES
 from nas.recipes.as_trained import as_trained, check_sizes
 from nas.recipes.recipe import Proxy
-from nas.run.settings import Calibration, Search
+from nas.run.settings.search import Search
+from nas.run.settings.sections import Calibration
 from nas.space.architecture import Architecture, Stage
 from nas.space.constraints import check_reachable, random_architecture, repair
 from nas.space.cost import cost

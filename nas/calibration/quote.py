@@ -8,7 +8,7 @@ from nas.calibration.record import calibrated_as
 from nas.data.manifest import read_manifest
 from nas.errors import NasError
 from nas.run.folder import RunFolder, calibrate_command, read_run
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, NasError)
 

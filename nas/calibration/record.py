@@ -10,7 +10,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from nas.config import Value, read_text, validated
+from nas.config.text import read_text
+from nas.config.values import Value, validated
 from nas.errors import ConfigError, in_one_line
 from nas.files import patiently, write_whole
 from nas.recipes.recipe import Proxy, plain_recipe

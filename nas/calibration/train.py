@@ -16,7 +16,7 @@ from nas.cluster.stopping import Stopping
 from nas.data.manifest import ManifestFile
 from nas.errors import NasError
 from nas.run.folder import alone, check_folder, open_folder, read_run
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.training.curve import Outcome
 
 

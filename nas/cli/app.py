@@ -124,7 +124,7 @@ def stoppable() -> Iterator[None]:
 
 def as_settings(flags: Mapping[str, object]) -> list[str]:
     """Flags that were given, as settings of the YAML by their dotted paths."""
-    from nas.config import dump_yaml  # brings pydantic, which a verb's help does not need
+    from nas.config.text import dump_yaml  # brings pydantic, which a verb's help does not need
 
     return [f"{path}={dump_yaml(value)}" for path, value in flags.items() if value is not None]
 

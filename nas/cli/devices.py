@@ -49,7 +49,7 @@ def measure_device(
     """
     from nas.devices.conditions import conditions_of
     from nas.report.devices import measure_and_show
-    from nas.run.settings import read_search
+    from nas.run.settings.search import read_search
 
     search = read_search(file, settings=set_)
     asked: dict[str, object] = {"runtime": runtime, "device": device, "threads": threads, "batch": batch, "dtype": dtype}
@@ -73,7 +73,7 @@ def ask_device(
     """
     from nas.devices.outside import FEWEST_ROWS, NETWORKS_FILE, TABLE_FILE, ask
     from nas.devices.sampling import informative
-    from nas.run.settings import read_search
+    from nas.run.settings.search import read_search
     from nas.terminal import command
 
     space = read_search(file, settings=set_).space

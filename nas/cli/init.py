@@ -54,7 +54,7 @@ def _write(path: Path, facts: "ImageFacts", *, folder: Path, name: str, hours: f
     from nas.cores import num_cores
     from nas.files import write_whole
     from nas.recipes.proposal import in_yaml, proposal
-    from nas.run.settings import read_search
+    from nas.run.settings.search import read_search
     from nas.units import duration
 
     has_gpu, speed, macs_at = machine()
@@ -109,7 +109,7 @@ def machine() -> tuple[bool, float | None, Callable[[int], float]]:
     import torch
 
     from nas.recipes.proposal import WIDTHS
-    from nas.run.settings import read_search
+    from nas.run.settings.search import read_search
     from nas.search.forecast import training_speed
     from nas.space.constraints import random_architecture
     from nas.space.cost import cost

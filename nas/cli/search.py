@@ -54,7 +54,7 @@ def search(
 
     Example: `nas search hybrid --trials 60 --out runs/mine --set proxy.epochs=4`
     """
-    from nas.run.settings import read_search
+    from nas.run.settings.search import read_search
 
     flags = {"search.trials": trials, "search.seed": seed, "search.storage": storage}
     settings = read_search(file, settings=[*as_settings(flags), *as_settings(_machines(data, workers, address)), *set_])
@@ -87,7 +87,7 @@ def space(
     Example: `nas space hybrid --set constraints.macs.max=1.0G`
     """
     from nas.run.dry_run import SearchPace, show_space
-    from nas.run.settings import read_search
+    from nas.run.settings.search import read_search
 
     settings = read_search(file, settings=[*as_settings({"proxy.data": data}), *set_])
 
@@ -125,7 +125,7 @@ def calibrate(
 
     Example: `nas calibrate hybrid --set calibration.random=20 --set calibration.seeds=3`
     """
-    from nas.run.settings import read_search
+    from nas.run.settings.search import read_search
 
     settings = read_search(file, settings=[*as_settings(_machines(data, workers, address)), *set_])
     start_again(settings.resources.address, wait_for_cluster)

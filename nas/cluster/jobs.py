@@ -16,7 +16,7 @@ from nas.errors import NasError
 from nas.run.attempts import RETRIES
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
-    from nas.run.settings import Resources
+    from nas.run.settings.sections import Resources
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")

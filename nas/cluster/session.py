@@ -22,7 +22,7 @@ from nas.cores import num_cores
 from nas.errors import ConfigError, NasError
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
-    from nas.run.settings import Resources
+    from nas.run.settings.sections import Resources
 
 OBJECT_STORE_BYTES = 200_000_000
 MOST_PER_CORE = 16  # CPUs that workers may ask for, which are processes, over the cores that there are

@@ -21,7 +21,7 @@ from typing import IO
 import numpy as np
 from pydantic import ValidationError
 
-from nas.config import Value
+from nas.config.values import Value
 from nas.errors import NasError
 from nas.files import WAY_OUT, KernelLock, in_home, replacing, writable, write_whole
 from nas.units import count

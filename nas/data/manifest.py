@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nas.callbacks import ignore
-from nas.config import Value, parse_yaml, read_text, validated
+from nas.config.text import parse_yaml, read_text
+from nas.config.values import Value, validated
 from nas.data.cache import cache_folder, cached, discard_damaged
 from nas.data.decoding import OnDecoded, Rendering, decoded
 from nas.data.registry import is_folder, open_source

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from nas.config import Value, broken, known_name, validated
+from nas.config.values import Value, broken, known_name, validated
 from nas.errors import NasError
 from nas.space.architecture import MOST_PIXELS
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from nas.config import Value, broken, read_json, validated
+from nas.config.text import read_json
+from nas.config.values import Value, broken, validated
 from nas.devices.conditions import Conditions
 from nas.devices.predictor import Columns, Hyper, fitted, weights
 from nas.devices.terms import REMEMBERED_PARTS, Part, Term, Terms, counted_parts, terms_of

@@ -12,7 +12,8 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from pydantic import Field
 
-from nas.config import Value, read_json, read_text, validated
+from nas.config.text import read_json, read_text
+from nas.config.values import Value, validated
 from nas.devices.conditions import Conditions
 from nas.devices.device_file import LONGEST_MS, DeviceFile, Timing
 from nas.devices.measuring import device_file_of

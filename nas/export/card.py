@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
-from nas.config import dump_yaml
+from nas.config.text import dump_yaml
 from nas.errors import ConfigError
 from nas.export.formats.table import WRITERS
 from nas.export.level import MEANING, Level

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nas.config import read_json
+from nas.config.text import read_json
 from nas.errors import ConfigError, NasError, few
 from nas.export.card import UNSTATED, card, checked_license, without_paths
 from nas.export.formats.table import WRITERS, check_formats, write_formats

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nas.config import dump_yaml
+from nas.config.text import dump_yaml
 from nas.errors import NasError, shortened
 from nas.interface.images import path_of
 from nas.run.folder import QUICK_RECIPE, read_run, retrain_settings
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.plugins.code import no_plugin_runs
 from nas.terminal import Terminal
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from nas.config import dump_yaml
+from nas.config.text import dump_yaml
 from nas.errors import NasError
 from nas.interface.images import path_of
 from nas.interface.run import SearchRun, checked_settings, shown_console
-from nas.run.settings import Search, read_search, search_in
+from nas.run.settings.search import Search, read_search, search_in
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset

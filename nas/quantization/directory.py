@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nas.config import read_json
+from nas.config.text import read_json
 from nas.devices.rounds import Timed
 from nas.errors import ConfigError, NasError
 from nas.export.directory import replace_directory, sweep

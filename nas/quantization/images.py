@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from nas.callbacks import ignore
-from nas.config import read_json, validated
+from nas.config.text import read_json
+from nas.config.values import validated
 from nas.data.decoding import OnDecoded
 from nas.data.draw import make_manifest, rendering_of
 from nas.data.manifest import Images, Manifest, load_split

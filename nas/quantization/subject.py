@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from torch import nn
 
-from nas.config import read_json
+from nas.config.text import read_json
 from nas.data.manifest import MEAN, STD, Manifest
 from nas.data.progress import shown_decoding
 from nas.errors import ConfigError

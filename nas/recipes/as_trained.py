@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from nas.config import validated
+from nas.config.values import validated
 from nas.errors import ConfigError, Infeasible
 from nas.recipes.recipe import Proxy, Recipe
 from nas.space.architecture import Architecture

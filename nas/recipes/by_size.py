@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Discriminator, Field, Tag
 
-from nas.config import known_name
+from nas.config.values import known_name
 from nas.space.architecture import Architecture
 from nas.space.reference import CONVFORMER_SIZES, POOLFORMER_SIZES
 

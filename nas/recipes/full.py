@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from nas.config import Flag, Value, broken, merged_layers, place_in, read_layers, validated, with_settings
+from nas.config.layers import merged_layers, place_in, read_layers, with_settings
+from nas.config.values import Flag, Value, broken, validated
 from nas.recipes.by_size import BySize, at_size, place
 from nas.recipes.recipe import Area, Count, NotNegative, Recipe, Schedule, Share
 from nas.shipped import yaml_path

@@ -5,7 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from nas.config import Flag, Value, broken, known_name, read_text
+from nas.config.text import read_text
+from nas.config.values import Flag, Value, broken, known_name
 from nas.errors import ConfigError, shortened
 from nas.recipes.by_size import BySize
 from nas.recipes.signals import SIGNAL_CHOICES

@@ -14,7 +14,7 @@ from nas.results.course import failures, flat_for
 from nas.results.noise import tied
 from nas.results.points import searched
 from nas.run.record import TRAINED
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.constraints import limit_path
 from nas.space.costs import cost_kind, limited_by
 from nas.units import percent

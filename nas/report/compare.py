@@ -22,7 +22,7 @@ from nas.results.standing import Standing, standing
 from nas.run.folder import plain_search
 from nas.run.front import reference_costs
 from nas.run.reading import Reading, read
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.units import count, duration, percent
 
 REDRAWN = 500

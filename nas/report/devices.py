@@ -6,7 +6,7 @@ from rich.console import Console
 
 from nas.devices.conditions import Conditions
 from nas.devices.device_file import DeviceFile, Timing, check_target
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.cost import cost
 from nas.space.costs import COSTS
 from nas.terminal import Terminal

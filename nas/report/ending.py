@@ -21,7 +21,7 @@ from nas.run.folder import export_command, longer_command, retrain_command
 from nas.run.front import reference_costs
 from nas.run.reading import Reading, read
 from nas.run.record import TRAINED, TrialState
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.samplers.outlook import outlook_of
 from nas.search.sources import sources_of
 from nas.terminal import command

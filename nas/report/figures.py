@@ -12,7 +12,7 @@ from nas.results.families import family_lines
 from nas.results.points import complete, labels, searched
 from nas.results.standing import Standing, standing
 from nas.results.trials import curves_by_row, stage_columns
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.costs import cost_kind, device_in, measured_as
 from nas.space.mixers import MIXERS, in_short
 from nas.units import count, duration, percent

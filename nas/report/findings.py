@@ -15,7 +15,7 @@ from nas.results.standing import Standing, standing
 from nas.results.trials import with_choices
 from nas.run.front import reference_costs
 from nas.run.reading import Reading, read
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 
 SWITCHED = ("macs", "params", "activation_bytes")  # counted costs between which a reader of the page can switch
 

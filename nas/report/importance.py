@@ -12,7 +12,7 @@ from optuna.trial import TrialState, create_trial
 
 from nas.results.points import searched, trend
 from nas.results.trials import stage_columns
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 
 FEWEST_TRAININGS = 20  # finished trainings below which no importance is given
 MOST = 1000  # trainings looked at; more are drawn from evenly

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from nas.calibration.quote import is_calibrated, quote
-from nas.config import parse_yaml, read_text
+from nas.config.text import parse_yaml, read_text
 from nas.devices.device_file import DeviceFile
 from nas.papers.published import PUBLISHED_ABOUT, published_front
 from nas.report.advice import advise
@@ -26,7 +26,7 @@ from nas.results.points import front, labels, searched
 from nas.results.standing import Entry, entries, ties
 from nas.run.front import reference_costs
 from nas.run.record import TRAINED, TrialState
-from nas.run.settings import RUN_FACTS, Search
+from nas.run.settings.search import RUN_FACTS, Search
 from nas.space.constraints import random_architecture
 from nas.space.costs import cost_kind, device_in
 from nas.space.mixers import legend

@@ -6,7 +6,7 @@ from functools import lru_cache
 import pandas as pd
 
 from nas.errors import NasError, in_one_line
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.architecture import Architecture
 from nas.space.costs import COUNTED, cost_kind, ends_of, is_cost, measured_as
 

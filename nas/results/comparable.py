@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nas.config import changed_settings
+from nas.config.layers import changed_settings
 from nas.errors import NasError
 from nas.run.reading import Reading
 

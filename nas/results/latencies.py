@@ -9,7 +9,7 @@ from nas.devices.conditions import conditions_in
 from nas.errors import NasError
 from nas.run.additions import LATENCY, Addition
 from nas.run.reading import Reading
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.costs import measured_as
 from nas.terminal import command
 

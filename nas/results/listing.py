@@ -9,13 +9,13 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from nas.config import parse_yaml, read_text
+from nas.config.text import parse_yaml, read_text
 from nas.errors import NasError, in_one_line
 from nas.run.folder import RunFolder, runs_in
 from nas.run.front import front_records
 from nas.run.reading import Reading, read
 from nas.run.record import UNFINISHED, TrialState
-from nas.run.settings import RUN_FACTS
+from nas.run.settings.search import RUN_FACTS
 from nas.terminal import command
 from nas.units import count, percent
 

@@ -29,7 +29,7 @@ from nas.results.noise import (
 from nas.results.points import complete
 from nas.run.reading import Reading, as_written, check_parts, parsed
 from nas.run.record import Reasons, Record, damaged
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.architecture import settings_of_stages
 from nas.space.costs import COUNTED, ON, device_in, limited_by, measured_as
 from nas.space.mixers import in_short

@@ -19,7 +19,7 @@ from nas.retraining.event_log import EventLog
 from nas.retraining.folder import Result
 from nas.retraining.progress import RetrainingBar
 from nas.retraining.train import Job, Listener, Unstable, run
-from nas.run.settings import Resources
+from nas.run.settings.sections import Resources
 from nas.terminal import Terminal, command
 from nas.training import processes
 from nas.units import duration, percent

@@ -11,7 +11,9 @@ from filelock import Timeout
 from safetensors.torch import save
 from torch import Tensor
 
-from nas.config import Value, changed_settings, dump_yaml, read_json, validated
+from nas.config.layers import changed_settings
+from nas.config.text import dump_yaml, read_json
+from nas.config.values import Value, validated
 from nas.data.manifest import Manifest, read_manifest
 from nas.errors import NasError
 from nas.files import KernelLock, replacing, writable, write_whole

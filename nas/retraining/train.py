@@ -14,7 +14,7 @@ from torch import nn
 
 from nas import __version__
 from nas.callbacks import ignore
-from nas.config import Value
+from nas.config.values import Value
 from nas.data.decoding import OnDecoded
 from nas.data.manifest import Manifest
 from nas.errors import ConfigError, NasError, in_one_line, unknown

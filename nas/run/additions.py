@@ -11,10 +11,10 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from nas.config import in_words
+from nas.config.values import in_words
 from nas.run.folder import RunFolder
 from nas.run.record import damaged
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 
 REPLICATE, LATENCY, INT8 = "replicate", "latency", "int8"
 ADDITION_NAME = re.compile(rf"({REPLICATE}|{LATENCY}|{INT8}) (\d{{1,18}}) (.+)")  # what these attributes are called

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from nas.run.record import Attempt, Record, TrialState
-from nas.run.settings import Resources
+from nas.run.settings.sections import Resources
 
 RETRIES = 2  # of a trial whose worker died; what an architecture does to its training is an outcome and never retried
 DRIVER_GONE = "the driver was killed or stopped"

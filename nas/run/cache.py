@@ -23,14 +23,14 @@ from pydantic import Field, ValidationError
 
 import nas
 from nas.callbacks import ignore
-from nas.config import Value
+from nas.config.values import Value
 from nas.data.cache import cache_folder
 from nas.errors import NasError, in_one_line
 from nas.files import in_home
 from nas.recipes.recipe import plain_recipe
 from nas.run.folder import RunFolder, versions
 from nas.run.record import Origin
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.architecture import Architecture
 from nas.training.curve import Epoch
 

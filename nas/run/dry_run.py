@@ -13,7 +13,7 @@ from nas.data.cache import cache_folder, free_bytes
 from nas.data.draw import DataCost
 from nas.errors import few
 from nas.recipes.recipe import Recipe
-from nas.run.settings import Search, check_possible
+from nas.run.settings.search import Search, check_possible
 from nas.space.architecture import Architecture
 from nas.space.constraints import extreme, random_architecture
 from nas.space.cost import cost

@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 from filelock import Timeout
 
 from nas import __version__
-from nas.config import changed_settings, dump_yaml, mapping_in, parse_yaml, read_text, rooted, validated
+from nas.config.layers import changed_settings, rooted
+from nas.config.text import dump_yaml, mapping_in, parse_yaml, read_text
+from nas.config.values import validated
 from nas.devices.device_file import DeviceFile
 from nas.errors import ConfigError, NasError, few
 from nas.files import KernelLock, write_whole
 from nas.passwords import without_password
 from nas.recipes.recipe import Recipe
-from nas.run.settings import RUN_FACTS, Search
+from nas.run.settings.search import RUN_FACTS, Search
 from nas.space.plugins.code import no_plugin_runs
 from nas.space.plugins.plugin import PLUGINS_FOLDER
 from nas.terminal import command

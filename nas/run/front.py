@@ -4,7 +4,7 @@ import numpy as np
 
 from nas.pareto import hypervolume_of, pareto
 from nas.run.record import Record
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.constraints import extreme
 
 STANDARD_ERRORS = 2.0  # of an accuracy, by which a network off the front may yet be expected to be on it

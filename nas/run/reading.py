@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nas.config import rooted, validated
+from nas.config.layers import rooted
+from nas.config.values import validated
 from nas.errors import NasError, few, in_one_line
 from nas.run.additions import Addition, additions
 from nas.run.folder import RunFolder, check_same, plain_search, read_run
@@ -25,7 +26,7 @@ from nas.run.record import (
     read_record,
     record_of,
 )
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.plugins.code import no_plugin_runs
 
 VERSION = "SELECT schema_version FROM version_info"  # which Optuna asks for before it writes

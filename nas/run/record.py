@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from nas.config import Value, in_words
+from nas.config.values import Value, in_words
 from nas.errors import NasError, in_one_line
 from nas.space.architecture import Architecture
 from nas.space.costs import COUNTED, Cost, estimates_in, resized_in

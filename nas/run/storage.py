@@ -17,13 +17,13 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from nas.callbacks import ignore
-from nas.config import SQLITE
+from nas.config.layers import SQLITE
 from nas.errors import ConfigError, NasError
 from nas.passwords import MASK, without_password
 from nas.run.folder import RunFolder
 from nas.run.patient_storage import PatientStorage, database_message
 from nas.run.record_files import HeldRecord, WholeLines, is_journal
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 
 URL_VARIABLE = "NAS_STORAGE"
 JOURNAL = "journal:///"

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from nas.run.record import Record, TrialState
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.rungs import FEWEST_WHOLE, num_promoted
 from nas.space.architecture import Architecture
 from nas.space.cost import cost

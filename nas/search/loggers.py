@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL
 from nas.cluster.session import ray
 from nas.errors import NasError
 from nas.run.folder import RunFolder
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.background import Background
 from nas.space.architecture import Architecture
 from nas.terminal import Terminal

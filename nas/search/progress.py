@@ -14,7 +14,7 @@ from nas.cores import num_cores
 from nas.errors import few, in_one_line
 from nas.run.front import front_hypervolume, front_records, reference_costs
 from nas.run.record import Record, TrialState
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.forecast import FEWEST_EPOCHS, Forecast
 from nas.search.study import Study
 from nas.space.mixers import legend

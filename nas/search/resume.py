@@ -38,7 +38,7 @@ from nas.run.attempts import DRIVER_GONE, with_cause
 from nas.run.folder import RunFolder, plain_search, versions
 from nas.run.reading import check_no_weights, check_settings
 from nas.run.record import Record, TrialState
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.writer import TrialRecords
 from nas.space.architecture import Architecture
 from nas.space.constraints import repair

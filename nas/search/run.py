@@ -21,7 +21,7 @@ from nas.run.folder import RunFolder, check_folder, open_folder, restored_folder
 from nas.run.front import front_records, near_front
 from nas.run.reading import check_record
 from nas.run.record import UNFINISHED, Record
-from nas.run.settings import Search, check_possible
+from nas.run.settings.search import Search, check_possible
 from nas.run.storage import check_storage, close_storage, open_storage, patient, storage_errors, watched
 from nas.search.progress import SearchProgress
 from nas.search.sources import SourceCopy, keep_sources, learnt_sources, overlapping

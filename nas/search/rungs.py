@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from nas.run.record import Record, TrialState
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.samplers.foresight import foresight_of
 from nas.search.samplers.front import believed_points, reached_costs, start_of
 from nas.search.samplers.gain import expected_gain

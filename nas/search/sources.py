@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from nas.config import Value, read_json, validated
+from nas.config.text import read_json
+from nas.config.values import Value, validated
 from nas.errors import ConfigError, NasError
 from nas.files import at_home, write_whole
 from nas.run.folder import RunFolder
 from nas.run.reading import as_written, check_parts, read
 from nas.run.record import UNFINISHED
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.samplers.history import History, Related
 from nas.search.samplers.knowledge import history_of
 from nas.space.architecture import Architecture

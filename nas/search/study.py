@@ -16,7 +16,7 @@ from nas.run.driver import Driver
 from nas.run.folder import RunFolder, versions
 from nas.run.reading import as_written
 from nas.run.record import TRAINED, UNFINISHED, Record, TrialState
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.run.storage import close_storage, open_storage, storage_errors, uncollected
 from nas.search.mirror import Mirror
 from nas.search.resume import UNPROPOSED, interrupted, open_study

@@ -30,7 +30,7 @@ from nas.training.curve import Begin, Epoch, Message, Outcome, Placed, packed, u
 
 if TYPE_CHECKING:  # workers import this file, and need no Optuna
     from nas.run.folder import RunFolder
-    from nas.run.settings import Resources
+    from nas.run.settings.sections import Resources
     from nas.search.study import Study
 
 

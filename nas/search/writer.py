@@ -12,7 +12,7 @@ from nas.run.cache import KeptResult
 from nas.run.folder import versions
 from nas.run.front import objectives
 from nas.run.record import Attempt, Record, TrialState, read_record
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.mirror import Mirror
 from nas.space.architecture import Architecture
 from nas.space.costs import Cost

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from nas.config import Flag, OpenValue, Value, broken, known_name, mapping_in, rooted, validated
+from nas.config.layers import rooted
+from nas.config.text import mapping_in
+from nas.config.values import Flag, OpenValue, Value, broken, known_name, validated
 from nas.errors import shortened
 from nas.space.activations import ACTIVATIONS
 from nas.space.geometry import STEP_KERNEL, channels

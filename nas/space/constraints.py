@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field, model_validator
 
-from nas.config import Value, broken
+from nas.config.values import Value, broken
 from nas.errors import Infeasible
 from nas.space.architecture import MOST_PIXELS, Architecture
 from nas.space.costs import BY_SIZE, COUNTED, FORETOLD, ON, Cost, cost_at_size, on_device, size_in

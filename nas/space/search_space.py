@@ -9,7 +9,7 @@ from typing import Annotated, Any, Optional, get_type_hints
 
 from pydantic import BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
-from nas.config import OpenValue, Value, broken
+from nas.config.values import OpenValue, Value, broken
 from nas.errors import ConfigError, Infeasible, few, shortened
 from nas.space.architecture import (
     MOST_PIXELS,

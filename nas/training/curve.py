@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nas.config import Value
+from nas.config.values import Value
 
 
 class Epoch(Value):

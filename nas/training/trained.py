@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nas.config import broken, read_json, validated
+from nas.config.text import read_json
+from nas.config.values import broken, validated
 from nas.data.manifest import MEAN, STD, read_manifest
 from nas.errors import ConfigError, in_one_line, unknown
 from nas.models.metaformer import MetaFormer, build

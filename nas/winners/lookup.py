@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nas.config import read_json, validated
+from nas.config.text import read_json
+from nas.config.values import validated
 from nas.data.decoding import decode
 from nas.data.manifest import Manifest, read_manifest
 from nas.data.source import open_image
@@ -16,7 +17,7 @@ from nas.recipes.recipe import Recipe, Side
 from nas.run.folder import RunFolder, read_run, retrain_command
 from nas.run.reading import Reading, read
 from nas.run.record import Record
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.architecture import Architecture, read_architecture
 from nas.space.cost import cost
 from nas.space.families import designed, is_scaled

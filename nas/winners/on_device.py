@@ -21,7 +21,7 @@ from nas.results.points import candidates, require_finished
 from nas.results.standing import Standing, standing
 from nas.run.additions import LATENCY, Addition, adding
 from nas.run.reading import Reading, read
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.architecture import Architecture
 from nas.space.costs import Foretold, on_device
 from nas.terminal import Terminal, command

@@ -12,7 +12,8 @@ from nas.calibration.work import decode_for, train_one
 from nas.cluster.jobs import run_jobs
 from nas.cluster.session import check_machines
 from nas.cluster.stopping import Stopping
-from nas.config import validated, with_settings
+from nas.config.layers import with_settings
+from nas.config.values import validated
 from nas.data.manifest import Manifest, check_place, prepare_images, read_manifest
 from nas.data.progress import shown_decoding
 from nas.data.registry import data_root
@@ -23,7 +24,7 @@ from nas.results.standing import nearest, standing
 from nas.run.additions import REPLICATE, Addition, adding
 from nas.run.folder import RunFolder, alone, check_same, plain_search, read_run
 from nas.run.reading import Reading, as_written, check_parts, read
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.architecture import Architecture
 from nas.training.curve import Outcome
 from nas.units import duration

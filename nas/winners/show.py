@@ -10,7 +10,7 @@ from nas.errors import NasError
 from nas.run.folder import export_command, retrain_command
 from nas.run.reading import read
 from nas.run.record import Record
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.costs import COSTS, COUNTED, cost_kind
 from nas.space.mixers import legend
 from nas.terminal import printable

@@ -13,7 +13,7 @@ from nas.cluster.stopping import Stopping
 from nas.errors import NasError
 from nas.run.reading import as_written, check_parts, read
 from nas.run.record import Record
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.training.curve import Outcome
 from nas.units import percent
 from nas.winners.replication import prepared

@@ -15,7 +15,7 @@ from nas.calibration.record import Trainings
 from nas.calibration.work import with_data
 from nas.errors import ConfigError, NasError
 from nas.run.folder import open_folder
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.units import hours_in
 
 NAMES = [f"n{i}" for i in range(12)]

@@ -22,7 +22,8 @@ from nas.calibration.train import run_calibration
 from nas.cluster.jobs import run_jobs
 from nas.errors import ConfigError, NasError
 from nas.recipes.recipe import Proxy
-from nas.run.settings import Calibration, Resources, read_search
+from nas.run.settings.search import read_search
+from nas.run.settings.sections import Calibration, Resources
 from nas.space.reference import design
 from nas.training.curve import Outcome
 from tests.studies import epoch

@@ -7,7 +7,7 @@ import pytest
 
 from nas.cli.main import main
 from nas.devices.device_file import read_device_file
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from tests.device_files import device_file, known_ms
 
 SPACE = read_search("tiny").space

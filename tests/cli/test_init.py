@@ -6,7 +6,7 @@ import pytest
 
 from nas.cli import init
 from nas.cli.main import app, run_reporting
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from tests.images import class_folders, picture
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from nas.cli.app import again, as_settings
 from nas.cli.main import app, run_reporting
-from nas.config import with_settings
+from nas.config.layers import with_settings
 from nas.terminal import printable
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from nas.cluster.authentication import MODE, TOKEN, TOKEN_PATH, WITH_TOKEN, WITH
 from nas.cluster.room import WorkerShare
 from nas.cluster.session import MOST_PER_CORE, check_address, check_machines, num_workers, ray, started_ray
 from nas.errors import ConfigError, NasError
-from nas.run.settings import Resources
+from nas.run.settings.sections import Resources
 
 LISTENS, MARK = "0A", "STARTED_BY_THIS_TEST"
 

@@ -9,7 +9,7 @@ from scipy.stats import kendalltau
 
 from nas.devices.device_file import DeviceFile, check_covers, check_target, foretold_by, read_device_file
 from nas.errors import ConfigError
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture
 from tests.device_files import device_file, known_ms

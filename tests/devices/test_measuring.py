@@ -17,7 +17,7 @@ from nas.devices.runtimes import check_onnx_runtime, runtime_of
 from nas.devices.sampling import informative
 from nas.errors import ConfigError, NasError
 from nas.models.reparam import deployed
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from tests.device_files import device_file
 
 SPACE = read_search("tiny").space

@@ -10,7 +10,7 @@ from nas.devices import outside
 from nas.devices.outside import FEWEST_ROWS, ask, learn
 from nas.devices.sampling import informative
 from nas.errors import ConfigError, NasError
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from tests.device_files import known_ms
 
 SPACE = read_search("tiny").space

@@ -6,7 +6,7 @@ import numpy as np
 
 from nas.devices.device_file import check_covers
 from nas.devices.sampling import informative
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.space.constraints import random_architecture
 from nas.space.search_space import SearchSpace
 from tests.device_files import device_file

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.devices.terms import Term, Terms, counted_parts, terms_of
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.space.architecture import Architecture
 from nas.space.constraints import random_architecture
 from nas.space.cost import cost

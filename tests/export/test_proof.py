@@ -13,7 +13,7 @@ from nas.errors import NasError
 from nas.export.directory import Description, drafted, write_export
 from nas.export.proof import packages_path, prove, rounding
 from nas.models.metaformer import build
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.space.architecture import Architecture, Stage
 from nas.space.constraints import random_architecture
 from nas.space.reference import design

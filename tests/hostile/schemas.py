@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from nas.config import Value
+from nas.config.values import Value
 from nas.recipes.full import FullRecipe
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.space.search_space import StageChoices
 
 MAPPED = {"stages": "stages.1", "fidelities": "fidelities.long"}  # where a mapping's own keys stand before the fields

@@ -14,7 +14,7 @@ from nas.models.metaformer import build
 from nas.recipes.full import FullRecipe
 from nas.retraining.folder import Result, RetrainingFolder, setup_of
 from nas.run.folder import open_folder
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.search.study import Study
 from nas.space.architecture import Architecture, Stage
 from tests.images import class_folders, picture

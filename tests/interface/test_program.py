@@ -16,7 +16,7 @@ import nas.data.decoding
 nas.data.decoding.PAYS = 0  # seconds: all cores decode even so few
 from nas.data.draw import make_manifest
 from nas.interface.images import as_archive
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 images = np.random.default_rng(0).integers(0, 256, (300, 8, 8), dtype=np.uint8)
 archive = as_archive((images, np.arange(300) % 3))
 manifest = make_manifest(read_search("tiny", settings=[f"proxy.data={archive}"]).proxy, seed=0)

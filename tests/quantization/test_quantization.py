@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from nas.config import read_json
+from nas.config.text import read_json
 from nas.data.draw import list_manifest
 from nas.errors import ConfigError, NasError
 from nas.models.metaformer import build

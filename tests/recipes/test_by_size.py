@@ -2,7 +2,7 @@
 
 import pytest
 
-from nas.config import validated
+from nas.config.values import validated
 from nas.errors import ConfigError
 from nas.recipes.by_size import SIZES, at_size, place, settled, shapes, weight_of_blocks
 from nas.recipes.recipe import Proxy

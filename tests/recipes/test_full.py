@@ -116,7 +116,7 @@ def test_every_shipped_recipe_can_be_read_and_written_back(path):
     ],
 )
 def test_what_cannot_be_meant_is_refused(changes, message):
-    from nas.config import validated
+    from nas.config.values import validated
 
     with pytest.raises(ConfigError, match=message):
         validated(FullRecipe, changes, where="recipe.yaml")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from nas.config import parse_yaml
+from nas.config.text import parse_yaml
 from nas.recipes.proposal import TRIALS_WITHIN, ImageFacts, in_yaml, proposal
-from nas.run.settings import check_possible, read_search
+from nas.run.settings.search import check_possible, read_search
 
 PHOTOS = ImageFacts(classes=10, images=5_000, fewest=400, side=300)
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from nas.config import validated
+from nas.config.values import validated
 from nas.errors import ConfigError
 from nas.recipes.recipe import Proxy, Recipe
 

@@ -26,7 +26,7 @@ from nas.results.front import front, load
 from nas.results.noise import Noise
 from nas.run.folder import RunFolder
 from nas.run.reading import read
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.units import count
 from tests.device_files import device_file
 

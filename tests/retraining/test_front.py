@@ -12,7 +12,7 @@ from nas.results.standing import standing
 from nas.retraining import front as retrained
 from nas.retraining.folder import Result
 from nas.run.folder import open_folder
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.space.architecture import Architecture, Stage
 from nas.winners import selection as chosen_module
 from nas.winners.selection import Chosen, own_data, selected

@@ -4,7 +4,7 @@ import pytest
 
 from nas.run.attempts import DRIVER_GONE, lost_attempts, time_spent, with_attempt, with_cause
 from nas.run.record import Attempt, Record
-from nas.run.settings import Resources
+from nas.run.settings.sections import Resources
 from tests.studies import epoch
 
 HALF_A_CARD = Attempt("a", gpu=0.5)

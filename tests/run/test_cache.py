@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_ends_nothing(opened_ca
 
 def _write_many(folder: str, name: int) -> None:
     os.environ["NAS_RESULTS"] = folder
-    from nas.run.settings import read_search
+    from nas.run.settings.search import read_search
 
     cache = ResultCache(read_search("tiny"), RunFolder(results_folder() / f"run{name}"), manifest_hash="feed")
     for number in range(40):

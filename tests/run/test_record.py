@@ -12,7 +12,7 @@ from nas.run.attempts import time_spent
 from nas.run.folder import open_folder
 from nas.run.reading import read
 from nas.run.record import NotWritten, record_of
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.search.study import Study
 from tests.studies import epoch, finish_all
 

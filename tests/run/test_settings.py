@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import ConfigError
-from nas.run.settings import check_possible, read_search
+from nas.run.settings.search import check_possible, read_search
 
 SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 TINY = next(p for p in SPACES if p.stem == "tiny")

@@ -10,7 +10,7 @@ from nas.report.terminal import show_front
 from nas.results.front import load
 from nas.run.dry_run import show_space
 from nas.run.folder import open_folder, read_run
-from nas.run.settings import check_possible
+from nas.run.settings.search import check_possible
 from nas.search.study import Study
 from nas.space.architecture import Architecture, Stage
 from nas.space.cost import cost

@@ -7,7 +7,7 @@ import pytest
 
 from nas.errors import ConfigError, NasError
 from nas.run.folder import RunFolder, open_folder
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.search.sources import FEWEST_POINTS, LEARNT_FILE, keep_sources, learnt_sources, overlapping, sources_of
 from nas.search.study import Study
 from tests.studies import accuracy_of, epoch, finish_all, told

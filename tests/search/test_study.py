@@ -8,7 +8,8 @@ from nas.run.folder import open_folder
 from nas.run.front import front_records
 from nas.run.reading import read
 from nas.run.record import Reasons, TrialState
-from nas.run.settings import SAMPLERS, check_possible
+from nas.run.settings.search import check_possible
+from nas.run.settings.sections import SAMPLERS
 from nas.search.study import Study
 from nas.space.reference import design
 from nas.space.search_space import SearchSpace

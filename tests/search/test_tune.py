@@ -16,7 +16,7 @@ from ray import cloudpickle
 from nas.errors import NasError
 from nas.results.front import load
 from nas.run.folder import alone, open_folder
-from nas.run.settings import Resources
+from nas.run.settings.sections import Resources
 from nas.search.study import Study
 from nas.search.tune import run_trials
 from nas.training.curve import Epoch, Outcome

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nas.config import validated
+from nas.config.values import validated
 from nas.errors import ConfigError
 from nas.space.architecture import Architecture, Stage, read_architecture
 from nas.space.mixers import legend

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.config import validated
+from nas.config.values import validated
 from nas.errors import ConfigError, Infeasible
 from nas.space.constraints import Constraints, Limits, check_reachable, extreme, random_architecture, repair
 from nas.space.search_space import SearchSpace

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nas.config import validated
+from nas.config.values import validated
 from nas.models.metaformer import build
 from nas.recipes.recipe import Proxy
 from nas.recipes.seen import SeenSpace
@@ -115,7 +115,7 @@ def test_the_proxys_own_stem_counts():
 
 @pytest.mark.parametrize("name", ["hybrid", "pooling", "imagenet"])
 def test_shipped_spaces_train_on_maps_where_every_choice_can_be_seen(name):
-    from nas.run.settings import read_search
+    from nas.run.settings.search import read_search
 
     search = read_search(name)
     assert min(search.seen.sides) > 2 and search.seen.remarks == []

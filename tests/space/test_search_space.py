@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.config import validated
+from nas.config.values import validated
 from nas.errors import ConfigError
 from nas.space.constraints import random_architecture
 from nas.space.reference import design

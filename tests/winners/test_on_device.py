@@ -16,7 +16,7 @@ from nas.results.front import load
 from nas.run.dry_run import show_space
 from nas.run.folder import check_folder, open_folder, plain_search, read_run
 from nas.run.reading import check_record, read
-from nas.run.settings import check_possible, read_search
+from nas.run.settings.search import check_possible, read_search
 from nas.search.study import Study
 from nas.winners import on_device
 from nas.winners.on_device import measure_devices, measure_front

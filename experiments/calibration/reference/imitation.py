@@ -28,7 +28,7 @@ from nas.data.draw import make_manifest
 from nas.data.manifest import load_split, prepare_images
 from nas.data.registry import data_root
 from nas.models.metaformer import build
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.space.architecture import Architecture
 from nas.training.augment import augment, normalised
 from nas.training.trained import load_network

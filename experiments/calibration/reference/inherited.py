@@ -27,7 +27,7 @@ from nas.data.manifest import Manifest, load_split, prepare_images
 from nas.data.registry import data_root
 from nas.recipes.recipe import Proxy
 from nas.recipes.signals import RANKING_SIGNALS
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.space.architecture import Architecture
 from nas.training.loop import fit
 from nas.training.proxy import fresh_network, train_proxy

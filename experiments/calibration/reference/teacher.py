@@ -14,7 +14,7 @@ from nas.calibration.plan import fidelities_of
 from nas.data.draw import make_manifest
 from nas.data.manifest import prepare_images
 from nas.data.registry import data_root
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.training.proxy import train_proxy
 from nas.units import duration, percent
 

@@ -23,7 +23,7 @@ from nas.calibration.plan import draft
 from nas.calibration.record import Training, Trainings
 from nas.calibration.work import train_one, with_data
 from nas.run.folder import alone, open_folder
-from nas.run.settings import read_search
+from nas.run.settings.search import read_search
 from nas.training.curve import Outcome
 from nas.units import duration, percent
 

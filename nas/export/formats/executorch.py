@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nas.export.formats.row import Answer, Writer
+from nas.export.formats.row import LoadedNetwork, Writer
 
 
 def write_executorch(model: nn.Module, images: Tensor, path: Path) -> None:
@@ -18,7 +18,7 @@ def write_executorch(model: nn.Module, images: Tensor, path: Path) -> None:
     path.write_bytes(to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer)
 
 
-def load_executorch(path: Path) -> Answer:
+def load_executorch(path: Path) -> LoadedNetwork:
     """What ExecuTorch computes on the CPU, image by image."""
     from executorch.runtime import Runtime
 

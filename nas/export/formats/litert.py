@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.export.formats.row import Answer, Writer
+from nas.export.formats.row import LoadedNetwork, Writer
 
 
 def write_litert(model: nn.Module, images: Tensor, path: Path) -> None:
@@ -16,7 +16,7 @@ def write_litert(model: nn.Module, images: Tensor, path: Path) -> None:
     litert_torch.convert(model, (images[:1],)).export(str(path))
 
 
-def load_litert(path: Path) -> Answer:
+def load_litert(path: Path) -> LoadedNetwork:
     """What LiteRT computes on the CPU, image by image."""
     from ai_edge_litert.interpreter import Interpreter
 

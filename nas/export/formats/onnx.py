@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.export.formats.row import Answer, Writer
+from nas.export.formats.row import LoadedNetwork, Writer
 
 
 def write_onnx(model: nn.Module, images: Tensor, path: Path) -> None:
@@ -27,7 +27,7 @@ def write_onnx(model: nn.Module, images: Tensor, path: Path) -> None:
         quiet.setLevel(before)
 
 
-def load_onnx(path: Path) -> Answer:
+def load_onnx(path: Path) -> LoadedNetwork:
     """What ONNX Runtime computes on the CPU."""
     import onnxruntime
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nas.export.formats.row import Answer, Writer
+from nas.export.formats.row import LoadedNetwork, Writer
 
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}  # a CPU with bfloat16 would else compute in that
 
@@ -18,7 +18,7 @@ def write_openvino(model: nn.Module, images: Tensor, path: Path) -> None:
     openvino.save_model(graph, path, compress_to_fp16=False)
 
 
-def load_openvino(path: Path) -> Answer:
+def load_openvino(path: Path) -> LoadedNetwork:
     """What OpenVINO computes on the CPU in float32."""
     import openvino
 

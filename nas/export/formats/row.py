@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 WriteFormat = Callable[[nn.Module, Tensor, Path], None]
 """Writes a network, traced with a batch of images, to a path."""
-Answer = Callable[[Tensor], Tensor]
+LoadedNetwork = Callable[[Tensor], Tensor]
 """What a format's own runtime computes for images `(B, 3, S, S)`: logits `(B, classes)`."""
-LoadFormat = Callable[[Path], Answer]
+LoadFormat = Callable[[Path], LoadedNetwork]
 """Gives a file to the runtime, which then answers any number of times."""
 
 

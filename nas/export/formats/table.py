@@ -18,7 +18,7 @@ from nas.export.formats.executorch import EXECUTORCH
 from nas.export.formats.litert import LITERT
 from nas.export.formats.onnx import ONNX
 from nas.export.formats.openvino import OPENVINO
-from nas.export.formats.row import Answer, Writer
+from nas.export.formats.row import LoadedNetwork, Writer
 from nas.export.formats.torch_export import TORCH_EXPORT
 from nas.models.plain import with_plain_pooling
 
@@ -104,7 +104,7 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _gap(file: str, answer: Answer, model: nn.Module, images: Tensor) -> float:
+def _gap(file: str, answer: LoadedNetwork, model: nn.Module, images: Tensor) -> float:
     """How far a file's logits are from torch's; NasError where that is more than rounding."""
     with torch.inference_mode():
         wanted = model(images)

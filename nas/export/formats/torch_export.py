@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.export.formats.onnx import any_batch
-from nas.export.formats.row import Answer, Writer
+from nas.export.formats.row import LoadedNetwork, Writer
 
 
 def write_program(model: nn.Module, images: Tensor, path: Path) -> None:
@@ -15,7 +15,7 @@ def write_program(model: nn.Module, images: Tensor, path: Path) -> None:
         torch.export.save(torch.export.export(model, (images,), dynamic_shapes=any_batch()), path)
 
 
-def load_program(path: Path) -> Answer:
+def load_program(path: Path) -> LoadedNetwork:
     """What torch computes."""
     module = torch.export.load(path).module()
     return torch.inference_mode()(lambda images: module(images))

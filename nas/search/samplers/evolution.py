@@ -3,7 +3,7 @@
 import numpy as np
 
 from nas.pareto import pareto
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.samplers.history import History, Observation
 from nas.search.samplers.point_sampler import Candidate, PointSampler
 from nas.search.samplers.registry import SamplerMaker

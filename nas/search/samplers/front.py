@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from nas.pareto import pareto
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.samplers.axes import Belief
 from nas.search.samplers.domain import Costs, Tried
 from nas.search.samplers.foresight import Foresight, foresight_of

@@ -9,7 +9,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from nas.run.record import Record, TrialState, read_record
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.samplers.axes import Belief, Params
 from nas.search.samplers.history import History, Observation, Related
 from nas.search.samplers.registry import distribution

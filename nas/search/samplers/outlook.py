@@ -13,7 +13,8 @@ import numpy as np
 
 from nas.run.attempts import time_spent
 from nas.run.record import TRAINED, Record
-from nas.run.settings import Search, StopRule
+from nas.run.settings.search import Search
+from nas.run.settings.sections import StopRule
 from nas.search.samplers.foresight import foresight_of
 from nas.search.samplers.front import FrontSampler, believed_points, reached_costs
 from nas.search.samplers.gain import raised_volumes

@@ -14,7 +14,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
-from nas.run.settings import SAMPLERS, Search
+from nas.run.settings.search import Search
+from nas.run.settings.sections import SAMPLERS
 from nas.search.samplers.history import History
 
 STARTUP_TRIALS = 12  # random proposals of TPE before its model takes over; ten axes are open in most stages

@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from nas.config import read_text, validated
+from nas.config.text import read_text
+from nas.config.values import validated
 from nas.errors import ConfigError, few, shortened
 from nas.files import at_home
 from nas.space.plugins.code import digest_of, module_of

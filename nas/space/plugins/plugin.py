@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from nas.config import Flag, Value, broken, read_text, validated
+from nas.config.text import read_text
+from nas.config.values import Flag, Value, broken, validated
 from nas.errors import ConfigError, NasError, in_one_line, shortened, unknown
 from nas.space.activations import ACTIVATIONS
 from nas.space.costs import Cost

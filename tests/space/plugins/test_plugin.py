@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nas.config import validated
+from nas.config.values import validated
 from nas.errors import ConfigError, NasError
 from nas.models.metaformer import build
 from nas.results.columns import of_plugins
 from nas.results.front import load
 from nas.run.folder import check_folder, open_folder, read_run
-from nas.run.settings import Search
+from nas.run.settings.search import Search
 from nas.search.sources import Finding, LearntFile, SourceCopy, keep_sources
 from nas.search.study import Study
 from nas.space.mixers import MIXERS, VERSIONS, row_of

@@ -1,0 +1,1 @@
+"""What a search's YAML file says, as values."""
