@@ -76,7 +76,9 @@ def _machines(data: str | None, workers: int | None, address: str | None) -> dic
 @app.command()
 def space(
     file: SpaceFile,
+    trials: _Trials = None,
     data: DataOption = None,
+    workers: _Workers = None,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Dry run of a search space: its size, feasible share, spread of MACs and params, estimated cost.
@@ -89,7 +91,8 @@ def space(
     from nas.run.dry_run import SearchPace, show_space
     from nas.run.settings.search import read_search
 
-    settings = read_search(file, settings=[*as_settings({"proxy.data": data}), *set_])
+    flags = {"search.trials": trials, "proxy.data": data, "resources.workers": workers}
+    settings = read_search(file, settings=[*as_settings(flags), *set_])
 
     from nas.data.draw import data_cost
     from nas.data.registry import data_root
