@@ -14,6 +14,9 @@ from nas.errors import NasError
 PATIENCE_SECONDS = 600.0
 PAUSE_SECONDS = 2.0
 WAY_OUT = "Free the disk or choose another folder"
+warnings.filterwarnings(
+    "ignore", "flock not supported on this filesystem", UserWarning
+)  # filelock then takes a file for a lock
 
 
 def at_home(path: str) -> str:
@@ -90,25 +93,26 @@ def writable(path: Path, *, way_out: str = WAY_OUT) -> Iterator[None]:
 
 
 class KernelLock:
-    """A lock on a file, beside what it guards, that the kernel frees when its holder is killed."""
+    """A lock on a file, beside what it guards, that the kernel frees when its holder is killed.
 
-    def __init__(self, path: str | Path, *, mode: int = 0o644):
+    On a disk that knows no locks a file that is there stands for one, as filelock has it.
+    """
+
+    def __init__(self, path: str | Path, *, mode: int | None = None):
         self.path = Path(path)
-        self._lock = FileLock(path, mode=mode)
+        self._lock = FileLock(path) if mode is None else FileLock(path, mode=mode)
 
     def acquire(self, seconds: float = -1) -> bool:
         """Wait for the lock, at most so long: filelock.Timeout then. NasError where it can't be made, or the disk has none."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a disk without locks, where a file that is there stands for one
-            try:
-                self._lock.acquire(timeout=seconds)
-            except Timeout:  # an OSError too
-                raise
-            except OSError as error:
-                raise NasError(
-                    f"{self.path}: must be writable, but: {error.strerror or error}. Choose a folder on a disk that has room "
-                    "and locks; some network disks have none."
-                ) from None
+        try:
+            self._lock.acquire(timeout=seconds)
+        except Timeout:  # an OSError too
+            raise
+        except (OSError, NotImplementedError) as error:  # the second of older filelocks
+            raise NasError(
+                f"{self.path}: must be writable, but: {getattr(error, 'strerror', None) or error}. Choose a folder on a disk "
+                "that has room and locks; some network disks have none."
+            ) from None
         return True
 
     def release(self) -> None:

@@ -3,6 +3,7 @@
 In a checkout they lie in its own folders; an installed package carries them inside.
 """
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +40,8 @@ def yaml_path(name: str | Path, kind: Kind, *, folder: Path | None = None, where
             raise ConfigError(f"{before}{path}: there is no such file. The {kind} that is shipped is called {path.stem}.")
         return path
     if str(name) not in files:
-        if (beside := path.with_name(f"{path.name}.yaml")).is_file():
+        beside = (folder or Path()) / f"{name}.yaml"
+        if Path(name).name == str(name) and os.path.isfile(beside):
             return beside
         raise ConfigError(f"{before}{unknown(kind, name, files)} The path of a YAML file will do as well.")
     return files[str(name)]

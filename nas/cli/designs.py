@@ -149,13 +149,16 @@ def _measure(names: list[str], asked: dict[str, object], *, most: int | None, as
     from nas.devices.conditions import conditions_of
     from nas.report.terminal import show_front
     from nas.run.folder import read_run
-    from nas.space.reference import IMAGENET_PIXELS
     from nas.winners.latency import record_latencies, show_latency, the_run_among
     from nas.winners.lookup import counted_at
 
     run = the_run_among(names, as_json=as_json, most=most)
     sizes = {counted_at(name)[0] for name in names} if run is None else {read_run(run)[1].space.image_size}
-    own = sizes.pop() if len(sizes) == 1 else IMAGENET_PIXELS
+    if len(sizes) > 1 and asked["image_size"] is None:
+        raise ConfigError(
+            f"--image-size: must be given for networks of several sizes ({', '.join(map(str, sorted(sizes)))} px)."
+        )
+    own = sizes.pop()
     conditions = conditions_of({**asked, "image_size": asked["image_size"] or own})
     if run is None:
         return show_latency(names, conditions, console(full_width=True), as_json=as_json)

@@ -51,7 +51,7 @@ _Push = Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Upload it t
 _Private = Annotated[bool, typer.Option("--private", help="With --push: a repository that only you can see.")]
 _Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call wrote there.")]
 _ToQuantise = Annotated[
-    Path, path_argument(help="RUN:TRIAL, a folder of nas retrain or of nas export; with --front a run's folder.")
+    Path, path_argument(help="RUN:TRIAL, a folder of nas retrain or of nas export; with --knee or --front a run's folder.")
 ]
 _Int8Folder = Annotated[
     Path | None, path_option("--out", help="The directory to write; with --front the run's record is written to.")
@@ -181,10 +181,11 @@ def quantize(
     from nas.quantization.quantise import Int8Plan
     from nas.winners.selection import the_trial
 
+    is_one = knee or trial is not None
+    check_asked(network, out=out, front=front, is_one=is_one, data=data, most_changed=most_changed)
     network, trial = the_trial(network, trial, knee=knee)
     if trial is not None:
         network = Path(f"{network}:{trial}")
-    check_asked(network, out=out, front=front, data=data, most_changed=most_changed)
     plan = Int8Plan(most_changed / 100, all_operators, threads)
     if front:
         quantise_front(network, plan, console(full_width=True), images=images)

@@ -13,8 +13,10 @@ from nas.quantization.subject import subject_of
 from nas.terminal import Terminal
 
 
-def check_asked(target: Path, *, out: Path | None, front: bool, data: str | None, most_changed: float) -> None:
+def check_asked(target: Path, *, out: Path | None, front: bool, is_one: bool, data: str | None, most_changed: float) -> None:
     """ConfigError for options that don't go together, NasError where ONNX Runtime is missing."""
+    if front and is_one:
+        raise ConfigError("--front: one choice at a time, but --trial or --knee is given as well. Leave one out.")
     if front and (out is not None or data is not None):
         raise ConfigError("--front: writes into the run's record, by its own images. Leave --out and --data out.")
     if not front and out is None:

@@ -112,13 +112,22 @@ def _in_folder(root: Path) -> Architecture:
     """What was trained, or exported, in a folder."""
     if RunFolder(root).search_yaml.is_file():
         raise ConfigError(f"{root}: is a search's folder. Say which network: {root}:NUMBER.")
-    if (root / "architecture.json").is_file():
-        return read_architecture(root / "architecture.json")
     if (root / "config.json").is_file():
         return _Export.of(root).metaformer.architecture
+    if (root / "architecture.json").is_file():
+        return read_architecture(root / "architecture.json")
     raise ConfigError(
         f"{root}: must hold what `nas retrain` (architecture.json) or `nas export` (config.json) wrote, but has neither."
     )
+
+
+def _retrained_at(root: Path) -> tuple[int, int]:
+    """Image size and number of classes of a retraining that has begun; the papers' for another folder."""
+    from nas.recipes.full import read_full_recipe
+
+    if not all((root / name).is_file() for name in ("recipe.yaml", "manifest.json")):
+        return IMAGENET_PIXELS, IMAGENET_CLASSES
+    return read_full_recipe(root / "recipe.yaml").full_size, len(read_manifest(root / "manifest.json").class_names)
 
 
 class _Written(BaseModel):
@@ -146,16 +155,18 @@ class _Export(_Written):
 
 
 def counted_at(target: str) -> tuple[int, int]:
-    """Image size and number of classes at which a run counts its trials, or for which a network was exported.
+    """Image size and number of classes at which a run counts its trials, or that a network was trained or exported for.
 
     The papers' 224 and 1,000 for anything else.
     """
     run, trial = run_and_trial(Path(target))
-    if target in designs() or trial is None:
-        if (run / "config.json").is_file():
-            exported = _Export.of(run)
-            return exported.pretrained_cfg.input_size[-1], exported.num_classes
+    if target in designs() or is_scaled(target) or (trial is None and not run.is_dir()):
         return IMAGENET_PIXELS, IMAGENET_CLASSES
+    if trial is None and (run / "config.json").is_file():
+        exported = _Export.of(run)
+        return exported.pretrained_cfg.input_size[-1], exported.num_classes
+    if trial is None:
+        return _retrained_at(run)
     space = read_run(run)[1].space
     return space.image_size, space.num_classes
 

@@ -221,11 +221,11 @@ def test_only_an_earlier_quantisation_is_replaced_and_only_when_asked(world, exp
 def test_options_that_do_not_go_together_are_refused():
     for asked in ({"out": Path("x"), "data": None}, {"out": None, "data": "digits"}):
         with pytest.raises(ConfigError, match="--front: writes into the run's record"):
-            check_asked(Path("run"), front=True, most_changed=1.0, **asked)
+            check_asked(Path("run"), front=True, is_one=False, most_changed=1.0, **asked)
     with pytest.raises(ConfigError, match="--out: must name the directory"):
-        check_asked(Path("run:3"), out=None, front=False, data=None, most_changed=1.0)
+        check_asked(Path("run:3"), out=None, front=False, is_one=False, data=None, most_changed=1.0)
     with pytest.raises(ConfigError, match="--most-changed: must be a share of 100, but got nan"):
-        check_asked(Path("run:3"), out=Path("x"), front=False, data=None, most_changed=float("nan"))
+        check_asked(Path("run:3"), out=Path("x"), front=False, is_one=False, data=None, most_changed=float("nan"))
 
 
 def test_a_machine_too_noisy_is_told_and_costs_no_result(world, exported, tmp_path, monkeypatch):

@@ -347,3 +347,22 @@ def test_teachers_of_other_weights_or_arithmetic_share_no_answers(teacher):
     next(other.parameters()).add_(1e-3)
     Remembering(model, recipe), Remembering(other, recipe), Remembering(model, recipe.model_copy(update={"precision": "bf16"}))
     assert len(list((cache_folder() / "teachers").glob("*.sqlite"))) == 3
+
+
+@pytest.mark.parametrize("content", ["'text of a damaged row'", "NULL", "7", "x'00'"])
+def test_what_stands_in_the_place_of_an_answer_is_asked_again(teacher, content):
+    recipe, _ = remembering(teacher)
+    expected = curve_of(recipe)
+    with sqlite3.connect(answers_file()) as kept:
+        kept.execute("CREATE TABLE others AS SELECT * FROM answers")
+        kept.execute("DROP TABLE answers")
+        kept.execute("CREATE TABLE answers (batch BLOB PRIMARY KEY, logits)")
+        kept.execute(f"INSERT INTO answers SELECT batch, {content} FROM others")
+    assert curve_of(recipe) == expected
+
+
+def test_batches_of_equal_bytes_and_other_shapes_are_told_apart(teacher):
+    recipe, model = remembering(teacher)
+    ask = Remembering(model, recipe)
+    with torch.no_grad():
+        assert ask(torch.zeros(4, 3, 16, 16)).shape == (4, 3) and ask(torch.zeros(1, 3, 32, 32)).shape == (1, 3)

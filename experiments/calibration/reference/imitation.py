@@ -11,6 +11,7 @@ again. ranking.py says how it ranks.
 
 import argparse
 import csv
+import io
 import multiprocessing
 import tempfile
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,7 @@ from nas.calibration.plan import architectures_of
 from nas.data.draw import make_manifest
 from nas.data.manifest import load_split, prepare_images
 from nas.data.registry import data_root
+from nas.files import write_whole
 from nas.models.metaformer import build
 from nas.run.settings.search import read_search
 from nas.space.architecture import Architecture
@@ -177,10 +180,8 @@ def _rows(path: Path) -> list[dict]:
 
 
 def _write(path: Path, rows: list[dict]) -> None:
-    with path.open("w") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(text := io.StringIO(), index=False)
+    write_whole(path, text.getvalue())
 
 
 if __name__ == "__main__":

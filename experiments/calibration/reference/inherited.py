@@ -2,21 +2,24 @@
 
     python experiments/calibration/reference/inherited.py --data DIR --out runs/inherited
 
-Half of the networks, every second one, are trained as `tenth` is and keep their weights. Each of the other half is trained for
-one epoch twice: from random weights (`scratch`), and from those of the nearest parent (`inherited`): equal
-names and mixers, the part that both shapes have; channels that a parent lacks begin with no effect, blocks that it lacks as the
-identity. `--folds 2` does it again with the halves exchanged. A training that ended is kept in results.csv of the folder, and
-the same command goes on. ranking.py says how the two rank.
+Half of the networks, every second one, are trained as `tenth` is and keep their weights. Each of the other half is trained
+for one epoch twice: from random weights (`scratch`), and from those of the nearest parent (`inherited`): equal names and
+mixers, the part that both shapes have. Channels and taps that a parent lacks begin with no effect, and so do the mixers and
+MLPs with weights of blocks that it lacks (pooling and random mixing have none: there the block is new). `--folds 2` does it
+again with the halves exchanged. A training that ended is kept in results.csv of the folder, and the same command goes on.
+ranking.py says how the two rank.
 """
 
 import argparse
 import csv
+import io
 import multiprocessing
 import re
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -25,6 +28,7 @@ from nas.calibration.plan import architectures_of
 from nas.data.draw import make_manifest
 from nas.data.manifest import Manifest, load_split, prepare_images
 from nas.data.registry import data_root
+from nas.files import write_whole
 from nas.recipes.recipe import Proxy
 from nas.recipes.signals import RANKING_SIGNALS
 from nas.run.settings.search import read_search
@@ -118,7 +122,7 @@ def inherited(
         elif theirs is None or theirs.dim() != fresh.dim() or ("token_mixer" in name and not same_mixer):
             taken[name] = fresh
         else:
-            taken[name] = grown(fresh, theirs)
+            taken[name] = heads_grown(fresh, theirs) if name.endswith("qkv.weight") else grown(fresh, theirs)
             number += min(fresh.numel(), torch.Size(map(min, zip(fresh.shape, theirs.shape, strict=True))).numel())
     both = sum(tensor.numel() for tensor in (*own.values(), *weights.values())) - number
     return taken, number / both
@@ -129,9 +133,23 @@ def grown(fresh: Tensor, theirs: Tensor) -> Tensor:
     grown_ = fresh.clone()
     if fresh.dim() >= 2:
         grown_[: theirs.shape[0], theirs.shape[1] :] = 0
-    both = tuple(slice(0, min(sizes)) for sizes in zip(fresh.shape, theirs.shape, strict=True))
-    grown_[both] = theirs[both]
+    if fresh.dim() == 4:  # a kernel's middle stays where it is; taps that the parent lacks begin with no effect
+        grown_[: theirs.shape[0], : theirs.shape[1]] = 0
+    pairs = list(zip(fresh.shape, theirs.shape, strict=True))
+    own, given = (tuple(_part(i, pair, of) for i, pair in enumerate(pairs)) for of in (0, 1))
+    grown_[own] = theirs[given]
     return grown_
+
+
+def _part(dim: int, sizes: tuple[int, int], of: int) -> slice:
+    """What both have of a dimension: the first channels, the middle of a kernel's sides."""
+    start = max(0, sizes[of] - sizes[1 - of]) // 2 if dim >= 2 else 0
+    return slice(start, start + min(sizes))
+
+
+def heads_grown(fresh: Tensor, theirs: Tensor) -> Tensor:
+    """Queries, keys and values, which stand one behind the other, each by itself."""
+    return torch.cat([grown(*parts) for parts in zip(fresh.chunk(3), theirs.chunk(3), strict=True)])
 
 
 class Results:
@@ -149,10 +167,8 @@ class Results:
 
     def add(self, row: dict) -> None:
         self.rows.append(row)
-        with self.path.open("w") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        pd.DataFrame(self.rows, columns=COLUMNS).to_csv(text := io.StringIO(), index=False)
+        write_whole(self.path, text.getvalue())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@
 
 The same networks for all of one table: those that have a long training, and one of each short kind that stands in it. A row a
 kind and signal: Kendall's tau to the long trainings, in bands of equal MACs, less that of params and MACs, each with a 95 %
-bootstrap interval over networks; printed, and written to ranking.csv with --out.
+bootstrap interval over networks; printed, and written to ranking.csv with --out. What a kind cost, its teacher or parents
+included, stands in README.md. As long as the reference has one seed, a training of that seed is compared with one of equal
+seed: what the seed does to both counts as agreement, for all kinds but imitation and inherited.
 """
 
 import argparse
@@ -61,11 +63,12 @@ def trainings_in(path: Path) -> pd.DataFrame:
     """Trainings that ended, a row each with all signals."""
     with path.open() as file:
         rows = [row for row in csv.DictReader(file) if not row["cause"]]
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {"fidelity": row["fidelity"], "name": row["name"], "seed": int(row["seed"])}
         | {signal: value.of(curve_of(row)) for signal, value in RANKING_SIGNALS.items()}
         for row in rows
     )
+    return frame.drop_duplicates(["fidelity", "name", "seed"], keep="last")  # the latest of a changed recipe
 
 
 def inherited_in(path: Path) -> pd.DataFrame:
@@ -78,6 +81,8 @@ def inherited_in(path: Path) -> pd.DataFrame:
 def imitation_in(path: Path, seeds: list[int]) -> pd.DataFrame:
     """How well the stages imitate, each one's error in decibels, and their sum; larger is better."""
     rows = pd.read_csv(path)
+    if rows["epochs"].nunique() != 1:
+        raise SystemExit(f"{path}: must be of one number of epochs, but has several")
     rows = rows[rows["seed"].isin(seeds)].reset_index(drop=True)
     stages = -10 * np.log10(rows[[f"stage{number}" for number in range(1, 5)]])
     return pd.concat([rows[["name", "seed"]], stages], axis=1).assign(all_stages=stages.sum(axis=1))

@@ -65,6 +65,7 @@ def train(waiting: list, done: Trainings, *, work: partial, workers: int, device
             except BrokenProcessPool:
                 raise SystemExit("a worker was killed; the same command continues") from None
             done.add(training, outcome=outcome, machine=False, device=device)
+            checkpoint_of(training, work.keywords["folder"]).unlink(missing_ok=True)
             left = (time.monotonic() - started) / number * (len(waiting) - number)
             print(
                 f"[{number}/{len(waiting)}] {training.fidelity}:{training.seed} {training.name}: "
@@ -76,10 +77,13 @@ def train(waiting: list, done: Trainings, *, work: partial, workers: int, device
 def resumable(training: Training, *, folder: Path, **options) -> Outcome:
     """One training, which goes on from its last epoch if it was killed."""
     folder.mkdir(exist_ok=True)
-    checkpoint = folder / f"{training.setup}.pt"
-    outcome = train_one(training, checkpoint=checkpoint, **options)
-    checkpoint.unlink(missing_ok=True)
-    return outcome
+    checkpoint = checkpoint_of(training, folder)
+    return train_one(training, checkpoint=checkpoint, **options)
+
+
+def checkpoint_of(training: Training, folder: Path) -> Path:
+    """Where a training's last epoch lies until its outcome is put down."""
+    return folder / f"{training.setup}.pt"
 
 
 def one_thread() -> None:

@@ -1,6 +1,7 @@
 """A teacher's answers, kept on this machine: trainings of equal seed see the same augmented batches, whatever they train."""
 
 import hashlib
+import platform
 import sqlite3
 import zlib
 from contextlib import suppress
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.cache import cache_folder
+from nas.errors import NasError
 from nas.models.weights import weights_digest
 from nas.recipes.recipe import Recipe
 
@@ -29,15 +31,16 @@ class Remembering:
 
     def __init__(self, teacher: nn.Module, recipe: Recipe):
         self.teacher = teacher
-        self._path = cache_folder() / "teachers" / f"{_identity(teacher, recipe)}.sqlite"
+        self._path: Path | None = None
         self._kept: sqlite3.Connection | None = None
-        with suppress(OSError, sqlite3.Error):
+        with suppress(OSError, sqlite3.Error, NasError):
+            self._path = cache_folder() / "teachers" / f"{_identity(teacher, recipe)}.sqlite"
             self._kept = _opened(self._path)
 
     def __call__(self, images: Tensor) -> Tensor:
         if self._kept is None:
             return self.teacher(images)
-        batch = hashlib.sha256(images.numpy().tobytes()).digest()
+        batch = hashlib.sha256(str(tuple(images.shape)).encode() + images.numpy().tobytes()).digest()
         logits = self._read(batch, len(images))
         if logits is None:
             logits = self.teacher(images).float()
@@ -47,42 +50,39 @@ class Remembering:
     def _read(self, batch: bytes, number: int) -> Tensor | None:
         """None where the batch is new, or what is kept of it is damaged."""
         row = self._tried("SELECT logits FROM answers WHERE batch = ?", batch)
-        if row is None or zlib.crc32(row[0][4:]).to_bytes(4) != row[0][:4]:
+        if row is None or not isinstance(row[0], bytes) or zlib.crc32(row[0][4:]).to_bytes(4) != row[0][:4]:
             return None
         return torch.from_numpy(np.frombuffer(row[0], np.float32, offset=4).reshape(number, -1).copy())
 
     def _keep(self, batch: bytes, logits: Tensor) -> None:
         with suppress(OSError):
-            if self._path.stat().st_size < MOST_BYTES:
+            if self._path is not None and self._path.stat().st_size < MOST_BYTES:
                 content = logits.contiguous().numpy().tobytes()
-                row = zlib.crc32(content).to_bytes(4) + content
-                self._tried("INSERT OR REPLACE INTO answers VALUES (?, ?)", batch, row)
+                self._tried("INSERT OR REPLACE INTO answers VALUES (?, ?)", batch, zlib.crc32(content).to_bytes(4) + content)
 
     def _tried(self, statement: str, *values: bytes) -> tuple[bytes, ...] | None:
-        """The first row that a statement gives; after an error no file is used any more, and a damaged one is removed."""
+        """The first row that a statement gives; after an error the file is not used any more."""
         if self._kept is None:
             return None
         try:
             return self._kept.execute(statement, values).fetchone()
-        except sqlite3.Error as error:
-            self._kept.close()
+        except sqlite3.Error:
             self._kept = None
-            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-                with suppress(OSError):
-                    self._path.unlink()
             return None
 
 
 def _opened(path: Path) -> sqlite3.Connection:
+    """The file, made anew where it is damaged as far as SQLite sees; sqlite3.Error where it can't be used."""
     path.parent.mkdir(parents=True, exist_ok=True)
     connect = partial(sqlite3.connect, path, timeout=OTHERS_WRITE_SECONDS, isolation_level=None)
     try:
         return _prepared(connect())
-    except sqlite3.OperationalError:  # locked, or no room
-        raise
-    except sqlite3.DatabaseError:  # no such file as we write
-        path.unlink()
-        return _prepared(connect())
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise  # locked, no room, no rights
+    for part in ("", "-wal", "-shm"):
+        path.with_name(path.name + part).unlink(missing_ok=True)
+    return _prepared(connect())
 
 
 def _prepared(kept: sqlite3.Connection) -> sqlite3.Connection:
@@ -92,10 +92,11 @@ def _prepared(kept: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _identity(teacher: nn.Module, recipe: Recipe) -> str:
-    """Equal for teachers of equal weights that answer alike here, in the same arithmetic."""
+    """Equal for teachers of equal weights that answer alike on this machine, in the same arithmetic."""
     draws = torch.Generator().manual_seed(0)
     probes = torch.randn(PROBE_IMAGES, 3, recipe.full_size, recipe.full_size, generator=draws)
     with torch.no_grad():
         logits = teacher(probes)
-    known_by = [torch.__version__, recipe.precision, recipe.channels_last, weights_digest(teacher.state_dict())]
+    arithmetic = (torch.__version__, torch.backends.cpu.get_cpu_capability(), recipe.precision, recipe.channels_last)
+    known_by = [platform.node(), *arithmetic, weights_digest(teacher.state_dict())]
     return hashlib.sha256(repr(known_by).encode() + logits.float().numpy().tobytes()).hexdigest()[:16]
