@@ -33,10 +33,10 @@ def yaml_path(name: str | Path, kind: Kind, *, folder: Path | None = None, where
     """
     path, files = (folder or Path()) / at_home(str(name)), shipped_files(kind)
     before = f"{where}: " if where else ""
-    if path.is_file():
+    if os.path.isfile(path):  # a name may be too long to ask the disk
         return path
     if path.suffix or len(Path(name).parts) > 1:
-        if not path.exists() and path.stem in files:
+        if not os.path.exists(path) and path.stem in files:
             raise ConfigError(f"{before}{path}: there is no such file. The {kind} that is shipped is called {path.stem}.")
         return path
     if str(name) not in files:

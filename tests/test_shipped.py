@@ -88,3 +88,9 @@ def test_a_bare_name_is_also_that_of_a_file_beside_where_none_is_shipped(tmp_pat
         (tmp_path / name).touch()
     assert yaml_path("mine", "search space", folder=tmp_path) == tmp_path / "mine.yaml"
     assert yaml_path("hybrid", "search space", folder=tmp_path) == shipped_files("search space")["hybrid"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "x" * 300])
+def test_what_is_no_name_is_refused_in_words(name, tmp_path):
+    with pytest.raises(ConfigError, match="unknown search space"):
+        yaml_path(name, "search space", folder=tmp_path)

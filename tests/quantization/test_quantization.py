@@ -302,3 +302,8 @@ def test_further_blocks_can_be_quantised_and_are_parts_by_name(subject, tmp_path
     assert {f"{kind} of stage {i}" for kind in kinds for i in (1, 2)} <= set(network_parts(tmp_path / FLOAT_FILE))
     assert made.in_float == () and made.num_bytes_int8 < made.num_bytes
     assert {node.op_type for node in onnx.load(tmp_path / INT8_FILE).graph.node} >= {"QuantizeLinear", "Sigmoid"}
+
+
+def test_a_front_and_one_of_its_networks_are_not_asked_for_together():
+    with pytest.raises(ConfigError, match="--front: one choice at a time"):
+        check_asked(Path("run"), out=None, front=True, is_one=True, data=None, most_changed=1.0)

@@ -143,6 +143,13 @@ def test_a_folder_whose_export_is_damaged_is_refused_by_file_and_path(tmp_path, 
         architecture_of(str(tmp_path))
 
 
+def test_a_designs_name_is_the_design_whatever_folder_is_called_so(tmp_path, monkeypatch):
+    (tmp_path / "caformer_s18").mkdir()
+    (tmp_path / "caformer_s18" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert counted_at("caformer_s18") == (224, 1000) and architecture_of("caformer_s18") == design("caformer_s18")
+
+
 def test_a_folder_without_a_network_is_refused(run, tmp_path):
     with pytest.raises(ConfigError, match=r"is a search's folder\. Say which network"):
         architecture_of(str(run[0]))

@@ -17,10 +17,10 @@ def write_litert(model: nn.Module, images: Tensor, path: Path) -> None:
 
 
 def load_litert(path: Path) -> LoadedNetwork:
-    """What LiteRT computes on the CPU, image by image."""
+    """What LiteRT computes with one thread of the CPU, image by image."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(path))
+    interpreter = Interpreter(str(path), num_threads=1)
     interpreter.allocate_tensors()
     [entry], [exit_] = interpreter.get_input_details(), interpreter.get_output_details()
 

@@ -28,10 +28,12 @@ def write_onnx(model: nn.Module, images: Tensor, path: Path) -> None:
 
 
 def load_onnx(path: Path) -> LoadedNetwork:
-    """What ONNX Runtime computes on the CPU."""
+    """What ONNX Runtime computes with one thread of the CPU."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(np.asarray(session.run(["logits"], {"images": images.numpy()})[0]))
 
 

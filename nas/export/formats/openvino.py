@@ -19,10 +19,10 @@ def write_openvino(model: nn.Module, images: Tensor, path: Path) -> None:
 
 
 def load_openvino(path: Path) -> LoadedNetwork:
-    """What OpenVINO computes on the CPU in float32."""
+    """What OpenVINO computes with one thread of the CPU in float32."""
     import openvino
 
-    network = openvino.Core().compile_model(path, "CPU", FLOAT32)
+    network = openvino.Core().compile_model(path, "CPU", {**FLOAT32, "INFERENCE_NUM_THREADS": 1})
     return lambda images: torch.from_numpy(network([images.numpy()])[0].copy())
 
 

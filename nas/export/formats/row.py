@@ -11,7 +11,7 @@ WriteFormat = Callable[[nn.Module, Tensor, Path], None]
 LoadedNetwork = Callable[[Tensor], Tensor]
 """What a format's own runtime computes for images `(B, 3, S, S)`: logits `(B, classes)`."""
 LoadFormat = Callable[[Path], LoadedNetwork]
-"""Gives a file to the runtime, which then answers any number of times."""
+"""Gives a file to the runtime, which then answers any number of times, with one thread where it lets itself be told."""
 
 
 class Writer(NamedTuple):
