@@ -39,7 +39,9 @@ _ExportFolder = Annotated[Path, path_option("--out", help="The directory to writ
 _Formats = Annotated[
     list[str],
     typer.Option(
-        "--format", help="onnx, torch-export, openvino, litert, executorch, coreml; may repeat. timm's files are always there."
+        "--format",
+        help="onnx (onnx@19 for that operator set), torch-export, openvino, litert, executorch, coreml; may repeat. timm's "
+        "files are always there.",
     ),
 ]
 _ImageSize = Annotated[

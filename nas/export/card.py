@@ -7,7 +7,7 @@ from typing import Any
 
 from nas.config.text import dump_yaml
 from nas.errors import ConfigError
-from nas.export.formats.table import WRITERS
+from nas.export.formats.table import writer_of
 from nas.export.level import MEANING, Level
 from nas.export.preprocessing import LABEL_USAGE, TORCH_USAGE, pixels_code
 from nas.models.reparam import why_not
@@ -132,7 +132,7 @@ def _labels(config: dict[str, Any]) -> dict[str, str]:
 
 def _usages(formats: Sequence[str]) -> str:
     """How torch and each format's runtime are asked."""
-    codes = {"torch": TORCH_USAGE} | {WRITERS[name].files[0]: WRITERS[name].usage for name in formats}
+    codes = {"torch": TORCH_USAGE} | {writer_of(name).files[0]: writer_of(name).usage for name in formats}
     return "\n\n".join(f"{name}:\n\n```python\n{code}\n```" for name, code in codes.items())
 
 
@@ -157,7 +157,7 @@ def _facts(architecture: Architecture, config: dict[str, Any], formats: Sequence
         for i, stage in enumerate(architecture.stages, start=1)
         if row_of(stage).merges_into is not None
     ]
-    return facts + [f"- {', '.join(WRITERS[name].files)}: {WRITERS[name].about}" for name in formats]
+    return facts + [f"- {', '.join(writer_of(name).files)}: {writer_of(name).about}" for name in formats]
 
 
 def _preparation(images: dict[str, Any]) -> str:

@@ -115,6 +115,36 @@ def test_missing_packages_are_named_before_anything_is_done(monkeypatch):
     assert check_formats(["timm", "torch-export", "torch-export"]) == ["torch-export"]
 
 
+@pytest.mark.parametrize(
+    ("formats", "message"),
+    [
+        (["onnx@9"], r"onnx@9: the operator set must be a number from 18 to 23.*got '9'"),
+        (["onnx@"], "got ''"),
+        (["onnx@1²"], "got '1²'"),
+        (["onnx@" + "9" * 400], "the operator set must be"),
+        (["timm@18"], "only ONNX has operator sets"),
+        (["torch-export@18"], "only ONNX has operator sets"),
+        (["onnx@18", "onnx"], r"onnx@18: another format writes model\.onnx too"),
+    ],
+)
+def test_an_operator_set_that_cannot_be_written_is_refused_before_anything_is_done(formats, message):
+    with pytest.raises(ConfigError, match=f"--format: .*{message}"):
+        check_formats(formats)
+
+
+def test_an_operator_set_that_is_asked_for_is_written(tmp_path):
+    import onnx
+
+    write_formats(network("identity"), check_formats(["onnx@18"]), tmp_path, image_size=64)
+    assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == 18
+
+
+def test_a_torch_that_writes_another_operator_set_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.export.formats.onnx._opset_of", lambda path: 17)
+    with pytest.raises(NasError, match=r"--format onnx@18: torch .* wrote the operator set 17"):
+        write_formats(network("identity"), ["onnx@18"], tmp_path, image_size=64)
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_format_asks_for_the_versions_that_its_extra_installs(name):
     extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]

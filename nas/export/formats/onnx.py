@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nas.errors import NasError
 from nas.export.formats.row import LoadedNetwork, Writer
 
+OPSETS = range(18, 24)  # ONNX's operator sets that torch's exporter writes; asked for another it writes 18 without a word
 
-def write_onnx(model: nn.Module, images: Tensor, path: Path) -> None:
-    """One file, for batches of any size."""
+
+def write_onnx(model: nn.Module, images: Tensor, path: Path, *, opset: int | None = None) -> None:
+    """One file, for batches of any size, with the operators of ONNX's set of that number, or torch's choice."""
     quiet = logging.getLogger("torch.onnx")
     before = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -21,10 +24,18 @@ def write_onnx(model: nn.Module, images: Tensor, path: Path) -> None:
             warnings.simplefilter("ignore")  # of the exporter's own inner workings
             torch.onnx.export(
                 model, (images,), str(path), dynamo=True, external_data=False, verbose=False, dynamic_shapes=any_batch(),
-                input_names=["images"], output_names=["logits"],
+                input_names=["images"], output_names=["logits"], opset_version=opset,
             )  # fmt: skip
     finally:
         quiet.setLevel(before)
+    if opset is not None and (written := _opset_of(path)) != opset:
+        raise NasError(f"--format onnx@{opset}: torch {torch.__version__} wrote the operator set {written}. Choose another.")
+
+
+def _opset_of(path: Path) -> int:
+    import onnx
+
+    return next(entry.version for entry in onnx.load(path).opset_import if not entry.domain)
 
 
 def load_onnx(path: Path) -> LoadedNetwork:

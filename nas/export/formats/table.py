@@ -5,6 +5,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,16 +13,17 @@ import torch
 from packaging.requirements import Requirement
 from torch import Tensor, nn
 
-from nas.errors import ConfigError, NasError, in_one_line, unknown
+from nas.errors import ConfigError, NasError, in_one_line, shortened, unknown
 from nas.export.formats.coreml import COREML
 from nas.export.formats.executorch import EXECUTORCH
 from nas.export.formats.litert import LITERT
-from nas.export.formats.onnx import ONNX
+from nas.export.formats.onnx import ONNX, OPSETS, write_onnx
 from nas.export.formats.openvino import OPENVINO
 from nas.export.formats.row import LoadedNetwork, Writer
 from nas.export.formats.torch_export import TORCH_EXPORT
 from nas.models.plain import with_plain_pooling
 
+SET = "@"  # before the number of ONNX's operator set
 TIMM_FILES = "timm"  # whose files every export has
 TOLERANCE = 1e-4  # of a logit, relative to those above 1
 BATCHES = (1, 16)  # the network is traced with 2 images
@@ -39,19 +41,43 @@ WRITERS = {
 
 def check_formats(formats: Sequence[str]) -> list[str]:
     """The formats to write beside timm's, each once; ConfigError for an unknown one, NasError where a package is missing or of
-    a version that it was not tested with."""
+    a version that it was not tested with. ONNX may be asked for with an operator set, as in onnx@19."""
     for name in formats:
-        if name not in (names := (TIMM_FILES, *WRITERS)):
+        plain, mark, _ = name.partition(SET)
+        if plain not in (names := (TIMM_FILES, *WRITERS)):
             raise ConfigError(f"--format: {unknown('format', name, names)}")
-    chosen = [name for name in dict.fromkeys(formats) if name in WRITERS]
+        if mark and plain != "onnx":
+            raise ConfigError(f"--format: {name}: only ONNX has operator sets, as in onnx{SET}{OPSETS[0]}. Write {plain}.")
+    chosen = [name for name in dict.fromkeys(formats) if name != TIMM_FILES]
     for name in chosen:
-        wrong = [problem for package in WRITERS[name].packages if (problem := _problem(Requirement(package)))]
+        needed = writer_of(name)
+        wrong = [problem for package in needed.packages if (problem := _problem(Requirement(package)))]
         if wrong:
             raise NasError(
-                f"--format {name} needs {', '.join(WRITERS[name].packages)}, but {', '.join(wrong)}. Install the extra: pip "
-                f"install 'metaformer-nas[{WRITERS[name].extra}]'"
+                f"--format {name} needs {', '.join(needed.packages)}, but {', '.join(wrong)}. Install the extra: pip "
+                f"install 'metaformer-nas[{needed.extra}]'"
             )
+        _check_set(name)
+    files = [writer_of(name).files[0] for name in chosen]
+    if twice := next((name for name, file in zip(chosen, files, strict=True) if files.count(file) > 1), None):
+        raise ConfigError(f"--format: {twice}: another format writes {writer_of(twice).files[0]} too. Choose one of them.")
     return chosen
+
+
+def writer_of(name: str) -> Writer:
+    """The row of a format, which writes the operator set that its name may hold."""
+    plain, _, opset = name.partition(SET)
+    return WRITERS[plain] if not opset.isdecimal() else WRITERS[plain]._replace(write=partial(write_onnx, opset=int(opset)))
+
+
+def _check_set(name: str) -> None:
+    """ConfigError for an operator set that can't be written."""
+    _, mark, opset = name.partition(SET)
+    if mark and not (opset.isascii() and opset.isdecimal() and int(opset) in OPSETS):
+        raise ConfigError(
+            f"--format: {name}: the operator set must be a number from {OPSETS[0]} to {OPSETS[-1]}, which torch's exporter "
+            f"writes, but got {shortened(opset)!r}."
+        )
 
 
 def _problem(needed: Requirement) -> str:
@@ -71,7 +97,7 @@ def write_formats(model: nn.Module, formats: Sequence[str], directory: Path, *, 
     several batch sizes.
     """
     plain = with_plain_pooling(model)
-    return {name: _written(name, WRITERS[name], model, plain, directory, image_size) for name in formats}
+    return {name: _written(name, writer_of(name), model, plain, directory, image_size) for name in formats}
 
 
 def _written(name: str, writer: Writer, model: nn.Module, plain: nn.Module, directory: Path, image_size: int) -> float | None:
@@ -79,7 +105,7 @@ def _written(name: str, writer: Writer, model: nn.Module, plain: nn.Module, dire
     try:
         with _silence():
             writer.write(plain, _images(2, image_size), path)
-    except OSError:
+    except (OSError, NasError):
         raise
     except Exception as error:  # converters raise whatever their operators do
         raise NasError(
