@@ -18,6 +18,7 @@ from nas.errors import NasError
 from nas.run.folder import alone, check_folder, open_folder, read_run
 from nas.run.settings.search import Search
 from nas.training.curve import Outcome
+from nas.training.distillation.loss import check_teacher
 
 
 def run_calibration(
@@ -31,6 +32,8 @@ def run_calibration(
     folder = check_folder(root, search)
     done, _ = Trainings(folder.calibration / TRAININGS_FILE), Scores(folder.calibration / SCORES_FILE)
     plan = with_data(draft(search, where=where), folder, console)
+    for name, recipe in plan.fidelities.items():
+        check_teacher(recipe, plan.manifests[name].class_names, where=f"{where}: calibration.fidelities.{name}")
     announce(plan, done)
     open_folder(root, search)
     with alone(folder), Stopping():

@@ -43,10 +43,9 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     check_place(manifest, settings.proxy.data)
     if settings.proxy.distillation is not None:
         # Loads torch, which no other search needs before its workers do
-        from nas.training.distillation.teacher import teacher_of
+        from nas.training.distillation.loss import check_teacher
 
-        names = manifest.class_names
-        teacher_of(settings.proxy, num_classes=len(names), class_names=names)  # a missing one is said once, before any trial
+        check_teacher(settings.proxy, manifest.class_names, where="proxy")  # what is wrong is said once, before any trial
     check_record(settings, there := check_folder(root, settings), manifest_hash=manifest.hash)
     sources = learnt_sources(settings, there)
     folder = open_folder(root, settings)

@@ -75,7 +75,7 @@ def _architecture(name: str) -> Architecture:
         return read_architecture(Path(name))
     raise ConfigError(
         "must be a folder of `nas retrain` or `nas export`, a design of ours, an architecture .json or a model of timm's, but "
-        f"got {name}. {unknown('design', name, designs())}."
+        f"got {name}. {unknown('design', name, designs())}"
     )
 
 

@@ -102,6 +102,23 @@ def loss_of(recipe: Recipe, student: nn.Module, *, device: torch.device, class_n
     return Distilled(recipe, settings, Remembering(teacher, recipe) if is_asked_again else teacher)
 
 
+def check_teacher(recipe: Recipe, class_names: Sequence[str], *, where: str) -> None:
+    """ConfigError where the recipe's teacher is not there, or does not know these classes or take images of its sizes.
+
+    `where` is the dotted path of the recipe.
+    """
+    settings, number = recipe.distillation, len(class_names)
+    if settings is None:
+        return
+    try:
+        teacher = teacher_of(recipe, num_classes=number, class_names=class_names)
+        for size in sorted({recipe.size_at(1), recipe.full_size}):
+            answer = _teachers_answer(teacher, torch.zeros(1, 3, size, size), settings)
+            _check_logits((1, number), answer.logits, settings)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
+
+
 class _Answer(NamedTuple):
     """Shapes of what a network gives for one image."""
 
@@ -128,12 +145,16 @@ def _teachers_answer(teacher: nn.Module, image: Tensor, settings: Distillation) 
         ) from None
 
 
-def _check(student: _Answer, teacher: _Answer, settings: Distillation) -> None:
-    if settings.logits and student.logits != teacher.logits:
+def _check_logits(student: tuple[int, ...], teacher: tuple[int, ...], settings: Distillation) -> None:
+    if settings.logits and student != teacher:
         raise ConfigError(
-            f"distillation.logits: the teacher {settings.teacher} must have the {student.logits[1]} classes of the training, "
-            f"but has {teacher.logits[1]}. Choose another teacher, or set logits: 0 and imitate its token mixers."
+            f"distillation.logits: the teacher {settings.teacher} must have the {student[1]} classes of the training, "
+            f"but has {teacher[1]}. Choose another teacher, or set logits: 0 and imitate its token mixers."
         )
+
+
+def _check(student: _Answer, teacher: _Answer, settings: Distillation) -> None:
+    _check_logits(student.logits, teacher.logits, settings)
     if settings.imitation and (student.mixers != teacher.mixers or not student.mixers):
         raise Infeasible(
             f"distillation.imitation: the teacher {settings.teacher} must be a MetaFormer of the student's depths, widths and "
