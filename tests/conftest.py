@@ -2,12 +2,17 @@ import uuid
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from nas.run.settings.search import Search, read_search
 
 settings.register_profile("any speed", deadline=None)  # a busy machine is no failure
 settings.load_profile("any speed")
+
+# The first backward pass starts a thread for each device that torch knows; after a torch.export it believes in one more, and
+# then no process that a test forks could go backward. So the first is here.
+torch.ones(1, requires_grad=True).backward()
 
 TINY = Path(__file__).parents[1] / "search_spaces" / "tiny.yaml"
 

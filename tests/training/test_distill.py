@@ -22,7 +22,15 @@ from nas.recipes.recipe import Distillation, Proxy, Recipe
 from nas.retraining.train import retrain_network
 from nas.space.architecture import Architecture, Stage
 from nas.training.distillation.answers import Remembering
-from nas.training.distillation.loss import as_tokens, hard_loss, imitation_loss, loss_of, soft_loss, watched_mixers
+from nas.training.distillation.loss import (
+    as_tokens,
+    check_teacher,
+    hard_loss,
+    imitation_loss,
+    loss_of,
+    soft_loss,
+    watched_mixers,
+)
 from nas.training.distillation.teacher import Renormalised, teacher_of
 from nas.training.loop import fit
 from nas.training.loss import Batch, label_loss
@@ -366,3 +374,26 @@ def test_batches_of_equal_bytes_and_other_shapes_are_told_apart(teacher):
     ask = Remembering(model, recipe)
     with torch.no_grad():
         assert ask(torch.zeros(4, 3, 16, 16)).shape == (4, 3) and ask(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "classes", "message"),
+    [
+        ({"teacher": "nothere", "weights": None}, 3, r"here\.distillation\.teacher: must be a folder"),
+        ({}, 4, r"here\.distillation\.logits: the teacher .* must have the 4 classes of the training, but has 3"),
+    ],
+)
+def test_a_teacher_is_looked_at_before_anything_is_trained(teacher, changes, classes, message):
+    recipe = taught({**teacher, **changes})
+    with pytest.raises(ConfigError, match=message):
+        check_teacher(recipe, ["a", "b", "c", "d"][:classes], where="here")
+    check_teacher(QUICK, ["a"], where="here")
+    check_teacher(taught(teacher), ["a", "b", "c"], where="here")
+
+
+def test_a_teacher_of_another_size_is_refused_before_anything_is_trained(tmp_path):
+    (tmp_path / "teacher.json").write_text(json.dumps(architecture("random").to_dict()))
+    save_weights(network("random"), tmp_path / "teacher.safetensors")
+    files = {"teacher": str(tmp_path / "teacher.json"), "weights": str(tmp_path / "teacher.safetensors")}
+    with pytest.raises(ConfigError):
+        check_teacher(taught(files).model_copy(update={"image_size": 24}), ["a", "b", "c"], where="here")
