@@ -1,6 +1,6 @@
 """How well every short training, and what was tried beside them, ranks the networks that the reference has trained long.
 
-    python experiments/calibration/reference/ranking.py runs/reference --kinds tenth distilled --out ranking.csv
+    python experiments/calibration/reference/ranking.py runs/reference --kinds tenth distilled --less tenth --out ranking.csv
 
 The same networks for all of one table: those that have a long training, and one of each short kind that stands in it. A row a
 kind and signal: Kendall's tau to the long trainings, in bands of equal MACs, less that of params and MACs, each with a 95 %
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from nas.calibration.plan import architectures_of
+from nas.calibration.ranking import estimate, kendall, resamples, truths
 from nas.calibration.record import curve_of
 from nas.calibration.signals import trust
 from nas.recipes.signals import RANKING_SIGNALS
@@ -24,6 +25,7 @@ from nas.run.folder import read_run
 
 REFERENCE = "reference"
 SHOWN = ("tau", "band", "over_params", "over_macs")
+MORE = "over_kind"  # of tau, than another kind's same signal has
 
 
 def main() -> None:
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument("--inherited", type=Path)
     parser.add_argument("--kinds", nargs="+", help="fidelities to compare; all that are there unless told")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--less", metavar="KIND", help="the kind whose tau is taken off, signal by signal and in pairs")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     folder, search = read_run(asked.run)
@@ -51,12 +54,32 @@ def main() -> None:
     scores = None if scores is None else scores[scores["name"].isin(names)]
     reference = long.loc[names].dropna(axis=1)
     table = trust(kinds, costs, reference, trains=np.ones(len(names), bool), scores=scores)
+    if asked.less:
+        table = pd.concat([table, table.apply(more_than, axis=1, kinds=kinds, reference=reference, less=asked.less)], axis=1)
     print(f"{len(names)} networks, reference seeds {list(reference.columns)}")
     for _, row in table.iterrows():
-        cells = (f"{name} {row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]" for name in SHOWN)
+        shown = [name for name in (*SHOWN, MORE) if name in table and np.isfinite(row[name])]
+        cells = (f"{name} {row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]" for name in shown)
         print(f"{row['fidelity']:12} {row['signal']:20} {'  '.join(cells)}")
     if asked.out:
         table.assign(networks=len(names)).round(4).to_csv(asked.out, index=False)
+
+
+def more_than(row: pd.Series, *, kinds: pd.DataFrame, reference: pd.DataFrame, less: str) -> pd.Series:
+    """By how much a kind's signal ranks better than the same signal of another kind, over the same resamples of networks."""
+    draws = []
+    for seed, truth in truths(reference, sorted(kinds["seed"].unique())).items():
+        own, other = (_values(kinds, kind, row["signal"], seed, list(reference.index)) for kind in (row["fidelity"], less))
+        if row["fidelity"] != less and own is not None and other is not None:
+            weights = resamples(len(truth))
+            draws.append(kendall(own, truth, weights) - kendall(other, truth, weights))
+    found = estimate(np.mean(draws, axis=0) if draws else np.full(2, np.nan))
+    return pd.Series({MORE: found.value, f"{MORE}_low": found.low, f"{MORE}_high": found.high})
+
+
+def _values(kinds: pd.DataFrame, kind: str, signal: str, seed: int, names: list[str]) -> np.ndarray | None:
+    own = kinds[(kinds["fidelity"] == kind) & (kinds["seed"] == seed)].set_index("name")
+    return None if own.empty or signal not in own else own.loc[names, signal].to_numpy(float)
 
 
 def trainings_in(path: Path) -> pd.DataFrame:
