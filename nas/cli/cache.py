@@ -28,6 +28,7 @@ def show_cache(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
+    from nas.data.cache import teachers_folder
     from nas.run.cache import results_folder, ways_of_training
     from nas.units import count
 
@@ -42,6 +43,11 @@ def show_cache(context: typer.Context) -> None:
     shown.print(f"{number:,} results of trainings, {count(size)}B, in {results_folder()}", soft_wrap=True)
     if ways:
         shown.print(table)
+    if answers := [file.stat().st_size for file in teachers_folder().glob("*.sqlite*")]:
+        about = (
+            f"answers of teachers, {count(sum(answers))}B, in {teachers_folder()}, which can be removed while nothing trains"
+        )
+        shown.print(about, soft_wrap=True)
 
 
 @cache_app.command("prune")

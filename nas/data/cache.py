@@ -55,6 +55,11 @@ def cache_folder() -> Path:
     return in_home(os.environ.get(VARIABLE) or DEFAULT_CACHE, way_out=f"Set {VARIABLE} to a folder that can be written")
 
 
+def teachers_folder() -> Path:
+    """Where the answers of teachers lie that proxy trainings asked."""
+    return cache_folder() / "teachers"
+
+
 def cached(path: Path, shape: Shape, make: Callable[[], Iterable[bytes]], *, room: int | None = None) -> np.ndarray:
     """The pixels at `path`, mapped; `make` gives them where the file is missing, cut short or changed.
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from nas.data.cache import teachers_folder
 from nas.run.cache import ResultCache, results_folder
 from nas.run.folder import RunFolder
 from nas.space.reference import design
@@ -66,3 +67,11 @@ def test_a_run_without_answers_has_nothing_to_verify(nas, tiny, tmp_path):  # no
     code, _, err = nas("cache", "verify", str(tmp_path / "run"))
     assert code == 2
     assert "holds no answers of other runs" in err
+
+
+def test_it_says_what_the_answers_of_teachers_take(nas, filled, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+    assert "teachers" not in nas("cache")[1]
+    teachers_folder().mkdir(parents=True)
+    (teachers_folder() / "0123456789abcdef.sqlite").write_bytes(b"0" * 2_000)
+    assert "answers of teachers, 2.00 kB, in " in nas("cache")[1]

@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import nn
 
-from nas.data.cache import cache_folder
+from nas.data.cache import teachers_folder
 from nas.data.draw import make_manifest
 from nas.data.manifest import MEAN, STD, Images
 from nas.errors import ConfigError, Infeasible
@@ -296,7 +296,7 @@ def remembering(teacher, **settings):
 
 
 def answers_file():
-    (file,) = (cache_folder() / "teachers").glob("*.sqlite")
+    (file,) = teachers_folder().glob("*.sqlite")
     return file
 
 
@@ -354,7 +354,7 @@ def test_teachers_of_other_weights_or_arithmetic_share_no_answers(teacher):
     other = copy.deepcopy(model)
     next(other.parameters()).add_(1e-3)
     Remembering(model, recipe), Remembering(other, recipe), Remembering(model, recipe.model_copy(update={"precision": "bf16"}))
-    assert len(list((cache_folder() / "teachers").glob("*.sqlite"))) == 3
+    assert len(list(teachers_folder().glob("*.sqlite"))) == 3
 
 
 @pytest.mark.parametrize("content", ["'text of a damaged row'", "NULL", "7", "x'00'"])

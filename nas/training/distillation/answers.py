@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.data.cache import cache_folder
+from nas.data.cache import teachers_folder
 from nas.errors import NasError
 from nas.models.weights import weights_digest
 from nas.recipes.recipe import Recipe
@@ -34,7 +34,7 @@ class Remembering:
         self._path: Path | None = None
         self._kept: sqlite3.Connection | None = None
         with suppress(OSError, sqlite3.Error, NasError):
-            self._path = cache_folder() / "teachers" / f"{_identity(teacher, recipe)}.sqlite"
+            self._path = teachers_folder() / f"{_identity(teacher, recipe)}.sqlite"
             self._kept = _opened(self._path)
 
     def __call__(self, images: Tensor) -> Tensor:
