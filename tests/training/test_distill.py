@@ -341,6 +341,21 @@ def test_a_damaged_file_of_answers_costs_time_and_no_more(teacher, hurt):
     assert curve_of(recipe) == expected
 
 
+def test_a_file_damaged_behind_its_first_page_is_made_anew(teacher):
+    recipe = remembering(teacher)[0].model_copy(update={"epochs": 1})
+    expected = curve_of(recipe)
+    with sqlite3.connect(answers_file()) as kept:
+        kept.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    kept.close()
+    file, size = answers_file(), answers_file().stat().st_size
+    file.write_bytes(file.read_bytes()[:4096] + b"\xff" * (size - 4096))
+    assert curve_of(recipe) == expected  # the teacher is asked, and the file goes
+    assert not list(teachers_folder().glob("*.sqlite"))
+    assert curve_of(recipe) == expected
+    with sqlite3.connect(answers_file()) as kept:
+        assert kept.execute("SELECT count(*) FROM answers").fetchone()[0] >= 1
+
+
 def test_an_answer_whose_bytes_changed_is_asked_again(teacher):
     recipe, _ = remembering(teacher)
     expected = curve_of(recipe)

@@ -66,8 +66,11 @@ class Remembering:
             return None
         try:
             return self._kept.execute(statement, values).fetchone()
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             self._kept = None
+            if _is_damage(error) and self._path is not None:
+                with suppress(OSError):
+                    _remove(self._path)  # others that have it open go on with theirs
             return None
 
 
@@ -77,12 +80,21 @@ def _opened(path: Path) -> sqlite3.Connection:
     connect = partial(sqlite3.connect, path, timeout=OTHERS_WRITE_SECONDS, isolation_level=None)
     try:
         return _prepared(connect())
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    except sqlite3.Error as error:
+        if not _is_damage(error):
             raise  # locked, no room, no rights
+    _remove(path)
+    return _prepared(connect())
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file holds something else than SQLite wrote; an extended code has the plain one in its last byte."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _remove(path: Path) -> None:
     for part in ("", "-wal", "-shm"):
         path.with_name(path.name + part).unlink(missing_ok=True)
-    return _prepared(connect())
 
 
 def _prepared(kept: sqlite3.Connection) -> sqlite3.Connection:
