@@ -15,11 +15,12 @@ from nas.models.metaformer import build
 from nas.recipes.full import FullRecipe
 from nas.recipes.recipe import Recipe
 from nas.space.architecture import Architecture, Stage
-from nas.training import loop, processes
+from nas.training import loop, processes, update
 from nas.training.batches import InMemory, num_steps
 from nas.training.evaluation import computes_in_bf16, evaluate
-from nas.training.loop import Diverged, fit, synchronised
+from nas.training.loop import Diverged, fit
 from nas.training.optimizer import lr_share, optimizer
+from nas.training.update import synchronised
 
 QUICK = Recipe(image_size=8, epochs=3, batch_size=16, crop_padding=1, warmup_epochs=0.5, lr=0.01)
 
@@ -241,7 +242,7 @@ def test_memory_that_runs_out_in_the_optimizer_is_tried_once_more_with_smaller_p
     steps = optimizer(model := normless(), QUICK)
     whole, failures = steps.step, [torch.OutOfMemoryError("CUDA out of memory")] * times
     monkeypatch.setattr(steps, "step", lambda *a, **k: whole(*a, **k) if not failures else _raise(failures.pop()))
-    monkeypatch.setattr(loop, "optimizer", lambda *_: steps)
+    monkeypatch.setattr(update, "optimizer", lambda *_: steps)
     if pieces is None:
         with pytest.raises(torch.OutOfMemoryError):
             fit(model, TRAIN, VALIDATION, QUICK, seed=0)
