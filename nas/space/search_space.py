@@ -4,13 +4,12 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from math import prod
-from types import GenericAlias
-from typing import Annotated, Any, Optional, get_type_hints
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from nas.config.values import OpenValue, Value, broken
-from nas.errors import ConfigError, Infeasible, few, shortened
+from nas.config.values import broken
+from nas.errors import ConfigError, Infeasible, few
 from nas.space.architecture import (
     MOST_PIXELS,
     Architecture,
@@ -19,84 +18,19 @@ from nas.space.architecture import (
     is_active_in_network,
     settings_of_stages,
 )
+from nas.space.choices import NETWORK_FIELDS, STAGE_FIELDS, NetworkChoices, StageChoices, choices_set
 from nas.space.cost import cost, feature_sides
 from nas.space.costs import Cost
 from nas.space.geometry import map_sides
-from nas.space.mixers import MIXERS, OPTIONS, VERSIONS, Mixer, plugin_options
+from nas.space.mixers import MIXERS, OPTIONS, VERSIONS, Mixer
 from nas.space.plugins.named import plugin_of
 from nas.space.plugins.plugin import Plugin, counts_of
 
 Choose = Callable[[str, tuple], Any]
-MOST_CHOICES = 10_000  # of one setting
 MOST_COMBINATIONS = 100_000  # of a stage's choices that belong together: all of them are looked at
 MOST_COUNTED = 1_000  # of a plugin's mixer in a stage: each is built and run once
 DEEPEST = 1_000  # of a stage
 SWITCHES = ("mixer", "norm", "residual", "mlp_ratio", "stem_steps")  # the fields that decide whether others are active
-
-
-def _expanded(written: Any) -> Any:
-    """A list of choices from what a person writes: one value, a list, or {low, high, step}."""
-    if isinstance(written, dict):
-        return _integers(written)
-    values = list(written) if isinstance(written, list | tuple) else [written]
-    if not values:
-        raise ValueError("must hold at least one choice; write a value or a list of values")
-    if len(values) > MOST_CHOICES:
-        raise ValueError(f"must hold at most {MOST_CHOICES:,} choices; leave some out")
-    for i, value in enumerate(values):
-        if value in values[:i] and not isinstance(value, bool):
-            raise ValueError(f"holds the choice {shortened(repr(value))} twice; remove one")
-    return values
-
-
-def _integers(written: dict) -> list[int]:
-    if not {"low", "high"} <= set(written) <= {"low", "high", "step"} or not all(type(v) is int for v in written.values()):
-        raise ValueError(f"a range must be {{low: integer, high: integer, step: integer}}, but got {shortened(str(written))}")
-    low, high, step = written["low"], written["high"], written.get("step", 1)
-    if step < 1 or high < low or (high - low) % step:
-        raise ValueError(f"a range must go from low up to high in whole steps of at least 1, but got {low=}, {high=}, {step=}")
-    if (high - low) // step >= MOST_CHOICES:
-        raise ValueError(f"a range must hold at most {MOST_CHOICES:,} integers, but got {low=}, {high=}, {step=}")
-    return list(range(low, high + 1, step))
-
-
-def _choices_of(model: type[Value], fields: list[str]) -> dict[str, Any]:
-    """For each field of `model` one that holds a tuple of choices of the same type, or None where the user says nothing."""
-    kinds = get_type_hints(model, include_extras=True)
-    several = {name: GenericAlias(tuple, (kinds[name], ...)) for name in fields}
-    return {name: (Optional[Annotated[kind, BeforeValidator(_expanded)]], None) for name, kind in several.items()}  # noqa: UP045
-
-
-class _PluginChoices(OpenValue):
-    """Choices of what only plugins' mixers can be set."""
-
-    @classmethod
-    def further_keys(cls) -> tuple[str, ...]:
-        """Their names."""
-        return plugin_options()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _listed(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        own = [name for name in data if name in plugin_options()]
-        return {**data, **{name: _expanded_at(name, data[name]) for name in own if data[name] is not None}}
-
-
-def _expanded_at(name: str, written: Any) -> tuple:
-    try:
-        return tuple(_expanded(written))
-    except ValueError as error:
-        raise broken(name, str(error)) from None
-
-
-STAGE_FIELDS = [name for name in Stage.model_fields if name != "plugin"]
-StageChoices: type[Value] = create_model("StageChoices", __base__=_PluginChoices, **_choices_of(Stage, STAGE_FIELDS))
-NETWORK_FIELDS = [name for name in Architecture.model_fields if name != "stages"]
-
-
-NetworkChoices: type[Value] = create_model("NetworkChoices", __base__=Value, **_choices_of(Architecture, NETWORK_FIELDS))
 
 
 class SearchSpace(NetworkChoices):
@@ -235,14 +169,14 @@ class SearchSpace(NetworkChoices):
 
     @cached_property
     def _stage_axes(self) -> dict[int, dict[str, tuple]]:
-        shared = _choices_set(self.all_stages)
-        merged = {number: {**shared, **_choices_set(stage)} for number, stage in sorted(self.stages.items())}
+        shared = choices_set(self.all_stages)
+        merged = {number: {**shared, **choices_set(stage)} for number, stage in sorted(self.stages.items())}
         return {number: {f: axes[f] for f in settings_of_stages() if f in axes} for number, axes in merged.items()}
 
     @property
     def overridden(self) -> list[str]:
         """Settings of `all_stages` that no stage takes, because each has its own."""
-        return [name for name in _choices_set(self.all_stages) if all(name in _choices_set(s) for s in self.stages.values())]
+        return [name for name in choices_set(self.all_stages) if all(name in choices_set(s) for s in self.stages.values())]
 
     @cached_property
     def _network_axes(self) -> dict[str, tuple]:
@@ -361,11 +295,6 @@ def _closest(options: tuple, wanted: Any) -> Any:
         return wanted
     numbers = all(isinstance(o, int | float) for o in (*options, wanted)) and not isinstance(wanted, bool)
     return min(options, key=lambda o: abs(o - wanted)) if numbers else options[0]
-
-
-def _choices_set(stage: Value) -> dict[str, tuple]:
-    values = {name: getattr(stage, name, None) for name in settings_of_stages()}
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _check_names(plugins: tuple[Plugin, ...]) -> None:

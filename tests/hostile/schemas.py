@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nas.config.values import Value
 from nas.recipes.full import FullRecipe
 from nas.run.settings.search import Search
-from nas.space.search_space import StageChoices
+from nas.space.choices import StageChoices
 
 MAPPED = {"stages": "stages.1", "fidelities": "fidelities.long"}  # where a mapping's own keys stand before the fields
 
