@@ -308,7 +308,7 @@ def retrain(it: Cluster) -> None:
     it.wait_for(training, "retrain", "epoch 2/")
     it.hosts["gpu3"].shoot()
     shot = time.monotonic()
-    it.wait_for(training, "retrain", "on gpu3 is gone")
+    it.wait_for(training, "retrain", "gpu3 is gone")
     check(time.monotonic() - shot <= WORDS_SECONDS, f"said {time.monotonic() - shot:.0f} s after the host")
     it.wait_for(training, "retrain", f"going on with {2 * CORES} of {3 * CORES} workers")
     check(ended(training) == 0, "the training ended in order")

@@ -2,7 +2,7 @@
 
 sudo apt-get install slurmctld slurmd slurm-client munge
 sudo .venv/bin/python experiments/clusters/slurm_here.py                  # all cases
-sudo .venv/bin/python experiments/clusters/slurm_here.py plain time       # some of them
+sudo .venv/bin/python experiments/clusters/slurm_here.py plain limit      # some of them
 """
 
 import argparse
@@ -146,12 +146,32 @@ def node(it: Cluster) -> None:
 
 def limit(it: Cluster) -> None:
     """The time is up before the search is through: the job goes into the queue again, and the search on."""
-    job = submitted(it, ["limit"], "--nodes=2 --time=3 --signal=B:TERM@120", "--trials 40")
+    job = submitted(it, ["limit"], "--nodes=2 --time=3 --signal=B:USR1@120", "--trials 40")
     wait_for_job(it, job)
     log = log_of(it)
     check("the time is up" in log, "it was told in time")
     check(log.count("data: digits") > 1, "it began more than once, and its log was appended to")
     check_whole(it, "limit", trials=40)
+
+
+def expired(it: Cluster) -> None:
+    """The allocation ends without a word before it, as where --signal was left out; the job is submitted again by hand."""
+    ends_early = "--nodes=2 --time=2 --signal=CONT@1 --no-requeue"
+    wait_for_job(it, submitted(it, ["expired"], ends_early, "--trials 40"))
+    begun = len(it.trials("expired"))
+    check(0 < begun < 40, f"it was ended at {begun} of 40 trials")
+    wait_for_job(it, submitted(it, ["expired"], "--nodes=2", f"--trials {begun + 2}"))
+    check_whole(it, "expired", trials=begun + 2)
+
+
+def cancelled(it: Cluster) -> None:
+    """A user takes the job back: it must not put itself into the queue again."""
+    job = submitted(it, ["cancelled"], "--nodes=2", "--trials 40")
+    wait_for_words(it, "paused at a rung")
+    ask(it, f"scancel {job}")
+    wait_for_job(it, job)
+    time.sleep(20)
+    check(not ask(it, "squeue -h").strip(), "nothing is in the queue")
 
 
 def array(it: Cluster) -> None:
@@ -181,7 +201,7 @@ def tiny_network() -> str:
     return Architecture(stages=stages).model_dump_json()
 
 
-CASES: dict[str, Callable[[Cluster], None]] = {f.__name__: f for f in (plain, node, limit, array, retrain)}
+CASES: dict[str, Callable[[Cluster], None]] = {f.__name__: f for f in (plain, node, limit, expired, cancelled, array, retrain)}
 
 
 def main() -> None:

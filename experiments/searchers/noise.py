@@ -51,7 +51,7 @@ def search(rows: pd.DataFrame, number: int) -> Iterator[dict[str, float]]:
     ideal, nadir = front.min(axis=0), front.max(axis=0)
 
     def volume(points: np.ndarray) -> float:
-        return hypervolume_of((points[pareto(points)] - ideal) / (nadir - ideal), REFERENCE)
+        return hypervolume_of((points[pareto(points)] - ideal) / (nadir - ideal), [REFERENCE] * 2)
 
     space = {f"choice{i}": CategoricalDistribution(sorted(set(d))) for i, d in enumerate(zip(*truth.index, strict=True))}
     history = History(space, lambda params: float(seen["macs"]["".join(params.values())]))

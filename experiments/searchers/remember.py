@@ -45,7 +45,7 @@ class Walk:
     def __init__(self, table: Table, seed: int, **told: Any):
         self.table, self.seed, self.points, self.volumes = table, seed, [], []
         self._study = optuna.create_study(directions=["maximize", "minimize"])
-        self.history = History(table.space, table.cost, **told)  # other runs, a belief
+        self.history = History(table.space, table.costs, **told)  # other runs, a belief
         self._study.sampler = FrontSampler(self.history, seed=seed)
 
     def train(self) -> None:
@@ -72,7 +72,7 @@ class Walk:
         """What another search learns from this one."""
         values = tuple(100 - error for error, _ in self.points)
         params = tuple(trial.params for trial in self._study.get_trials(deepcopy=False))
-        return Related(params, tuple((self.table.cost(point),) for point in params), values)
+        return Related(params, tuple(map(self.table.costs, params)), values)
 
 
 def stop(name: str, seed: int) -> Iterator[Row]:
@@ -115,8 +115,8 @@ def lessons(source: str, target: str, seed: int) -> dict[str, tuple[Related, ...
     """What a search of `target` may learn from: nothing, a run of `source`, the same with its values shuffled, or turned over;
     and random networks with values at random, which say nothing at all."""
     old, table, rng = old_run(source, seed), read_table(target), np.random.default_rng(seed)
-    own = old._replace(costs=tuple((table.cost(point),) for point in old.params))
-    axes = History(table.space, table.cost).domain.axes
+    own = old._replace(costs=tuple(map(table.costs, old.params)))
+    axes = History(table.space, table.costs).domain.axes
     drawn = tuple(axes.draw(rng) for _ in old.params)
     values = tuple(map(float, rng.permutation(own.values)))
     return {
@@ -124,7 +124,7 @@ def lessons(source: str, target: str, seed: int) -> dict[str, tuple[Related, ...
         "learnt": (own,),
         "shuffled": (own._replace(values=values),),
         "turned over": (own._replace(values=tuple(-value for value in own.values)),),
-        "random": (Related(drawn, tuple((table.cost(point),) for point in drawn), values),),
+        "random": (Related(drawn, tuple(map(table.costs, drawn)), values),),
     }
 
 
@@ -138,9 +138,10 @@ def learn(source: str, target: str, seed: int) -> Iterator[Row]:
         yield row | {f"to{share:.0%}": walk.until(share) for share in SHARES}
 
 
-def beliefs(table: Table) -> dict[str, Belief | None]:
+def beliefs(table: Table, seed: int) -> dict[str, Belief | None]:
     """None; of each axis, or of the two that say most, the option most frequent on the true front as high and the rarest as
-    low; and the same the wrong way round."""
+    low; the same the wrong way round; and of each axis, or of any two, one option at random as high and another as low."""
+    rng = np.random.default_rng(seed)
     names = list(table.objectives)
     front = [names[i] for i in pareto(np.array([table.objectives[name] for name in names]))]
     words: dict[str, dict[str, float]] = {}
@@ -152,13 +153,18 @@ def beliefs(table: Table) -> dict[str, Belief | None]:
     told: dict[str, Belief | None] = {"none": None}
     for name, chosen in (("all axes", words), ("two axes", few)):
         turned = {axis: {option: 1 / weight for option, weight in own.items()} for axis, own in chosen.items()}
-        told |= {f"right, {name}": Belief(chosen), f"wrong, {name}": Belief(turned)}
+        drawn = {}
+        for axis in rng.choice(list(words), len(chosen), replace=False):
+            high, low = rng.choice(len(table.space[axis].choices), 2, replace=False)
+            options = table.space[axis].choices
+            drawn[str(axis)] = {options[high]: BELIEFS["high"], options[low]: BELIEFS["low"]}
+        told |= {f"right, {name}": Belief(chosen), f"wrong, {name}": Belief(turned), f"random, {name}": Belief(drawn)}
     return told
 
 
 def believe(name: str, seed: int) -> Iterator[Row]:
     """One search for each belief."""
-    for way, belief in beliefs(read_table(name)).items():
+    for way, belief in beliefs(read_table(name), seed).items():
         walk = Walk(read_table(name), seed, belief=belief)
         while len(walk.volumes) < BUDGET and walk.until(SHARES[0]) > BUDGET:
             walk.train()

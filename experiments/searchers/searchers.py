@@ -28,10 +28,10 @@ ETA = 4  # of MO-ASHA: one in so many is promoted
 
 
 class Event(NamedTuple):
-    """What a search spent, in full trainings, and the error and MACs it learnt; None at a rung."""
+    """What a search spent, in full trainings, and the error and costs it learnt; None at a rung."""
 
     cost: float
-    point: tuple[float, float] | None
+    point: tuple[float, ...] | None
 
 
 Searcher = Callable[[Table, int], Iterator[Event]]
@@ -49,7 +49,7 @@ def optuna_search(
 
     So many `workers` train at once and end in the order in which they began.
     """
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(table, seed))
+    study = _new_study(table, sampler(table, seed))
     for arch in start():
         study.enqueue_trial(dict(zip(table.space, arch, strict=True)))
     seen: set[str] = set()
@@ -60,12 +60,16 @@ def optuna_search(
             trial = study.ask()
             running.append((trial, table.arch({n: trial.suggest_categorical(n, d.choices) for n, d in table.space.items()})))
         trial, arch = running.popleft()
-        error, macs = table.objectives[arch]
-        study.tell(trial, [100 - error, macs])
+        error, *costs = table.objectives[arch]
+        study.tell(trial, [100 - error, *costs])
         idle = idle + 1 if arch in seen else 0
         if not idle:
             seen.add(arch)
-            yield Event(1.0, (error, macs))
+            yield Event(1.0, table.objectives[arch])
+
+
+def _new_study(table: Table, sampler: BaseSampler) -> optuna.Study:
+    return optuna.create_study(directions=["maximize", *["minimize"] * (len(table.ideal) - 1)], sampler=sampler)
 
 
 def references() -> list[str]:
@@ -85,9 +89,9 @@ def front_rungs(table: Table, seed: int) -> Iterator[Event]:
     def early(trial: FrozenTrial) -> Early:
         return [trial.user_attrs["rung"]] if "rung" in trial.user_attrs else []
 
-    history = History(table.space, table.cost, early=early, waits=lambda trial: int("rung" in trial.user_attrs))
+    history = History(table.space, table.costs, early=early, waits=lambda trial: int("rung" in trial.user_attrs))
     start = start_at(table.rung_cost, trials=len(table.objectives))
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=FrontSampler(history, seed=seed, start=start))
+    study = _new_study(table, FrontSampler(history, seed=seed, start=start))
     waiting: dict[int, tuple[Trial, str]] = {}
     reached = passed = 0
     while True:
@@ -97,10 +101,10 @@ def front_rungs(table: Table, seed: int) -> Iterator[Event]:
             for number in others[MOST_AT_A_RUNG - 1 :]:
                 study.tell(waiting.pop(number)[0], state=TrialState.PRUNED)
             trial, arch = waiting.pop(best)
-            error, macs = table.objectives[arch]
-            study.tell(trial, [100 - error, macs])
+            error, *costs = table.objectives[arch]
+            study.tell(trial, [100 - error, *costs])
             passed += 1
-            yield Event(1 - table.rung_cost, (error, macs))
+            yield Event(1 - table.rung_cost, table.objectives[arch])
             continue
         trial = study.ask()
         arch = table.arch({n: trial.suggest_categorical(n, d.choices) for n, d in table.space.items()})
@@ -117,7 +121,7 @@ def mo_asha(table: Table, seed: int) -> Iterator[Event]:
     """
     rng = np.random.default_rng(seed)
     order = iter(rng.permutation(sorted(table.objectives)))
-    low: dict[str, tuple[float, float]] = {}
+    low: dict[str, tuple[float, ...]] = {}
     promoted: set[str] = set()
     while True:
         best = _best_first(low)[: len(low) // ETA]
@@ -126,13 +130,13 @@ def mo_asha(table: Table, seed: int) -> Iterator[Event]:
             promoted.add(waiting[0])
             yield Event(1 - table.rung_cost, table.objectives[waiting[0]])
         elif (arch := next(order, None)) is not None:
-            low[arch] = -table.rung[arch][0], table.objectives[arch][1]
+            low[arch] = -table.rung[arch][0], *table.objectives[arch][1:]
             yield Event(table.rung_cost, None)
         else:
             return
 
 
-def _best_first(points: dict[str, tuple[float, float]]) -> list[str]:
+def _best_first(points: dict[str, tuple[float, ...]]) -> list[str]:
     """Names by front, and within one by crowding distance, the loneliest first."""
     left, ranked = dict(points), []
     while left:
@@ -163,7 +167,7 @@ def sms_emoa(table: Table, seed: int) -> Iterator[Event]:
     from pymoo.operators.sampling.rnd import IntegerRandomSampling
 
     choices = [d.choices for d in table.space.values()]
-    problem = Problem(n_var=len(choices), n_obj=2, xl=0, xu=np.array([len(c) - 1 for c in choices]), vtype=int)
+    problem = Problem(n_var=len(choices), n_obj=len(table.ideal), xl=0, xu=np.array([len(c) - 1 for c in choices]), vtype=int)
     whole = {"prob": 1.0, "eta": 3.0, "vtype": float, "repair": RoundingRepair()}
     search = SMSEMOA(POPULATION, sampling=IntegerRandomSampling(), crossover=SBX(**whole), mutation=PM(**whole))
     search.setup(problem, termination=("n_gen", ASKS), seed=seed, verbose=False)
@@ -195,7 +199,7 @@ def mo_rea(table: Table, seed: int) -> Iterator[Event]:
 
 
 def _front(table: Table, seed: int) -> FrontSampler:
-    return FrontSampler(History(table.space, table.cost), seed=seed)
+    return FrontSampler(History(table.space, table.costs), seed=seed)
 
 
 def _optuna(sampler: Callable[[Table, int], BaseSampler]) -> Searcher:
@@ -207,7 +211,7 @@ SEARCHERS: dict[str, Searcher] = {
     "front-16": partial(optuna_search, sampler=_front, workers=16),
     "front-64": partial(optuna_search, sampler=_front, workers=64),
     "front-references": partial(optuna_search, sampler=_front, start=references),
-    "evolution": _optuna(lambda table, seed: EvolutionSampler(History(table.space, table.cost), seed=seed)),
+    "evolution": _optuna(lambda table, seed: EvolutionSampler(History(table.space, table.costs), seed=seed)),
     "tpe": _optuna(lambda table, seed: TPESampler(multivariate=True, seed=seed)),
     "gp": _optuna(lambda table, seed: GPSampler(seed=seed)),
     "nsga2-20": _optuna(lambda table, seed: NSGAIISampler(population_size=20, seed=seed)),

@@ -14,7 +14,18 @@ from nas.pareto import hypervolume_of, pareto
 FOLDER = Path(os.environ.get("NAS_TABLES", "nas_tables"))
 DIGITS = Path(__file__).with_name("digits.csv")
 PHOTOS = Path(__file__).with_name("photos.csv")
-REFERENCE = (1.1, 1.1)  # of the true front, ideal 0 and nadir 1
+REFERENCE = 1.1  # of the true front, ideal 0 and nadir 1
+LATENCY = FOLDER / "nas_bench_201_latency.csv"  # ms by device, of the networks of NAS-Bench-201
+DEVICES = (
+    "1080ti_1",
+    "1080ti_256",
+    "essential_ph_1",
+    "pixel2",
+    "samsung_a50",
+    "samsung_s7",
+    "silver_4114",
+    "titanx_32",
+)
 
 
 class Source(NamedTuple):
@@ -37,12 +48,13 @@ SOURCES = {
     "photos": Source(PHOTOS, "accuracy4", rung=("accuracy1", "train_loss1"), rung_cost=1 / 4),
 }
 TABLES = ["macro", "201-cifar10", "201-cifar100", "digits", "landscape"]  # that searchers are compared on
+WITH_LATENCY = [f"201-cifar10@{device}" for device in DEVICES]  # of three objectives
 
 
 class Table(NamedTuple):
-    """Error in percent and MACs by architecture; what the rung shows of it; the true front's ideal, nadir and hypervolume."""
+    """Error in percent and costs by architecture; what the rung shows of it; the true front's ideal, nadir and hypervolume."""
 
-    objectives: dict[str, tuple[float, float]]
+    objectives: dict[str, tuple[float, ...]]
     space: dict[str, CategoricalDistribution]
     rung: dict[str, tuple[float, ...]]
     rung_cost: float
@@ -54,27 +66,34 @@ class Table(NamedTuple):
         """The name of a point."""
         return "".join(params[name] for name in self.space)
 
-    def cost(self, params: dict[str, str]) -> float:
-        """MACs, known before the training."""
-        return self.objectives[self.arch(params)][1]
+    def costs(self, params: dict[str, str]) -> tuple[float, ...]:
+        """MACs and, in some tables, a device's latency: known before the training."""
+        return self.objectives[self.arch(params)][1:]
 
-    def volume(self, points: list[tuple[float, float]]) -> float:
+    def volume(self, points: list[tuple[float, ...]]) -> float:
         """Hypervolume as a share of the true front's."""
         return _volume(np.array(points), self.ideal, self.nadir) / self.best if points else 0.0
 
 
 @cache
 def read_table(name: str) -> Table:
-    """A table by its name in TABLES."""
+    """A table by its name in TABLES or WITH_LATENCY."""
     if name == "landscape":
         return _table(*landscape(), {}, 0.0)
-    source = SOURCES[name]
-    if not source.file.is_file():
-        raise SystemExit(f"{source.file} is missing; set NAS_TABLES to the folder that holds the public tables.")
-    rows = pd.read_csv(source.file, dtype={"arch": str})
+    name, _, device = name.partition("@")
+    source, columns = SOURCES[name], [f"{device}_ms"] if device else []
+    rows = _read_csv(source.file)
     rows = rows[rows.seed == 0] if "seed" in rows else rows
+    rows = rows.merge(_read_csv(LATENCY), on="arch") if device else rows
     rung = dict(zip(rows.arch, map(tuple, rows[list(source.rung)].to_numpy().tolist()), strict=True)) if source.rung else {}
-    return _table(list(rows.arch), np.column_stack([100 - rows[source.accuracy], rows[source.macs]]), rung, source.rung_cost)
+    costs = rows[[source.macs, *columns]]
+    return _table(list(rows.arch), np.column_stack([100 - rows[source.accuracy], costs]), rung, source.rung_cost)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise SystemExit(f"{path} is missing; set NAS_TABLES to the folder that holds the public tables.")
+    return pd.read_csv(path, dtype={"arch": str})
 
 
 def landscape(*, axes: int = 8, options: int = 4, seed: int = 0) -> tuple[list[str], np.ndarray]:
@@ -98,4 +117,4 @@ def _table(names: list[str], points: np.ndarray, rung: dict[str, tuple[float, ..
 
 
 def _volume(points: np.ndarray, ideal: np.ndarray, nadir: np.ndarray) -> float:
-    return hypervolume_of((points[pareto(points)] - ideal) / (nadir - ideal), REFERENCE)
+    return hypervolume_of((points[pareto(points)] - ideal) / (nadir - ideal), [REFERENCE] * len(ideal))

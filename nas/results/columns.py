@@ -14,7 +14,7 @@ COLUMNS = [
     "trial", "state", "baseline", "accuracy", "expected", "balanced_accuracy", "accuracy_sd", "replicates", "macs", "params",
     *(name for name in COUNTED if name not in ("macs", "params")),
     "latency_ms", "accuracy_int8", "latency_int8_ms", "epochs", "seconds", "repeated", "attempts",
-    "cause", "proposed_by", "predicted", "predicted_sd", "expected_gain", "belief", "parents", "changes",
+    "cause", "proposed_by", "predicted", "predicted_sd", "expected_gain", "belief_score", "parents", "changes",
     "start", "answered_from", "source", "key", "seed", "manifest", "curve", "architecture",
 ]  # fmt: skip
 

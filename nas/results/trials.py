@@ -140,7 +140,7 @@ def _row(record: Record) -> dict[str, Any]:
         "predicted": why.predicted,
         "predicted_sd": why.spread,
         "expected_gain": why.expected_gain,
-        "belief": why.belief,
+        "belief_score": why.belief_score,
         **{name: json.dumps(value) if value else None for name, value in lists.items()},
         "began": record.began_at,
         "ended": record.ended_at,

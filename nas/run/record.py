@@ -106,8 +106,8 @@ class Reasons:
     """Standard deviation of the prediction."""
     expected_gain: float | None = None
     """Expected hypervolume improvement."""
-    belief: float | None = None
-    """The factor on it by which a belief counted then."""
+    belief_score: float | None = None
+    """How well it is believed to do, in standard deviations of random networks."""
 
 
 @dataclass(frozen=True, config=_LOOSE)

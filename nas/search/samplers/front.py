@@ -15,12 +15,11 @@ from scipy.spatial.distance import cdist
 
 from nas.pareto import pareto
 from nas.run.settings.search import Search
-from nas.search.samplers.axes import Belief
 from nas.search.samplers.domain import Costs, Tried
 from nas.search.samplers.foresight import Foresight, foresight_of
 from nas.search.samplers.gain import expected_gain
 from nas.search.samplers.gaussian_process import one_thread
-from nas.search.samplers.history import History, Levels, Observation, log_costs
+from nas.search.samplers.history import History, Observation, log_costs
 from nas.search.samplers.point_sampler import Candidate, PointSampler
 from nas.search.samplers.registry import SamplerMaker
 
@@ -31,7 +30,6 @@ CANDIDATES = 240
 MUTANTS, CROSSINGS = 0.65, 0.2  # shares of the candidates; the rest is drawn at random
 MOST_CHANGES = 3  # of a mutant
 FEW = 24  # affordable candidates below which mutants are repaired
-BELIEVED = 20.0  # trainings after which a belief counts as much as it says, if they bear it out wholly
 DRAWN_EVERY = 2  # so often a draw decides
 
 
@@ -81,16 +79,6 @@ class FrontSampler(PointSampler):
         costs = [self._costs(candidate) for candidate in best]
         features = self._history.features([self._domain.active(c.params) for c in best], costs)
         return np.array(costs, dtype=float), features
-
-    def _trust(self, belief: Belief, observations: list[Observation]) -> float:
-        """How much a belief counts: the less the more is known, and as far as the trainings bear it out at equal cost."""
-        finished = [point for point in observations if point.value is not None]
-        scores = np.array([belief.of(point.params, self._domain.axes) for point in finished])
-        levels = Levels(values := np.array([point.value for point in finished])).of(values)
-        trend = np.column_stack([np.ones(len(finished)), log_costs(self._domain, [point.costs for point in finished])])
-        residuals = [y - trend @ np.linalg.lstsq(trend, y, rcond=None)[0] for y in (scores, levels)]
-        norm = float(np.linalg.norm(residuals[0]) * np.linalg.norm(residuals[1]))
-        return BELIEVED / len(observations) * max(0.0, float(residuals[0] @ residuals[1]) / norm if norm > 0 else 0.0)
 
     def _spread(self, candidates: list[Candidate], observations: list[Observation]) -> list[Candidate]:
         """The candidate whose costs lie farthest from all that was asked before first."""
@@ -151,15 +139,14 @@ class FrontSampler(PointSampler):
         columns["expected_gain"] = expected_gain(costs, guesses, points, reach=reach)
         if len(observations) % DRAWN_EVERY == 0:
             columns["drawn_gain"] = expected_gain(costs, foresight.drawn(features, rng), points, reach=reach)
-        if (belief := self._domain.belief) is not None:  # piBO, arXiv:2204.11051
-            scores = [belief.of(self._domain.active(candidate.params), self._domain.axes) for candidate in candidates]
-            columns["belief"] = np.exp(self._trust(belief, observations) * np.array(scores))
+        if self._domain.belief is not None:
+            columns["belief_score"] = features[:, -1]
         return [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _worth(expected: dict[str, float]) -> float:
-    """What a candidate is chosen by: its gain in a draw, else on average, times what is believed of it."""
-    return expected.get("drawn_gain", expected["expected_gain"]) * expected.get("belief", 1.0)
+    """What a candidate is chosen by: its gain in a draw, else on average."""
+    return expected.get("drawn_gain", expected["expected_gain"])
 
 
 def start_of(search: Search) -> int:

@@ -88,7 +88,8 @@ class History:
     others, and `excess(params)` how far a point is outside its limits. `early(trial)` gives what a trial showed at each rung
     that it reached, and `waits(trial)` at which of these, counted from 1, it is at rest, or 0; `void(trial)` says of which
     trials nothing is to be learnt, not even that they were tried. `related` is what other searches found: what each of them
-    foretells of a point stands among its features, so that it is learnt how far that is to be trusted.
+    foretells of a point stands among its features, and so does what is believed of it, so that it is learnt how far either is
+    to be trusted.
 
     Samplers share one. It holds nothing but what it would read again from the same trials.
     """
@@ -135,16 +136,18 @@ class History:
 
     @property
     def num_trends(self) -> int:
-        """How many of the last columns a value may follow in a line: those of the costs, and of what others foretell."""
-        return len(self.domain.usual_costs) + len(self.related)
+        """How many of the last columns a value may follow in a line: the costs, what others foretell and what is believed."""
+        return len(self.domain.usual_costs) + len(self.related) + (self.domain.belief is not None)
 
     def features(self, points: Sequence[Params], costs: Sequence[Costs]) -> np.ndarray:
-        """What a prediction sees of points: parameters, costs' logarithms, what other searches foretell: (points, columns)."""
-        own = point_features(self.domain, points, costs)
-        if not self.related:
-            return own
+        """What a prediction sees of points, (points, columns): their parameters, the logarithms of their costs, what other
+        searches foretell of them, and last how well they are believed to do."""
+        columns = [point_features(self.domain, points, costs)]
         with one_thread():
-            return np.column_stack([own, *(process.predict(own)[0] for process in self._lessons)]).astype(np.float32)
+            columns += [process.predict(columns[0])[0] for process in self._lessons]
+        if (belief := self.domain.belief) is not None:
+            columns.append(np.array([[belief.of(point, self.domain.axes)] for point in points]))
+        return np.column_stack(columns).astype(np.float32)
 
     @cached_property
     def _lessons(self) -> list[GaussianProcess]:

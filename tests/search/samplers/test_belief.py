@@ -1,14 +1,14 @@
 """What a user believes of options: where a search starts and draws, and how that fades."""
 
-import math
-
 import numpy as np
 import pytest
 
 from nas.errors import ConfigError
 from nas.search.samplers.axes import Belief
 from nas.search.samplers.domain import DOUBT, Domain
-from nas.search.samplers.front import BELIEVED, START
+from nas.search.samplers.front import START
+from nas.search.samplers.gaussian_process import GaussianProcess
+from nas.search.samplers.history import History
 from nas.search.samplers.knowledge import history_of
 from tests.search.samplers.test_front import GRID, new_study, run, total
 from tests.studies import finish_all
@@ -41,25 +41,27 @@ def test_a_point_is_scored_beside_random_ones_and_what_does_not_act_counts_not()
     assert HIGH.of({"x2": 0}, axes) == 0
 
 
-def test_why_says_how_much_a_belief_counted_and_it_fades():
+def test_why_says_how_well_a_network_was_believed_to_do():
     study = new_study(belief=HIGH)
-    run(study, 40)
-    factors = [abs(math.log(t.user_attrs["why"]["belief"])) for t in study.trials if "belief" in t.user_attrs["why"]]
-    most = HIGH.of({"x0": 3, "x1": 1}, Domain(GRID, total, active=dict).axes)
-    assert len(factors) > 20
-    assert max(factors) <= BELIEVED / START * most + 1e-9
-    assert max(factors[-5:]) <= BELIEVED / 35 * most + 1e-9
+    run(study, 24)
+    axes = Domain(GRID, total, active=dict).axes
+    told = [(t.user_attrs["why"]["belief_score"], HIGH.of(t.params, axes)) for t in study.trials[START:]]
+    assert [own for own, _ in told] == pytest.approx([score for _, score in told], abs=1e-5)
 
 
-def test_a_belief_counts_as_far_as_the_trainings_bear_it_out():
-    """x5 is worth most and costs as much as any other axis."""
-    counted = []
-    for weight in (4.0, 0.25):
-        study = new_study(belief=Belief({"x5": {2: weight, 3: weight}}))
-        run(study, 24)
-        counted.append([abs(math.log(t.user_attrs["why"]["belief"])) for t in study.trials[START:]])
-    assert max(counted[0]) > 0
-    assert max(counted[1]) == pytest.approx(0)
+@pytest.mark.parametrize("weight", [4.0, 0.25])
+def test_what_is_believed_is_one_thing_that_the_prediction_sees_and_follows_as_far_as_trainings_bear_it_out(weight):
+    belief, rng = Belief({"x5": {3: weight}}), np.random.default_rng(0)
+    history = History(GRID, total, belief=belief)
+    points = [history.domain.axes.draw(rng) for _ in range(60)]
+    features = history.features(points, [(total(point),) for point in points])
+    assert features[:, -1] == pytest.approx([belief.of(point, history.domain.axes) for point in points], abs=1e-5)
+    targets = np.array([[3.0 * (point["x5"] == 3)] for point in points])
+    process = GaussianProcess(features, targets, axes=history.axes_of_features, trends=history.num_trends, rng=rng)
+    new = [{**history.domain.axes.draw(rng), "x5": value} for value in (3, 0) for _ in range(20)]
+    mean = process.predict(history.features(new, [(total(point),) for point in new]))[0][:, 0]
+    assert mean[:20].mean() == pytest.approx(3, abs=0.5)
+    assert mean[20:].mean() == pytest.approx(0, abs=0.5)
 
 
 def test_a_search_without_a_belief_asks_what_it_always_did():
@@ -103,4 +105,4 @@ def test_a_search_draws_what_is_believed_more_often_and_says_by_how_much_it_coun
         shares.append(np.mean([params["stage1.mixer"] == "conv" for params in drawn]))
     assert shares[0] > shares[1] + 0.03
     finish_all(study)
-    assert all(record.why.belief is not None for record in study.records[START:])
+    assert all(record.why.belief_score is not None for record in study.records[START:])
