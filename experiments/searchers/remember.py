@@ -150,16 +150,16 @@ def beliefs(table: Table, seed: int) -> dict[str, Belief | None]:
         words[axis] = {max(often, key=often.__getitem__): BELIEFS["high"], min(often, key=often.__getitem__): BELIEFS["low"]}
     strength = {axis: max(sum(n[i] == o for n in front) for o in words[axis]) for i, axis in enumerate(words)}
     few = {axis: words[axis] for axis in sorted(words, key=lambda axis: -strength[axis])[:BELIEVED_AXES]}
-    told: dict[str, Belief | None] = {"none": None}
+    ways: dict[str, Belief | None] = {"none": None}
     for name, chosen in (("all axes", words), ("two axes", few)):
         turned = {axis: {option: 1 / weight for option, weight in own.items()} for axis, own in chosen.items()}
-        drawn = {}
+        at_random = {}
         for axis in rng.choice(list(words), len(chosen), replace=False):
             high, low = rng.choice(len(table.space[axis].choices), 2, replace=False)
             options = table.space[axis].choices
-            drawn[str(axis)] = {options[high]: BELIEFS["high"], options[low]: BELIEFS["low"]}
-        told |= {f"right, {name}": Belief(chosen), f"wrong, {name}": Belief(turned), f"random, {name}": Belief(drawn)}
-    return told
+            at_random[str(axis)] = {options[high]: BELIEFS["high"], options[low]: BELIEFS["low"]}
+        ways |= {f"right, {name}": Belief(chosen), f"wrong, {name}": Belief(turned), f"random, {name}": Belief(at_random)}
+    return ways
 
 
 def believe(name: str, seed: int) -> Iterator[Row]:
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("what", choices=("stop", "foretell", "learn", "believe"))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=900)
-    parser.add_argument("--tables", nargs="+", default=TABLES)
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -1,5 +1,6 @@
 """Whole searches over a table, ours and their peers': each gives one event a training, whole or stopped at the rung."""
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from tables import Table
 
 from nas.pareto import pareto
 from nas.run.settings.search import read_search
-from nas.search.rungs import A_PROMOTION, MOST_AT_A_RUNG, ranked
+from nas.search.rungs import A_PROMOTION, MOST_AT_A_RUNG, num_promoted, ranked
 from nas.search.samplers.evolution import EvolutionSampler
 from nas.search.samplers.front import FrontSampler, start_at
 from nas.search.samplers.history import Early, History
@@ -28,10 +29,11 @@ ETA = 4  # of MO-ASHA: one in so many is promoted
 
 
 class Event(NamedTuple):
-    """What a search spent, in full trainings, and the error and costs it learnt; None at a rung."""
+    """What a search spent, in full trainings, and on which architecture: to its end, or to the rung."""
 
     cost: float
-    point: tuple[float, ...] | None
+    arch: str
+    is_whole: bool = True
 
 
 Searcher = Callable[[Table, int], Iterator[Event]]
@@ -65,7 +67,7 @@ def optuna_search(
         idle = idle + 1 if arch in seen else 0
         if not idle:
             seen.add(arch)
-            yield Event(1.0, table.objectives[arch])
+            yield Event(1.0, arch)
 
 
 def _new_study(table: Table, sampler: BaseSampler) -> optuna.Study:
@@ -83,8 +85,11 @@ def references() -> list[str]:
     return list(dict.fromkeys(archs))
 
 
-def front_rungs(table: Table, seed: int) -> Iterator[Event]:
-    """FrontSampler and our rule at the rung: in turn with new ones, what should widen the front most is trained on."""
+def front_rungs(table: Table, seed: int, *, trials: float = math.inf) -> Iterator[Event]:
+    """FrontSampler and our rule at the rung: in turn with new ones, what should widen the front most is trained on.
+
+    After so many `trials` no new ones come; it ends when as many as the rule wants have been trained on.
+    """
 
     def early(trial: FrozenTrial) -> Early:
         return [trial.user_attrs["rung"]] if "rung" in trial.user_attrs else []
@@ -94,8 +99,8 @@ def front_rungs(table: Table, seed: int) -> Iterator[Event]:
     study = _new_study(table, FrontSampler(history, seed=seed, start=start))
     waiting: dict[int, tuple[Trial, str]] = {}
     reached = passed = 0
-    while True:
-        if waiting and passed < (reached - start) / A_PROMOTION:
+    while reached < trials or passed < num_promoted(reached):
+        if waiting and (reached >= trials or passed < (reached - start) / A_PROMOTION):
             points = history.observations(study.get_trials(deepcopy=False))
             best, *others = ranked(set(waiting), points, rung=0, history=history, seed=seed)
             for number in others[MOST_AT_A_RUNG - 1 :]:
@@ -104,14 +109,14 @@ def front_rungs(table: Table, seed: int) -> Iterator[Event]:
             error, *costs = table.objectives[arch]
             study.tell(trial, [100 - error, *costs])
             passed += 1
-            yield Event(1 - table.rung_cost, table.objectives[arch])
+            yield Event(1 - table.rung_cost, arch)
             continue
         trial = study.ask()
         arch = table.arch({n: trial.suggest_categorical(n, d.choices) for n, d in table.space.items()})
         trial.set_user_attr("rung", table.rung[arch])
         waiting[trial.number] = trial, arch
         reached += 1
-        yield Event(table.rung_cost, None)
+        yield Event(table.rung_cost, arch, is_whole=False)
 
 
 def mo_asha(table: Table, seed: int) -> Iterator[Event]:
@@ -128,10 +133,10 @@ def mo_asha(table: Table, seed: int) -> Iterator[Event]:
         waiting = [a for a in best if a not in promoted]
         if waiting:
             promoted.add(waiting[0])
-            yield Event(1 - table.rung_cost, table.objectives[waiting[0]])
+            yield Event(1 - table.rung_cost, waiting[0])
         elif (arch := next(order, None)) is not None:
             low[arch] = -table.rung[arch][0], *table.objectives[arch][1:]
-            yield Event(table.rung_cost, None)
+            yield Event(table.rung_cost, arch, is_whole=False)
         else:
             return
 
@@ -176,7 +181,7 @@ def sms_emoa(table: Table, seed: int) -> Iterator[Event]:
         children = search.ask()
         archs = ["".join(c[int(i)] for c, i in zip(choices, row, strict=True)) for row in children.get("X")]
         children.set("F", np.array([table.objectives[a] for a in archs]))
-        yield from (Event(1.0, table.objectives[a]) for a in dict.fromkeys(archs) if a not in seen)
+        yield from (Event(1.0, a) for a in dict.fromkeys(archs) if a not in seen)
         seen.update(archs)
         search.tell(infills=children)
 
@@ -195,7 +200,7 @@ def mo_rea(table: Table, seed: int) -> Iterator[Event]:
         search.on_trial_complete(number, config, list(table.objectives[arch]))
         if arch not in seen:
             seen.add(arch)
-            yield Event(1.0, table.objectives[arch])
+            yield Event(1.0, arch)
 
 
 def _front(table: Table, seed: int) -> FrontSampler:

@@ -44,8 +44,8 @@ def measured(name: str, searcher: str, seed: int, budget: float) -> dict[str, fl
     points, curve, cost = [], [], 0.0  # curve: (cost, whole trainings, hypervolume)
     for event in happened:
         cost += event.cost
-        if event.point is not None:
-            points.append(event.point)
+        if event.is_whole:
+            points.append(table.objectives[event.arch])
             curve.append((cost, len(points), table.volume(points)))
     row = {"table": name, "searcher": searcher, "seed": seed}
     for axis, what in enumerate(("cost", "trained")):

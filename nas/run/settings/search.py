@@ -58,7 +58,7 @@ class Search(Value):
     search: SearchSettings = SearchSettings()
     prior: Prior = {}  # noqa: RUF012 (frozen)
     """What is believed before anything is trained: by axis and option high or low, {stage4.mixer: {attention: high}}. The
-    sampler "front" starts and draws there, and heeds it the less the more is known."""
+    sampler "front" starts and draws there, and its prediction sees it, so that trainings decide how far it is followed."""
     proxy: Proxy = Proxy()
     resources: Resources = Resources()
     calibration: Calibration = Calibration()

@@ -137,21 +137,16 @@ class Belief(NamedTuple):
 
     weights: dict[str, dict[Any, float]]
 
-    def of(self, params: Params, axes: "Axes") -> float:
-        """How well a point is thought of: the logarithm of its likelihood as a standard score over random points of the axes.
+    def scores(self, points: Sequence[Params], axes: "Axes") -> np.ndarray:
+        """How well points are thought of, (points,): the logarithm of their likelihood as a standard score over random points.
 
         So that many beliefs together weigh no more than one.
         """
-        logs = {name: [math.log(own.get(o, 1.0)) for o in axes[name].grid] for name, own in self.weights.items()}
-        deviation = math.sqrt(sum(np.var(own) for own in logs.values())) or 1.0
-        return (
-            sum(
-                math.log(self.weights[name].get(params[name], 1.0)) - float(np.mean(own))
-                for name, own in logs.items()
-                if name in params
-            )
-            / deviation
-        )
+        logs = {name: {o: math.log(own.get(o, 1.0)) for o in axes[name].grid} for name, own in self.weights.items()}
+        means = {name: float(np.mean(list(own.values()))) for name, own in logs.items()}
+        deviation = math.sqrt(sum(np.var(list(own.values())) for own in logs.values())) or 1.0
+        sums = [sum(own[point[name]] - means[name] for name, own in logs.items() if name in point) for point in points]
+        return np.array(sums) / deviation
 
     def draw(self, axes: "Axes", rng: np.random.Generator) -> Params:
         """A point at random, its options as likely as they are believed to be good."""

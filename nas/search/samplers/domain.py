@@ -89,7 +89,7 @@ class Domain:
         )
 
     def _any(self, rng: np.random.Generator) -> Params:
-        """A point of the space at random; most of them as they are believed to be good, where something is believed."""
+        """A point of the space at random; half of them as they are believed to be good, where something is believed."""
         if self.belief is None or rng.random() < DOUBT:
             return self.axes.draw(rng)
         return self.belief.draw(self.axes, rng)

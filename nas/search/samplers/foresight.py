@@ -54,7 +54,7 @@ class Foresight:
         return np.append(self._axes, self._axes.max() + 1 + np.arange(more))
 
     def _trends(self, seen: np.ndarray) -> int:
-        """How many of the last columns act linearly as well: costs, what other searches foretell, and rungs."""
+        """How many of the last columns act linearly as well: the history's own, and rungs."""
         return self._own_trends + seen.shape[1] - len(self._axes)
 
     def guesses(self, features: np.ndarray, early: Sequence[Early] | None = None) -> np.ndarray:

@@ -146,7 +146,7 @@ class History:
         with one_thread():
             columns += [process.predict(columns[0])[0] for process in self._lessons]
         if (belief := self.domain.belief) is not None:
-            columns.append(np.array([[belief.of(point, self.domain.axes)] for point in points]))
+            columns.append(belief.scores(points, self.domain.axes)[:, None])
         return np.column_stack(columns).astype(np.float32)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What a user believes of options: where a search starts and draws, and how that fades."""
+"""What a user believes of options: where a search starts and draws, and what its prediction sees of it."""
 
 import numpy as np
 import pytest
@@ -33,39 +33,49 @@ def test_some_points_are_drawn_without_regard_to_it():
 def test_a_point_is_scored_beside_random_ones_and_what_does_not_act_counts_not():
     axes = Domain(GRID, total, active=dict).axes
     points = list(axes.points())
-    scores = [HIGH.of(params, axes) for params in points]
+    scores = HIGH.scores(points, axes)
     assert np.mean(scores) == pytest.approx(0)
     assert np.std(scores) == pytest.approx(1)
-    assert HIGH.of({"x0": 3, "x1": 0}, axes) == pytest.approx(0)
-    assert HIGH.of({"x0": 3, "x1": 1}, axes) == pytest.approx(max(scores))
-    assert HIGH.of({"x2": 0}, axes) == 0
+    few = [{"x0": 3, "x1": 0}, {"x0": 3, "x1": 1}, {"x2": 0}]
+    assert HIGH.scores(few, axes) == pytest.approx([0, max(scores), 0])
 
 
 def test_why_says_how_well_a_network_was_believed_to_do():
     study = new_study(belief=HIGH)
     run(study, 24)
     axes = Domain(GRID, total, active=dict).axes
-    told = [(t.user_attrs["why"]["belief_score"], HIGH.of(t.params, axes)) for t in study.trials[START:]]
-    assert [own for own, _ in told] == pytest.approx([score for _, score in told], abs=1e-5)
+    scores = HIGH.scores([t.params for t in study.trials[START:]], axes)
+    assert [t.user_attrs["why"]["belief_score"] for t in study.trials[START:]] == pytest.approx(scores, abs=1e-5)
 
 
-@pytest.mark.parametrize("weight", [4.0, 0.25])
-def test_what_is_believed_is_one_thing_that_the_prediction_sees_and_follows_as_far_as_trainings_bear_it_out(weight):
-    belief, rng = Belief({"x5": {3: weight}}), np.random.default_rng(0)
-    history = History(GRID, total, belief=belief)
-    points = [history.domain.axes.draw(rng) for _ in range(60)]
-    features = history.features(points, [(total(point),) for point in points])
-    assert features[:, -1] == pytest.approx([belief.of(point, history.domain.axes) for point in points], abs=1e-5)
-    targets = np.array([[3.0 * (point["x5"] == 3)] for point in points])
-    process = GaussianProcess(features, targets, axes=history.axes_of_features, trends=history.num_trends, rng=rng)
-    new = [{**history.domain.axes.draw(rng), "x5": value} for value in (3, 0) for _ in range(20)]
-    mean = process.predict(history.features(new, [(total(point),) for point in new]))[0][:, 0]
-    assert mean[:20].mean() == pytest.approx(3, abs=0.5)
-    assert mean[20:].mean() == pytest.approx(0, abs=0.5)
+@pytest.mark.parametrize("follows", [True, False])
+def test_the_prediction_follows_a_belief_to_untried_options_as_far_as_trainings_bear_it_out(follows):
+    rng = np.random.default_rng(0)
+    believed = History(GRID, total, belief=Belief({"x5": {0: 1 / 8, 1: 1 / 2, 2: 2.0, 3: 8.0}}))
+    points = [{**believed.domain.axes.draw(rng), "x5": number % 3} for number in range(60)]
+    values = np.array([[float(point["x5"]) if follows else float(point["x0"])] for point in points])
+    untried = [{**believed.domain.axes.draw(rng), "x0": 1, "x5": 3} for _ in range(20)]
+
+    def mean(history):
+        seen, new = (history.features(some, [(total(point),) for point in some]) for some in (points, untried))
+        axes, trends = history.axes_of_features, history.num_trends
+        process = GaussianProcess(seen, values, axes=axes, trends=trends, rng=np.random.default_rng(0))
+        return process.predict(new)[0].mean()
+
+    gain = mean(believed) - mean(History(GRID, total))
+    assert gain > 0.4 if follows else abs(gain) < 0.1
 
 
-def test_a_search_without_a_belief_asks_what_it_always_did():
-    assert run(new_study(belief=None), 25) == run(new_study(), 25)
+def test_a_belief_is_one_more_column_and_without_it_there_is_none():
+    plain, believed = History(GRID, total), History(GRID, total, belief=HIGH)
+    points = [plain.domain.axes.draw(np.random.default_rng(number)) for number in range(20)]
+    costs = [(total(point),) for point in points]
+    plain_columns, columns = plain.features(points, costs), believed.features(points, costs)
+    assert columns[:, :-2] == pytest.approx(plain_columns[:, :-1])  # the unit of costs is that of points as they are drawn
+    assert columns[:, -1] == pytest.approx(HIGH.scores(points, plain.domain.axes), abs=1e-5)
+    assert columns.shape[1] == plain_columns.shape[1] + 1
+    assert believed.num_trends == plain.num_trends + 1
+    assert len(believed.axes_of_features) == len(plain.axes_of_features) + 1
 
 
 def test_a_belief_is_written_by_axis_and_option_in_either_form(tiny):
@@ -97,7 +107,7 @@ def test_only_the_sampler_that_heeds_it_may_be_given_a_belief(tiny):
         tiny("prior.stage1.mixer.conv=high", "search.sampler=tpe")
 
 
-def test_a_search_draws_what_is_believed_more_often_and_says_by_how_much_it_counted(opened, tiny):
+def test_a_search_draws_what_is_believed_more_often_and_says_how_well_each_network_was_thought_of(opened, tiny):
     study = opened(tiny("prior={stage1.mixer: {conv: high}}", "search.trials=20"))
     shares = []
     for history in (study._history, history_of(tiny())):
