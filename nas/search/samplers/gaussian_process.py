@@ -16,6 +16,7 @@ LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # over which values change, in usual dista
 NOISES = (1e-3, 1e-2, 5e-2, 2e-1)  # share of the variance that equal points would not share
 SPREAD = 1.0  # of the logarithms of the axes' own lengths about the common one, a standard deviation
 DESCENT_STEPS = 12  # of the descent to them
+FARTHEST = 30.0  # logarithm of a rate, that a step of the descent cannot overflow
 FITTED = 120  # points on which lengths and noise are chosen
 JITTER = 1e-6  # added to variances, that a root can be taken
 LEARNT = 400  # points that it learns from: the last and as many at random of the others
@@ -142,7 +143,7 @@ def _own_rates(apart: np.ndarray, linear: np.ndarray, noise: float, wanted: np.n
     flat = apart.reshape(len(apart), -1)
 
     def loss(logs: np.ndarray) -> tuple[float, np.ndarray]:
-        rates = np.exp(logs)
+        rates = np.exp(np.minimum(logs, FARTHEST))
         near = np.exp(-(rates @ flat)).reshape(linear.shape)
         root = _noisy_root(near + linear, noise)
         gradient = -rates * (flat @ (_pull(root, wanted) * near).ravel())

@@ -1,11 +1,15 @@
 """A Gaussian process on numbers whose course is known, and beside scikit-learn's."""
 
+import warnings
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
+from nas.search.samplers import gaussian_process
 from nas.search.samplers.gaussian_process import LEARNT, GaussianProcess, _likelihood, _noisy_root, _pull
 
 X = np.linspace(0, 1, 12)[:, None]
@@ -32,6 +36,20 @@ def test_an_axis_that_changes_nothing_is_given_a_greater_length_than_one_that_do
     points = RNG.random((60, 2))
     process = learnt(points, np.sin(9 * points[:, :1]))
     assert process._rates[0] > 2 * process._rates[1]
+
+
+def test_a_step_of_the_descent_that_goes_much_too_far_is_seen_as_bad_and_overflows_nowhere(monkeypatch):
+    seen = []
+
+    def far(loss, start, **_):
+        seen.append([loss(start + 800)[0], loss(start)[0]])
+        return SimpleNamespace(x=start)
+
+    monkeypatch.setattr(gaussian_process, "minimize", far)
+    with warnings.catch_warnings(action="error"):
+        points = np.random.default_rng(0).integers(0, 3, (30, 2)).astype(float)
+        GaussianProcess(points, points[:, :1], axes=np.array([0, 1]), rng=np.random.default_rng(0))
+    assert np.isfinite(seen).all() and seen[0][0] > seen[0][1]
 
 
 def test_columns_of_one_axis_share_its_length():
