@@ -147,12 +147,12 @@ def node(it: Cluster) -> None:
 
 def limit(it: Cluster) -> None:
     """The time is up before the search is through: the job goes into the queue again, and the search on."""
-    job = submitted(it, ["limit"], "--nodes=2 --time=3 --signal=B:USR1@120", "--trials 40")
+    job = submitted(it, ["limit"], "--nodes=2 --time=5 --signal=B:USR1@120", "--trials 150")
     wait_for_job(it, job)
     log = log_of(it)
     check("the time is up" in log, "it was told in time")
     check(log.count("data: digits") > 1, "it began more than once, and its log was appended to")
-    check_whole(it, "limit", trials=40)
+    check_whole(it, "limit", trials=150)
 
 
 def expired(it: Cluster) -> None:
