@@ -1,7 +1,7 @@
 """What a search's driver costs, and how busy it keeps its workers: trainings are events of a clock, the driver's work is real.
 
 python experiments/harness/driver.py --workers 32 --records 1000
-python experiments/harness/driver.py --workers 256 --records 1000 --trials 512 --seconds 60
+python experiments/harness/driver.py --workers 256 --records 1000 --trainings 512 --seconds 60
 python experiments/harness/driver.py --workers 32 --records 1000 --profile driver.prof
 
 A search of hybrid.yaml with its rungs, in SQLite, with all that a driver does for a trial but Ray's own part: asks, reports,

@@ -16,7 +16,7 @@ from tables import Table
 
 from nas.pareto import pareto
 from nas.run.settings.search import read_search
-from nas.search.rungs import A_PROMOTION, MOST_AT_A_RUNG, num_promoted, ranked
+from nas.search.rungs import A_PROMOTION, MOST_AT_A_RUNG, likeliest_beaten, num_promoted, ranked
 from nas.search.samplers.evolution import EvolutionSampler
 from nas.search.samplers.front import FrontSampler, start_at
 from nas.search.samplers.history import Early, History
@@ -103,8 +103,9 @@ def front_rungs(table: Table, seed: int, *, trials: float = math.inf) -> Iterato
         if waiting and (reached >= trials or passed < (reached - start) / A_PROMOTION):
             points = history.observations(study.get_trials(deepcopy=False))
             best, *others = ranked(set(waiting), points, rung=0, history=history, seed=seed)
-            for number in others[MOST_AT_A_RUNG - 1 :]:
-                study.tell(waiting.pop(number)[0], state=TrialState.PRUNED)
+            if (over := len(others) - MOST_AT_A_RUNG + 1) > 0:
+                for number in likeliest_beaten(set(others), points, number=over, history=history, seed=seed):
+                    study.tell(waiting.pop(number)[0], state=TrialState.PRUNED)
             trial, arch = waiting.pop(best)
             error, *costs = table.objectives[arch]
             study.tell(trial, [100 - error, *costs])

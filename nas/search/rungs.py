@@ -20,7 +20,7 @@ from nas.search.samplers.gain import expected_gain
 from nas.search.samplers.gaussian_process import one_thread
 from nas.search.samplers.history import History, Observation
 
-MOST_AT_A_RUNG = 48  # at one rung: beyond so many the least promising are stopped for good
+MOST_AT_A_RUNG = 96  # at one rung: beyond so many those are stopped for good that are likeliest to be beaten
 A_PROMOTION = 3  # trials that reach a rung for each that goes on; experiments/searchers says how it was chosen
 FEWEST_WHOLE = 8  # trials that go on before a search ends, if as many reached the rung
 FEW_FINISHED = 4  # finished trainings below which what a rung has shown is all that there is to compare
@@ -74,6 +74,28 @@ def ranked(waiting: set[int], observations: list[Observation], *, rung: int, his
     silent = waiting - {point.number for point in paused}  # what they showed is no number: such a training ends by itself
     gains = _gains(paused, observations, rung=rung, history=history, seed=seed) if paused else np.empty(0)
     return [*(paused[i].number for i in np.argsort(-gains, kind="stable")), *sorted(silent)]
+
+
+def likeliest_beaten(
+    waiting: set[int], observations: list[Observation], *, number: int, history: History, seed: int
+) -> list[int]:
+    """So many of the trials that wait, those first whose training is likeliest to be beaten by one that is in no cost dearer.
+
+    None while hardly anything has finished.
+    """
+    paused = [point for point in observations if point.number in waiting and point.early]
+    silent = sorted(waiting - {point.number for point in paused})
+    if number <= len(silent) or sum(point.value is not None for point in observations) < FEW_FINISHED:
+        return silent[:number]
+    with one_thread():
+        foresight = foresight_of(observations, history, seed=seed)
+        guesses, points = foresight.of(paused), believed_points(observations, foresight)
+    costs = np.array([point.costs for point in paused], dtype=float)
+    no_dearer = (points[:, :-1] <= costs[:, None]).all(axis=2)  # (paused, points)
+    best = np.where(no_dearer, points[:, -1], -np.inf).max(axis=1)
+    chances = (guesses > best[:, None]).mean(axis=1)
+    order = np.lexsort((guesses.mean(axis=1) - best, chances))
+    return [*silent, *(paused[i].number for i in order)][:number]
 
 
 def _gains(paused: list[Observation], observations: list[Observation], *, rung: int, history: History, seed: int) -> np.ndarray:

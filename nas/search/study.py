@@ -20,7 +20,7 @@ from nas.run.settings.search import Search
 from nas.run.storage import close_storage, open_storage, storage_errors, uncollected
 from nas.search.mirror import Mirror
 from nas.search.resume import UNPROPOSED, interrupted, open_study
-from nas.search.rungs import MOST_AT_A_RUNG, due_rung, must_wait, ranked, waits_at
+from nas.search.rungs import MOST_AT_A_RUNG, due_rung, likeliest_beaten, must_wait, ranked, waits_at
 from nas.search.samplers.history import History
 from nas.search.samplers.knowledge import history_of
 from nas.search.samplers.outlook import is_flat
@@ -199,8 +199,9 @@ class Study:
         waiting = {r.number for r in self.records if r.state == TrialState.PAUSED and waits_at(r, self.search) == rung}
         points, seed = self._history.observations(self._study.get_trials(deepcopy=False)), self.search.proposal_seed
         first, *others = ranked(waiting, points, rung=rung, history=self._history, seed=seed)
-        for number in others[MOST_AT_A_RUNG - 1 :]:
-            self.stop(number)
+        if (over := len(others) - MOST_AT_A_RUNG + 1) > 0:
+            for number in likeliest_beaten(set(others), points, number=over, history=self._history, seed=seed):
+                self.stop(number)
         return first
 
     def _go_on(self, number: int) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nas.run.record import Record, TrialState
-from nas.search.rungs import A_PROMOTION, FEWEST_WHOLE, due_rung, expected_epochs, must_wait, ranked
+from nas.search.rungs import A_PROMOTION, FEWEST_WHOLE, due_rung, expected_epochs, likeliest_beaten, must_wait, ranked
 from nas.search.samplers.history import History, Observation
 
 START = 16  # of a search of forty trials
@@ -97,6 +97,19 @@ def test_what_is_foreseen_to_be_dominated_comes_last():
     finished = [at_rung(i, cost=10.0 + i, shown=0.5 + i / 50, value=0.6 + i / 50) for i in range(12)]
     dominated, ahead = at_rung(20, cost=21.0, shown=0.2), at_rung(21, cost=15.0, shown=0.75)
     assert order([*finished, dominated, ahead], [20, 21]) == [21, 20]
+
+
+def test_stopped_for_good_is_what_is_likeliest_beaten_not_what_gains_little():
+    finished = [at_rung(i, cost=10.0 + i, shown=0.5 + i / 50, value=0.6 + i / 50) for i in range(12)]
+    cheap, beaten = at_rung(20, cost=9.9, shown=0.4), at_rung(21, cost=21.0, shown=0.45)  # nothing is as cheap as the first
+    points = [*finished, cheap, beaten, at_rung(22, cost=15.0, shown=0.9)]
+    assert likeliest_beaten({20, 21, 22}, points, number=1, history=Axes(), seed=0) == [21]
+
+
+def test_nothing_is_stopped_for_good_while_hardly_anything_has_finished_but_what_shows_no_number():
+    silent = at_rung(3, cost=1.0, shown=0.0)._replace(early=[])
+    points = [*(at_rung(i, cost=10.0 + i, shown=0.1) for i in range(3)), silent]
+    assert likeliest_beaten({0, 1, 2, 3}, points, number=2, history=Axes(), seed=0) == [3]
 
 
 def test_a_dear_one_can_lead_before_any_as_dear_has_finished():

@@ -168,11 +168,14 @@ def test_a_limit_leaves_waiting_what_waits(opened, tiny):
     assert not study.has_work and study.records[number].state == "paused"
 
 
-def test_of_many_that_wait_the_least_promising_are_stopped(opened, tiny, monkeypatch):
+def test_of_many_that_wait_those_likeliest_to_be_beaten_are_stopped(opened, tiny, monkeypatch):
     monkeypatch.setattr("nas.search.study.MOST_AT_A_RUNG", 3)
     study = opened(tiny("search.trials=20", "baselines=[]", "proxy.rungs=[1]"))
     for i in range(20):
         study.report(study.propose().number, epoch(1, i / 20))
+    for i in range(4):  # none is stopped before as many have finished
+        study.finish(study.propose().number, accuracy=i / 4, seconds=1.0)
+    assert not any(r.state == "stopped" for r in study.records)
     study.propose()
     assert sum(r.state == "paused" for r in study.records) <= 3
 
