@@ -29,6 +29,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
+from nas.cluster.avoided import Avoided
 from nas.cluster.stopping import Stopping
 from nas.run.folder import open_folder, versions
 from nas.run.settings.search import Search, read_search
@@ -40,7 +41,7 @@ from nas.search.samplers.registry import distribution
 from nas.search.study import Study
 from nas.search.tune import RungScheduler, StudySearcher
 from nas.space.constraints import random_architecture
-from nas.training.curve import Begin, Epoch, Outcome, packed
+from nas.training.curve import Begin, Epoch, Message, Outcome, Placed, packed
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 IMAGES = 1000  # that an accuracy would be measured on
@@ -102,7 +103,10 @@ class Fleet:
         self.ray, self.epochs = ray, searcher.study.search.proxy.epochs
         self.epoch_seconds = seconds / self.epochs
         self.clock = self.idle = self.spent = 0.0  # idle: of all workers together
-        self.free, self.ready, self.events, self.asked = dict.fromkeys(range(workers), 0.0), [], [], 0  # free: since when
+        self.free = dict.fromkeys(range(workers), 0.0)  # since when
+        self.ready: list[str] = []
+        self.events: list[Event] = []
+        self.asked = 0
         self.epochs_done: dict[str, int] = {}
         self.begun: float | None = None  # when the driver's present call began
         searcher.ahead = Ahead(workers, clock=self._now)
@@ -149,20 +153,23 @@ class Fleet:
         """Whether the training goes on after what it reports."""
         record = self.searcher.study.records[self.searcher.numbers[event.trial]]
         is_begin = event.trial not in self.epochs_done
-        if is_begin:
-            message: Any = Begin(host="here", curve=record.curve)
-        else:
-            message = epoch_of(record.cost.macs, record.key, event.epoch, epochs=self.epochs, seconds=self.epoch_seconds)
         self.epochs_done[event.trial] = event.epoch
-        trial = SimpleNamespace(trial_id=event.trial)
-        decision = self._timed(lambda: self.scheduler.on_trial_result(None, trial, packed(message)))
-        if decision == "STOP":
+        if is_begin:
+            self._say(event.trial, Placed(host="here"))
+            return self._say(event.trial, Begin(curve=record.curve))
+        epoch = epoch_of(record.cost.macs, record.key, event.epoch, epochs=self.epochs, seconds=self.epoch_seconds)
+        if not self._say(event.trial, epoch):
             return False
-        if event.epoch == self.epochs and not is_begin:
-            outcome = Outcome(accuracy=message.accuracy, seconds=self.epochs * self.epoch_seconds)
+        if event.epoch == self.epochs:
+            outcome = Outcome(accuracy=epoch.accuracy, seconds=self.epochs * self.epoch_seconds)
             self._timed(lambda: self.searcher.on_trial_complete(event.trial, packed(outcome)))
             return False
         return True
+
+    def _say(self, trial: str, message: Message) -> bool:
+        """A worker's message to the driver; whether its training goes on."""
+        sender = SimpleNamespace(trial_id=trial)
+        return self._timed(lambda: self.scheduler.on_trial_result(None, sender, packed(message))) != "STOP"
 
     def _epoch_seconds(self, trial: str) -> float:
         """In proportion to MACs."""
@@ -189,7 +196,7 @@ def measure(search: Search, root: Path, workers: int, trainings: int, seconds: f
         progress.watch(study)
         on_change = noting(study, folder, progress, images=IMAGES)
         fleet = Fleet(
-            StudySearcher(study, folder, workers=workers, stopping=Stopping(), on_change=on_change),
+            StudySearcher(study, folder, workers=workers, avoided=Avoided(), stopping=Stopping(), on_change=on_change),
             workers=workers,
             seconds=seconds,
             ray=ray,
@@ -198,7 +205,7 @@ def measure(search: Search, root: Path, workers: int, trainings: int, seconds: f
         began, spent, idle = fleet.clock, fleet.spent, fleet.idle
         with cProfile.Profile() if profile else nullcontext() as profiler:
             fleet.run(trainings)
-        if profile:
+        if profiler:
             profiler.dump_stats(profile)
     all_time = workers * (fleet.clock - began)
     return [

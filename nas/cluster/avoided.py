@@ -35,8 +35,10 @@ class Avoided:
 
     def for_trial(self, lost_on: Iterable[str] = ()) -> tuple[str, ...]:
         """The nodes on which a trial isn't placed, that was lost on these hosts before; not all that there are."""
-        before = {node["NodeID"] for node in alive_nodes() if host_of(node) in set(lost_on)}
-        numbers = self.unfit | before
+        hosts = set(lost_on)
+        if not hosts | self.unfit:  # the usual case asks Ray nothing
+            return ()
+        numbers = self.unfit | {node["NodeID"] for node in alive_nodes() if host_of(node) in hosts}
         return tuple(sorted(numbers if self.leaves_a_node(numbers) else self.unfit))
 
     def leaves_a_node(self, numbers: Container[str]) -> bool:
