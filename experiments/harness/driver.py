@@ -45,7 +45,7 @@ from nas.training.curve import Begin, Epoch, Message, Outcome, Placed, packed
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "hybrid.yaml"
 IMAGES = 1000  # that an accuracy would be measured on
-USUAL_MACS = 5e8  # of a network whose training takes as long as is asked for
+USUAL_MACS = 9e7  # of a network whose training takes as long as is asked for: the middle of the space
 PASSED = 3  # of so many trials in the record one was trained in full, the others were stopped at the rung
 
 
@@ -219,7 +219,7 @@ def main(
     workers: Annotated[int, typer.Option(help="Trainings at once.")] = 32,
     records: Annotated[int, typer.Option(help="Trials in the record when it begins.")] = 1000,
     trainings: Annotated[int, typer.Option(help="Trainings that are measured, each to a rung or from it.")] = 100,
-    seconds: Annotated[float, typer.Option(help="How long a whole training takes, of a network of 0.5 G MACs.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="How long a whole training takes, of a network of 90 M MACs.")] = 60.0,
     ray: Annotated[float, typer.Option(help="Seconds that Ray adds to each training.")] = 0.0,
     settings: Annotated[list[str], typer.Option("--set", help="As of nas search.")] = [],  # noqa: B006
     profile: Annotated[str, typer.Option(help="A file for a profile of the measured part.")] = "",

@@ -29,7 +29,7 @@ class Forecast:
 
     def __init__(self, search: Search, *, workers: int, records: Sequence[Record] = ()):
         self.search, self.workers = search, workers
-        self._macs: dict[str, int] = {}
+        self._macs: dict[str, int] = {}  # by a record's key, or the name of a design
         self._heard: dict[int, tuple[int, float]] = {}  # by trial: epochs that were reported, and when
         self._trained_before, self._attempts_before = _trained(records), _attempts(records)
         self.began: float | None = None
@@ -53,9 +53,8 @@ class Forecast:
         if self.began is None or sum(len(r.curve) for r in records if _is_trained(r)) < FEWEST_EPOCHS:
             return None
         fixed, per_mac = self._speed(records)
-        in_epochs = {
-            n: share * (fixed + per_mac * self._macs_of(n, records)) for n, share in self.shares(records, now=now).items()
-        }
+        own = {r.number: self._macs_of(r) for r in records if r.number in self._heard}
+        in_epochs = {n: share * (fixed + per_mac * own[n]) for n, share in self.shares(records, now=now).items()}
         epochs, longest = self._epochs_left(records)
         left = sum(number * (fixed + per_mac * macs) for number, macs in epochs) - sum(in_epochs.values())
         trusted = TRUSTED_EPOCHS * self.workers * (fixed + per_mac * self._mean_macs(records))
@@ -70,13 +69,14 @@ class Forecast:
         if not any(r.curve for r in records if _is_trained(r)):
             return {}
         fixed, per_mac = self._speed(records)
-        expected = {n: max(1e-6, fixed + per_mac * self._macs_of(n, records)) for n in self._heard}
-        return {n: min(0.99, (now - since) / expected[n]) for n, (_, since) in self._heard.items()}
+        own = {r.number: self._macs_of(r) for r in records if r.number in self._heard}
+        expected = {n: max(1e-6, fixed + per_mac * macs) for n, macs in own.items()}
+        return {n: min(0.99, (now - self._heard[n][1]) / seconds) for n, seconds in expected.items()}
 
     def _speed(self, records: Sequence[Record]) -> tuple[float, float]:
         """Seconds of an epoch: a constant, and a part for each of the network's MACs. Least squares, neither below zero."""
         able = [r for r in records if r.curve and _is_trained(r)]
-        macs = np.array([self.macs(r.architecture) for r in able for _ in r.curve], float)
+        macs = np.repeat([float(self._macs_of(r)) for r in able], [len(r.curve) for r in able])
         seconds = np.array([epoch.seconds for r in able for epoch in r.curve])
         proportional = 0.0, float(seconds.sum() / macs.sum())
         if len({r.key for r in able}) < FEWEST_KINDS or macs.std() == 0:
@@ -87,30 +87,34 @@ class Forecast:
 
     def macs(self, architecture: Architecture) -> int:
         """Of one image as the proxy trains it."""
-        if architecture.key not in self._macs:
-            recipe = self.search.proxy
-            classes = recipe.num_classes or self.search.space.num_classes
-            self._macs[architecture.key] = cost(architecture, image_size=recipe.full_size, num_classes=classes).macs
-        return self._macs[architecture.key]
+        recipe = self.search.proxy
+        classes = recipe.num_classes or self.search.space.num_classes
+        return cost(architecture, image_size=recipe.full_size, num_classes=classes).macs
 
-    def _macs_of(self, number: int, records: Sequence[Record]) -> float:
-        return self.macs(next(r for r in reversed(records) if r.number == number).architecture)
+    def _macs_of(self, record: Record) -> int:
+        """Kept by the key that the record holds: there may be thousands of records, and all are looked at after each change."""
+        if record.key not in self._macs:
+            self._macs[record.key] = self.macs(record.architecture)
+        return self._macs[record.key]
+
+    def _macs_of_design(self, name: str) -> int:
+        if name not in self._macs:
+            self._macs[name] = self.macs(self.search.design(name))
+        return self._macs[name]
 
     def _mean_macs(self, records: Sequence[Record]) -> float:
         """Of the latest trials that were drawn, baselines left out as far as there are others."""
         drawn = [r for r in records if r.is_drawn and r.state not in (TrialState.REJECTED, TrialState.ANSWERED)]
         latest = ([r for r in drawn if not r.baseline] or drawn)[-LATEST:]
-        return float(np.mean([self.macs(r.architecture) for r in latest]))
+        return float(np.mean([self._macs_of(r) for r in latest]))
 
     def _epochs_left(self, records: Sequence[Record]) -> tuple[list[tuple[int, float]], int]:
         """How many epochs of networks of which MACs are left, and the most that one after the other can't be shared."""
         search, proxy = self.search, self.search.proxy
         own = [r for r in records if r.is_drawn and r.state not in (TrialState.REJECTED, TrialState.ANSWERED)]
-        left = [
-            (self._stop_of(r) - len(r.curve), float(self.macs(r.architecture))) for r in own if r.state == TrialState.RUNNING
-        ]
+        left = [(self._stop_of(r) - len(r.curve), float(self._macs_of(r))) for r in own if r.state == TrialState.RUNNING]
         named = {r.baseline for r in own if r.baseline}
-        left += [(proxy.epochs, float(self.macs(search.design(name)))) for name in search.baselines if name not in named]
+        left += [(proxy.epochs, float(self._macs_of_design(name))) for name in search.baselines if name not in named]
         searched, mean = [r for r in own if not r.baseline], self._mean_macs(records)
         longest = max((number for number, _ in left), default=0)
         reached = search.trials
