@@ -147,7 +147,7 @@ def _row_named(stage: dict[str, Any]) -> Mixer:
 
 def is_active(field: str, stage: dict[str, Any]) -> bool:
     """Whether `field` changes the network, given the stage's mixer, norm, residual and mlp_ratio."""
-    if field in OPTIONS or field in plugin_options():
+    if field in OPTIONS or (VERSIONS and field in plugin_options()):
         return field in _row_named(stage).options
     match field:
         case "norm_bias":

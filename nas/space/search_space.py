@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Annotated, Any
 
@@ -30,6 +30,7 @@ Choose = Callable[[str, tuple], Any]
 MOST_COMBINATIONS = 100_000  # of a stage's choices that belong together: all of them are looked at
 MOST_COUNTED = 1_000  # of a plugin's mixer in a stage: each is built and run once
 DEEPEST = 1_000  # of a stage
+MOST_STAGES = 20_000  # that need not be checked twice
 SWITCHES = ("mixer", "norm", "residual", "mlp_ratio", "stem_steps")  # the fields that decide whether others are active
 
 
@@ -224,7 +225,7 @@ class SearchSpace(NetworkChoices):
                     chosen[field] = pick(f"stage{number}.{field}", options)
                 if field == "mixer":
                     chosen |= self._code_of(chosen["mixer"])
-            stages.append(Stage(**chosen))
+            stages.append(_stage_of(tuple(chosen.items())))
         return Architecture(stages=tuple(stages), **network)
 
     def choices(self, architecture: Architecture) -> dict[str, Any]:
@@ -283,6 +284,12 @@ class SearchSpace(NetworkChoices):
     def cost(self, architecture: Architecture) -> Cost:
         """What `architecture` costs at the space's resolution and number of classes."""
         return cost(architecture, image_size=self.image_size, num_classes=self.num_classes)
+
+
+@lru_cache(MOST_STAGES)
+def _stage_of(chosen: tuple[tuple[str, Any], ...]) -> Stage:
+    """A stage of these choices; most networks that are drawn share stages with others."""
+    return Stage(**dict(chosen))
 
 
 def _first_but(chosen: dict[str, Any]) -> Choose:
