@@ -183,7 +183,7 @@ def _estimate(search: Search, drawn: list[Architecture], images: tuple[int, int]
         f"{judged:,}, {count(macs)} MACs an image at {recipe.full_size} px: {count(total)} MACs"
     )
     if search.trials * recipe.epochs > epochs:
-        text += f", since rungs stop the least promising after {recipe.rungs[0]} of them"
+        text += f", since only the most promising go on after {recipe.rungs[0]} of them"
     if search.resources.gpu == 0 and pace is not None:
         workers = search.resources.workers or max(1, int(num_cores() / search.resources.cpu))
         typical = min(

@@ -89,7 +89,7 @@ def test_a_dry_run_counts_those_that_a_rung_stops_and_uses_the_speed_of_this_mac
     output = io.StringIO()
     show_space(search, Console(file=output, width=300), pace=SearchPace(expected_epochs(search), lambda _: 1e9))
     macs, text = 1e9, output.getvalue()
-    (total,) = re.findall(r"at 32 px: ([\d.]+) G MACs, since rungs stop the least promising after 1 of them", text)
+    (total,) = re.findall(r"at 32 px: ([\d.]+) G MACs, since only the most promising go on after 1 of them", text)
     assert f"about {duration(20 + float(total) * 1e9 / macs / 2)} here, 2 at once" in text
 
 
