@@ -75,7 +75,7 @@ class Axes(History):
     num_trends = 1
 
     def __init__(self):
-        self._last = (None, None)
+        self._kept = {}
 
 
 def at_rung(number, *, cost, shown, value=None):

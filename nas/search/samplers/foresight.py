@@ -1,6 +1,8 @@
 """What a training will come to, foreseen from the point and from what its rungs have shown so far."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
@@ -9,6 +11,7 @@ from scipy.stats.qmc import Halton
 from nas.search.samplers.gaussian_process import GaussianProcess
 from nas.search.samplers.history import Early, History, Levels, Observation
 
+RENEWED = 64  # a prediction is worked out anew when a share of one in so many has come to what it has learnt from
 GUESSES = 16  # equally likely values that stand for what may come of a point
 
 
@@ -21,7 +24,7 @@ class Foresight:
 
     def __init__(self, observations: list[Observation], *, axes: np.ndarray, trends: int, seed: int | Sequence[int]):
         self._axes, self._own_trends = axes, trends
-        self._means: dict[tuple[int, int], float] = {}
+        self._guesses: dict[tuple[int, int], np.ndarray] = {}
         rng = np.random.default_rng(seed)
         shown = [k for k in observations if k.value is not None or k.early]
         seen = self._learn_rungs(shown, rng)  # (shown, columns)
@@ -79,16 +82,16 @@ class Foresight:
         return self._levels.values(self._last.draw(features, rng))
 
     def of(self, observations: list[Observation]) -> np.ndarray:
-        """The same of known points: (points, GUESSES)."""
-        return self.guesses(np.stack([k.features for k in observations]), [k.early for k in observations])
+        """The same of known points, each worked out once: (points, GUESSES)."""
+        keys = [(k.number, len(k.early)) for k in observations]
+        if new := {key: k for k, key in zip(observations, keys, strict=True) if key not in self._guesses}:
+            guesses = self.guesses(np.stack([k.features for k in new.values()]), [k.early for k in new.values()])
+            self._guesses |= dict(zip(new, guesses, strict=True))
+        return np.stack([self._guesses[key] for key in keys])
 
     def means(self, observations: list[Observation]) -> list[float]:
-        """What is expected of known points; each is worked out once."""
-        keys = [(k.number, len(k.early)) for k in observations]
-        if new := [k for k, key in zip(observations, keys, strict=True) if key not in self._means]:
-            expected = map(float, self.of(new).mean(axis=1))
-            self._means |= {(k.number, len(k.early)): mean for k, mean in zip(new, expected, strict=True)}
-        return [self._means[key] for key in keys]
+        """What is expected of known points."""
+        return [float(mean) for mean in self.of(observations).mean(axis=1)]
 
     def _with_expected_rungs(self, features: np.ndarray) -> np.ndarray:
         """Features and what each rung is expected to show, side by side."""
@@ -97,13 +100,41 @@ class Foresight:
         return features
 
 
+class Learnt(NamedTuple):
+    """What a prediction has learnt from: of which trials, and how many results they are."""
+
+    seed: int
+    shown: tuple[tuple[int, float | None, int], ...]
+    failed: tuple[int, ...]
+
+    @property
+    def num_results(self) -> int:
+        """Finished trainings, rungs and failures."""
+        return len(self.failed) + sum(rungs + (value is not None) for _, value, rungs in self.shown)
+
+
 def foresight_of(observations: list[Observation], history: History, *, seed: int) -> Foresight:
-    """What these observations foretell. It is worked out once for all that is asked before another training shows something."""
+    """What these observations foretell. It is worked out once for all that is asked before another training shows something,
+    or before `lag` more results are there."""
     shown = tuple((k.number, k.value, len(k.early)) for k in observations if k.value is not None or k.early)
-    failed = tuple(k.number for k in _failed(observations))
-    seeds = (seed, len(shown))
+    learnt, most = Learnt(seed, shown, tuple(k.number for k in _failed(observations))), lag(observations)
     axes, trends = history.axes_of_features, history.num_trends
-    return history.once((seed, shown, failed), lambda: Foresight(observations, axes=axes, trends=trends, seed=seeds))
+
+    def serves(last: Learnt, now: Learnt) -> bool:
+        return last == now or (last.seed == seed and 0 <= now.num_results - last.num_results <= most and most > 0)
+
+    work = partial(Foresight, observations, axes=axes, trends=trends, seed=(seed, len(shown)))
+    return history.once("foresight", learnt, work, serves=serves)
+
+
+def lag(observations: list[Observation]) -> int:
+    """How many of the last results a prediction need not have learnt from yet: a 64th of all and half as many as trainings run.
+
+    That changes it little where there are many, and a driver of hundreds of workers would else work out hardly anything else.
+    None where one training runs at a time, so that such a search can be repeated.
+    """
+    results = sum(len(k.early) + (k.value is not None) for k in observations)
+    return min(results // RENEWED, sum(k.pending for k in observations) // 2)
 
 
 class _Signals:

@@ -9,14 +9,16 @@ all. Everything is read from the study at every question: there is no hidden sta
 
 import math
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from nas.pareto import pareto
 from nas.run.settings.search import Search
+from nas.search.samplers.axes import Params
 from nas.search.samplers.domain import Costs, Tried
-from nas.search.samplers.foresight import Foresight, foresight_of
+from nas.search.samplers.foresight import Foresight, foresight_of, lag
 from nas.search.samplers.gain import expected_gain
 from nas.search.samplers.gaussian_process import one_thread
 from nas.search.samplers.history import History, Observation, log_costs
@@ -41,6 +43,20 @@ def make_front(search: Search, history: History) -> SamplerMaker:
     return lambda seed: FrontSampler(history, seed=search.proposal_seed, start=start_of(search))
 
 
+class Pool(NamedTuple):
+    """Candidates and what is known of each."""
+
+    candidates: list[Candidate]
+    points: list[Params]
+    """Those of their parameters that count."""
+    costs: np.ndarray
+    """(candidates, costs)."""
+    features: np.ndarray
+    """(candidates, columns)."""
+    guesses: np.ndarray
+    """Equally likely values of each, (candidates, guesses)."""
+
+
 class FrontSampler(PointSampler):
     """Proposes what should gain most hypervolume at its known cost: expected hypervolume improvement, or Thompson sampling.
 
@@ -60,25 +76,20 @@ class FrontSampler(PointSampler):
             return [candidate for candidates in first for candidate in self._spread(candidates, observations)]
         with one_thread():
             foresight = foresight_of(observations, self._history, seed=self._seed)
-            candidates = self._candidates(_parents(observations, foresight), rng)
-            expected = self._expected(candidates, observations, foresight, rng)
-        order = sorted(range(len(candidates)), key=lambda i: -_worth(expected[i]))
-        return [Candidate(candidates[i].params, {**candidates[i].why, **expected[i]}) for i in order]
+            pool = self._pool(observations, foresight, rng)
+            expected = self._expected(pool, observations, foresight, rng)
+        order = sorted(range(len(expected)), key=lambda i: -_worth(expected[i]))
+        return [Candidate(pool.candidates[i].params, {**pool.candidates[i].why, **expected[i]}) for i in order]
 
     def most_promising(
         self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator, *, number: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Costs and features of those untried candidates whose expected gain is largest: (number, costs), (number, columns)."""
         tried = Tried(point.params for point in observations)
-        candidates = self._candidates(_parents(observations, foresight), rng)
-        new = [c for c in candidates if self._domain.active(c.params) not in tried]
-        if not new:
-            return np.empty((0, len(observations[0].costs))), np.empty((0, 0))
-        gains = [each["expected_gain"] for each in self._expected(new, observations, foresight, rng)]
-        best = [new[i] for i in np.argsort(-np.array(gains), kind="stable")[:number]]
-        costs = [self._costs(candidate) for candidate in best]
-        features = self._history.features([self._domain.active(c.params) for c in best], costs)
-        return np.array(costs, dtype=float), features
+        pool = self._drawn_pool(observations, foresight, rng)
+        gains = [each["expected_gain"] for each in self._expected(pool, observations, foresight, rng)]
+        order = [i for i in np.argsort(-np.array(gains), kind="stable") if pool.points[i] not in tried]
+        return pool.costs[order[:number]], pool.features[order[:number]]
 
     def _spread(self, candidates: list[Candidate], observations: list[Observation]) -> list[Candidate]:
         """The candidate whose costs lie farthest from all that was asked before first."""
@@ -111,6 +122,21 @@ class FrontSampler(PointSampler):
                 children[tuple(child.params.values())] = child
         return list(children.values()) or [Candidate(self._domain.draw(rng), {"by": "random"})]
 
+    def _pool(self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator) -> Pool:
+        """Candidates for the next point; the same ones for as many points as the prediction may lag behind by."""
+        most = lag(observations)
+        if not most:
+            return self._drawn_pool(observations, foresight, rng)
+        key = (foresight, len(observations) // most)
+        return self._history.once("pool", key, lambda: self._drawn_pool(observations, foresight, rng))
+
+    def _drawn_pool(self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator) -> Pool:
+        candidates = self._candidates(_parents(observations, foresight), rng)
+        points = [self._domain.active(candidate.params) for candidate in candidates]
+        costs = [self._costs(candidate) for candidate in candidates]
+        features = self._history.features(points, costs)
+        return Pool(candidates, points, np.array(costs, dtype=float), features, foresight.guesses(features))
+
     def _costs(self, candidate: Candidate) -> Costs:
         costs = self._domain.costs(candidate.params)
         assert costs is not None, "the costs of a candidate are known"
@@ -127,20 +153,16 @@ class FrontSampler(PointSampler):
         return Candidate(self._domain.likely(rng), {"by": "random"})
 
     def _expected(
-        self, candidates: list[Candidate], observations: list[Observation], foresight: Foresight, rng: np.random.Generator
+        self, pool: Pool, observations: list[Observation], foresight: Foresight, rng: np.random.Generator
     ) -> list[dict[str, float]]:
         """What is foreseen for each candidate: its value, the spread about it, its gain in hypervolume, and that in a draw."""
-        known_costs = [self._costs(candidate) for candidate in candidates]
-        features = self._history.features([self._domain.active(c.params) for c in candidates], known_costs)
-        costs = np.array(known_costs, dtype=float)
-        guesses, points = foresight.guesses(features), believed_points(observations, foresight)
-        columns = {"predicted": guesses.mean(axis=1), "spread": guesses.std(axis=1)}
-        reach = reached_costs(observations)
-        columns["expected_gain"] = expected_gain(costs, guesses, points, reach=reach)
+        columns = {"predicted": pool.guesses.mean(axis=1), "spread": pool.guesses.std(axis=1)}
+        points, reach = believed_points(observations, foresight), reached_costs(observations)
+        columns["expected_gain"] = expected_gain(pool.costs, pool.guesses, points, reach=reach)
         if len(observations) % DRAWN_EVERY == 0:
-            columns["drawn_gain"] = expected_gain(costs, foresight.drawn(features, rng), points, reach=reach)
+            columns["drawn_gain"] = expected_gain(pool.costs, foresight.drawn(pool.features, rng), points, reach=reach)
         if self._domain.belief is not None:
-            columns["belief_score"] = features[:, -1]
+            columns["belief_score"] = pool.features[:, -1]
         return [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

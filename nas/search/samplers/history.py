@@ -1,7 +1,8 @@
 """A study's trials as a sampler reads them: points with their costs, what came of them, and what they showed early."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+import operator
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
@@ -111,7 +112,7 @@ class History:
         self._early, self._waits, self._void = early, waits, void
         self.related = tuple(related)
         self._read: dict[tuple, Observation | None] = {}
-        self._last: tuple[Hashable, Any] = (None, None)
+        self._kept: dict[str, tuple[Any, Any]] = {}
 
     def observations(self, trials: list[FrozenTrial]) -> list[Observation]:
         """What is known of those trials that have a point of the domain."""
@@ -122,11 +123,14 @@ class History:
         points = (read[key] if key in read else self._read[key] for key in keys)
         return [point for point in points if point is not None]
 
-    def once(self, key: Hashable, work: Callable[[], Answer]) -> Answer:
-        """What `work` gives, which follows from the key; worked out again only where the key is not the last one's."""
-        if self._last[0] != key:
-            self._last = (key, work())
-        return self._last[1]
+    def once(
+        self, name: str, key: Any, work: Callable[[], Answer], *, serves: Callable[[Any, Any], bool] = operator.eq
+    ) -> Answer:
+        """What `work` gives, which follows from the key; worked out again only where the last one of that `name` does not
+        serve: `serves(its key, key)`."""
+        if name not in self._kept or not serves(self._kept[name][0], key):
+            self._kept[name] = (key, work())
+        return self._kept[name][1]
 
     @cached_property
     def axes_of_features(self) -> np.ndarray:
