@@ -94,7 +94,7 @@ def front_rungs(table: Table, seed: int, *, trials: float = math.inf) -> Iterato
     def early(trial: FrozenTrial) -> Early:
         return [trial.user_attrs["rung"]] if "rung" in trial.user_attrs else []
 
-    history = History(table.space, table.costs, early=early, waits=lambda trial: int("rung" in trial.user_attrs))
+    history = History(table.space, table.costs, early=early, rests=lambda trial: "rung" in trial.user_attrs)
     start = start_at(table.rung_cost, trials=len(table.objectives))
     study = _new_study(table, FrontSampler(history, seed=seed, start=start))
     waiting: dict[int, tuple[Trial, str]] = {}

@@ -23,6 +23,7 @@ from nas.units import count, duration, percent
 FRONT_ROWS = 12
 RUNNING_SHOWN = 6  # trials in training, by number
 STARTING = "starting Ray and its workers, which takes some ten seconds ..."
+ETA_SHARE = 0.02  # of the time that working out the time left may take, with thousands of trials
 
 
 class SearchProgress(AbstractContextManager):
@@ -35,6 +36,8 @@ class SearchProgress(AbstractContextManager):
         self._began, self._forecast = time.monotonic(), Forecast(search, workers=_workers(search))
         self._seen: dict[int, TrialState] = {}
         self._is_broken = False
+        self._left: float | None = None
+        self._eta_due = 0.0
         self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if console.is_terminal else None
 
     def watch(self, study: Study) -> None:
@@ -109,7 +112,10 @@ class SearchProgress(AbstractContextManager):
         return self.search.trials + len(self.search.baselines)
 
     def _eta(self) -> str:
-        left = self._forecast.seconds_left(self._records)
+        if (now := time.monotonic()) >= self._eta_due:
+            self._left = self._forecast.seconds_left(self._records)
+            self._eta_due = now + (time.monotonic() - now) / ETA_SHARE
+        left = self._left
         return f"ETA: after {FEWEST_EPOCHS} epochs" if left is None else f"ETA {duration(round(left))}"
 
     def _line(self, record: Record, best: list[Record]) -> str:

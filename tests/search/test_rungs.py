@@ -80,7 +80,7 @@ class Axes(History):
 
 def at_rung(number, *, cost, shown, value=None):
     features = np.array([number % 5, np.log(cost)], dtype=np.float32)
-    return Observation(number, {}, frozenset(), (cost,), value, False, [(shown,)], features)
+    return Observation(number, {}, ((), ()), (cost,), value, False, [(shown,)], features)
 
 
 def order(points, numbers):

@@ -1,9 +1,10 @@
 """The points that may be proposed: a space, what each point costs, and which of its parameters count."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -24,6 +25,7 @@ DOUBT = 0.5  # share of the points that are drawn without regard to beliefs
 REMEMBERED = 20_000  # costs that need not be worked out twice
 
 Costs = tuple[float, ...]
+PointKey = tuple[tuple[str, ...], tuple[Any, ...]]  # names and values
 CostFunction = Callable[[Params], float | Sequence[float] | None]
 ExcessFunction = Callable[[Params], float]
 """By how much a point is outside its limits, 0 for one that may be proposed."""
@@ -141,7 +143,7 @@ class Domain:
 
     def untried(self, tried: "Tried", rng: np.random.Generator) -> Params | None:
         """A neighbour of a tried point that is untried, else any untried point found, else None."""
-        neighbours = (n for p in reversed(tried.points) for n in self.axes.neighbours(self.axes.whole(p, rng)))
+        neighbours = (n for p in tried.latest_first for n in self.axes.neighbours(self.axes.whole(p, rng)))
         for source in (neighbours, self.axes.points()):
             for params in islice(source, SPARE):
                 if self.costs(params) is not None and self.active(params) not in tried:
@@ -149,15 +151,25 @@ class Domain:
         return None
 
 
-class Tried:
-    """The points that were asked before. One that has fewer parameters stands for all that agree with it in those."""
+def key_of(point: Params) -> PointKey:
+    """What two points have in common only if they are equal."""
+    names = tuple(sorted(point))
+    return names, tuple(point[name] for name in names)
 
-    def __init__(self, points: Iterable[Params]):
-        self.points = list(points)
-        self._values: dict[tuple, set[tuple]] = {}
-        for params in self.points:
-            names = tuple(sorted(params))
-            self._values.setdefault(names, set()).add(tuple(params[n] for n in names))
+
+class Tried:
+    """The points that were asked before, by their keys. One that has fewer parameters stands for all that agree in those."""
+
+    def __init__(self, keys: Iterable[PointKey]):
+        self._values: dict[tuple[str, ...], set[tuple]] = {}
+        self._keys = list(keys)
+        for names, values in self._keys:
+            self._values.setdefault(names, set()).add(values)
+
+    @property
+    def latest_first(self) -> Iterator[Params]:
+        """Its points."""
+        return (dict(zip(names, values, strict=True)) for names, values in reversed(self._keys))
 
     def __contains__(self, params: Params) -> bool:
         return any(

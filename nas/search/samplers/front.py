@@ -85,7 +85,7 @@ class FrontSampler(PointSampler):
         self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator, *, number: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Costs and features of those untried candidates whose expected gain is largest: (number, costs), (number, columns)."""
-        tried = Tried(point.params for point in observations)
+        tried = Tried(point.key for point in observations)
         pool = self._drawn_pool(observations, foresight, rng)
         gains = [each["expected_gain"] for each in self._expected(pool, observations, foresight, rng)]
         order = [i for i in np.argsort(-np.array(gains), kind="stable") if pool.points[i] not in tried]

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from nas.search.samplers.axes import Belief, Params
-from nas.search.samplers.domain import CostFunction, Costs, Domain, ExcessFunction
+from nas.search.samplers.domain import CostFunction, Costs, Domain, ExcessFunction, PointKey, key_of
 from nas.search.samplers.gaussian_process import GaussianProcess, one_thread
 
 NEARLY_NOTHING = 1e-3  # of a usual cost: what costs less is nearly nothing
@@ -30,7 +30,7 @@ class Observation(NamedTuple):
 
     number: int
     params: Params
-    key: frozenset
+    key: PointKey
     costs: Costs
     value: float | None
     pending: bool
@@ -71,9 +71,9 @@ def nothing_early(trial: FrozenTrial) -> Early:
     return ()
 
 
-def none_waits(trial: FrozenTrial) -> int:
-    """No trial that runs is at rest."""
-    return 0
+def none_rests(trial: FrozenTrial) -> bool:
+    """Every trial that has not ended runs."""
+    return False
 
 
 def none_void(trial: FrozenTrial) -> bool:
@@ -82,13 +82,13 @@ def none_void(trial: FrozenTrial) -> bool:
 
 
 class History:
-    """Reads trials as points of `space`, of which `cost` is known beforehand; one that is finished or at rest is read once.
+    """Reads trials as points of `space`, of which `cost` is known beforehand; each is read once until it changes.
 
     `cost` gets every parameter of `space` and gives a number, or one for each further objective of the study, or None for what
     shall never be proposed. `active(params)` gives those parameters that the objective will ask for, where some depend on
     others, and `excess(params)` how far a point is outside its limits. `early(trial)` gives what a trial showed at each rung
-    that it reached, and `waits(trial)` at which of these, counted from 1, it is at rest, or 0; `void(trial)` says of which
-    trials nothing is to be learnt, not even that they were tried. `related` is what other searches found: what each of them
+    that it reached, and `rests(trial)` whether it waits at one; `void(trial)` says of which trials nothing is to be learnt, not
+    even that they were tried. `related` is what other searches found: what each of them
     foretells of a point stands among its features, and so does what is believed of it, so that it is learnt how far either is
     to be trusted.
 
@@ -103,25 +103,29 @@ class History:
         active: Callable[[Params], Params] = dict,
         excess: ExcessFunction | None = None,
         early: Callable[[FrozenTrial], Early] = nothing_early,
-        waits: Callable[[FrozenTrial], int] = none_waits,
+        rests: Callable[[FrozenTrial], bool] = none_rests,
         void: Callable[[FrozenTrial], bool] = none_void,
         related: Sequence[Related] = (),
         belief: Belief | None = None,
     ):
         self.space, self.domain = space, Domain(space, cost, active=active, excess=excess, belief=belief)
-        self._early, self._waits, self._void = early, waits, void
+        self._early, self._rests, self._void = early, rests, void
         self.related = tuple(related)
-        self._read: dict[tuple, Observation | None] = {}
+        self._read: dict[int, tuple[tuple, Observation | None]] = {}
         self._kept: dict[str, tuple[Any, Any]] = {}
 
     def observations(self, trials: list[FrozenTrial]) -> list[Observation]:
         """What is known of those trials that have a point of the domain."""
-        keys = [(trial._trial_id, trial.number, trial.datetime_complete, self._waits(trial)) for trial in trials]
-        new = {key: trial for key, trial in zip(keys, trials, strict=True) if key not in self._read}
-        read = dict(zip(new, self._points(list(new.values())), strict=True))
-        self._read |= {key: point for key, point in read.items() if new[key].state.is_finished() or self._waits(new[key])}
-        points = (read[key] if key in read else self._read[key] for key in keys)
-        return [point for point in points if point is not None]
+        # a trial that changes gets new ones of these
+        facts = [(trial.state, trial.params, trial.user_attrs, trial.system_attrs) for trial in trials]
+        changed = [i for i, own in enumerate(facts) if not self._is_read(trials[i].number, own)]
+        points = self._points([trials[i] for i in changed])
+        self._read |= {trials[i].number: (facts[i], point) for i, point in zip(changed, points, strict=True)}
+        read = (self._read[trial.number][1] for trial in trials)
+        return [point for point in read if point is not None]
+
+    def _is_read(self, number: int, facts: tuple) -> bool:
+        return number in self._read and all(map(operator.is_, self._read[number][0], facts))
 
     def once(
         self, name: str, key: Any, work: Callable[[], Answer], *, serves: Callable[[Any, Any], bool] = operator.eq
@@ -186,9 +190,9 @@ class History:
         return None if costs is None else self._observation(trial, self.domain.active(whole), costs, None)
 
     def _observation(self, trial: FrozenTrial, params: Params, costs: Costs, value: float | None) -> Observation:
-        pending = not trial.state.is_finished() and not self._waits(trial)
+        pending = not trial.state.is_finished() and not self._rests(trial)
         nothing = np.empty(0)  # the features of many points are worked out together
-        return Observation(trial.number, params, frozenset(params.items()), costs, value, pending, self._early(trial), nothing)
+        return Observation(trial.number, params, key_of(params), costs, value, pending, self._early(trial), nothing)
 
 
 def point_features(domain: Domain, points: Sequence[Params], costs: Sequence[Costs]) -> np.ndarray:

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from nas.run.record import Record, TrialState, read_record
 from nas.run.settings.search import Search
 from nas.search.samplers.axes import Belief, Params
+from nas.search.samplers.domain import key_of
 from nas.search.samplers.history import History, Observation, Related
 from nas.search.samplers.registry import distribution
 from nas.space.costs import Cost
@@ -45,7 +46,7 @@ def history_of(search: Search, *, related: Sequence[Related] = ()) -> History:
         active=lambda params: cost_and_choices(params)[1],
         excess=excess,
         early=partial(signals_at_rungs, rungs=search.proxy.rungs),
-        waits=partial(rung_of_rest, rungs=search.proxy.rungs),
+        rests=is_at_rest,
         void=is_void,
         related=related,
         belief=Belief(search.beliefs) if search.beliefs else None,
@@ -62,7 +63,7 @@ def observations_of(records: Sequence[Record], search: Search, history: History)
         Observation(
             record.number,
             params,
-            frozenset(params.items()),
+            key_of(params),
             own,
             record.accuracy,
             record.state == TrialState.RUNNING,
@@ -92,11 +93,9 @@ def _signals(epoch: Epoch) -> tuple[float, ...]:
     return tuple(value for value in (epoch.accuracy, epoch.loss, epoch.train_loss) if value is not None)
 
 
-def rung_of_rest(trial: FrozenTrial, *, rungs: tuple[int, ...]) -> int:
-    """At which rung, counted from 1, a trial waits; 0 while it trains."""
-    if trial.user_attrs.get("state") != TrialState.PAUSED:
-        return 0
-    return 1 + sum(rung <= trial.user_attrs.get("passed", 0) for rung in rungs)
+def is_at_rest(trial: FrozenTrial) -> bool:
+    """Whether a trial waits at a rung."""
+    return trial.user_attrs.get("state") == TrialState.PAUSED
 
 
 def is_void(trial: FrozenTrial) -> bool:

@@ -65,7 +65,7 @@ class PointSampler(BaseSampler):
     def _chosen(self, observations: list[Observation], num_costs: int) -> Candidate | None:
         """The best candidate that is untried, or any untried point, or None."""
         rng = np.random.default_rng([self._seed, len(observations)])
-        tried = Tried(point.params for point in observations)
+        tried = Tried(point.key for point in observations)
         candidates = self.ranked(observations, rng)
         costs = self._domain.costs(candidates[0].params)
         if costs is None or len(costs) != num_costs:

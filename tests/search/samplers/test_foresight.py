@@ -9,7 +9,7 @@ from nas.search.samplers.history import Observation
 
 def known(number, x, *, value=None, pending=False, early=()):
     features = np.array([x, 2.0 * x], dtype=np.float32)
-    return Observation(number, {"x": x}, frozenset({("x", x)}), (1.0 + x,), value, pending, early, features)
+    return Observation(number, {"x": x}, (("x",), (x,)), (1.0 + x,), value, pending, early, features)
 
 
 AXES = np.array([0, 1])  # of the features
