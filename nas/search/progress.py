@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from contextlib import AbstractContextManager
+from itertools import zip_longest
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -34,7 +35,7 @@ class SearchProgress(AbstractContextManager):
         self.references = reference_costs(search)
         self.study: Study | None = None
         self._began, self._forecast = time.monotonic(), Forecast(search, workers=_workers(search))
-        self._seen: dict[int, TrialState] = {}
+        self._told: list[Record] = []
         self._is_broken = False
         self._left: float | None = None
         self._eta_due = 0.0
@@ -43,7 +44,7 @@ class SearchProgress(AbstractContextManager):
     def watch(self, study: Study) -> None:
         """Show `study` from now on."""
         self.study, self._began = study, time.monotonic()
-        self._seen = {r.number: r.state for r in study.records}
+        self._told = study.records
         self._forecast = Forecast(self.search, workers=_workers(self.search), records=study.records)
         if before := self._trained():
             self.console.print(f"continuing: {before} architectures are in the record already")
@@ -86,11 +87,12 @@ class SearchProgress(AbstractContextManager):
             self.console.print(f"the search goes on, but its display broke: {in_one_line(error)}", soft_wrap=True)
 
     def _tell(self, best: list[Record]) -> None:
-        for record in self._records:
-            if self._seen.get(record.number) != record.state:
-                self._seen[record.number] = record.state
-                if record.state not in (TrialState.RUNNING, TrialState.REJECTED):
-                    self.console.print(self._line(record, best), soft_wrap=True)
+        before, self._told = self._told, self._records
+        changed = [(now, was) for now, was in zip_longest(self._told, before) if now is not was]
+        for record, was in changed:
+            is_news = was is None or was.state != record.state
+            if is_news and record.state not in (TrialState.RUNNING, TrialState.REJECTED):
+                self.console.print(self._line(record, best), soft_wrap=True)
 
     @property
     def _records(self) -> list[Record]:

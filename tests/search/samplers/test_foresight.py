@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from optuna.distributions import FloatDistribution
 
-from nas.search.samplers.foresight import GUESSES, Foresight, Levels
-from nas.search.samplers.history import Observation
+from nas.search.samplers.foresight import GUESSES, Foresight, Levels, foresight_of, lag
+from nas.search.samplers.history import History, Observation
 
 
 def known(number, x, *, value=None, pending=False, early=()):
@@ -81,3 +82,27 @@ def test_it_is_not_curious_again_about_the_neighbours_of_what_was_stopped():
         np.ptp(Foresight(trials, axes=AXES, trends=1, seed=0).guesses(features)) for trials in (FINISHED, [*FINISHED, *stopped])
     ]
     assert spread[1] < 0.7 * spread[0]
+
+
+def with_running(results, running):
+    """So many finished trainings and others that run."""
+    ended = [known(i, i / 10, value=i / 10) for i in range(results)]
+    return [*ended, *(known(results + i, 50.0 + i, pending=True) for i in range(running))]
+
+
+@pytest.mark.parametrize(
+    "results, running, lagging", [(1000, 1, 0), (63, 16, 0), (130, 16, 2), (1000, 16, 8), (1000, 64, 15), (128, 2, 1)]
+)
+def test_a_prediction_may_lag_behind_by_a_64th_of_the_results_and_half_of_what_runs(results, running, lagging):
+    assert lag(with_running(results, running)) == lagging
+
+
+def test_a_prediction_serves_until_too_many_more_results_are_there_and_no_earlier_than_it_was_made():
+    history = History({"x": FloatDistribution(0, 200)}, lambda params: params["x"])
+    first = foresight_of(with_running(130, 16), history, seed=0)
+    assert foresight_of(with_running(132, 16), history, seed=0) is first
+    later = foresight_of(with_running(133, 16), history, seed=0)
+    assert later is not first
+    assert foresight_of(with_running(132, 16), history, seed=0) is not later
+    alone = foresight_of(with_running(140, 1), history, seed=0)
+    assert foresight_of(with_running(141, 1), history, seed=0) is not alone

@@ -227,3 +227,31 @@ def test_it_is_far_ahead_of_random_search():
     front = [missed(FrontSampler(History(space, total), seed=s)) for s in range(3)]
     random = [missed(RandomSampler(seed=s)) for s in range(3)]
     assert sum(front) < 0.7 * sum(random), (front, random)
+
+
+def test_many_that_ask_at_once_are_given_different_points_from_one_pool(monkeypatch):
+    study = new_study()
+    run(study, 150)
+    drawn = count_calls(monkeypatch, "_drawn_pool")
+    points = [asked(study)[1] for _ in range(24)]
+    assert different([*points, *(trial.params for trial in study.get_trials() if trial.state == TrialState.COMPLETE)]) == 174
+    assert len(drawn) < 24
+
+
+def count_calls(monkeypatch, name):
+    """The arguments of each call of one of the sampler's functions from now on."""
+    calls, own = [], getattr(FrontSampler, name)
+    monkeypatch.setattr(FrontSampler, name, lambda self, *told: calls.append(told) or own(self, *told))
+    return calls
+
+
+def test_a_running_trial_is_read_again_only_where_it_has_changed():
+    read = []
+    study = new_study(early=lambda trial: read.append(trial.number) or [])
+    run(study, 3)
+    first, second = asked(study)[0], asked(study)[0]
+    asked(study)
+    read.clear()
+    second.set_user_attr("loss", 1.0)
+    asked(study)
+    assert first.number not in read and second.number in read
