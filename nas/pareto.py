@@ -9,12 +9,13 @@ def pareto(points: ArrayLike) -> list[int]:
     values = np.asarray(points, dtype=float)
     # what dominates a point sorts before it
     candidates = np.lexsort(values.T[::-1]) if len(values) else np.array([], dtype=int)
+    left = np.ascontiguousarray(values[candidates].T)  # (objectives, candidates)
     front: list[int] = []
     while len(candidates):
-        best, candidates = candidates[0], candidates[1:]
-        front.append(int(best))
-        below = (values[best] <= values[candidates]).all(axis=1) & (values[best] < values[candidates]).any(axis=1)
-        candidates = candidates[~below]
+        front.append(int(candidates[0]))
+        best, others = left[:, :1], left[:, 1:]
+        is_left = ~((best <= others).all(axis=0) & (best < others).any(axis=0))
+        candidates, left = candidates[1:][is_left], others[:, is_left]
     return sorted(front)
 
 

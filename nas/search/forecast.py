@@ -31,20 +31,20 @@ class Forecast:
         self.search, self.workers = search, workers
         self._macs: dict[str, int] = {}  # by a record's key, or the name of a design
         self._heard: dict[int, tuple[int, float]] = {}  # by trial: epochs that were reported, and when
-        self._trained_before, self._attempts_before = _trained(records), _attempts(records)
+        self._trained_before = _trained(records)
+        self._attempts_before = {record.number: len(record.attempts) for record in records}
         self.began: float | None = None
         """When the first worker took up a trial, on the monotonic clock; None before."""
 
-    def hear(self, records: Sequence[Record], *, now: float | None = None) -> None:
-        """Take note of what changed."""
+    def hear(self, changed: Sequence[Record], *, now: float | None = None) -> None:
+        """Take note of the trials that changed."""
         now = time.monotonic() if now is None else now
-        if self.began is None and _attempts(records) > self._attempts_before:
+        if self.began is None and any(len(r.attempts) > self._attempts_before.get(r.number, 0) for r in changed):
             self.began = now
-        running = {r.number: len(r.curve) for r in records if r.state == TrialState.RUNNING and r.attempts}
-        before = self._heard
-        self._heard = {
-            n: before[n] if n in before and before[n][0] == epochs else (epochs, now) for n, epochs in running.items()
-        }
+        for record in changed:
+            before, epochs = self._heard.pop(record.number, (-1, now)), len(record.curve)
+            if record.state == TrialState.RUNNING and record.attempts:
+                self._heard[record.number] = before if before[0] == epochs else (epochs, now)
 
     def seconds_left(self, records: Sequence[Record], *, now: float | None = None) -> float | None:
         """Seconds until the search is through; None before enough epochs are there to say."""
@@ -167,7 +167,3 @@ def _is_trained(record: Record) -> bool:
 def _trained(records: Sequence[Record]) -> float:
     """Seconds of all epochs."""
     return sum(record.trained_seconds for record in records if _is_trained(record))
-
-
-def _attempts(records: Sequence[Record]) -> int:
-    return sum(len(record.attempts) for record in records)

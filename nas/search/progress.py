@@ -77,18 +77,18 @@ class SearchProgress(AbstractContextManager):
     def changed(self, best: list[Record]) -> None:
         """Take note that the record changed; `best` is its front now. What can't be shown is no reason to end the search."""
         try:
-            self._forecast.hear(self._records)
+            before, self._told = self._told, self._records
+            changed = [(now, was) for now, was in zip_longest(self._told, before) if now and now is not was]
+            self._forecast.hear([now for now, _ in changed])
             if not self._live:
-                self._tell(best)
+                self._tell(changed, best)
         except Exception as error:
             if self._is_broken:
                 return
             self._is_broken = True
             self.console.print(f"the search goes on, but its display broke: {in_one_line(error)}", soft_wrap=True)
 
-    def _tell(self, best: list[Record]) -> None:
-        before, self._told = self._told, self._records
-        changed = [(now, was) for now, was in zip_longest(self._told, before) if now is not was]
+    def _tell(self, changed: list[tuple[Record, Record | None]], best: list[Record]) -> None:
         for record, was in changed:
             is_news = was is None or was.state != record.state
             if is_news and record.state not in (TrialState.RUNNING, TrialState.REJECTED):

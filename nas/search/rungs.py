@@ -38,9 +38,10 @@ def due_rung(records: Sequence[Record], search: Search, *, is_last: bool) -> int
     First of all come as many new ones as the search starts with. `is_last` says that no new ones come any more: then a few go
     on at least, once all are there.
     """
-    for rung in reversed(range(len(search.proxy.rungs))):
-        at = Counter(r.state for r in records if not r.baseline and waits_at(r, search) == rung)
-        passed = sum(record.passed >= search.proxy.rungs[rung] and not record.baseline for record in records)
+    searched = [record for record in records if not record.baseline]
+    for rung, (before, epoch) in reversed(list(enumerate(pairwise([0, *search.proxy.rungs])))):
+        at = Counter(record.state for record in searched if before <= record.passed < epoch)
+        passed = sum(record.passed >= epoch for record in searched)
         reached, is_complete = passed + at[TrialState.PAUSED] + at[TrialState.STOPPED], is_last and not at[TrialState.RUNNING]
         first = 0 if rung else A_PROMOTION - 1 if is_last else start_of(search)
         wanted = math.ceil((reached - first) / A_PROMOTION)

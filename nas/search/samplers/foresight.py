@@ -160,8 +160,9 @@ class _Signals:
 
 def _failed(observations: list[Observation]) -> list[Observation]:
     """What came to nothing, unless an equal point finished or runs."""
-    settled = {k.key for k in observations if k.value is not None or k.pending}
-    return [k for k in observations if k.value is None and not k.early and k.key not in settled]
+    bad = [k for k in observations if k.value is None and not k.early and not k.pending]
+    settled = {k.key for k in observations if k.value is not None or k.pending} if bad else set()
+    return [k for k in bad if k.key not in settled]
 
 
 def _spread(dimensions: int) -> np.ndarray:

@@ -47,6 +47,23 @@ class Related(NamedTuple):
     values: tuple[float, ...]
 
 
+class _Reading(NamedTuple):
+    """What a trial was read as, and from which of its facts."""
+
+    trial: FrozenTrial
+    facts: tuple
+    point: Observation | None
+
+    def is_old(self, trial: FrozenTrial) -> bool:
+        """Whether a trial is another one or has changed since."""
+        return trial is not self.trial or (bool(self.facts) and not all(map(operator.is_, self.facts, _facts(trial))))
+
+
+def _facts(trial: FrozenTrial) -> tuple:
+    """What is another object once a trial has changed; nothing of one that ended, which changes no more."""
+    return () if trial.state.is_finished() else (trial.state, trial.params, trial.user_attrs, trial.system_attrs)
+
+
 class Levels:
     """Values on a scale on which what lies far below the best hardly differs: -log(1 + gap / usual gap).
 
@@ -111,21 +128,17 @@ class History:
         self.space, self.domain = space, Domain(space, cost, active=active, excess=excess, belief=belief)
         self._early, self._rests, self._void = early, rests, void
         self.related = tuple(related)
-        self._read: dict[int, tuple[tuple, Observation | None]] = {}
+        self._read: dict[int, _Reading] = {}
         self._kept: dict[str, tuple[Any, Any]] = {}
 
     def observations(self, trials: list[FrozenTrial]) -> list[Observation]:
         """What is known of those trials that have a point of the domain."""
-        # a trial that changes gets new ones of these
-        facts = [(trial.state, trial.params, trial.user_attrs, trial.system_attrs) for trial in trials]
-        changed = [i for i, own in enumerate(facts) if not self._is_read(trials[i].number, own)]
-        points = self._points([trials[i] for i in changed])
-        self._read |= {trials[i].number: (facts[i], point) for i, point in zip(changed, points, strict=True)}
-        read = (self._read[trial.number][1] for trial in trials)
-        return [point for point in read if point is not None]
-
-    def _is_read(self, number: int, facts: tuple) -> bool:
-        return number in self._read and all(map(operator.is_, self._read[number][0], facts))
+        numbers = [trial.number for trial in trials]
+        both = list(zip(numbers, trials, strict=True))
+        changed = [(n, trial) for n, trial in both if n not in self._read or self._read[n].is_old(trial)]
+        points = self._points([trial for _, trial in changed])
+        self._read |= {n: _Reading(trial, _facts(trial), point) for (n, trial), point in zip(changed, points, strict=True)}
+        return [point for n in numbers if (point := self._read[n].point) is not None]
 
     def once(
         self, name: str, key: Any, work: Callable[[], Answer], *, serves: Callable[[Any, Any], bool] = operator.eq
