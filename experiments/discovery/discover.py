@@ -1,10 +1,11 @@
-"""A search, then its winners and every family of hand-made designs trained at length by one recipe, compared at equal MACs.
+"""A teacher, a search with it, then the winners and every family of hand-made designs trained at length by one recipe.
 
     nice -n 19 python experiments/discovery/discover.py --data DIR --out FOLDER
 
 DIR holds at least 100 classes in train/ and val/; val/ is the test split, read once a network. Every step goes on where an
-earlier call was killed. Networks are trained from the cheapest to the dearest, seed by seed, so that what is there says
-something at any time: --show prints it and trains nothing. README.md here has what came out.
+earlier call was killed. The largest CAFormer is trained first, since the search's proxy learns from it; the other networks from
+the cheapest to the dearest, seed by seed, so that what is there says something at any time: --show prints it, found networks
+against the best family at equal MACs, and trains nothing. README.md here has what came out.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +35,8 @@ from nas.units import count
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 FOUND = 4  # networks of the front
+TEMPERATURE = 2  # as in experiments/calibration/reference
+TEACHER = "caformer@28M"  # of the baselines; its first seed
 SEEDS = (0, 1)
 COLUMNS = ("name", "family", "key", "macs", "params", "seed", "accuracy", "top5", "test_images", "seconds", "stages")
 
@@ -57,25 +61,42 @@ def main() -> None:
     parser.add_argument("--other-data", help="train on these classes in the place of those that were searched on")
     parser.add_argument("--trials", type=int, help="of the search, in the place of the space's")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="a setting of the recipe")
+    parser.add_argument("--search-set", action="append", default=[], metavar="A.B=VALUE", help="a setting of the search")
+    parser.add_argument("--teacher", default=TEACHER, help="the baseline that the search's trainings learn from")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cpu", help="of the long trainings")
     parser.add_argument("--show", action="store_true")
     asked = parser.parse_args()
     if not asked.show:
-        search(asked.space, asked.data, asked.out / "search", trials=asked.trials)
-        trained = entries(asked.out)
+        long = partial(jobs, recipe=asked.recipe, settings=asked.set, device=asked.device)
+        teacher = read_search(asked.space, settings=asked.search_set).design(asked.teacher)
+        first = long({asked.teacher: teacher}, data=asked.data, place=asked.out / "long", seeds=SEEDS[:1])
+        train(first, workers=1)
+        search(asked, asked.out / "search", teacher=first[0].out)
+        named = {entry.name: entry.architecture for entry in entries(asked.out)}
         place = asked.out / ("other" if asked.other_data else "long")
-        settings = [f"data={asked.other_data or asked.data}", *asked.set]
-        train(jobs(trained, asked.recipe, settings, place, device=asked.device), workers=asked.workers)
+        train(long(named, data=asked.other_data or asked.data, place=place), workers=asked.workers)
     for name in ("long", "other"):
         if (asked.out / name).is_dir():
             show(results(entries(asked.out), asked.out / name), asked.out / f"{name}.csv")
 
 
-def search(space: str, data: str, out: Path, *, trials: int | None) -> None:
+def search(asked: argparse.Namespace, out: Path, *, teacher: Path) -> None:
     """The search, begun or gone on with; its end is known by its own record."""
-    more = [] if trials is None else ["--trials", str(trials)]
-    command = [sys.executable, str(ROOT / "run_search.py"), space, "--data", data, "--out", str(out), *more]
+    taught = f"proxy.distillation={{teacher: {teacher.resolve()}, temperature: {TEMPERATURE}}}"
+    settings = [word for setting in [taught, *asked.search_set] for word in ("--set", setting)]
+    more = [] if asked.trials is None else ["--trials", str(asked.trials)]
+    command = [
+        sys.executable,
+        str(ROOT / "run_search.py"),
+        asked.space,
+        "--data",
+        asked.data,
+        "--out",
+        str(out),
+        *more,
+        *settings,
+    ]
     subprocess.run(command, check=True, cwd=ROOT)
 
 
@@ -95,13 +116,22 @@ def entries(out: Path) -> list[Entry]:
     return sorted(listed, key=lambda entry: entry.macs)
 
 
-def jobs(listed: list[Entry], recipe: str, settings: list[str], place: Path, *, device: str) -> list[Job]:
-    """Each network with each seed, one seed after the other; those that have ended are read back at once."""
-    how = read_full_recipe(recipe, settings=settings)
+def jobs(
+    named: dict[str, Architecture],
+    *,
+    recipe: str,
+    settings: list[str],
+    data: str,
+    place: Path,
+    device: str,
+    seeds: tuple[int, ...] = SEEDS,
+) -> list[Job]:
+    """Each network with each seed, one seed after the other."""
+    how = read_full_recipe(recipe, settings=[f"data={data}", *settings])
     return [
-        Job(architecture=e.architecture, recipe=how, out=place / f"{folder(e.name)}-{seed}", seed=seed, device=device)
-        for seed in SEEDS
-        for e in listed
+        Job(architecture=architecture, recipe=how, out=place / f"{folder(name)}-{seed}", seed=seed, device=device)
+        for seed in seeds
+        for name, architecture in named.items()
     ]
 
 
