@@ -20,6 +20,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Annotated, Any, NamedTuple
 
@@ -107,6 +108,7 @@ class Fleet:
         self.ready: list[str] = []
         self.events: list[Event] = []
         self.asked = 0
+        self.proposals: list[float] = []  # seconds of each ask that gave a new architecture
         self.epochs_done: dict[str, int] = {}
         self.begun: float | None = None  # when the driver's present call began
         searcher.ahead = Ahead(workers, clock=self._now)
@@ -132,10 +134,12 @@ class Fleet:
                 self.free[event.worker] = self.clock
 
     def _ask(self) -> bool:
-        name = str(self.asked)
+        name, before = str(self.asked), self.spent
         config = self._timed(lambda: self.searcher.suggest(name))
         if not isinstance(config, dict):
             return False
+        if not self.searcher.study.records[self.searcher.numbers[name]].curve:
+            self.proposals.append(self.spent - before)
         self.searcher.suggest(name)  # which is None after a proposal
         self.asked += 1
         self.ready.append(name)
@@ -202,7 +206,7 @@ def measure(search: Search, root: Path, workers: int, trainings: int, seconds: f
             ray=ray,
         )
         fleet.run(workers)
-        began, spent, idle = fleet.clock, fleet.spent, fleet.idle
+        began, spent, idle, proposed = fleet.clock, fleet.spent, fleet.idle, len(fleet.proposals)
         with cProfile.Profile() if profile else nullcontext() as profiler:
             fleet.run(trainings)
         if profiler:
@@ -212,6 +216,7 @@ def measure(search: Search, root: Path, workers: int, trainings: int, seconds: f
         f"until the first {workers} trainings had ended: {spent:.1f} s of the driver",
         f"then {trainings} trainings by {workers}: {1000 * (fleet.spent - spent) / trainings:.0f} ms of the driver each; "
         f"workers busy {1 - (fleet.idle - idle) / all_time:.3f}",
+        f"of which a new proposal takes {1000 * fmean(fleet.proposals[proposed:]):.0f} ms",
     ]
 
 

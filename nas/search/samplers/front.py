@@ -26,7 +26,8 @@ from nas.search.samplers.point_sampler import Candidate, PointSampler
 from nas.search.samplers.registry import SamplerMaker
 
 SHORTER_START = 0.5  # of these where other searches say where to look; every second one is of their fronts
-START = 16  # points spread over the costs before the prediction takes over
+START = 16  # points spread over the cost before the prediction takes over
+START_OF_SEVERAL = 8  # the same over several costs, where the prediction gains more from then on
 WORTH = 4  # full trainings that the start may cost where a rung makes it cheap
 CANDIDATES = 240
 MUTANTS, CROSSINGS = 0.65, 0.2  # shares of the candidates; the rest is drawn at random
@@ -60,11 +61,12 @@ class Pool(NamedTuple):
 class FrontSampler(PointSampler):
     """Proposes what should gain most hypervolume at its known cost: expected hypervolume improvement, or Thompson sampling.
 
-    The first `start` points are spread over the costs; `start_at` gives their number where most are stopped at a rung.
+    The first `start` points are spread over the costs; as many as `start_at` gives without a cheap rung unless said otherwise.
     """
 
-    def __init__(self, history: History, *, seed: int, start: int = START):
+    def __init__(self, history: History, *, seed: int, start: int | None = None):
         super().__init__(history, seed=seed)
+        start = start_at(1.0, trials=0, num_costs=len(self._domain.usual_costs)) if start is None else start
         self._start = math.ceil(start * SHORTER_START) if history.related else start
 
     def ranked(self, observations: list[Observation], rng: np.random.Generator) -> list[Candidate]:
@@ -174,13 +176,13 @@ def _worth(expected: dict[str, float]) -> float:
 def start_of(search: Search) -> int:
     """How many points a search starts with, spread over the costs."""
     share = search.proxy.rungs[0] / search.proxy.epochs if search.proxy.rungs else 1.0
-    return start_at(share, trials=search.trials)
+    return start_at(share, trials=search.trials, num_costs=len(search.objectives) - 1)
 
 
-def start_at(share: float, *, trials: int) -> int:
+def start_at(share: float, *, trials: int, num_costs: int = 1) -> int:
     """How many points a search of so many `trials` starts with if its first rung costs a `share` of a training: the cheaper the
     rung the more, since what it shows of points all over the space is foreseen of all others."""
-    return max(START, min(round(WORTH / share), trials // 4))
+    return max(START if num_costs == 1 else START_OF_SEVERAL, min(round(WORTH / share), trials // 4))
 
 
 def _parents(observations: list[Observation], foresight: Foresight) -> list[Observation]:

@@ -140,6 +140,7 @@ def test_every_second_time_a_draw_decides_and_says_so():
 def test_a_cheap_rung_makes_the_start_longer_and_a_small_search_does_not_spend_itself_on_it():
     assert start_at(1 / 16, trials=1000) == 64  # four trainings' worth
     assert start_at(1 / 16, trials=160) == 40
+    assert start_at(1.0, trials=1000, num_costs=2) == 8 and start_at(1 / 16, trials=1000, num_costs=2) == 64
     assert start_at(1 / 2, trials=1000) == start_at(1 / 16, trials=20) == start_at(1.0, trials=1000) == START
     study = new_study(start=20)
     run(study, 22)
