@@ -67,6 +67,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="of the long trainings")
     parser.add_argument("--show", action="store_true")
     asked = parser.parse_args()
+    if asked.show and not (asked.out / "found.json").exists():
+        print(f"{asked.out / 'search'}: the search has not ended; nas front shows how far it is")
     if not asked.show:
         long = partial(jobs, recipe=asked.recipe, settings=asked.set, device=asked.device)
         teacher = read_search(asked.space, settings=asked.search_set).design(asked.teacher)
@@ -77,27 +79,18 @@ def main() -> None:
         place = asked.out / ("other" if asked.other_data else "long")
         train(long(named, data=asked.other_data or asked.data, place=place), workers=asked.workers)
     for name in ("long", "other"):
-        if (asked.out / name).is_dir():
+        if (asked.out / name).is_dir() and (asked.out / "found.json").exists():
             show(results(entries(asked.out), asked.out / name), asked.out / f"{name}.csv")
 
 
 def search(asked: argparse.Namespace, out: Path, *, teacher: Path) -> None:
     """The search, begun or gone on with; its end is known by its own record."""
-    taught = f"proxy.distillation={{teacher: {teacher.resolve()}, temperature: {TEMPERATURE}}}"
+    taught = f"proxy.distillation={json.dumps({'teacher': str(teacher.resolve()), 'temperature': TEMPERATURE})}"
     settings = [word for setting in [taught, *asked.search_set] for word in ("--set", setting)]
     more = [] if asked.trials is None else ["--trials", str(asked.trials)]
-    command = [
-        sys.executable,
-        str(ROOT / "run_search.py"),
-        asked.space,
-        "--data",
-        asked.data,
-        "--out",
-        str(out),
-        *more,
-        *settings,
-    ]
-    subprocess.run(command, check=True, cwd=ROOT)
+    places = ["--data", asked.data, "--out", str(out)]
+    command = [sys.executable, str(ROOT / "run_search.py"), asked.space, *places, *more, *settings]
+    subprocess.run(command, check=True)
 
 
 def entries(out: Path) -> list[Entry]:
@@ -144,19 +137,19 @@ def train(waiting: list[Job], *, workers: int) -> None:
     """Each training in a process of a pool; what a killed call left is gone on with."""
     left = [job for job in waiting if not (job.out / "result.json").exists()]
     print(f"{len(left)} of {len(waiting)} trainings are left", flush=True)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread) as pool:
+    context, threads = multiprocessing.get_context("spawn"), max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=set_threads, initargs=(threads,)) as pool:
         futures = {pool.submit(run, job): job for job in left}
         for number, future in enumerate(as_completed(futures), start=1):
             result, job = future.result(), futures[future]
             print(f"[{number}/{len(left)}] {job.out.name}: {result.accuracy:.1%} in {result.seconds / 60:.0f} min", flush=True)
 
 
-def one_thread() -> None:
-    """In a process of the pool, which has a core to itself."""
+def set_threads(number: int) -> None:
+    """In a process of the pool."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(number)
 
 
 def results(listed: list[Entry], place: Path) -> pd.DataFrame:

@@ -211,12 +211,12 @@ def measure(search: Search, root: Path, workers: int, trainings: int, seconds: f
             fleet.run(trainings)
         if profiler:
             profiler.dump_stats(profile)
-    all_time = workers * (fleet.clock - began)
+    all_time, new = workers * (fleet.clock - began), fleet.proposals[proposed:]
     return [
         f"until the first {workers} trainings had ended: {spent:.1f} s of the driver",
         f"then {trainings} trainings by {workers}: {1000 * (fleet.spent - spent) / trainings:.0f} ms of the driver each; "
         f"workers busy {1 - (fleet.idle - idle) / all_time:.3f}",
-        f"of which a new proposal takes {1000 * fmean(fleet.proposals[proposed:]):.0f} ms",
+        f"{len(new)} new proposals: {1000 * fmean(new or [0.0]):.0f} ms each",
     ]
 
 

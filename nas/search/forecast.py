@@ -92,7 +92,7 @@ class Forecast:
         return cost(architecture, image_size=recipe.full_size, num_classes=classes).macs
 
     def _macs_of(self, record: Record) -> int:
-        """Kept by the key that the record holds: there may be thousands of records, and all are looked at after each change."""
+        """Kept by the key that the record holds: there may be thousands of records, and the time left depends on all."""
         if record.key not in self._macs:
             self._macs[record.key] = self.macs(record.architecture)
         return self._macs[record.key]

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from contextlib import AbstractContextManager
-from itertools import zip_longest
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -35,16 +34,16 @@ class SearchProgress(AbstractContextManager):
         self.references = reference_costs(search)
         self.study: Study | None = None
         self._began, self._forecast = time.monotonic(), Forecast(search, workers=_workers(search))
-        self._told: list[Record] = []
+        self._told: dict[int, Record] = {}
         self._is_broken = False
-        self._left: float | None = None
-        self._eta_due = 0.0
+        self._end: float | None = None  # when the search is expected to be through
+        self._eta_due = 0.0  # when that is worked out again
         self._live = Live(console=console, get_renderable=self._screen, refresh_per_second=2) if console.is_terminal else None
 
     def watch(self, study: Study) -> None:
         """Show `study` from now on."""
         self.study, self._began = study, time.monotonic()
-        self._told = study.records
+        self._told = {record.number: record for record in study.records}
         self._forecast = Forecast(self.search, workers=_workers(self.search), records=study.records)
         if before := self._trained():
             self.console.print(f"continuing: {before} architectures are in the record already")
@@ -77,9 +76,9 @@ class SearchProgress(AbstractContextManager):
     def changed(self, best: list[Record]) -> None:
         """Take note that the record changed; `best` is its front now. What can't be shown is no reason to end the search."""
         try:
-            before, self._told = self._told, self._records
-            changed = [(now, was) for now, was in zip_longest(self._told, before) if now and now is not was]
-            self._forecast.hear([now for now, _ in changed])
+            changed = [(r, self._told.get(r.number)) for r in self._records if self._told.get(r.number) is not r]
+            self._told |= {record.number: record for record, _ in changed}
+            self._forecast.hear([record for record, _ in changed])
             if not self._live:
                 self._tell(changed, best)
         except Exception as error:
@@ -115,10 +114,9 @@ class SearchProgress(AbstractContextManager):
 
     def _eta(self) -> str:
         if (now := time.monotonic()) >= self._eta_due:
-            self._left = self._forecast.seconds_left(self._records)
-            self._eta_due = now + (time.monotonic() - now) / ETA_SHARE
-        left = self._left
-        return f"ETA: after {FEWEST_EPOCHS} epochs" if left is None else f"ETA {duration(round(left))}"
+            left = self._forecast.seconds_left(self._records)
+            self._end, self._eta_due = left and now + left, now + (time.monotonic() - now) / ETA_SHARE
+        return f"ETA: after {FEWEST_EPOCHS} epochs" if self._end is None else f"ETA {duration(max(0, round(self._end - now)))}"
 
     def _line(self, record: Record, best: list[Record]) -> str:
         what = f"trial {record.number}" + (f" ({record.baseline})" if record.baseline else "")

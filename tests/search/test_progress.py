@@ -8,6 +8,7 @@ from rich.console import Console
 
 from nas.run.folder import open_folder
 from nas.run.front import front_records
+from nas.search.forecast import Forecast
 from nas.search.progress import SearchProgress
 from nas.search.study import Study
 from nas.terminal import Terminal
@@ -89,3 +90,25 @@ def test_a_display_that_breaks_says_so_and_the_search_goes_on(tiny, tmp_path, mo
         monkeypatch.setattr(progress, "_line", lambda *_: 1 / 0)
         progress.changed(front_records(study.records, study.search))
     assert "the search goes on, but its display broke: division by zero" in output.getvalue()
+
+
+def test_a_time_left_that_takes_long_to_work_out_counts_down_in_between(tiny, tmp_path, monkeypatch):
+    clock, asked = [1000.0], []
+
+    def slow(self, records):
+        asked.append(clock[0])
+        clock[0] += 1.0
+        return 600.0
+
+    monkeypatch.setattr("nas.search.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(Forecast, "seconds_left", slow)
+    search = tiny("search.trials=9", "baselines=[]")
+    study, text = Study(search, open_folder(tmp_path, search), manifest_hash="feed"), io.StringIO()
+    with SearchProgress(search, Console(file=text, width=200)) as progress:
+        progress.watch(study)
+        for _ in range(4):
+            finish_next(study)
+            progress.changed(front_records(study.records, study.search))
+            clock[0] += 40.0
+    ends = [line.rpartition("ETA ")[2] for line in text.getvalue().splitlines()[1:]]
+    assert ends == ["10 min", "9 min", "10 min", "9 min"] and len(asked) == 2

@@ -112,6 +112,11 @@ class Learnt(NamedTuple):
         """Finished trainings, rungs and failures."""
         return len(self.failed) + sum(rungs + (value is not None) for _, value, rungs in self.shown)
 
+    def is_nearly(self, later: "Learnt", *, most: int) -> bool:
+        """Whether at most so many results are missing that a later one has."""
+        is_near = self.seed == later.seed and 0 <= later.num_results - self.num_results <= most
+        return is_near and {number for number, *_ in self.shown} <= {number for number, *_ in later.shown}
+
 
 def foresight_of(observations: list[Observation], history: History, *, seed: int) -> Foresight:
     """What these observations foretell. It is worked out once for all that is asked before another training shows something,
@@ -120,20 +125,20 @@ def foresight_of(observations: list[Observation], history: History, *, seed: int
     learnt, most = Learnt(seed, shown, tuple(k.number for k in _failed(observations))), lag(observations)
     axes, trends = history.axes_of_features, history.num_trends
 
-    def serves(last: Learnt, now: Learnt) -> bool:
-        return last == now or (last.seed == seed and 0 <= now.num_results - last.num_results <= most and most > 0)
-
     work = partial(Foresight, observations, axes=axes, trends=trends, seed=(seed, len(shown)))
-    return history.once("foresight", learnt, work, serves=serves)
+    if not most:
+        return history.once("foresight", learnt, work)
+    return history.once("lagging foresight", learnt, work, serves=partial(Learnt.is_nearly, most=most))
 
 
 def lag(observations: list[Observation]) -> int:
-    """How many of the last results a prediction need not have learnt from yet: a 64th of all and half as many as trainings run.
+    """How many of the last results a prediction need not have learnt from yet: a 64th of all, and at most half as many as
+    trainings run.
 
-    That changes it little where there are many, and a driver of hundreds of workers would else work out hardly anything else.
-    None where one training runs at a time, so that such a search can be repeated.
+    So few change it little, and a driver of hundreds of workers would else do hardly anything but learn. None where one
+    training runs at a time, so that such a search can be repeated.
     """
-    results = sum(len(k.early) + (k.value is not None) for k in observations)
+    results = len(_failed(observations)) + sum(len(k.early) + (k.value is not None) for k in observations)
     return min(results // RENEWED, sum(k.pending for k in observations) // 2)
 
 

@@ -4,7 +4,8 @@ The expensive one is predicted by a Gaussian process; candidates are mutants of 
 is that with the largest expected hypervolume improvement at its known cost, and every second time that with the largest
 improvement in one draw from the posterior (Thompson sampling), so that the search does not settle where the prediction is
 surest of itself. Points that still run count as what is foreseen of them (kriging believer), those that wait at a rung not at
-all. Everything is read from the study at every question: there is no hidden state.
+all. What it proposes follows from the study while one training runs at a time. Where more do, a prediction and its candidates
+may serve for a few results more: see `lag`.
 """
 
 import math
@@ -27,7 +28,7 @@ from nas.search.samplers.registry import SamplerMaker
 
 SHORTER_START = 0.5  # of these where other searches say where to look; every second one is of their fronts
 START = 16  # points spread over the cost before the prediction takes over
-START_OF_SEVERAL = 8  # the same over several costs, where the prediction gains more from then on
+START_OF_SEVERAL = 8  # the same over several costs: more of them gain less (experiments/searchers)
 WORTH = 4  # full trainings that the start may cost where a rung makes it cheap
 CANDIDATES = 240
 MUTANTS, CROSSINGS = 0.65, 0.2  # shares of the candidates; the rest is drawn at random
@@ -61,18 +62,17 @@ class Pool(NamedTuple):
 class FrontSampler(PointSampler):
     """Proposes what should gain most hypervolume at its known cost: expected hypervolume improvement, or Thompson sampling.
 
-    The first `start` points are spread over the costs; as many as `start_at` gives without a cheap rung unless said otherwise.
+    The first `start` points are spread over the costs; START or START_OF_SEVERAL if it isn't given.
     """
 
     def __init__(self, history: History, *, seed: int, start: int | None = None):
         super().__init__(history, seed=seed)
-        start = start_at(1.0, trials=0, num_costs=len(self._domain.usual_costs)) if start is None else start
-        self._start = math.ceil(start * SHORTER_START) if history.related else start
+        self._given_start = start
 
     def ranked(self, observations: list[Observation], rng: np.random.Generator) -> list[Candidate]:
         """Candidates by what they should gain; the first ones of a study by how far their costs lie from those before."""
         finished = [point for point in observations if point.value is not None]
-        if len(observations) < self._start or len(finished) < 2:
+        if len(observations) < self._start(observations) or len(finished) < 2:
             drawn = [Candidate(params, {"by": "start"}) for params in self._domain.drawn(CANDIDATES, rng)]
             first = [self._learnt, drawn] if len(observations) % 2 == 0 else [drawn, self._learnt]
             return [candidate for candidates in first for candidate in self._spread(candidates, observations)]
@@ -82,6 +82,12 @@ class FrontSampler(PointSampler):
             expected = self._expected(pool, observations, foresight, rng)
         order = sorted(range(len(expected)), key=lambda i: -_worth(expected[i]))
         return [Candidate(pool.candidates[i].params, {**pool.candidates[i].why, **expected[i]}) for i in order]
+
+    def _start(self, observations: list[Observation]) -> int:
+        start = self._given_start
+        if start is None:
+            start = least_start(len(observations[0].costs) if observations else 1)
+        return math.ceil(start * SHORTER_START) if self._history.related else start
 
     def most_promising(
         self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator, *, number: int
@@ -125,12 +131,15 @@ class FrontSampler(PointSampler):
         return list(children.values()) or [Candidate(self._domain.draw(rng), {"by": "random"})]
 
     def _pool(self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator) -> Pool:
-        """Candidates for the next point; the same ones for as many points as the prediction may lag behind by."""
-        most = lag(observations)
-        if not most:
-            return self._drawn_pool(observations, foresight, rng)
-        key = (foresight, len(observations) // most)
-        return self._history.once("pool", key, lambda: self._drawn_pool(observations, foresight, rng))
+        """Candidates for the next point; the same ones for as many points as the prediction may lag behind by, while enough of
+        them are untried."""
+        if most := lag(observations):
+            key = (foresight, len(observations) // most)
+            pool = self._history.once("pool", key, lambda: self._drawn_pool(observations, foresight, rng))
+            tried = Tried(point.key for point in observations)
+            if sum(point not in tried for point in pool.points) >= FEW:
+                return pool
+        return self._drawn_pool(observations, foresight, rng)
 
     def _drawn_pool(self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator) -> Pool:
         candidates = self._candidates(_parents(observations, foresight), rng)
@@ -179,10 +188,15 @@ def start_of(search: Search) -> int:
     return start_at(share, trials=search.trials, num_costs=len(search.objectives) - 1)
 
 
+def least_start(num_costs: int) -> int:
+    """How many points a search starts with where no rung is cheap."""
+    return START if num_costs == 1 else START_OF_SEVERAL
+
+
 def start_at(share: float, *, trials: int, num_costs: int = 1) -> int:
     """How many points a search of so many `trials` starts with if its first rung costs a `share` of a training: the cheaper the
     rung the more, since what it shows of points all over the space is foreseen of all others."""
-    return max(START if num_costs == 1 else START_OF_SEVERAL, min(round(WORTH / share), trials // 4))
+    return max(least_start(num_costs), min(round(WORTH / share), trials // 4))
 
 
 def _parents(observations: list[Observation], foresight: Foresight) -> list[Observation]:

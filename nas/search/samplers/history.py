@@ -47,23 +47,6 @@ class Related(NamedTuple):
     values: tuple[float, ...]
 
 
-class _Reading(NamedTuple):
-    """What a trial was read as, and from which of its facts."""
-
-    trial: FrozenTrial
-    facts: tuple
-    point: Observation | None
-
-    def is_old(self, trial: FrozenTrial) -> bool:
-        """Whether a trial is another one or has changed since."""
-        return trial is not self.trial or (bool(self.facts) and not all(map(operator.is_, self.facts, _facts(trial))))
-
-
-def _facts(trial: FrozenTrial) -> tuple:
-    """What is another object once a trial has changed; nothing of one that ended, which changes no more."""
-    return () if trial.state.is_finished() else (trial.state, trial.params, trial.user_attrs, trial.system_attrs)
-
-
 class Levels:
     """Values on a scale on which what lies far below the best hardly differs: -log(1 + gap / usual gap).
 
@@ -109,7 +92,8 @@ class History:
     foretells of a point stands among its features, and so does what is believed of it, so that it is learnt how far either is
     to be trusted.
 
-    Samplers share one. It holds nothing but what it would read again from the same trials.
+    All who read one study share one. It holds nothing but what it would read again from the same trials, and what was last
+    worked out from them.
     """
 
     def __init__(
@@ -128,23 +112,22 @@ class History:
         self.space, self.domain = space, Domain(space, cost, active=active, excess=excess, belief=belief)
         self._early, self._rests, self._void = early, rests, void
         self.related = tuple(related)
-        self._read: dict[int, _Reading] = {}
+        self._read: dict[int, tuple[FrozenTrial, Observation | None]] = {}  # a trial that changes becomes another object
         self._kept: dict[str, tuple[Any, Any]] = {}
 
     def observations(self, trials: list[FrozenTrial]) -> list[Observation]:
         """What is known of those trials that have a point of the domain."""
+        read, unread = self._read, (None, None)
         numbers = [trial.number for trial in trials]
-        both = list(zip(numbers, trials, strict=True))
-        changed = [(n, trial) for n, trial in both if n not in self._read or self._read[n].is_old(trial)]
-        points = self._points([trial for _, trial in changed])
-        self._read |= {n: _Reading(trial, _facts(trial), point) for (n, trial), point in zip(changed, points, strict=True)}
-        return [point for n in numbers if (point := self._read[n].point) is not None]
+        changed = [trial for n, trial in zip(numbers, trials, strict=True) if read.get(n, unread)[0] is not trial]
+        points = self._points(changed)
+        read |= {trial.number: (trial, point) for trial, point in zip(changed, points, strict=True)}
+        return [point for n in numbers if (point := read[n][1]) is not None]
 
     def once(
         self, name: str, key: Any, work: Callable[[], Answer], *, serves: Callable[[Any, Any], bool] = operator.eq
     ) -> Answer:
-        """What `work` gives, which follows from the key; worked out again only where the last one of that `name` does not
-        serve: `serves(its key, key)`."""
+        """What `work` gives, worked out again only where the last answer of that name does not serve: `serves(old, new)`."""
         if name not in self._kept or not serves(self._kept[name][0], key):
             self._kept[name] = (key, work())
         return self._kept[name][1]

@@ -32,7 +32,7 @@ class PointSampler(BaseSampler):
     A child must define `ranked`, and may override `__init__` to take settings of its own. The three methods that Optuna calls
     (`infer_relative_search_space`, `sample_relative`, `sample_independent`) must stay as they are: they see to it that no
     point is proposed twice and that a point which the user has queued comes first. A child must not keep anything from one
-    question to the next: what it proposes follows from the study and the seed.
+    question to the next: a search that is killed goes on from the study and the seed alone.
     """
 
     def __init__(self, history: History, *, seed: int):

@@ -239,6 +239,15 @@ def test_many_that_ask_at_once_are_given_different_points_from_one_pool(monkeypa
     assert len(drawn) < 24
 
 
+def test_a_pool_of_which_too_little_is_untried_is_drawn_again():
+    study = new_study(space := {f"x{i}": IntDistribution(0, 3) for i in range(4)})
+    run(study, 200, space)
+    points = [asked(study, space)[1] for _ in range(24)]
+    why = [trial.user_attrs["why"]["by"] for trial in study.get_trials()[-24:]]
+    assert why.count("untried") <= 2
+    assert different([*points, *(trial.params for trial in study.get_trials()[:200])]) == 224
+
+
 def count_calls(monkeypatch, name):
     """The arguments of each call of one of the sampler's functions from now on."""
     calls, own = [], getattr(FrontSampler, name)
