@@ -10,6 +10,8 @@ def pareto(points: ArrayLike) -> list[int]:
     # what dominates a point sorts before it
     candidates = np.lexsort(values.T[::-1]) if len(values) else np.array([], dtype=int)
     left = np.ascontiguousarray(values[candidates].T)  # (objectives, candidates)
+    if len(left) == 2:
+        return sorted(candidates[_steps(*left)].tolist())
     front: list[int] = []
     while len(candidates):
         front.append(int(candidates[0]))
@@ -17,6 +19,13 @@ def pareto(points: ArrayLike) -> list[int]:
         is_left = ~((best <= others).all(axis=0) & (best < others).any(axis=0))
         candidates, left = candidates[1:][is_left], others[:, is_left]
     return sorted(front)
+
+
+def _steps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Which points of two objectives, sorted, no other dominates: (points,)."""
+    is_lower = other < np.append(np.inf, np.minimum.accumulate(other)[:-1])
+    step = np.maximum.accumulate(np.where(is_lower, np.arange(len(other)), 0))  # the last lower one up to each point
+    return is_lower | ((one == one[step]) & (other == other[step]))
 
 
 def hypervolume_of(points: ArrayLike, reference: ArrayLike) -> float:

@@ -1,5 +1,6 @@
 """What a training will come to, foreseen from the point and from what its rungs have shown so far."""
 
+import operator
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -101,33 +102,37 @@ class Foresight:
 
 
 class Learnt(NamedTuple):
-    """What a prediction has learnt from: of which trials, and how many results they are."""
+    """What a prediction has learnt from: finished trainings and rungs, and failures."""
 
     seed: int
-    shown: tuple[tuple[int, float | None, int], ...]
-    failed: tuple[int, ...]
+    shown: list[Observation]
+    failed: list[Observation]
 
     @property
     def num_results(self) -> int:
         """Finished trainings, rungs and failures."""
-        return len(self.failed) + sum(rungs + (value is not None) for _, value, rungs in self.shown)
+        return len(self.failed) + sum(len(k.early) + (k.value is not None) for k in self.shown)
+
+    def is_same(self, other: "Learnt") -> bool:
+        """Whether they are the same observations, read once."""
+        mine, theirs = [*self.shown, *self.failed], [*other.shown, *other.failed]
+        return self.seed == other.seed and len(mine) == len(theirs) and all(map(operator.is_, mine, theirs))
 
     def is_nearly(self, later: "Learnt", *, most: int) -> bool:
         """Whether at most so many results are missing that a later one has."""
         is_near = self.seed == later.seed and 0 <= later.num_results - self.num_results <= most
-        return is_near and {number for number, *_ in self.shown} <= {number for number, *_ in later.shown}
+        return is_near and {k.number for k in self.shown} <= {k.number for k in later.shown}
 
 
 def foresight_of(observations: list[Observation], history: History, *, seed: int) -> Foresight:
     """What these observations foretell. It is worked out once for all that is asked before another training shows something,
     or before `lag` more results are there."""
-    shown = tuple((k.number, k.value, len(k.early)) for k in observations if k.value is not None or k.early)
-    learnt, most = Learnt(seed, shown, tuple(k.number for k in _failed(observations))), lag(observations)
-    axes, trends = history.axes_of_features, history.num_trends
+    learnt = Learnt(seed, [k for k in observations if k.value is not None or k.early], _failed(observations))
+    axes, trends, most = history.axes_of_features, history.num_trends, lag(observations)
 
-    work = partial(Foresight, observations, axes=axes, trends=trends, seed=(seed, len(shown)))
+    work = partial(Foresight, observations, axes=axes, trends=trends, seed=(seed, len(learnt.shown)))
     if not most:
-        return history.once("foresight", learnt, work)
+        return history.once("foresight", learnt, work, serves=Learnt.is_same)
     return history.once("lagging foresight", learnt, work, serves=partial(Learnt.is_nearly, most=most))
 
 
