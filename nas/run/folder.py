@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,13 +86,15 @@ class RunFolder(NamedTuple):
 
 def versions() -> dict[str, str]:
     """Of this package and of the libraries that a result depends on."""
-    installed = {"nas": __version__}
-    for name in VERSIONED:
-        try:
-            installed[name] = version(name)
-        except PackageNotFoundError:
-            installed[name] = "absent"
-    return installed
+    return {"nas": __version__, **{name: _installed(name) for name in VERSIONED}}
+
+
+@cache
+def _installed(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def open_folder(root: Path, search: Search) -> RunFolder:

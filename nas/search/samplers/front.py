@@ -10,6 +10,7 @@ may serve for a few results more: see `lag`.
 
 import math
 from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from scipy.spatial.distance import cdist
 from nas.pareto import pareto
 from nas.run.settings.search import Search
 from nas.search.samplers.axes import Params
-from nas.search.samplers.domain import Costs, Tried
+from nas.search.samplers.domain import Costs
 from nas.search.samplers.foresight import Foresight, foresight_of, lag
 from nas.search.samplers.gain import expected_gain
 from nas.search.samplers.gaussian_process import one_thread
@@ -93,7 +94,7 @@ class FrontSampler(PointSampler):
         self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator, *, number: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Costs and features of those untried candidates whose expected gain is largest: (number, costs), (number, columns)."""
-        tried = Tried(point.key for point in observations)
+        tried = self._tried(observations)
         pool = self._drawn_pool(observations, foresight, rng)
         gains = [each["expected_gain"] for each in self._expected(pool, observations, foresight, rng)]
         order = [i for i in np.argsort(-np.array(gains), kind="stable") if pool.points[i] not in tried]
@@ -136,8 +137,8 @@ class FrontSampler(PointSampler):
         if most := lag(observations):
             key = (foresight, len(observations) // most)
             pool = self._history.once("pool", key, lambda: self._drawn_pool(observations, foresight, rng))
-            tried = Tried(point.key for point in observations)
-            if sum(point not in tried for point in pool.points) >= FEW:
+            tried = self._tried(observations)
+            if len(list(islice((point for point in pool.points if point not in tried), FEW))) == FEW:
                 return pool
         return self._drawn_pool(observations, foresight, rng)
 

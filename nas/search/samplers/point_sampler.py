@@ -1,5 +1,6 @@
 """A sampler that proposes whole points whose cost is known before, never one twice; what it proposes, its children decide."""
 
+import operator
 from abc import abstractmethod
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -65,7 +66,7 @@ class PointSampler(BaseSampler):
     def _chosen(self, observations: list[Observation], num_costs: int) -> Candidate | None:
         """The best candidate that is untried, or any untried point, or None."""
         rng = np.random.default_rng([self._seed, len(observations)])
-        tried = Tried(point.key for point in observations)
+        tried = self._tried(observations)
         candidates = self.ranked(observations, rng)
         costs = self._domain.costs(candidates[0].params)
         if costs is None or len(costs) != num_costs:
@@ -75,6 +76,10 @@ class PointSampler(BaseSampler):
                 return Candidate(candidate.params, {**candidate.why, **_changes(candidate, active, observations)})
         spare = self._domain.untried(tried, rng)
         return None if spare is None else Candidate(spare, {"by": "untried"})
+
+    def _tried(self, observations: list[Observation]) -> Tried:
+        """Their points; worked out once for one list of them."""
+        return self._history.once("tried", observations, lambda: Tried(k.key for k in observations), serves=operator.is_)
 
     def _repeated(self, study: optuna.Study) -> Params:
         optuna.logging.get_logger("optuna").warning(REPEATED)
