@@ -182,7 +182,7 @@ def _verdict(rows: pd.DataFrame, draws: dict, floors: dict, *, wanted_tau: float
     if others.empty:
         return ["No fidelity can be judged yet: none but the reference has been trained."]
     good = others[others.tau_trained >= wanted_tau]
-    best = others.loc[others.tau_trained.idxmax()]
+    best = others.loc[others.tau_trained_low.fillna(-1.0).idxmax()]
     lines = [_choice(good.iloc[0] if len(good) else None, best, wanted_tau)]
     floor = max(floors, key=lambda c: np.nan_to_num(floors[c]["tau_trained"][0], nan=-1))
     gap = estimate(draws[best.fidelity]["tau_trained"] - floors[floor]["tau_trained"])
@@ -198,11 +198,11 @@ def _in_order(signals: pd.DataFrame, fidelities: list[str]) -> pd.DataFrame:
 
 
 def _best_signal(signals: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
-    """Which signal of which short training ranks best, beside that training's accuracy."""
+    """Which signal of which short training surely ranks best, beside that training's accuracy: few trainings say little."""
     short = signals[~signals.fidelity.isin(rows[rows.is_reference].fidelity) & signals.tau.notna()]
     if short.signal.nunique() < 2:
         return []
-    best = short.loc[short.tau.idxmax()]
+    best = short.loc[short.tau_low.fillna(-1.0).idxmax()]
     accuracy = short[(short.fidelity == best.fidelity) & (short.signal == "accuracy")]
     beside = ""
     if len(accuracy) and best.signal != "accuracy":

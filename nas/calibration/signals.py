@@ -181,5 +181,6 @@ def _regret(pairs: Pairs, weights: np.ndarray) -> np.ndarray:
         drawn, truth = weights[:, able][:, order] > 0, y[able][order]
         first = drawn & (drawn.cumsum(axis=1) <= FIRST)
         best, chosen = (np.where(counted, truth, -np.inf).max(axis=1) for counted in (drawn, first))
-        by_seed.append(best - chosen)
+        with np.errstate(invalid="ignore"):  # a resample without any of them has none
+            by_seed.append(best - chosen)
     return np.mean(by_seed, axis=0) if by_seed else np.full(len(weights), np.nan)

@@ -27,9 +27,13 @@ WHICH_DATA = (
 def with_data(plan: Plan, folder: RunFolder, console: Console) -> Plan:
     """The plan with its images listed and decoded and its trainings in order."""
     search, manifests = plan.search, {}
+    drawn: dict[Path, Manifest] = {}  # of each data setting, whose images are decoded for that
     for name, recipe in plan.fidelities.items():
+        path = _manifest_file(recipe, folder, seed=search.split_seed)
         with shown_decoding(console, image_size=recipe.full_size) as on_decoded:
-            manifests[name] = _manifest(recipe, folder, seed=search.split_seed, on_decoded=on_decoded)
+            if path not in drawn:
+                drawn[path] = _manifest(path, recipe, seed=search.split_seed, on_decoded=on_decoded)
+            manifests[name] = drawn[path]
             prepare_images(manifests[name], image_size=recipe.full_size, root=data_root(recipe.data), on_decoded=on_decoded)
     trainings = tuple(
         Training(
@@ -47,9 +51,8 @@ def with_data(plan: Plan, folder: RunFolder, console: Console) -> Plan:
     return plan._replace(manifests=manifests, trainings=trainings)
 
 
-def _manifest(recipe: Proxy, folder: RunFolder, *, seed: int, on_decoded: Callable) -> Manifest:
+def _manifest(path: Path, recipe: Proxy, *, seed: int, on_decoded: Callable) -> Manifest:
     """The images of a data setting: as they were drawn when the calibration began, else drawn now."""
-    path = _manifest_file(recipe, folder, seed=seed)
     return read_manifest(path) if path.exists() else make_manifest(recipe, seed=seed, on_decoded=on_decoded)
 
 

@@ -2,8 +2,9 @@
 
     python experiments/calibration/reference/tables.py runs/reference --out experiments/calibration/reference
 
-`reference.csv` holds the curves of the long trainings, `signals.csv` is what `nas calibrate` made of all of them, and
-`architectures.json` says by key what each network is.
+`reference.csv` holds the curves of the long trainings; `signals.csv` is what `nas calibrate` made of all of them, with costs as
+shares of a long training, by epochs and pixels: seconds depend on what else the machine did. `architectures.json` says by key
+what each network is.
 """
 
 import argparse
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from nas.calibration.plan import architectures_of
+from nas.calibration.plan import architectures_of, fidelities_of
 from nas.calibration.record import curve_of
 from nas.run.folder import read_run
+from nas.run.settings.search import read_search
 
+ALL = Path(__file__).with_name("variants.yaml")  # the reference and all that is compared with it
 IMAGES = 10_000  # that an epoch learns from
 
 
@@ -32,6 +35,10 @@ def main() -> None:
     rows = [epoch for row in trainings for epoch in epochs_of(row, architectures[row["name"]], search)]
     pd.DataFrame(rows).round(6).to_csv(asked.out / "reference.csv", index=False)
     signals = pd.read_csv(folder.calibration / "signals.csv")
+    costs = {
+        name: recipe.epochs * recipe.full_size**2 for name, recipe in fidelities_of(read_search(ALL), where=str(ALL)).items()
+    }
+    signals["cost_share"] = signals["fidelity"].map(costs) / costs["reference"]
     signals.drop(columns="name").to_csv(asked.out / "signals.csv", index=False)
     named = {a.key: {"name": name, "architecture": a.to_dict()} for name, a in architectures.items()}
     (asked.out / "architectures.json").write_text(json.dumps(named, indent=1) + "\n", encoding="utf-8")
