@@ -35,9 +35,8 @@ def main() -> None:
     rows = [epoch for row in trainings for epoch in epochs_of(row, architectures[row["name"]], search)]
     pd.DataFrame(rows).round(6).to_csv(asked.out / "reference.csv", index=False)
     signals = pd.read_csv(folder.calibration / "signals.csv")
-    costs = {
-        name: recipe.epochs * recipe.full_size**2 for name, recipe in fidelities_of(read_search(ALL), where=str(ALL)).items()
-    }
+    fidelities = fidelities_of(read_search(ALL), where=str(ALL))
+    costs = {name: recipe.epochs * recipe.full_size**2 for name, recipe in fidelities.items()}
     signals["cost_share"] = signals["fidelity"].map(costs) / costs["reference"]
     signals.drop(columns="name").to_csv(asked.out / "signals.csv", index=False)
     named = {a.key: {"name": name, "architecture": a.to_dict()} for name, a in architectures.items()}
