@@ -34,7 +34,7 @@ class SearchProgress(AbstractContextManager):
         self.references = reference_costs(search)
         self.study: Study | None = None
         self._began, self._forecast = time.monotonic(), Forecast(search, workers=_workers(search))
-        self._told: dict[int, Record] = {}
+        self._last_records: dict[int, Record] = {}
         self._is_broken = False
         self._end: float | None = None  # when the search is expected to be through
         self._eta_due = 0.0  # when that is worked out again
@@ -43,7 +43,7 @@ class SearchProgress(AbstractContextManager):
     def watch(self, study: Study) -> None:
         """Show `study` from now on."""
         self.study, self._began = study, time.monotonic()
-        self._told = {record.number: record for record in study.records}
+        self._last_records = {record.number: record for record in study.records}
         self._forecast = Forecast(self.search, workers=_workers(self.search), records=study.records)
         if before := self._trained():
             self.console.print(f"continuing: {before} architectures are in the record already")
@@ -76,8 +76,9 @@ class SearchProgress(AbstractContextManager):
     def changed(self, best: list[Record]) -> None:
         """Take note that the record changed; `best` is its front now. What can't be shown is no reason to end the search."""
         try:
-            changed = [(r, self._told.get(r.number)) for r in self._records if self._told.get(r.number) is not r]
-            self._told |= {record.number: record for record, _ in changed}
+            last = self._last_records
+            changed = [(r, last.get(r.number)) for r in self._records if last.get(r.number) is not r]
+            last |= {record.number: record for record, _ in changed}
             self._forecast.hear([record for record, _ in changed])
             if not self._live:
                 self._tell(changed, best)

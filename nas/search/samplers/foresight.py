@@ -101,7 +101,7 @@ class Foresight:
         return features
 
 
-class Learnt(NamedTuple):
+class Evidence(NamedTuple):
     """What a prediction has learnt from: finished trainings and rungs, and failures."""
 
     seed: int
@@ -113,12 +113,12 @@ class Learnt(NamedTuple):
         """Finished trainings, rungs and failures."""
         return len(self.failed) + sum(len(k.early) + (k.value is not None) for k in self.shown)
 
-    def is_same(self, other: "Learnt") -> bool:
+    def is_same(self, other: "Evidence") -> bool:
         """Whether they are the same observations, read once."""
         mine, theirs = [*self.shown, *self.failed], [*other.shown, *other.failed]
         return self.seed == other.seed and len(mine) == len(theirs) and all(map(operator.is_, mine, theirs))
 
-    def is_nearly(self, later: "Learnt", *, most: int) -> bool:
+    def is_nearly(self, later: "Evidence", *, most: int) -> bool:
         """Whether at most so many results are missing that a later one has."""
         is_near = self.seed == later.seed and 0 <= later.num_results - self.num_results <= most
         return is_near and {k.number for k in self.shown} <= {k.number for k in later.shown}
@@ -127,13 +127,13 @@ class Learnt(NamedTuple):
 def foresight_of(observations: list[Observation], history: History, *, seed: int) -> Foresight:
     """What these observations foretell. It is worked out once for all that is asked before another training shows something,
     or before `lag` more results are there."""
-    learnt = Learnt(seed, [k for k in observations if k.value is not None or k.early], _failed(observations))
+    learnt = Evidence(seed, [k for k in observations if k.value is not None or k.early], _failed(observations))
     axes, trends, most = history.axes_of_features, history.num_trends, lag(observations)
 
     work = partial(Foresight, observations, axes=axes, trends=trends, seed=(seed, len(learnt.shown)))
     if not most:
-        return history.once("foresight", learnt, work, serves=Learnt.is_same)
-    return history.once("lagging foresight", learnt, work, serves=partial(Learnt.is_nearly, most=most))
+        return history.once("foresight", learnt, work, serves=Evidence.is_same)
+    return history.once("lagging foresight", learnt, work, serves=partial(Evidence.is_nearly, most=most))
 
 
 def lag(observations: list[Observation]) -> int:

@@ -46,7 +46,7 @@ def make_front(search: Search, history: History) -> SamplerMaker:
     return lambda seed: FrontSampler(history, seed=search.proposal_seed, start=start_of(search))
 
 
-class Pool(NamedTuple):
+class CandidatePool(NamedTuple):
     """Candidates and what is known of each."""
 
     candidates: list[Candidate]
@@ -131,7 +131,7 @@ class FrontSampler(PointSampler):
                 children[tuple(child.params.values())] = child
         return list(children.values()) or [Candidate(self._domain.draw(rng), {"by": "random"})]
 
-    def _pool(self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator) -> Pool:
+    def _pool(self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator) -> CandidatePool:
         """Candidates for the next point; the same ones for as many points as the prediction may lag behind by, while enough of
         them are untried."""
         if most := lag(observations):
@@ -142,12 +142,12 @@ class FrontSampler(PointSampler):
                 return pool
         return self._drawn_pool(observations, foresight, rng)
 
-    def _drawn_pool(self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator) -> Pool:
+    def _drawn_pool(self, observations: list[Observation], foresight: Foresight, rng: np.random.Generator) -> CandidatePool:
         candidates = self._candidates(_parents(observations, foresight), rng)
         points = [self._domain.active(candidate.params) for candidate in candidates]
         costs = [self._costs(candidate) for candidate in candidates]
         features = self._history.features(points, costs)
-        return Pool(candidates, points, np.array(costs, dtype=float), features, foresight.guesses(features))
+        return CandidatePool(candidates, points, np.array(costs, dtype=float), features, foresight.guesses(features))
 
     def _costs(self, candidate: Candidate) -> Costs:
         costs = self._domain.costs(candidate.params)
@@ -165,7 +165,7 @@ class FrontSampler(PointSampler):
         return Candidate(self._domain.likely(rng), {"by": "random"})
 
     def _expected(
-        self, pool: Pool, observations: list[Observation], foresight: Foresight, rng: np.random.Generator
+        self, pool: CandidatePool, observations: list[Observation], foresight: Foresight, rng: np.random.Generator
     ) -> list[dict[str, float]]:
         """What is foreseen for each candidate: its value, the spread about it, its gain in hypervolume, and that in a draw."""
         columns = {"predicted": pool.guesses.mean(axis=1), "spread": pool.guesses.std(axis=1)}
