@@ -5,14 +5,20 @@ from numpy.typing import ArrayLike
 
 
 def pareto(points: ArrayLike) -> list[int]:
-    """Indices of the points that no other point dominates, in the order given; equal points stand or fall together."""
+    """Indices of the points that no other point dominates, in the order given; equal points stand or fall together.
+
+    A point with NaN dominates none and is dominated by none.
+    """
     values = np.asarray(points, dtype=float)
-    # what dominates a point sorts before it
-    candidates = np.lexsort(values.T[::-1]) if len(values) else np.array([], dtype=int)
+    if not len(values):
+        return []
+    unknown = np.isnan(values).any(axis=1)
+    candidates = np.lexsort(values.T[::-1])  # what dominates a point sorts before it
+    candidates = candidates[~unknown[candidates]]
     left = np.ascontiguousarray(values[candidates].T)  # (objectives, candidates)
+    front = np.flatnonzero(unknown).tolist()
     if len(left) == 2:
-        return sorted(candidates[_steps(*left)].tolist())
-    front: list[int] = []
+        return sorted([*front, *candidates[_steps(*left)].tolist()])
     while len(candidates):
         front.append(int(candidates[0]))
         best, others = left[:, :1], left[:, 1:]

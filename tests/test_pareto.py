@@ -7,6 +7,8 @@ from optuna._hypervolume import compute_hypervolume
 from nas.pareto import hypervolume_of, pareto
 
 VALUES = st.integers(0, 6).map(float)
+ANY = VALUES | st.sampled_from([np.nan, np.inf, -np.inf])
+POINTS_OF_ANY = st.integers(2, 3).flatmap(lambda m: st.lists(st.tuples(*[ANY] * m), min_size=1, max_size=25))
 POINTS = st.integers(2, 3).flatmap(lambda m: st.lists(st.tuples(*[VALUES] * m), min_size=1, max_size=25))
 
 
@@ -29,7 +31,7 @@ def test_the_volume_is_the_dominated_area():
     assert hypervolume_of([(0, 0, 0)], (1, 2, 3)) == 6
 
 
-@given(POINTS)
+@given(POINTS_OF_ANY)
 def test_the_front_is_what_nothing_dominates(points):
     def dominates(a, b):
         return all(x <= y for x, y in zip(a, b, strict=True)) and a != b
