@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from nas.errors import NasError
 from nas.recipes.full import read_full_recipe
 from nas.results.families import family_of
 from nas.results.front import front, load
@@ -71,8 +72,11 @@ def main() -> None:
         print(f"{asked.out / 'search'}: the search has not ended; nas front shows how far it is")
     if not asked.show:
         long = partial(jobs, recipe=asked.recipe, settings=asked.set, device=asked.device)
-        teacher = read_search(asked.space, settings=asked.search_set).design(asked.teacher)
-        first = long({asked.teacher: teacher}, data=asked.data, place=asked.out / "long", seeds=SEEDS[:1])
+        settings = read_search(asked.space, settings=asked.search_set)
+        if asked.teacher not in settings.baselines:
+            parser.error(f"--teacher must be a baseline ({', '.join(settings.baselines)}), but got {asked.teacher}")
+        teacher = {asked.teacher: settings.design(asked.teacher)}
+        first = long(teacher, data=asked.data, place=asked.out / "long", seeds=SEEDS[:1])
         train(first, workers=1)
         search(asked, asked.out / "search", teacher=first[0].out)
         named = {entry.name: entry.architecture for entry in entries(asked.out)}
@@ -223,4 +227,8 @@ def theirs_at(line: pd.DataFrame, macs: float) -> tuple[str, float, float] | Non
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except NasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
