@@ -5,15 +5,18 @@
 DIR holds at least 100 classes in train/ and val/; val/ is the test split, read once a network. Every step goes on where an
 earlier call was killed. The largest CAFormer is trained first, since the search's proxy learns from it; the other networks from
 the cheapest to the dearest, seed by seed, so that what is there says something at any time: --show prints it, found networks
-against the best family at equal MACs, and trains nothing. README.md here has what came out.
+against the best family at equal MACs, and trains nothing. --begin-with takes the networks and trainings of an earlier study,
+such as the one whose files lie here, and trains only what they lack. README.md here has what came out.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -28,17 +31,18 @@ from nas.results.families import family_of
 from nas.results.front import front, load
 from nas.retraining.folder import Result
 from nas.retraining.train import Job, run
-from nas.run.folder import RunFolder
-from nas.run.settings.search import read_search
+from nas.run.settings.search import Search, read_search
 from nas.space.architecture import Architecture
 from nas.space.cost import cost
-from nas.units import count
+from nas.units import count, duration
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 FOUND = 4  # networks of the front
 TEMPERATURE = 2  # as in experiments/calibration/reference
 TEACHER = "caformer@28M"  # of the baselines; its first seed
 SEEDS = (0, 1)
+RESULT = "result.json"  # what a long training ends with
+STEPS = 60  # costs, evenly over a logarithm, at which the found networks and the families are compared
 COLUMNS = ("name", "family", "key", "macs", "params", "seed", "accuracy", "top5", "test_images", "seconds", "stages")
 
 
@@ -60,6 +64,7 @@ def main() -> None:
     parser.add_argument("--space", default=str(HERE / "discovery.yaml"))
     parser.add_argument("--recipe", default=str(HERE / "long.yaml"))
     parser.add_argument("--other-data", help="train on these classes in the place of those that were searched on")
+    parser.add_argument("--begin-with", type=Path, metavar="FOLDER", help="found.json, long.csv and other.csv of another study")
     parser.add_argument("--trials", type=int, help="of the search, in the place of the space's")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="a setting of the recipe")
     parser.add_argument("--search-set", action="append", default=[], metavar="A.B=VALUE", help="a setting of the search")
@@ -68,23 +73,41 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="of the long trainings")
     parser.add_argument("--show", action="store_true")
     asked = parser.parse_args()
-    if asked.show and not (asked.out / "found.json").exists():
+    settings, found = read_search(asked.space, settings=asked.search_set), asked.out / "found.json"
+    if asked.teacher not in settings.baselines:
+        parser.error(f"--teacher must be a baseline ({', '.join(settings.baselines)}), but got {asked.teacher}")
+    if asked.begin_with:
+        begin(asked.out, asked.begin_with)
+    if asked.show and not found.exists():
         print(f"{asked.out / 'search'}: the search has not ended; nas front shows how far it is")
     if not asked.show:
         long = partial(jobs, recipe=asked.recipe, settings=asked.set, device=asked.device)
-        settings = read_search(asked.space, settings=asked.search_set)
-        if asked.teacher not in settings.baselines:
-            parser.error(f"--teacher must be a baseline ({', '.join(settings.baselines)}), but got {asked.teacher}")
-        teacher = {asked.teacher: settings.design(asked.teacher)}
-        first = long(teacher, data=asked.data, place=asked.out / "long", seeds=SEEDS[:1])
-        train(first, workers=1)
-        search(asked, asked.out / "search", teacher=first[0].out)
-        named = {entry.name: entry.architecture for entry in entries(asked.out)}
-        place = asked.out / ("other" if asked.other_data else "long")
-        train(long(named, data=asked.other_data or asked.data, place=place), workers=asked.workers)
+        if not found.exists():
+            teacher = {asked.teacher: settings.design(asked.teacher)}
+            (first,) = long(teacher, data=asked.data, place=asked.out / "long", seeds=SEEDS[:1])
+            if not (first.out / RESULT).exists():
+                train([first], workers=1)
+            search(asked, asked.out / "search", teacher=first.out)
+            choose(asked.out / "search", found)
+        listed, place = entries(found, settings), asked.out / ("other" if asked.other_data else "long")
+        done = results(listed, place)
+        named = {entry.name: entry.architecture for entry in listed}
+        known = {folder(name, seed) for name, seed in zip(done["name"], done["seed"], strict=True)}
+        waiting = long(named, data=asked.other_data or asked.data, place=place)
+        train([job for job in waiting if job.out.name not in known], workers=asked.workers)
     for name in ("long", "other"):
-        if (asked.out / name).is_dir() and (asked.out / "found.json").exists():
-            show(results(entries(asked.out), asked.out / name), asked.out / f"{name}.csv")
+        if found.exists() and len(done := results(entries(found, settings), asked.out / name)):
+            show(done, asked.out / f"{name}.csv")
+
+
+def begin(out: Path, earlier: Path) -> None:
+    """Puts an earlier study's files into a folder that has none."""
+    if not (earlier / "found.json").exists():
+        raise NasError(f"{earlier}: must be a folder with a study's found.json, but has none")
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("found.json", "long.csv", "other.csv"):
+        if (earlier / name).exists() and not (out / name).exists():
+            shutil.copy(earlier / name, out / name)
 
 
 def search(asked: argparse.Namespace, out: Path, *, teacher: Path) -> None:
@@ -97,14 +120,23 @@ def search(asked: argparse.Namespace, out: Path, *, teacher: Path) -> None:
     subprocess.run(command, check=True)
 
 
-def entries(out: Path) -> list[Entry]:
-    """Networks of the front, spread over it, and all family members, cheapest first; found.json keeps what was chosen."""
-    settings, trials = read_search(RunFolder(out / "search").search_yaml), load(out / "search")
+def choose(run_folder: Path, file: Path) -> None:
+    """Networks of the front, evenly over the logarithm of its MACs, as JSON."""
+    trials = load(run_folder)
     best = front(trials[trials["baseline"].isna()])
     wanted = np.geomspace(best["macs"].min(), best["macs"].max(), FOUND)
     chosen = dict.fromkeys(int((np.log(best["macs"]) - np.log(macs)).abs().idxmin()) for macs in wanted)
-    found = {f"trial {trials.loc[i, 'trial']}": trials.loc[i, "architecture"] for i in chosen}
-    (out / "found.json").write_text(json.dumps({name: each.to_dict() for name, each in found.items()}, indent=1) + "\n")
+    found = {f"trial {trials.loc[i, 'trial']}": trials.loc[i, "architecture"].to_dict() for i in chosen}
+    file.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def entries(found_json: Path, settings: Search) -> list[Entry]:
+    """The found networks and all family members, cheapest first."""
+    try:
+        read = json.loads(found_json.read_text(encoding="utf-8"))
+        found = {name: Architecture.model_validate(each) for name, each in read.items()}
+    except (ValueError, AttributeError) as error:
+        raise NasError(f"{found_json}: must hold architectures by name, but does not: {error}") from None
     members = {name: settings.design(name) for name in settings.baselines}
     named = {**{name: ("found", each) for name, each in found.items()}, **{n: (family_of(n), a) for n, a in members.items()}}
     size, classes = settings.space.image_size, settings.space.num_classes
@@ -126,27 +158,28 @@ def jobs(
     """Each network with each seed, one seed after the other."""
     how = read_full_recipe(recipe, settings=[f"data={data}", *settings])
     return [
-        Job(architecture=architecture, recipe=how, out=place / f"{folder(name)}-{seed}", seed=seed, device=device)
+        Job(architecture=architecture, recipe=how, out=place / folder(name, seed), seed=seed, device=device)
         for seed in seeds
         for name, architecture in named.items()
     ]
 
 
-def folder(name: str) -> str:
-    """A network's name as a folder's."""
-    return name.replace(" ", "_")
+def folder(name: str, seed: int) -> str:
+    """Where a network's training lies."""
+    return f"{name.replace(' ', '_')}-{seed}"
 
 
 def train(waiting: list[Job], *, workers: int) -> None:
     """Each training in a process of a pool; what a killed call left is gone on with."""
-    left = [job for job in waiting if not (job.out / "result.json").exists()]
-    print(f"{len(left)} of {len(waiting)} trainings are left", flush=True)
-    context, threads = multiprocessing.get_context("spawn"), max(1, (os.cpu_count() or 1) // workers)
+    print(f"{len(waiting)} trainings are left", flush=True)
+    context, threads, began = multiprocessing.get_context("spawn"), max(1, (os.cpu_count() or 1) // workers), time.monotonic()
     with ProcessPoolExecutor(workers, mp_context=context, initializer=set_threads, initargs=(threads,)) as pool:
-        futures = {pool.submit(run, job): job for job in left}
+        futures = {pool.submit(run, job): job for job in waiting}
         for number, future in enumerate(as_completed(futures), start=1):
             result, job = future.result(), futures[future]
-            print(f"[{number}/{len(left)}] {job.out.name}: {result.accuracy:.1%} in {result.seconds / 60:.0f} min", flush=True)
+            left = (time.monotonic() - began) / number * (len(waiting) - number)
+            told = f"{result.accuracy:.1%} in {duration(result.seconds)} · ETA {duration(left)}"
+            print(f"[{number}/{len(waiting)}] {job.out.name}: {told}", flush=True)
 
 
 def set_threads(number: int) -> None:
@@ -157,73 +190,95 @@ def set_threads(number: int) -> None:
 
 
 def results(listed: list[Entry], place: Path) -> pd.DataFrame:
-    """A row a network and seed that has ended."""
-    rows = []
-    for entry in listed:
-        for seed in SEEDS:
-            file = place / f"{folder(entry.name)}-{seed}" / "result.json"
-            if not file.exists():
-                continue
-            result = Result.model_validate_json(file.read_text(encoding="utf-8"))
-            facts = (result.accuracy, result.top5, result.test_images, result.seconds, entry.architecture.describe())
-            key = entry.architecture.key
-            rows.append((entry.name, entry.family, key, entry.macs, entry.params, seed, *facts))
+    """A row a network and seed that has ended, here or in what was begun with: the table beside the folder `place`."""
+    table = place.with_suffix(".csv")
+    known = pd.read_csv(table) if table.exists() else pd.DataFrame(columns=COLUMNS)
+    before = {(row["key"], row["seed"]): tuple(row[list(COLUMNS)]) for _, row in known.iterrows()}
+    rows = [
+        before.get((entry.architecture.key, seed)) or result_row(entry, seed, file)
+        for entry in listed
+        for seed in SEEDS
+        if (file := place / folder(entry.name, seed) / RESULT).exists() or (entry.architecture.key, seed) in before
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def result_row(entry: Entry, seed: int, file: Path) -> tuple:
+    """Of a training that ended in a folder."""
+    result = Result.model_validate_json(file.read_text(encoding="utf-8"))
+    facts = (result.accuracy, result.top5, result.test_images, result.seconds, entry.architecture.describe())
+    return entry.name, entry.family, entry.architecture.key, entry.macs, entry.params, seed, *facts
+
+
 def show(done: pd.DataFrame, file: Path) -> None:
-    """The table as CSV, and where each found network stands against the best family at its cost."""
+    """The table as CSV, and where the found networks stand against the best family: each at its cost, and over the range."""
     done.to_csv(file, index=False, lineterminator="\n")
     print(f"\n{file}: {len(done)} trainings")
-    held = leads(done)
-    alone = sorted({name for name in done.loc[done["family"] == "found", "name"]} - {lead.name for lead in held})
-    if alone:
-        print(f"at the cost of {', '.join(alone)} no family has members on both sides yet")
-    for lead in held:
-        half = "" if np.isnan(lead.half) else f" ± {100 * lead.half:.1f}"
-        print(
-            f"{lead.name} at {count(lead.macs)} MACs: {lead.accuracy:.1%}; the best family there, {lead.family}, "
-            f"{lead.theirs:.1%}; {100 * (lead.accuracy - lead.theirs):+.1f}{half} points"
-        )
+    means = means_of(done)
+    found = means[means["family"] == "found"].sort_values("macs")
+    for name, row in found.iterrows():
+        lead = lead_at(means, row["macs"])
+        told = "no family has members on both sides yet" if lead is None else lead.in_words()
+        print(f"{name} at {count(int(row['macs']))} MACs: {row['accuracy']:.1%}; {told}")
+    if len(found) > 1:
+        steps = filter(None, (lead_at(means, macs) for macs in np.geomspace(found["macs"].min(), found["macs"].max(), STEPS)))
+        print(over_the_range(list(steps)))
 
 
 class Lead(NamedTuple):
-    """A found network against the best family at equal MACs."""
+    """The found networks against the best family at equal MACs, in shares of 1."""
 
-    name: str
-    macs: int
-    accuracy: float
+    points: float
+    half: float
+    """Half the 95 % interval: seeds and test images; NaN where no network has two seeds."""
     family: str
     theirs: float
-    """On the line through the family's members, over the logarithm of MACs."""
-    half: float
-    """Half the 95 % interval of the difference: seeds and test images; NaN where no network has two seeds."""
+
+    def in_words(self) -> str:
+        half = "" if np.isnan(self.half) else f" ± {100 * self.half:.1f}"
+        return f"the best family there, {self.family}, {self.theirs:.1%}; {100 * self.points:+.1f}{half} points"
 
 
-def leads(done: pd.DataFrame) -> list[Lead]:
-    """Of every found network whose cost some family reaches."""
-    means = done.groupby(["family", "name"]).agg(macs=("macs", "first"), accuracy=("accuracy", "mean"), seeds=("seed", "size"))
-    spread = done.groupby("name")["accuracy"].var().mean()  # between seeds, pooled over the networks that have two
-    images = done["test_images"].iloc[0] if len(done) else np.nan
+def means_of(done: pd.DataFrame) -> pd.DataFrame:
+    """By network: family, MACs, mean accuracy over its seeds and that mean's variance."""
+    networks = done.groupby("name")
+    means = networks.agg(
+        family=("family", "first"), macs=("macs", "first"), accuracy=("accuracy", "mean"), seeds=("seed", "size")
+    )
+    spread = networks["accuracy"].var().mean()  # between seeds, pooled over the networks that have two
+    images = done["test_images"].iloc[0]
     means["variance"] = spread / means["seeds"] + means["accuracy"] * (1 - means["accuracy"]) / images
-    found = []
-    for (_, name), row in means[means.index.get_level_values("family") == "found"].iterrows():
-        lines = (theirs_at(line, row["macs"]) for family, line in means.groupby("family") if family != "found")
-        able = [(accuracy, variance, family) for family, accuracy, variance in filter(None, lines)]
-        if able:
-            accuracy, variance, family = max(able)
-            half = 1.96 * np.sqrt(row["variance"] + variance)
-            found.append(Lead(name, int(row["macs"]), row["accuracy"], family, accuracy, half))
-    return sorted(found, key=lambda lead: lead.macs)
+    return means
 
 
-def theirs_at(line: pd.DataFrame, macs: float) -> tuple[str, float, float] | None:
-    """A family's accuracy at a cost and its variance; None outside of what its members cost."""
+def lead_at(means: pd.DataFrame, macs: float) -> Lead | None:
+    """At a cost; None where the found networks or all families do not reach it."""
+    at = {family: line_at(line, macs) for family, line in means.groupby("family")}
+    ours = at.pop("found", None)
+    able = [(*point, family) for family, point in at.items() if point]
+    if ours is None or not able:
+        return None
+    accuracy, variance, family = max(able)
+    return Lead(ours[0] - accuracy, 1.96 * np.sqrt(ours[1] + variance), family, accuracy)
+
+
+def line_at(line: pd.DataFrame, macs: float) -> tuple[float, float] | None:
+    """Accuracy and its variance on the line through networks, over the logarithm of MACs; None outside of what they cost."""
     line = line.sort_values("macs")
-    if not line["macs"].iloc[0] <= macs <= line["macs"].iloc[-1] or len(line) < 2:
+    if not line["macs"].iloc[0] <= macs * (1 + 1e-9) or not macs <= line["macs"].iloc[-1] * (1 + 1e-9):
         return None
     weights = np.array([np.interp(np.log(macs), np.log(line["macs"]), unit) for unit in np.eye(len(line))])
-    return line.index[0][0], float(weights @ line["accuracy"]), float(weights**2 @ line["variance"])
+    return float(weights @ line["accuracy"]), float(weights**2 @ line["variance"])
+
+
+def over_the_range(steps: list[Lead]) -> str:
+    """In how much of the costs that both reach, evenly over their logarithm, the found networks are how far ahead."""
+    if not steps:
+        return "no cost is reached by found networks and families alike yet"
+    points, half = (np.array([getattr(lead, name) for lead in steps]) for name in ("points", "half"))
+    told = {"ahead by 2": points >= 0.02, "ahead by more than the noise": points > half, "behind by more": points < -half}
+    shares = ", ".join(f"{word} in {100 * where.mean():.0f} %" for word, where in told.items())
+    return f"on the line through the found networks: {100 * points.mean():+.1f} points on average; {shares} of the costs"
 
 
 if __name__ == "__main__":
