@@ -15,7 +15,7 @@ import optuna
 import pandas as pd
 from drawing import draw
 from searchers import SEARCHERS, Event
-from tables import TABLES, WITH_LATENCY, Table, read_table
+from tables import PARTS, TABLES, WITH_LATENCY, Table, read_table
 
 MARKS = (5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 125, 150, 200)  # where the hypervolume is put down
 SHOWN = (25, 50, 100, 200)
@@ -92,7 +92,7 @@ def spent_until(row: pd.Series, *, share: float) -> float:
 def main() -> None:
     """Run every search that --out does not hold yet, write the rows as CSV, draw them and print their summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", nargs="+", choices=[*TABLES, *WITH_LATENCY], default=TABLES)
+    parser.add_argument("--tables", nargs="+", choices=[*TABLES, *WITH_LATENCY, *PARTS], default=TABLES)
     parser.add_argument("--searchers", nargs="+", choices=SEARCHERS, default=list(SEARCHERS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=100)

@@ -1,5 +1,6 @@
 """Tables of trained networks that stand in for trainings: error and MACs by architecture, some with an earlier rung."""
 
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -10,10 +11,13 @@ import pandas as pd
 from optuna.distributions import CategoricalDistribution
 
 from nas.pareto import hypervolume_of, pareto
+from nas.run.settings.search import read_search
+from nas.space.architecture import Architecture
 
 FOLDER = Path(os.environ.get("NAS_TABLES", "nas_tables"))
 DIGITS = Path(__file__).with_name("digits.csv")
 PHOTOS = Path(__file__).with_name("photos.csv")
+METAFORMER64 = Path(__file__).parents[1] / "calibration" / "reference"
 REFERENCE = 1.1  # of the true front, ideal 0 and nadir 1
 LATENCY = FOLDER / "nas_bench_201_latency.csv"  # ms by device, of the networks of NAS-Bench-201
 DEVICES = (
@@ -47,6 +51,7 @@ SOURCES = {
     "digits": Source(DIGITS, "accuracy4", rung=("accuracy1", "train_loss1"), rung_cost=1 / 4),
     "photos": Source(PHOTOS, "accuracy4", rung=("accuracy1", "train_loss1"), rung_cost=1 / 4),
 }
+PARTS = ["metaformer64"]  # a part of a space was trained: what else is proposed stands for the nearest of it
 TABLES = ["macro", "201-cifar10", "201-cifar100", "digits", "landscape"]  # that searchers are compared on
 WITH_LATENCY = [f"201-cifar10@{device}" for device in DEVICES]  # of three objectives
 
@@ -63,8 +68,9 @@ class Table(NamedTuple):
     best: float
 
     def arch(self, params: dict[str, str]) -> str:
-        """The name of a point."""
-        return "".join(params[name] for name in self.space)
+        """The name of a point: of the nearest one that was trained, by the number of choices that differ."""
+        name = "".join(params[axis] for axis in self.space)
+        return name if name in self.objectives else _nearest(name, tuple(self.objectives))
 
     def costs(self, params: dict[str, str]) -> tuple[float, ...]:
         """MACs and, in some tables, a device's latency: known before the training."""
@@ -78,8 +84,9 @@ class Table(NamedTuple):
 @cache
 def read_table(name: str) -> Table:
     """A table by its name in TABLES or WITH_LATENCY."""
-    if name == "landscape":
-        return _table(*landscape(), {}, 0.0)
+    made = {"landscape": landscape, "metaformer64": metaformer64}
+    if name in made:
+        return _table(*made[name](), {}, 0.0)
     name, _, device = name.partition("@")
     source, columns = SOURCES[name], [f"{device}_ms"] if device else []
     rows = _read_csv(source.file)
@@ -105,6 +112,26 @@ def landscape(*, axes: int = 8, options: int = 4, seed: int = 0) -> tuple[list[s
     fitness = sum(rng.random((options,) * 3)[digits[i], digits[(i + 1) % axes], digits[(i + 2) % axes]] for i in range(axes))
     size, fit = ((v - v.min()) / np.ptp(v) for v in (np.log(costs), fitness))
     return ["".join(map(str, column)) for column in digits.T], np.column_stack([50 - 20 * size - 20 * fit, costs])
+
+
+def metaformer64() -> tuple[list[str], np.ndarray]:
+    """The long trainings of experiments/calibration/reference, a small part of a large space; the mean of their seeds."""
+    axes = read_search(METAFORMER64 / "metaformer64.yaml").space
+    known = json.loads((METAFORMER64 / "architectures.json").read_text(encoding="utf-8"))
+    curves = _read_csv(METAFORMER64 / "reference.csv")
+    last = curves[curves["epoch"] == curves["epoch"].max()].groupby("key")[["accuracy", "macs"]].mean()
+    rows: dict[str, tuple[float, float]] = {}
+    for key, accuracy, macs in last.itertuples():
+        inside = axes.nearest(Architecture.model_validate(known[key]["architecture"]))  # families have widths of their own
+        choices = axes.choices(inside)  # without those that have no effect
+        name = "".join(str(options.index(choices.get(axis, options[0]))) for axis, options in axes.axes.items())
+        rows.setdefault(name, (100 - 100 * accuracy, macs))
+    return list(rows), np.array(list(rows.values()))
+
+
+@cache
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    return min(known, key=lambda other: sum(a != b for a, b in zip(name, other, strict=True)))
 
 
 def _table(names: list[str], points: np.ndarray, rung: dict[str, tuple[float, ...]], rung_cost: float) -> Table:

@@ -20,7 +20,7 @@ from nas.calibration.ranking import (
     truths,
     upper_half,
 )
-from nas.calibration.signals import UNTRAINED, heading, trust
+from nas.calibration.signals import UNTRAINED, heading, of_one_training, trust
 from nas.errors import NasError
 from nas.recipes.recipe import Proxy, plain_recipe
 from nas.space.costs import COSTS
@@ -65,16 +65,16 @@ def analyse(
     wanted_tau: float = 0.7,
     chance: float = 0.0,
     scores: pd.DataFrame | None = None,
+    stages: pd.DataFrame | None = None,
 ) -> Analysis:
     """What trainings (columns fidelity, name, seed, seconds, accuracy and other signals) and costs (macs, params by name) say.
 
     A failed training has the accuracy FAILED and ranks last in its fidelity; an architecture that failed in the reference
-    drops out. NasError where fewer than four architectures are left.
+    drops out. `stages`: of `stage_features`. NasError where fewer than four architectures are left.
     """
     tables = {name: _accuracies(rows, list(costs.index)) for name, rows in trainings.groupby("fidelity", sort=False)}
-    reference, dropped = (
-        _reference(tables.get(against), against) if truth is None else (truth.reindex(costs.index).dropna(), [])
-    )
+    whole = None if truth is None else truth.reindex(costs.index).dropna()
+    reference, dropped = _reference(tables.get(against), against) if whole is None else (whole, [])
     names = list(reference.index)
     _check_enough(names, against)
     tables = {name: table.loc[names] for name, table in tables.items()}
@@ -84,7 +84,7 @@ def analyse(
     floor_pairs = _floor_pairs(costs.loc[names], reference, tables)
     floor_draws = {cost: _agreements(pairs, weights, keep) for cost, pairs in floor_pairs.items()}
     rows = _fidelity_rows(tables, draws, trainings, against if truth is None else None)
-    signals = _in_order(trust(trainings, costs, reference, trains=trains, scores=scores), list(rows.fidelity))
+    signals = _in_order(trust(trainings, costs, reference, trains=trains, scores=scores, stages=stages), list(rows.fidelity))
     return Analysis(
         against,
         names,
@@ -199,7 +199,7 @@ def _in_order(signals: pd.DataFrame, fidelities: list[str]) -> pd.DataFrame:
 
 def _best_signal(signals: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     """Which signal of which short training surely ranks best, beside that training's accuracy: few trainings say little."""
-    short = signals[~signals.fidelity.isin(rows[rows.is_reference].fidelity) & signals.tau.notna()]
+    short = of_one_training(signals[~signals.fidelity.isin(rows[rows.is_reference].fidelity) & signals.tau.notna()])
     if short.signal.nunique() < 2:
         return []
     best = short.loc[short.tau_low.fillna(-1.0).idxmax()]

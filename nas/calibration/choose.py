@@ -12,7 +12,7 @@ from nas.calibration.plan import Plan
 from nas.calibration.ranking import Estimate
 from nas.calibration.record import Trainings
 from nas.calibration.show import check_proportion, expected_seconds, show_estimate
-from nas.calibration.signals import heading
+from nas.calibration.signals import heading, of_one_training
 from nas.cores import num_cores
 from nas.errors import ConfigError, NasError
 from nas.files import write_whole
@@ -71,7 +71,7 @@ def chosen(search: Search, analysis: Analysis, hours: float) -> Choice:
     all are too dear for that many, the cheapest with as many as it allows; NasError where these are too few."""
     able_to_say = ~analysis.fidelities.is_reference | (analysis.seeds != 1)  # one seed of the reference agrees with itself
     rows = analysis.fidelities[able_to_say].set_index("fidelity")
-    signals = analysis.signals[analysis.signals.fidelity.isin(rows.index) & analysis.signals.tau.notna()]
+    signals = of_one_training(analysis.signals[analysis.signals.fidelity.isin(rows.index) & analysis.signals.tau.notna()])
     if signals.empty:
         raise NasError("--choose: must have trainings to choose from, but none can be judged yet. Continue the calibration.")
     number = search.trials + len(search.baselines)

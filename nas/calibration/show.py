@@ -16,7 +16,7 @@ from nas.calibration.picture import draw
 from nas.calibration.plan import PUBLISHED, Plan, epochs_at_full_size
 from nas.calibration.ranking import FAILED, Estimate
 from nas.calibration.record import SCORES_FILE, Scores, Training, Trainings, curve_of
-from nas.calibration.signals import UNTRAINED, heading
+from nas.calibration.signals import UNTRAINED, heading, stage_features
 from nas.cores import num_cores
 from nas.errors import ConfigError, few
 from nas.files import write_whole
@@ -178,7 +178,16 @@ def _analysis(plan: Plan, trainings: pd.DataFrame, scores: pd.DataFrame) -> Anal
         chance = 1 / IMAGENET_CLASSES if plan.against == PUBLISHED else 0.0
         truth = pd.Series(plan.truth)
     wanted = plan.search.calibration.wanted_tau
-    return analyse(trainings, table, against=plan.against, truth=truth, wanted_tau=wanted, chance=chance, scores=scores)
+    return analyse(
+        trainings,
+        table,
+        against=plan.against,
+        truth=truth,
+        wanted_tau=wanted,
+        chance=chance,
+        scores=scores,
+        stages=stage_features(plan.architectures),
+    )
 
 
 def _summary(plan: Plan, analysis: Analysis, checks: list[Resolution]) -> dict[str, Any]:
@@ -277,8 +286,8 @@ def _remarks(analysis: Analysis) -> list[str]:
         "All intervals stand in fidelities.csv.",
         "By signal: band: tau over pairs whose MACs differ by at most a factor of 1.3; repeats: between two seeds; params: tau "
         "less that of params alone; regret: points of accuracy that the best of the signal's first three lacks to the best of "
-        "all; combined: predicted from all signals, MACs and params, for architectures that were not learnt from. All "
-        "intervals, and the difference to MACs, stand in agreement.csv.",
+        "all; combined: predicted from all signals, MACs, params and the stages, for architectures that were not learnt from. "
+        "All intervals, and the difference to MACs, stand in agreement.csv.",
     ]
     if analysis.seeds > 1:
         lines.append(

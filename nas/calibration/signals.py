@@ -1,6 +1,8 @@
 """Which number of a training to trust: each fidelity's signals against the truth, and the best that they say together."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,10 @@ from nas.calibration.ranking import (
     upper_half,
 )
 from nas.recipes.signals import LOSSES, MEAN_OF_LOSSES, RANKING_SIGNALS
+from nas.space.architecture import Architecture
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline  # takes a while to import
 
 COMBINED = "combined"
 UNTRAINED = "untrained"
@@ -26,7 +32,7 @@ HEADINGS |= {MEAN_OF_LOSSES: "mean of the losses", COMBINED: "combined"}
 BAND = 1.3  # largest over smallest MACs of two networks that a front has to tell apart
 FIRST = 3  # of which the best counts as what a signal finds
 FEWEST_TO_LEARN_FROM = 10  # architectures below which nothing is combined
-FOLDS = 10
+FOLDS, FOLDINGS = 10, 5  # each network is predicted once a folding; the mean depends less on who was in which fold
 RIDGE_PENALTIES = np.logspace(-1, 3, 9)  # of the ridge regression, chosen by leaving one out within the other folds
 STATISTICS = ("tau", "top", "band", "repeats", "over_params", "over_macs", "over_accuracy", "regret")
 
@@ -36,6 +42,11 @@ def heading(signal: str) -> str:
     return HEADINGS.get(signal, signal)
 
 
+def of_one_training(signals: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `trust` that a search can rank by, which has no long trainings of other networks to learn from."""
+    return signals[signals.signal != COMBINED]
+
+
 def trust(
     trainings: pd.DataFrame,
     costs: pd.DataFrame,
@@ -43,6 +54,7 @@ def trust(
     *,
     trains: np.ndarray,
     scores: pd.DataFrame | None = None,
+    stages: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row a fidelity and signal: how it ranks the architectures of `reference` that train, each with a 95 % interval.
 
@@ -50,8 +62,8 @@ def trust(
     1.3, which is what a front asks; `repeats`: between two seeds of the signal; `over_params`, `over_macs`, `over_accuracy`:
     tau less that of the cost, or of the same trainings' accuracy; `regret`: how much worse the best of the first three is than
     the best of all. `mean_of_losses` weighs the three losses evenly, each over its standard deviation; `combined` is predicted
-    by a ridge regression from all signals, log MACs and log params, for architectures of folds that it has not learnt from.
-    `scores`, a column each beside name and seed, are those of untrained networks, under the fidelity "untrained".
+    by a ridge regression from all signals, log MACs, log params and `stages` (`stage_features`), for architectures that it has
+    not learnt from. `scores`, a column each beside name and seed, are of untrained networks, the fidelity "untrained".
     """
     names = list(reference.index[trains])
     reference, costs = reference.loc[names], costs.loc[names]
@@ -63,7 +75,8 @@ def trust(
     for fidelity, tables in {**untrained, **by_fidelity}.items():
         seeds = list(next(iter(tables.values())).columns)
         truth = truths(reference, seeds)
-        tables |= _mean(tables) | _combined(tables, costs, truth)
+        facts = np.log(costs) if stages is None else pd.concat([np.log(costs), stages.loc[names]], axis=1)
+        tables |= _mean(tables) | _combined(tables, facts, truth)
         floors = {cost: _tau([(costs[cost].to_numpy(float), y) for y in truth.values()], weights) for cost in costs}
         own = _pairs(tables["accuracy"], truth) if "accuracy" in tables else []
         floors["accuracy"] = _tau(own, weights)
@@ -71,6 +84,20 @@ def trust(
             pairs = _pairs(table, truth)
             rows.append({"fidelity": fidelity, "signal": signal} | _row(pairs, table, weights, among, floors))
     return pd.DataFrame(rows, columns=["fidelity", "signal", *_columns()])
+
+
+def stage_features(architectures: Mapping[str, Architecture]) -> pd.DataFrame:
+    """What the stages of each network are, as numbers: a column a setting, or a setting's value where it is a word."""
+    rows = [
+        {
+            f"stage{i}.{setting}": value
+            for i, stage in enumerate(each.to_dict()["stages"], 1)
+            for setting, value in stage.items()
+        }
+        for each in architectures.values()
+    ]
+    columns = pd.get_dummies(pd.DataFrame(rows, index=list(architectures)), dtype=float).astype(float).fillna(0.0)
+    return columns.loc[:, columns.nunique() > 1]
 
 
 def _columns() -> list[str]:
@@ -139,29 +166,36 @@ def _mean(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     return {MEAN_OF_LOSSES: sum(scaled[1:], start=scaled[0])}
 
 
-def _combined(tables: dict[str, pd.DataFrame], costs: pd.DataFrame, truth: dict[int, np.ndarray]) -> dict[str, pd.DataFrame]:
-    """What all signals and costs together predict, by seed; nothing where there is too little to learn from."""
+def _combined(tables: dict[str, pd.DataFrame], facts: pd.DataFrame, truth: dict[int, np.ndarray]) -> dict[str, pd.DataFrame]:
+    """What all signals and what is known untrained predict, by seed; nothing where there is too little to learn from."""
     predictions = {}
     for seed, y in truth.items():
         columns = [table[seed].to_numpy(float) for table in tables.values()]
-        features = np.column_stack([*columns, np.log(costs.to_numpy(float))])
+        features = np.column_stack([*columns, facts.to_numpy(float)])
         able = np.isfinite(features).all(axis=1) & np.isfinite(y)
         if able.sum() >= FEWEST_TO_LEARN_FROM:
             predicted = np.full(len(y), np.nan)
             predicted[able] = _predicted(features[able], y[able])
             predictions[seed] = predicted
-    return {COMBINED: pd.DataFrame(predictions, index=costs.index)} if predictions else {}
+    return {COMBINED: pd.DataFrame(predictions, index=facts.index)} if predictions else {}
 
 
-def _predicted(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """For each row what a ridge regression says that has learnt from the other folds."""
+def combination() -> "Pipeline":
+    """What learns to foretell the truth from signals and what is known untrained."""
     from sklearn.linear_model import RidgeCV
-    from sklearn.model_selection import KFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    folds = KFold(min(FOLDS, len(targets)), shuffle=True, random_state=0)
-    return np.asarray(cross_val_predict(make_pipeline(StandardScaler(), RidgeCV(RIDGE_PENALTIES)), features, targets, cv=folds))
+    return make_pipeline(StandardScaler(), RidgeCV(RIDGE_PENALTIES))
+
+
+def _predicted(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """For each row what a combination says that has learnt from the other folds."""
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    folds = [KFold(min(FOLDS, len(targets)), shuffle=True, random_state=folding) for folding in range(FOLDINGS)]
+    predictions = [cross_val_predict(combination(), features, targets, cv=each) for each in folds]
+    return np.asarray(np.mean(predictions, axis=0))
 
 
 def _seed_pairs(table: pd.DataFrame) -> Pairs:

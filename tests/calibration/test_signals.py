@@ -6,8 +6,9 @@ import pytest
 
 from nas.calibration.analysis import analyse
 from nas.calibration.ranking import FAILED, kendall
-from nas.calibration.signals import BAND, COMBINED, trust
+from nas.calibration.signals import BAND, COMBINED, stage_features, trust
 from nas.recipes.signals import MEAN_OF_LOSSES
+from nas.space.architecture import Architecture, Stage
 
 NUMBER = 24
 NAMES = [f"n{i}" for i in range(NUMBER)]
@@ -54,6 +55,24 @@ def test_combined_finds_the_good_signal_among_noise():
     assert table.tau[COMBINED] > 0.9 > table.tau["accuracy"]
 
 
+def test_combined_learns_from_what_the_networks_are_where_no_signal_says_anything():
+    noise = rows("short", 0, accuracy=RNG.permutation(TRUE), validation_loss=RNG.permutation(TRUE))
+    one = REFERENCE[[0]]
+    stages = pd.DataFrame({"stage1.depth": TRUE + RNG.normal(0, 0.01, NUMBER)}, index=NAMES)
+    without, within = (by_signal(trust(noise, COSTS, one, trains=ALL, stages=each)).tau[COMBINED] for each in (None, stages))
+    assert within > 0.8 > without
+
+
+def test_the_settings_in_which_networks_differ_become_columns():
+    pool = Architecture(stages=[Stage(mixer="pool", depth=depth, width=16) for depth in (1, 2)])
+    conv = Architecture(stages=[Stage(mixer="conv", depth=depth, width=16) for depth in (1, 3)])
+    table = stage_features({"a": pool, "b": conv})
+    assert list(table.index) == ["a", "b"] and table.loc["b", "stage2.depth"] == 3
+    assert table["stage1.mixer_conv"].tolist() == [0, 1] and table["stage1.mixer_pool"].tolist() == [1, 0]
+    assert not {"stage1.depth", "stage1.width", "stage2.norm"} & {name.partition("_layer")[0] for name in table}
+    assert np.isfinite(table.to_numpy()).all()
+
+
 def test_the_difference_to_a_cost_is_the_difference_of_their_taus():
     table = by_signal(trust(trainings(), COSTS, REFERENCE, trains=ALL))
     params = kendall(COSTS["params"].to_numpy(), TRUE, np.ones((1, NUMBER)))[0]
@@ -96,6 +115,13 @@ def test_one_seed_has_no_repeats_and_few_architectures_are_not_combined():
     few = few[(few.seed == 0) & few.name.isin(NAMES[:6])]
     table = by_signal(trust(few, COSTS.loc[NAMES[:6]], REFERENCE.loc[NAMES[:6], [0]], trains=ALL[:6]))
     assert table.repeats.isna().all() and COMBINED not in table.index
+
+
+def test_what_learns_from_long_trainings_is_not_offered_to_a_search_which_has_none():
+    noisy = trainings(noise=0.2).assign(validation_loss=0.0, training_losses=0.0, last_training_loss=0.0)
+    found = analyse(noisy, COSTS, against="long", stages=pd.DataFrame({"stage1.depth": TRUE}, index=NAMES))
+    table = by_signal(found.signals)
+    assert table.tau[COMBINED] > table.tau["accuracy"] and "combined" not in found.verdict[-1]
 
 
 def test_a_calibration_names_its_best_signal_beside_accuracy():

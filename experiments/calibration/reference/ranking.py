@@ -4,9 +4,10 @@
 
 The same networks for all of one table: those that have a long training, and one of each short kind that stands in it. A row a
 kind and signal: Kendall's tau to the long trainings, in bands of equal MACs, less that of params and MACs, each with a 95 %
-bootstrap interval over networks; printed, and written to ranking.csv with --out. What a kind cost, its teacher or parents
-included, stands in README.md. As long as the reference has one seed, a training of that seed is compared with one of equal
-seed: what the seed does to both counts as agreement, for all kinds but imitation and inherited.
+bootstrap interval over networks; first what is known untrained (MACs, params, the stages), on its own and combined; printed,
+and written to ranking.csv with --out. What a kind cost, its teacher or parents included, stands in README.md. As long as the
+reference has one seed, a training of that seed is compared with one of equal seed: what the seed does to both counts as
+agreement, for all kinds but imitation and inherited. --learn-from tells how many long trainings a combination needs.
 """
 
 import argparse
@@ -15,15 +16,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import kendalltau
+from sklearn.model_selection import ShuffleSplit
 
 from nas.calibration.plan import architectures_of
 from nas.calibration.ranking import estimate, kendall, resamples, truths
 from nas.calibration.record import curve_of
-from nas.calibration.signals import trust
+from nas.calibration.signals import combination, stage_features, trust
 from nas.recipes.signals import RANKING_SIGNALS
 from nas.run.folder import read_run
 
 REFERENCE = "reference"
+SPLITS = 40
 SHOWN = ("tau", "band", "over_params", "over_macs")
 MORE = "over_kind"  # of tau, than another kind's same signal has
 
@@ -36,6 +40,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", help="fidelities to compare; all that are there unless told")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--less", metavar="KIND", help="the kind whose tau is taken off, signal by signal and in pairs")
+    parser.add_argument("--learn-from", type=int, nargs="+", metavar="N", help="long trainings that a combination learns from")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     folder, search = read_run(asked.run)
@@ -50,10 +55,11 @@ def main() -> None:
     names = compared(long, kinds, scores)
     architectures, _ = architectures_of(search)
     costs = pd.DataFrame({name: search.space.cost(architectures[name]).by_name() for name in names}).T[["macs", "params"]]
+    stages = stage_features({name: architectures[name] for name in names})
     kinds = kinds[kinds["name"].isin(names)]
-    scores = None if scores is None else scores[scores["name"].isin(names)]
+    scores = untrained(costs, scores)
     reference = long.loc[names].dropna(axis=1)
-    table = trust(kinds, costs, reference, trains=np.ones(len(names), bool), scores=scores)
+    table = trust(kinds, costs, reference, trains=np.ones(len(names), bool), scores=scores, stages=stages)
     if asked.less:
         table = pd.concat([table, table.apply(more_than, axis=1, kinds=kinds, reference=reference, less=asked.less)], axis=1)
     print(f"{len(names)} networks, reference seeds {list(reference.columns)}")
@@ -61,8 +67,36 @@ def main() -> None:
         shown = [name for name in (*SHOWN, MORE) if name in table and np.isfinite(row[name])]
         cells = (f"{name} {row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]" for name in shown)
         print(f"{row['fidelity']:12} {row['signal']:20} {'  '.join(cells)}")
+    for number in asked.learn_from or ():
+        told = ", ".join(f"{way} {tau:.2f}" for way, tau in learnt_from(number, kinds, costs, stages, reference).items())
+        print(f"of networks that {number} others' long trainings were learnt from: {told}")
     if asked.out:
         table.assign(networks=len(names)).round(4).to_csv(asked.out, index=False)
+
+
+def untrained(costs: pd.DataFrame, imitation: pd.DataFrame | None) -> pd.DataFrame:
+    """MACs and params by name, of a seed 0 where no imitation has seeds, and beside them how well the stages imitate."""
+    named = costs.rename_axis("name").reset_index()
+    return named.assign(seed=0) if imitation is None else imitation.merge(named, on="name")
+
+
+def learnt_from(
+    number: int, kinds: pd.DataFrame, costs: pd.DataFrame, stages: pd.DataFrame, reference: pd.DataFrame
+) -> dict[str, float]:
+    """Mean tau over `SPLITS` draws of so many networks to learn from, among the others: by each kind's loss and combination."""
+    truth, known = reference.mean(axis=1).to_numpy(), pd.concat([np.log(costs), stages], axis=1).loc[reference.index]
+    ways = {"what is known untrained": (None, known)}
+    for kind, own in kinds[kinds["seed"] == kinds["seed"].min()].groupby("fidelity", sort=False):
+        signals = own.set_index("name").loc[reference.index, list(RANKING_SIGNALS)]
+        ways |= {f"{kind}'s loss": (signals["validation_loss"].to_numpy(), None)}
+        ways |= {f"{kind} combined": (None, pd.concat([signals, known], axis=1))}
+    taus: dict[str, list[float]] = {way: [] for way in ways}
+    for learnt, judged in ShuffleSplit(SPLITS, train_size=number, random_state=0).split(truth):
+        for way, (values, features) in ways.items():
+            if features is not None:
+                values = combination().fit(features.iloc[learnt], truth[learnt]).predict(features)
+            taus[way].append(kendalltau(values[judged], truth[judged])[0])
+    return {way: float(np.mean(each)) for way, each in taus.items()}
 
 
 def more_than(row: pd.Series, *, kinds: pd.DataFrame, reference: pd.DataFrame, less: str) -> pd.Series:
