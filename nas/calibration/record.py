@@ -51,9 +51,19 @@ def calibrated_as(calibration: dict[str, Any], proxy: Proxy, *, manifest: str | 
         raise ConfigError("calibration.json: recipes and manifests must be mappings. Write it again: nas calibrate.")
     for name, recipe in calibration["recipes"].items():
         same_images = manifest in (None, calibration["manifests"][name])
-        if same_images and plain_recipe(validated(Proxy, recipe, where="calibration.json")) == plain_recipe(proxy):
+        if same_images and _same(validated(Proxy, recipe, where="calibration.json"), proxy):
             return name
     return None
+
+
+def _same(one: Proxy, other: Proxy) -> bool:
+    """Whether two recipes train alike; a calibration knows its teacher by where it lies, a search by its digest as well."""
+    plain = [plain_recipe(recipe) for recipe in (one, other)]
+    distillations = [recipe["distillation"] for recipe in plain if recipe["distillation"]]
+    if not all(distillation["digest"] for distillation in distillations):
+        for distillation in distillations:
+            distillation["digest"] = None
+    return plain[0] == plain[1]
 
 
 def hashed(data: Any) -> str:

@@ -70,10 +70,13 @@ def results_folder() -> Path:
 
 
 def way_of_training(search: Search, *, manifest_hash: str) -> dict[str, Any]:
-    """All that decides what an architecture's training comes to, as plain data."""
+    """All that decides what an architecture's training comes to, as plain data; a teacher is what its digest says."""
+    recipe = plain_recipe(search.proxy)
+    if recipe["distillation"]:
+        recipe["distillation"] = {n: v for n, v in recipe["distillation"].items() if n not in ("teacher", "weights")}
     return {
         "format": FORMAT,
-        "recipe": plain_recipe(search.proxy),
+        "recipe": recipe,
         "manifest": manifest_hash,
         "seed": search.training_seed,
         "device": "cuda" if search.resources.gpu else "cpu",

@@ -36,6 +36,7 @@ MAY_CHANGE = (
         for name in ("trials", "replicates", "learn_from", "log", "cache", "storage", "max_hours", "max_gpu_hours", "stop")
     ),
     *("resources", "proxy.data", "calibration"),
+    *("proxy.distillation.teacher", "proxy.distillation.weights"),  # the digest says which it is, wherever it lies
 )
 QUICK_RECIPE = "digits_quick"  # the shipped recipe that suits any data and machine
 ITS_IMAGES = ("classes", "unreadable_share", "keep_copies", "white", "max_pixels", "flip")

@@ -41,11 +41,7 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
     manifest_file = RunFolder(Path(root)).manifest
     manifest = read_manifest(manifest_file) if manifest_file.exists() else _new_manifest(settings, console)
     check_place(manifest, settings.proxy.data)
-    if settings.proxy.distillation is not None:
-        # Loads torch, which no other search needs before its workers do
-        from nas.training.distillation.loss import check_teacher
-
-        check_teacher(settings.proxy, manifest.class_names, where="proxy")  # what is wrong is said once, before any trial
+    settings = _with_teacher(settings, manifest)
     check_record(settings, there := check_folder(root, settings), manifest_hash=manifest.hash)
     sources = learnt_sources(settings, there)
     folder = open_folder(root, settings)
@@ -65,6 +61,19 @@ def run_search(settings: Search, *, root: Path, console: Console) -> RunFolder:
         finally:
             close_storage(storage)
     return folder
+
+
+def _with_teacher(settings: Search, manifest: Manifest) -> Search:
+    """The search with the digest of its teacher, if it has one; what is wrong with that is said once, before any trial."""
+    distillation = settings.proxy.distillation
+    if distillation is None:
+        return settings
+    # Loads torch, which no other search needs before its workers do
+    from nas.training.distillation.loss import check_teacher
+
+    digest = check_teacher(settings.proxy, manifest.class_names, where="proxy")
+    taught = distillation.model_copy(update={"digest": digest})
+    return settings.model_copy(update={"proxy": settings.proxy.model_copy(update={"distillation": taught})})
 
 
 def _drive(
@@ -100,9 +109,6 @@ def _drive(
 def _shared(settings: Search, folder: RunFolder, manifest: Manifest, console: Console) -> ResultCache | None:
     """The results of other runs, if they are to be used; what there are is said."""
     if not settings.search.cache:
-        return None
-    if settings.proxy.distillation is not None:
-        console.print("results are not shared with other runs: a teacher's weights are no part of what they are known by")
         return None
     say = partial(console.print, soft_wrap=True)
     shared = ResultCache(settings, folder, manifest_hash=manifest.hash, say=say)

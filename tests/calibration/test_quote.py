@@ -5,8 +5,9 @@ import json
 import pytest
 
 from nas.calibration.quote import is_calibrated, quote
+from nas.calibration.record import calibrated_as
 from nas.files import write_whole
-from nas.recipes.recipe import Proxy, plain_recipe
+from nas.recipes.recipe import Distillation, Proxy, plain_recipe
 from nas.run.folder import open_folder
 
 NAMES = [f"net {i}" for i in range(12)]
@@ -65,3 +66,18 @@ def test_a_damaged_calibration_does_not_keep_a_report_from_being_shown(run):
     folder, _ = run
     write_whole(folder.calibration / "calibration.json", '{"recipes": ')
     assert "cannot be read" in quote(folder.root)
+
+
+def test_a_calibration_knows_its_teacher_by_where_it_lies_and_by_its_digest_where_that_is_known():
+    def learnt(**teacher) -> Proxy:
+        return Proxy(distillation=Distillation(**teacher))
+
+    def is_same(one: Proxy, other: Proxy) -> bool:
+        calibration = {"recipes": {"short": plain_recipe(one)}, "manifests": {"short": "feed"}}
+        return calibrated_as(calibration, other, manifest="feed") == "short"
+
+    digests = {"one": "0" * 16, "other": "f" * 16}
+    assert is_same(learnt(teacher="here"), learnt(teacher="here", digest=digests["one"]))
+    assert not is_same(learnt(teacher="here"), learnt(teacher="there", digest=digests["one"]))
+    assert not is_same(learnt(teacher="here", digest=digests["one"]), learnt(teacher="here", digest=digests["other"]))
+    assert not is_same(learnt(teacher="here"), Proxy())

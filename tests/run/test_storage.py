@@ -1,6 +1,7 @@
 """Where the record lies: every storage holds the same search, a wrong or damaged one is refused."""
 
 import contextlib
+import json
 import shutil
 import sqlite3
 
@@ -208,6 +209,25 @@ def test_a_record_of_another_search_is_refused_by_its_name(tiny, tmp_path):
     with pytest.raises(ConfigError, match="manifest: feed in the run, now beef"):
         check_record(tiny(), folder, manifest_hash="beef")
     assert folder.study_db.read_bytes() == before
+
+
+def test_a_teacher_may_be_moved_and_not_be_another_and_a_record_that_is_older_than_digests_takes_the_one_there_is(
+    tiny, tmp_path
+):
+    def learnt(**teacher):
+        return tiny(f"proxy.distillation={json.dumps(teacher)}")
+
+    one, other = "0" * 16, "f" * 16
+    folder = open_folder(tmp_path / "run", learnt(teacher="here", digest=one))
+    Study(learnt(teacher="here", digest=one), folder, manifest_hash="feed").close()
+    check_record(learnt(teacher="there", digest=one), folder, manifest_hash="feed")
+    with pytest.raises(ConfigError, match=rf"proxy\.distillation\.digest: {one} in the run, now {other}"):
+        check_record(learnt(teacher="here", digest=other), folder, manifest_hash="feed")
+    with pytest.raises(ConfigError, match="holds another search"):
+        check_record(tiny(), folder, manifest_hash="feed")
+    old = open_folder(tmp_path / "old", learnt(teacher="here"))
+    Study(learnt(teacher="here"), old, manifest_hash="feed").close()
+    check_record(learnt(teacher="here", digest=other), old, manifest_hash="feed")
 
 
 def test_a_foreign_database_is_not_opened_to_write(tiny, tmp_path):

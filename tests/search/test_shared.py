@@ -6,7 +6,7 @@ import pytest
 
 from nas.results.front import load
 from nas.run.attempts import time_spent
-from nas.run.cache import ResultCache, kept_files, results_folder
+from nas.run.cache import ResultCache, kept_files, results_folder, way_of_training
 from nas.run.folder import open_folder
 from nas.run.front import front_records
 from nas.run.reading import read
@@ -40,6 +40,15 @@ def test_what_another_run_trained_is_answered_and_costs_neither_budget_nor_time(
     assert [str(r.source) for r in second.records[:5]] == [f"{tmp_path / 'first'}:{n}" for n in range(5)]
     assert second.num_started == 1
     assert time_spent(second.records[:5]).seconds == 0
+
+
+def test_results_learnt_from_one_teacher_are_shared_wherever_it_lies_and_from_another_are_not(tiny):
+    def way(where: str, digest: str) -> dict:
+        taught = f"proxy.distillation={{teacher: {where}, digest: {digest}}}"
+        return way_of_training(tiny(taught), manifest_hash="feed")
+
+    one, other = "0123456789abcdef", "f" * 16
+    assert way("here", one) == way("there", one) != way("here", other)
 
 
 def test_an_answer_of_another_run_can_stand_on_the_front_and_is_read_again(study_in, tiny, tmp_path):

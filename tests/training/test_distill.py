@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import shutil
 import sqlite3
 
 import numpy as np
@@ -412,3 +413,14 @@ def test_a_teacher_of_another_size_is_refused_before_anything_is_trained(tmp_pat
     files = {"teacher": str(tmp_path / "teacher.json"), "weights": str(tmp_path / "teacher.safetensors")}
     with pytest.raises(ConfigError):
         check_teacher(taught(files).model_copy(update={"image_size": 24}), ["a", "b", "c"], where="here")
+
+
+def test_a_teacher_is_known_by_its_weights_wherever_they_lie(teacher, tmp_path):
+    digest = check_teacher(taught(teacher), ["a", "b", "c"], where="here")
+    (tmp_path / "moved").mkdir()
+    moved = {name: shutil.copy(file, tmp_path / "moved") for name, file in teacher.items()}
+    assert check_teacher(taught(moved, digest=digest), ["a", "b", "c"], where="here") == digest
+    save_weights(network("pool", seed=8), tmp_path / "moved" / "teacher.safetensors")
+    with pytest.raises(ConfigError, match=rf"here\.distillation\.digest: must be [0-9a-f]{{16}}, .* but got {digest}"):
+        check_teacher(taught(moved, digest=digest), ["a", "b", "c"], where="here")
+    assert check_teacher(QUICK, ["a"], where="here") is None

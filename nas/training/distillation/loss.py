@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.errors import ConfigError, Infeasible, in_one_line
+from nas.models.weights import weights_digest
 from nas.recipes.recipe import Distillation, Proxy, Recipe
 from nas.training.distillation.answers import Remembering
 from nas.training.distillation.teacher import teacher_of
@@ -102,14 +103,15 @@ def loss_of(recipe: Recipe, student: nn.Module, *, device: torch.device, class_n
     return Distilled(recipe, settings, Remembering(teacher, recipe) if is_asked_again else teacher)
 
 
-def check_teacher(recipe: Recipe, class_names: Sequence[str], *, where: str) -> None:
-    """ConfigError where the recipe's teacher is not there, or does not know these classes or take images of its sizes.
+def check_teacher(recipe: Recipe, class_names: Sequence[str], *, where: str) -> str | None:
+    """The digest of the recipe's teacher; None without one.
 
-    `where` is the dotted path of the recipe.
+    ConfigError where it is not there, or does not know these classes or take images of the recipe's sizes; `where` is the
+    dotted path of the recipe.
     """
     settings, number = recipe.distillation, len(class_names)
     if settings is None:
-        return
+        return None
     try:
         teacher = teacher_of(recipe, num_classes=number, class_names=class_names)
         for size in sorted({recipe.size_at(1), recipe.full_size}):
@@ -117,6 +119,7 @@ def check_teacher(recipe: Recipe, class_names: Sequence[str], *, where: str) -> 
             _check_logits((1, number), answer.logits, settings)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
+    return weights_digest(teacher.state_dict())
 
 
 class _Answer(NamedTuple):

@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from nas.data.manifest import MEAN, STD
 from nas.errors import ConfigError
+from nas.models.weights import weights_digest
 from nas.recipes.recipe import Recipe
 from nas.training.trained import Network, load_network
 
 
 def teacher_of(recipe: Recipe, *, num_classes: int, class_names: Sequence[str] = ()) -> nn.Module:
-    """The teacher in eval mode, for images normalised and classes ordered as ours; ConfigError where there is none."""
+    """The teacher in eval mode, for images normalised and classes ordered as ours; ConfigError where there is none, or another
+    one than the recipe's digest says."""
     settings = recipe.distillation
     assert settings is not None, "only a recipe with distillation has a teacher"
     try:
@@ -23,7 +25,13 @@ def teacher_of(recipe: Recipe, *, num_classes: int, class_names: Sequence[str] =
     except ConfigError as error:
         raise ConfigError(f"distillation.teacher: {error}") from None
     own_order = network._replace(model=_for_classes(network, class_names))
-    return Renormalised(own_order).requires_grad_(False).eval()
+    teacher = Renormalised(own_order).requires_grad_(False).eval()
+    if settings.digest not in (None, digest := weights_digest(teacher.state_dict())):
+        raise ConfigError(
+            f"distillation.digest: must be {digest}, the digest of the teacher {settings.teacher}, but got {settings.digest}: "
+            "it is not the teacher that was begun with. Put that one back, or begin anew with this one."
+        )
+    return teacher
 
 
 def _for_classes(network: Network, class_names: Sequence[str]) -> nn.Module:
