@@ -121,13 +121,17 @@ def search(asked: argparse.Namespace, out: Path, *, teacher: Path) -> None:
 
 
 def choose(run_folder: Path, file: Path) -> None:
-    """Networks of the front, evenly over the logarithm of its MACs, as JSON."""
+    """The networks of the front that are trained at length, as JSON."""
     trials = load(run_folder)
-    best = front(trials[trials["baseline"].isna()])
-    wanted = np.geomspace(best["macs"].min(), best["macs"].max(), FOUND)
-    chosen = dict.fromkeys(int((np.log(best["macs"]) - np.log(macs)).abs().idxmin()) for macs in wanted)
+    chosen = spread(front(trials[trials["baseline"].isna()]))
     found = {f"trial {trials.loc[i, 'trial']}": trials.loc[i, "architecture"].to_dict() for i in chosen}
     file.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def spread(best: pd.DataFrame) -> list[int]:
+    """The rows of `FOUND` networks of a front, evenly over the logarithm of its MACs."""
+    wanted = np.geomspace(best["macs"].min(), best["macs"].max(), FOUND)
+    return list(dict.fromkeys(int((np.log(best["macs"]) - np.log(macs)).abs().idxmin()) for macs in wanted))
 
 
 def entries(found_json: Path, settings: Search) -> list[Entry]:

@@ -134,7 +134,8 @@ def default_changes(proxy: Proxy) -> dict[str, dict[str, Any]]:
 
 
 def _laid_over(proxy: Proxy, change: dict) -> dict:
-    data = merged({**proxy.model_dump(mode="json"), "rungs": []}, {**change, "rungs": []})
+    own = proxy.model_dump(mode="json", exclude={"distillation": {"digest"}})  # what a calibration learns from need not be that
+    data = merged({**own, "rungs": []}, {**change, "rungs": []})
     epochs = data["epochs"]
     if "warmup_epochs" not in change and isinstance(epochs, int) and proxy.warmup_epochs >= epochs > 0:
         data["warmup_epochs"] = proxy.warmup_epochs * epochs / proxy.epochs

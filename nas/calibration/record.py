@@ -59,10 +59,11 @@ def calibrated_as(calibration: dict[str, Any], proxy: Proxy, *, manifest: str | 
 def _same(one: Proxy, other: Proxy) -> bool:
     """Whether two recipes train alike; a calibration knows its teacher by where it lies, a search by its digest as well."""
     plain = [plain_recipe(recipe) for recipe in (one, other)]
-    distillations = [recipe["distillation"] for recipe in plain if recipe["distillation"]]
-    if not all(distillation["digest"] for distillation in distillations):
-        for distillation in distillations:
-            distillation["digest"] = None
+    taught = [recipe["distillation"] for recipe in plain if recipe["distillation"]]
+    known_by = {"teacher", "weights"} if all("digest" in distillation for distillation in taught) else {"digest"}
+    for distillation in taught:
+        for name in known_by & distillation.keys():
+            del distillation[name]
     return plain[0] == plain[1]
 
 

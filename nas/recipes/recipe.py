@@ -47,9 +47,9 @@ class Distillation(Value):
     timm's own from the Hugging Face cache. Nothing is downloaded."""
     weights: Annotated[str, Field(min_length=1)] | None = None
     """A file of the teacher's weights: safetensors for ours, anything that timm reads for timm's."""
-    digest: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = None
-    """What the teacher's weights and its order of the classes are known by, wherever they lie: another teacher is an error. A
-    search writes it down as it begins."""
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What the teacher is known by, wherever it lies; another one is an error. A search writes it down as it begins and goes on
+    with no other; a calibration and a full training know their teacher by its path."""
     labels: NotNegative = 1.0
     logits: NotNegative = 1.0
     """Weight of the teacher's predictions; it must have as many classes as the training, or know them among its own by name or

@@ -36,7 +36,6 @@ MAY_CHANGE = (
         for name in ("trials", "replicates", "learn_from", "log", "cache", "storage", "max_hours", "max_gpu_hours", "stop")
     ),
     *("resources", "proxy.data", "calibration"),
-    *("proxy.distillation.teacher", "proxy.distillation.weights"),  # the digest says which it is, wherever it lies
 )
 QUICK_RECIPE = "digits_quick"  # the shipped recipe that suits any data and machine
 ITS_IMAGES = ("classes", "unreadable_share", "keep_copies", "white", "max_pixels", "flip")
@@ -216,7 +215,8 @@ def plain_search(search: Search) -> dict[str, Any]:
 
 def check_same(before: dict[str, Any], now: dict[str, Any], *, where: str) -> None:
     """ConfigError, with the difference, if the record at `where` belongs to another search."""
-    changed = {path: pair for path, pair in changed_settings(before, now).items() if not path.startswith(MAY_CHANGE)}
+    may_change = MAY_CHANGE + _of_the_teacher(before, now)
+    changed = {path: pair for path, pair in changed_settings(before, now).items() if not path.startswith(may_change)}
     if not changed:
         return
     if all(path.startswith(PLUGIN_SETTINGS) for path in changed):
@@ -229,8 +229,17 @@ def check_same(before: dict[str, Any], now: dict[str, Any], *, where: str) -> No
     raise ConfigError(
         f"{where}: holds another search:\n{lines}\n"
         f"Choose another --out for the new one, or give the old settings to continue; "
-        f"only {', '.join(MAY_CHANGE)} may change."
+        f"only {', '.join(may_change)} may change."
     )
+
+
+def _of_the_teacher(before: dict[str, Any], now: dict[str, Any]) -> tuple[str, ...]:
+    """What of a teacher may change: where it lies, or, as long as no search has looked at it, its digest."""
+    taught = [search["proxy"].get("distillation") for search in (before, now)]
+    if None in taught:
+        return ()
+    names = ("teacher", "weights") if all("digest" in distillation for distillation in taught) else ("digest",)
+    return tuple(f"proxy.distillation.{name}" for name in names)
 
 
 def _plugins_of(settings: dict[str, Any]) -> list[str]:

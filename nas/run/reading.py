@@ -185,9 +185,6 @@ def check_settings(written: Any, search: Search, folder: RunFolder, *, manifest_
         {"manifest": written.get("manifest"), **plain_search(settings)},
         {"manifest": manifest_hash, **plain_search(search)},
     )
-    taught, teacher = (each["proxy"].get("distillation", {}) for each in (there, now))
-    if taught and "digest" in teacher:
-        taught.setdefault("digest", teacher["digest"])  # the record is older than the digests of teachers
     check_same(there, now, where=str(folder.root))
 
 

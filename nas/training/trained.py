@@ -44,6 +44,8 @@ class Network(NamedTuple):
     class_names: tuple[str, ...] | None = None
     class_ids: tuple[str, ...] | None = None
     """WordNet's, such as n01440764, which ImageNet's folders are called by, where the names are readable ones."""
+    key: str = ""
+    """What it computes with its weights: its architecture's key, or timm's name of it."""
 
 
 def load_network(name: str, *, weights: str | None, image_size: int, num_classes: int) -> Network:
@@ -65,7 +67,7 @@ def load_network(name: str, *, weights: str | None, image_size: int, num_classes
     architecture = _architecture(name)
     if weights is None:
         raise ConfigError(f"{name}: names an architecture without weights. Add weights: FILE.safetensors.")
-    return Network(own_network(architecture, Path(weights), image_size=image_size), image_size)
+    return Network(own_network(architecture, Path(weights), image_size=image_size), image_size, key=architecture.key)
 
 
 def _architecture(name: str) -> Architecture:
@@ -127,7 +129,9 @@ def _exported(root: Path) -> Network:
             f"(metaformer.weights, {own.weights}), but holds others. Export the network again; if the change is meant, take "
             "that line out."
         )
-    return Network(model, image_size=size, mean=images.mean, std=images.std, class_names=config.label_names)
+    return Network(
+        model, image_size=size, mean=images.mean, std=images.std, class_names=config.label_names, key=own.architecture.key
+    )
 
 
 class _Written(BaseModel):
@@ -167,7 +171,8 @@ def _retrained(root: Path) -> Network:
     recipe = read_full_recipe(root / "recipe.yaml")
     architecture = read_architecture(root / "architecture.json")
     model = own_network(architecture, root / "model.safetensors", image_size=recipe.full_size)
-    return Network(model, recipe.full_size, class_names=read_manifest(root / "manifest.json").class_names)
+    class_names = read_manifest(root / "manifest.json").class_names
+    return Network(model, recipe.full_size, class_names=class_names, key=architecture.key)
 
 
 def own_network(architecture: Architecture, weights: Path, *, image_size: int, num_classes: int | None = None) -> MetaFormer:
@@ -261,7 +266,7 @@ def timm_network(name: str, *, weights: str | None = None, num_classes: int | No
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **classes)
     except Exception as error:  # timm has no exception of its own for a file that does not fit or can't be read
         raise ConfigError(f"{file}: must hold the weights of timm's {name}, but: {in_one_line(error)}") from None
-    return as_described_by_timm(model)
+    return as_described_by_timm(model)._replace(key=name.partition(".")[0])
 
 
 def _classes_in(file: Path, name: str) -> int | None:

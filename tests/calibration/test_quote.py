@@ -80,4 +80,5 @@ def test_a_calibration_knows_its_teacher_by_where_it_lies_and_by_its_digest_wher
     assert is_same(learnt(teacher="here"), learnt(teacher="here", digest=digests["one"]))
     assert not is_same(learnt(teacher="here"), learnt(teacher="there", digest=digests["one"]))
     assert not is_same(learnt(teacher="here", digest=digests["one"]), learnt(teacher="here", digest=digests["other"]))
+    assert is_same(learnt(teacher="here", digest=digests["one"]), learnt(teacher="there", digest=digests["one"]))
     assert not is_same(learnt(teacher="here"), Proxy())

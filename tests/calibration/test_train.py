@@ -120,6 +120,13 @@ def test_by_default_there_are_a_quarter_a_half_the_proxy_a_long_one_and_larger_i
     assert draft(hybrid(*FEW), where="x").against == "long"
 
 
+def test_a_fidelity_is_not_bound_to_the_teacher_that_a_search_began_with():
+    learnt = hybrid(
+        "proxy.distillation={teacher: here, digest: 0123456789abcdef}", "calibration.fidelities={few: {classes: 5}, all: {}}"
+    )
+    assert [recipe.distillation.digest for recipe in fidelities_of(learnt, where="x").values()] == [None, None]
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from nas.errors import ConfigError, NasError
-from nas.run.folder import open_folder
+from nas.run.folder import check_folder, open_folder
 from nas.run.reading import check_record, read
 from nas.run.storage import URL_VARIABLE, check_storage
 from nas.search.run import run_search
@@ -227,7 +227,12 @@ def test_a_teacher_may_be_moved_and_not_be_another_and_a_record_that_is_older_th
         check_record(tiny(), folder, manifest_hash="feed")
     old = open_folder(tmp_path / "old", learnt(teacher="here"))
     Study(learnt(teacher="here"), old, manifest_hash="feed").close()
-    check_record(learnt(teacher="here", digest=other), old, manifest_hash="feed")
+    for search in (learnt(teacher="here", digest=other), learnt(teacher="here")):
+        check_folder(old.root, search)
+        check_record(search, old, manifest_hash="feed")
+    check_folder(folder.root, learnt(teacher="here"))  # as a calibration of the run does
+    with pytest.raises(ConfigError, match=r"proxy\.distillation\.teacher: here in the run, now there"):
+        check_folder(old.root, learnt(teacher="there", digest=other))
 
 
 def test_a_foreign_database_is_not_opened_to_write(tiny, tmp_path):

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.errors import ConfigError, Infeasible, in_one_line
-from nas.models.weights import weights_digest
 from nas.recipes.recipe import Distillation, Proxy, Recipe
 from nas.training.distillation.answers import Remembering
 from nas.training.distillation.teacher import teacher_of
@@ -119,7 +118,7 @@ def check_teacher(recipe: Recipe, class_names: Sequence[str], *, where: str) -> 
             _check_logits((1, number), answer.logits, settings)
     except ConfigError as error:
         raise ConfigError(f"{where}.{error}") from None
-    return weights_digest(teacher.state_dict())
+    return teacher.digest
 
 
 class _Answer(NamedTuple):

@@ -1,5 +1,6 @@
 """Who teaches: a network's logits for images that are normalised and classes that are ordered as the training's."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,7 @@ from nas.recipes.recipe import Recipe
 from nas.training.trained import Network, load_network
 
 
-def teacher_of(recipe: Recipe, *, num_classes: int, class_names: Sequence[str] = ()) -> nn.Module:
+def teacher_of(recipe: Recipe, *, num_classes: int, class_names: Sequence[str] = ()) -> "Renormalised":
     """The teacher in eval mode, for images normalised and classes ordered as ours; ConfigError where there is none, or another
     one than the recipe's digest says."""
     settings = recipe.distillation
@@ -24,14 +25,21 @@ def teacher_of(recipe: Recipe, *, num_classes: int, class_names: Sequence[str] =
             )
     except ConfigError as error:
         raise ConfigError(f"distillation.teacher: {error}") from None
-    own_order = network._replace(model=_for_classes(network, class_names))
-    teacher = Renormalised(own_order).requires_grad_(False).eval()
-    if settings.digest not in (None, digest := weights_digest(teacher.state_dict())):
+    if settings.digest not in (None, digest := digest_of_teacher(network)):
         raise ConfigError(
-            f"distillation.digest: must be {digest}, the digest of the teacher {settings.teacher}, but got {settings.digest}: "
-            "it is not the teacher that was begun with. Put that one back, or begin anew with this one."
+            f"distillation.digest: must be {digest}, the digest of the teacher {settings.teacher} at {network.image_size} px, "
+            f"but got {settings.digest}: it is not the teacher that was begun with. Put that one back; or begin anew, in "
+            "another --out, with proxy.distillation.digest=null."
         )
-    return teacher
+    own_order = network._replace(model=_for_classes(network, class_names))
+    return Renormalised(own_order, digest=digest).requires_grad_(False).eval()
+
+
+def digest_of_teacher(network: Network) -> str:
+    """Sixteen hexadecimal digits that are equal for networks that answer alike, wherever they lie: what they compute with which
+    weights, and of which images."""
+    content = repr((network.key, network.mean, network.std, weights_digest(network.model.state_dict())))
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _for_classes(network: Network, class_names: Sequence[str]) -> nn.Module:
@@ -58,14 +66,14 @@ class OfClasses(nn.Module):
 
 
 class Renormalised(nn.Module):
-    """A network for images that are normalised with our mean and deviation instead of its own."""
+    """A network for images that are normalised with our mean and deviation instead of its own; `digest` says which it is."""
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, network: Network):
+    def __init__(self, network: Network, *, digest: str = ""):
         super().__init__()
-        self.network = network.model
+        self.network, self.digest = network.model, digest
         ours, theirs = (torch.tensor([mean, std]) for mean, std in ((MEAN, STD), (network.mean, network.std)))  # (2, 3)
         self.register_buffer("scale", (ours[1] / theirs[1])[:, None, None])  # (3, 1, 1)
         self.register_buffer("shift", ((ours[0] - theirs[0]) / theirs[1])[:, None, None])  # (3, 1, 1)

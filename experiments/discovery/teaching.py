@@ -1,0 +1,111 @@
+"""Does a teacher in the proxy find better networks? Searches with and without one, judged by long trainings of what they found.
+
+    python experiments/discovery/teaching.py --data DIR --teacher runs/teacher --out FOLDER
+
+DIR holds the fifty classes of MetaFormer-64 (../calibration/reference), whose teacher.py writes the teacher. Each search has 40
+trainings of its space; four networks of its front, evenly over the logarithm of its MACs, are trained by long.yaml for 30
+epochs and tested once, on images that no search saw. Every step goes on where an earlier call was killed; --show prints what
+there is.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from discover import RESULT, TEMPERATURE, folder, jobs, spread, train
+
+from nas.pareto import hypervolume_of, pareto
+from nas.results.front import front, load
+from nas.retraining.folder import Result
+from nas.space.architecture import Architecture
+
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+SPACE = HERE.parent / "calibration" / "reference" / "metaformer64.yaml"
+ARMS, SEEDS, TRIALS = ("plain", "taught"), (0, 1, 2), 40
+LONG = ("classes=50", "epochs=30")
+MOST_MACS = 12e6  # of the space: where the hypervolume ends, with an accuracy of 0
+COLUMNS = ("arm", "search_seed", "key", "macs", "expected", "accuracy", "test_images", "stages")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--teacher", type=Path, required=True, help="what teacher.py wrote")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu", help="of the long trainings")
+    parser.add_argument("--show", action="store_true")
+    asked = parser.parse_args()
+    if not asked.show:
+        for seed in SEEDS:
+            for arm in ARMS:
+                search(arm, seed, asked)
+        named = {each.key: each for each in networks_of(asked.out)["architecture"]}
+        todo = jobs(named, recipe=str(HERE / "long.yaml"), settings=list(LONG), data=asked.data, place=asked.out / "long",
+                    device=asked.device, seeds=(0,))  # fmt: skip
+        train([job for job in todo if not (job.out / RESULT).exists()], workers=asked.workers)
+    show(networks_of(asked.out), asked.out)
+
+
+def search(arm: str, seed: int, asked: argparse.Namespace) -> None:
+    """One search, begun or gone on with; its end is known by its own record."""
+    files = {"teacher": "architecture.json", "weights": "weights.safetensors"}
+    paths = {name: str((asked.teacher / file).resolve()) for name, file in files.items()}
+    taught = f"proxy.distillation={json.dumps({**paths, 'temperature': TEMPERATURE})}"
+    settings = [f"search.trials={TRIALS}", f"search.seed={seed}", "search.split_seed=0", "baselines=[]"]
+    words = [word for setting in [*settings, *([taught] if arm == "taught" else [])] for word in ("--set", setting)]
+    places = ["--data", asked.data, "--out", str(asked.out / f"{arm}-{seed}")]
+    subprocess.run([sys.executable, str(ROOT / "run_search.py"), str(SPACE), *places, *words], check=True)
+
+
+def networks_of(out: Path) -> pd.DataFrame:
+    """The chosen networks of every search that has begun."""
+    tables = []
+    for arm in ARMS:
+        for seed in SEEDS:
+            if (place := out / f"{arm}-{seed}").is_dir():
+                best = front(load(place))
+                tables.append(best.loc[spread(best)].assign(arm=arm, search_seed=seed))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["architecture"])
+
+
+def show(networks: pd.DataFrame, out: Path) -> None:
+    """The long trainings as CSV, and the hypervolume of each search whose networks have all been trained."""
+    rows = [row for _, network in networks.iterrows() if (row := row_of(network, out / "long"))]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table.to_csv(out / "teaching.csv", index=False, lineterminator="\n")
+    print(f"\n{out / 'teaching.csv'}: {len(table)} of {len(networks)} networks")
+    counts = networks.groupby(["arm", "search_seed"]).size() if len(networks) else {}
+    volumes = {at: volume(own) for at, own in table.groupby(["arm", "search_seed"]) if len(own) == counts[at]}
+    for (arm, seed), reached in volumes.items():
+        print(f"{arm}, seed {seed}: hypervolume {reached:.4f}")
+    gains = [volumes["taught", s] - volumes["plain", s] for s in SEEDS if all((arm, s) in volumes for arm in ARMS)]
+    if len(gains) > 1:
+        error = np.std(gains, ddof=1) / np.sqrt(len(gains))
+        print(f"with a teacher less without: {np.mean(gains):+.4f} ± {error:.4f} (standard error)")
+
+
+def row_of(network: pd.Series, place: Path) -> tuple | None:
+    """A row of the table; None where the long training has not ended."""
+    architecture: Architecture = network["architecture"]
+    file = place / folder(architecture.key, 0) / RESULT
+    if not file.exists():
+        return None
+    result = Result.model_validate_json(file.read_text(encoding="utf-8"))
+    facts = (result.accuracy, result.test_images, architecture.describe())
+    return network["arm"], network["search_seed"], architecture.key[:12], network["macs"], network["expected"], *facts
+
+
+def volume(own: pd.DataFrame) -> float:
+    """Of error and MACs, from an error of 1 and the space's limit; what a search could reach at most is 1."""
+    points = np.column_stack([1 - own["accuracy"], own["macs"] / MOST_MACS])
+    return hypervolume_of(points[pareto(points)], [1.0, 1.0])
+
+
+if __name__ == "__main__":
+    main()
