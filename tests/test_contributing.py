@@ -14,7 +14,18 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"## Add an? (.+?)\n.*?```diff\n(.*?)```", TEXT, flags=re.DOTALL))
 FILES = {"token mixer": 3, "sampler": 2, "objective in closed form": 3, "figure to the report": 3}
 CHECKS = (
-    ["-m", "pytest", "-q", "tests/test_rows.py", "tests/test_imports.py", "tests/test_names.py", "tests/space", "tests/report"],
+    [
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "not slow",
+        "tests/test_rows.py",
+        "tests/test_imports.py",
+        "tests/test_names.py",
+        "tests/space",
+        "tests/report",
+    ],
     ["-m", "mypy"],
     ["-m", "ruff", "check", "nas"],
     ["-m", "nas", "search", "mine.yaml", "--out", "run"],

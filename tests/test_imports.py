@@ -84,6 +84,7 @@ def test_ray_and_optuna_are_imported_where_they_belong_only(library):
     assert {name for name in users if not f"{name}.".startswith(tuple(f"{place}." for place in ONLY_IN[library]))} == set()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("module", "absent"),
     [

@@ -103,6 +103,7 @@ def test_a_stage_is_a_value_that_goes_to_json_and_back_and_is_described(kind, na
         assert architecture.describe().split()[1] == f"{MIXERS[name].letter}1·16"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind, name", KINDS)
 def test_an_export_computes_the_same_in_a_process_without_this_package(proofs, kind, name):
     proof = proofs[kind, name]
@@ -196,6 +197,7 @@ def finished_run(tmp_path_factory):
     return root, search
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", COUNTED)
 def test_a_cost_in_closed_form_is_counted_limited_searched_and_shown(finished_run, name, tmp_path, capsys):
     root, search = finished_run
@@ -227,6 +229,7 @@ def test_no_limit_is_of_a_cost_that_is_not_in_the_table():
     assert set(Constraints.model_fields) == {*COUNTED, *FORETOLD}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_keeps_nothing_from_one_question_to_the_next(tiny, tmp_path, name):
     """Asked by one study, or by studies that are opened anew for each question, it proposes the same."""
@@ -256,6 +259,7 @@ ENDS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("state", TrialState)
 def test_a_state_has_words_and_stands_in_optuna_and_in_the_table_as_what_it_is(tiny, tmp_path, state):
     search = tiny("constraints.macs.max=1M", "search.trials=30", "search.sampler=random")

@@ -30,6 +30,7 @@ def network(mixer="pool", *, width=16, depth=1, **stage):
     return Architecture(stages=stages, stem_stride=4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_every_mixer_has_every_score_and_the_seed_decides_it(mixer, manifest):
     architecture = network(mixer, width=32)

@@ -73,6 +73,7 @@ def test_where_hardly_any_architecture_trains_the_statistics_are_over_all_and_it
     assert found.verdict[0].startswith("Only 0 of 12 architectures train at all in long: every statistic is over all")
 
 
+@pytest.mark.thorough
 def test_a_failure_ranks_last_in_its_fidelity_and_drops_out_of_the_reference():
     failed = np.array([FAILED, *TRUE[1:]])
     found = analyse(trainings(short=(1, failed, failed), long=(9, TRUE, TRUE)), COSTS, against="long")

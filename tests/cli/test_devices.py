@@ -26,6 +26,7 @@ def laptop(tmp_path):
     return tmp_path / "laptop.json"
 
 
+@pytest.mark.thorough
 def test_a_space_is_measured_into_a_device_file_that_says_how_good_it_is(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("nas.devices.rounds.TOO_NOISY", 1e9)  # tests run beside others
     out = tmp_path / "devices" / "here.json"
@@ -38,6 +39,7 @@ def test_a_space_is_measured_into_a_device_file_that_says_how_good_it_is(monkeyp
     assert file.networks[0].architecture.describe() == "P2·64 P2·128 P6·320 P2·512"  # the baseline
 
 
+@pytest.mark.thorough
 def test_a_phone_is_asked_and_learnt(monkeypatch, tmp_path, capsys):
     folder = tmp_path / "phone"
     assert nas(monkeypatch, "devices", "ask", "tiny", "--networks", 14, "--out", folder) == 0
@@ -56,6 +58,7 @@ def test_a_phone_is_asked_and_learnt(monkeypatch, tmp_path, capsys):
     assert "outside a phone" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_a_table_that_is_refused_leaves_nothing(monkeypatch, tmp_path, capsys):
     folder = tmp_path / "phone"
     assert nas(monkeypatch, "devices", "ask", "tiny", "--networks", 14, "--out", folder) == 0
@@ -79,6 +82,7 @@ def test_one_designs_latency_is_foretold(monkeypatch, tmp_path, capsys, laptop):
     assert "cannot foretell this network: none of the 40 measured ones has" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "args, message",
     [

@@ -61,6 +61,7 @@ def test_every_kind_of_image_becomes_eight_bit_rgb_of_the_same_grey(kind):
     assert np.abs(pixels.astype(int) - 100).max() <= 2
 
 
+@pytest.mark.thorough
 @given(
     mode=st.sampled_from(MODES),
     width=st.integers(1, 40) | st.just(2000),
@@ -206,6 +207,7 @@ def dies(folder: Path, name: str):
     return os._exit(1) if name == "cat/005.png" else read_file(folder, name)
 
 
+@pytest.mark.thorough
 def test_a_process_that_dies_is_one_message(folder, many):
     with pytest.raises(NasError, match="one died"):
         list(decoded(files(folder), partial(dies, folder), size=8))

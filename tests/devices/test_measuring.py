@@ -24,6 +24,7 @@ SPACE = read_search("tiny").space
 RUNTIMES_HERE = ("torch", "onnxruntime", "onnxruntime-int8")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("runtime", RUNTIMES_HERE)
 def test_a_space_is_measured_in_each_runtime(runtime, monkeypatch):
     monkeypatch.setattr("nas.devices.rounds.TOO_NOISY", 1e9)  # tests run beside others

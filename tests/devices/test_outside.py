@@ -36,6 +36,7 @@ def rows_of(times):
     return [f"{i:03}.onnx,{ms}" for i, ms in enumerate(times)]
 
 
+@pytest.mark.thorough
 def test_each_file_computes_images_of_the_batch(asked):
     session = onnxruntime.InferenceSession(str(asked[0] / "000.onnx"), providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"images": np.zeros((1, 3, 32, 32), np.float32)})

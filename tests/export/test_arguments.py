@@ -123,6 +123,7 @@ def test_an_argument_of_create_model_means_what_it_means_to_timm(arguments, leve
     assert {t.device for t in ours.state_dict().values()} == {t.device for t in theirs.state_dict().values()}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("level", [name for name in LEVELS if name != "A"])
 def test_the_commonest_arguments_mean_what_they_mean_to_timm(level, sources):
     common = {"in_chans": 1, "global_pool": "", "num_classes": 0, "dtype": torch.bfloat16, "device": "cpu"}
@@ -130,6 +131,7 @@ def test_the_commonest_arguments_mean_what_they_mean_to_timm(level, sources):
     assert answer(net, images(1, dtype=torch.bfloat16)) == [((2, 512, 2, 2), torch.bfloat16, torch.device("cpu"))]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("level", LEVELS)
 def test_pretrained_weights_stay_what_they_are_under_an_argument(level, sources, plain):
     """Logits of no or other classes, of grey images, and maps follow from the weights that were exported."""
@@ -147,6 +149,7 @@ def test_pretrained_weights_stay_what_they_are_under_an_argument(level, sources,
         assert net.forward_head(features, pre_logits=True).shape == (2, 512) and net.num_features == 512
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_classifier_is_replaced_as_in_timm(level, plain, timms):
     for arguments in ((7,), (0,), (0, ""), (3, "max"), (4, "avg")):
@@ -174,6 +177,7 @@ def test_checkpointed_gradients_are_the_same(level, plain):
         torch.testing.assert_close(checkpointed, plain_gradient, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("level", LEVELS)
 def test_its_graph_can_be_traced_and_cut(level, plain):
     net = plain[level]

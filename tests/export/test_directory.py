@@ -71,6 +71,7 @@ def images():
     return torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
 
 
+@pytest.mark.thorough
 def test_an_export_is_four_files_and_nothing_beside_them(exported):
     out, _ = exported
     assert sorted(file.name for file in out.iterdir()) == ["README.md", "config.json", "model.py", "model.safetensors"]
@@ -176,6 +177,7 @@ def test_many_exports_are_loaded_in_one_process_in_any_order_and_after_a_move(tm
             torch.testing.assert_close(loaded(expected[name][0]), expected[name][1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_an_export_is_also_found_by_the_import_that_older_cards_name(tmp_path, unproven, monkeypatch):
     export_network(free(), trained(free()).state_dict(), tmp_path / "found", ABOUT, **COMMON)
     monkeypatch.setattr(sys, "path", [str(tmp_path / "found"), *sys.path])

@@ -137,6 +137,7 @@ def hostile(tmp_path, monkeypatch):
         monkeypatch.setenv(f"PYTHON{name}", value)
 
 
+@pytest.mark.thorough
 def test_packages_are_found_wherever_this_process_finds_them_and_this_one_nowhere(tmp_path, hostile):
     """Three directories in one process: a good one, and two that ask for this package in words that no reader sees."""
     hidden = {"good": "", "imported": "__import__('na' + 's')", "module": "importlib.import_module('na' + 's.errors')"}

@@ -84,6 +84,7 @@ def _spread() -> list[Input]:
     return [TABLE[i] for i in sorted(chosen) if not TABLE[i].is_slow]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", range(6))
 def test_an_input_is_refused_or_taken_in_order(world, tmp_path, part):
     wrong = {case.name: found for case in _spread()[part::6] if (found := tried(case, world, tmp_path / "place"))}
@@ -102,6 +103,7 @@ SET = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("schema", SET)
 def test_any_value_of_any_setting_is_refused_or_taken_in_order(world, tmp_path, schema):
     _grow(world, tmp_path, schema, most=GROWN)

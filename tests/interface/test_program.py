@@ -37,6 +37,7 @@ def test_the_package_is_imported_in_a_tenth_of_a_second(tmp_path):
     assert min(float(ran(timed, tmp_path)) for _ in range(3)) < 0.1
 
 
+@pytest.mark.thorough
 def test_what_the_package_shows_is_there_whatever_else_was_imported(tmp_path):
     program = (
         "import nas\nassert callable(nas.search)\nimport nas.search.study\nassert callable(nas.search) and nas.Run.__doc__"
@@ -44,6 +45,7 @@ def test_what_the_package_shows_is_there_whatever_else_was_imported(tmp_path):
     ran(f"{program}\ntry:\n    nas.serch\nexcept AttributeError as error:\n    print(error)", tmp_path)
 
 
+@pytest.mark.thorough
 def test_a_script_without_a_guard_decodes_on_all_cores_and_runs_once(tmp_path):
     out = ran(DECODES, tmp_path)
     assert out.splitlines() == [line for line in out.splitlines() if line.endswith(" images")] and len(out.splitlines()) == 1

@@ -64,6 +64,7 @@ def test_every_key_and_shape_is_timms(name, no_initial_values):
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [n if n in SMALL else pytest.param(n, marks=pytest.mark.slow) for n in TIMM])
 def test_logits_are_timms(name):
     theirs, ours = pair(name, num_classes=1000)
@@ -72,6 +73,7 @@ def test_logits_are_timms(name):
             torch.testing.assert_close(ours(image(side, 1)), theirs(image(side, 1)), rtol=0, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SMALL)
 def test_logits_of_ten_classes_features_and_maps_are_timms(name):
     theirs, ours = pair(name, num_classes=10, image_size=96)

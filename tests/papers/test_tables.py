@@ -75,6 +75,7 @@ def test_a_caption_names_the_rows_that_give_the_count_away():
     assert "Channel MLP → None 2.5, not 2.4" in reason(TABLES[2])
 
 
+@pytest.mark.thorough
 def test_the_verb_prints_all_tables_and_hides_no_row(monkeypatch, capsys):
     assert nas(monkeypatch, "tables", "--json") == 0
     found = json.loads(capsys.readouterr().out)

@@ -76,6 +76,7 @@ def quantised(target, out, **changes):
     return console.file.getvalue()
 
 
+@pytest.mark.thorough
 def test_a_network_is_written_in_both_with_what_it_costs_and_gains(world, subject, exported, tmp_path):
     text = quantised(world / f"run:{best(world)}", tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == directory.WRITTEN_HERE

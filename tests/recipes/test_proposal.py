@@ -17,6 +17,7 @@ def proposed(facts, *, hours=1.0, speed=1e10, workers=2, has_gpu=False) -> dict:
     return {setting.path: setting.value for setting in settings}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("images", [60, 700, 5_000, 1_000_000])
 @pytest.mark.parametrize("side", [8, 32, 100, 500])
 @pytest.mark.parametrize("hours", [0.1, 1.0, 24.0])

@@ -81,6 +81,7 @@ def test_accuracy_that_follows_from_macs_alone_leaves_nothing():
     assert at_equal_macs(table).abs().max() < 1e-9
 
 
+@pytest.mark.thorough
 def test_the_choice_that_was_made_to_matter_is_found_and_the_bad_option_is_advised_against(made):
     reading, trials = read(made), load(made)
     found = importances(trials, reading.search)
@@ -99,6 +100,7 @@ def test_the_choice_that_was_made_to_matter_is_found_and_the_bad_option_is_advis
     assert lines[-1].what == "measure"
 
 
+@pytest.mark.thorough
 def test_the_page_stands_alone_and_says_what_was_found(made, page):
     markup = page[: page.index('<script type="application/json"')]
     assert not re.search(r'(src|href)="(?!#|data:)', markup)
@@ -116,6 +118,7 @@ def test_the_figures_are_strict_json(page):
     assert set(data["kept"]) == set(front(load(Path(shlex.split(data["commands"]["export"])[2])))["trial"])
 
 
+@pytest.mark.thorough
 def test_two_runs_are_compared_at_equal_hypervolume(made, tmp_path):
     synthesise(tmp_path / "long", trials=600, seed=1)
     (short, long), remarks = compared((made, tmp_path / "long"))
@@ -147,6 +150,7 @@ def printed_of(roots, capsys):
     return capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_seeds_of_one_search_show_how_far_they_lie_apart(tmp_path, capsys):
     assert "All are one search with other seeds: hypervolume" in printed_of(several(tmp_path, number=3), capsys)
 
@@ -160,6 +164,7 @@ def test_replicates_and_the_place_of_the_data_make_no_other_search_of_a_run(tmp_
     assert "All are one search with other seeds" in printed_of((one, other), capsys)
 
 
+@pytest.mark.thorough
 def test_two_searches_with_several_seeds_each_are_judged_by_what_their_seeds_leave_open(tmp_path, capsys):
     one, other = several(tmp_path, number=3), several(tmp_path, number=3, settings=("search.sampler=random",))
     out = printed_of((*one, *other), capsys)
@@ -167,6 +172,7 @@ def test_two_searches_with_several_seeds_each_are_judged_by_what_their_seeds_lea
     assert "no difference is shown, seeds alone could bring that" in out  # the accuracies are made up by the same rule
 
 
+@pytest.mark.thorough
 def test_runs_that_differ_in_the_split_alone_are_told_how_to_share_it(tmp_path):
     roots = several(tmp_path, number=2)
     for seed, root in enumerate(roots):
@@ -186,6 +192,7 @@ def test_runs_at_another_resolution_are_refused_with_the_difference(made, tmp_pa
         write_report(made, Console(quiet=True), against=(tmp_path / "other",))
 
 
+@pytest.mark.thorough
 def test_the_fronts_of_other_runs_are_lines_on_the_same_page(tmp_path):
     mine, other = several(tmp_path, number=2)
     page = write_report(mine, Console(quiet=True), against=(other,), out=tmp_path / "report").read_text()
@@ -329,6 +336,7 @@ def on_a_device(root: Path) -> Path:
     return root / "run"
 
 
+@pytest.mark.thorough
 def test_the_front_is_drawn_against_every_cost_and_which_network_is_on_which_is_told(tmp_path):
     root = on_a_device(tmp_path)
     text = write_report(root, Console(quiet=True)).read_text(encoding="utf-8")
@@ -392,6 +400,7 @@ def test_a_gap_is_advised_to_be_looked_into_only_where_chance_would_rarely_leave
     ]
 
 
+@pytest.mark.thorough
 def test_no_choice_is_said_to_matter_where_accuracies_are_shuffled(made):
     trials, search = load(made), read(made).search
     done = trials["state"] == "complete"

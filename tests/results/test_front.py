@@ -75,6 +75,7 @@ def test_the_front_holds_affordable_complete_trials_only_cheapest_first(run):
     assert 0.9 in set(best.accuracy)
 
 
+@pytest.mark.thorough
 def test_the_end_of_a_search_writes_the_picture_and_both_tables(run):
     show_result(read_run(run)[1], root=run, console=Console(quiet=True))
     assert len(pd.read_csv(run / "trials.csv")) == len(load(run))
@@ -94,6 +95,7 @@ def test_a_run_is_no_rival_of_itself(run):
         show_front((run, run / ".." / run.name), Console(quiet=True))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("x", ["trial", "accuracy", "foo"])
 def test_what_is_no_cost_is_refused_with_the_costs(run, x):
     costs = "macs, params, frozen_params, activation_bytes, latency_ms, latency_int8_ms, seconds"
@@ -161,6 +163,7 @@ def test_the_table_shows_the_front_and_what_beats_a_baseline(run):
     assert "architecture: stage by stage mixer, depth · width; " in after
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("width", [30, 60, 80, 100, 140])
 @pytest.mark.parametrize("x", [None, "activation_bytes"])
 def test_no_word_of_the_table_is_broken_whatever_the_terminal(run, width, x):
@@ -267,6 +270,7 @@ def test_what_others_published_stands_in_a_table_of_its_own(tiny, tmp_path):
     assert text.index("Pareto front of") < text.index("Published on ImageNet-1k") < text.index("share no axis")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"against": "tim"}, "must be timm"), ({"output": "json"}, "can't hold"), ({}, "are of 1,000 classes")],

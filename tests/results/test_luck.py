@@ -21,6 +21,7 @@ def table(spread, *, trials=60, images=500, seed=0):
     return frame.assign(state="complete", baseline=None), pd.Series(truth)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("spread", [0.0, 0.01, 0.02])
 def test_the_best_of_many_are_expected_nearer_to_the_truth_than_they_were_seen(spread):
     seen, shrunk = [], []

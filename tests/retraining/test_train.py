@@ -123,6 +123,7 @@ def test_a_training_that_was_cut_short_before_recipes_had_schedules_goes_on(tiny
     assert retrain_network(tiny, RECIPE, manifest, out=tmp_path).epochs == 3
 
 
+@pytest.mark.thorough
 def test_a_training_whose_loader_drew_otherwise_is_not_gone_on_with(tiny, tmp_path):
     recipe = RECIPE.model_copy(update={"loader": Loader(workers=0), "epochs": 3})
     manifest = manifest_of(recipe, seed=0)
@@ -188,6 +189,7 @@ def test_a_training_that_diverges_is_an_error_with_a_way_out(tiny, manifest, tmp
     assert not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.thorough
 def test_the_architecture_beside_the_weights_is_the_one_that_was_trained(tiny, manifest, tmp_path):
     retrain_network(tiny, RECIPE.model_copy(update={"stem_stride": 2}), manifest, out=tmp_path)
     beside = read_architecture(tmp_path / "architecture.json")
@@ -244,6 +246,7 @@ def killed_after(number):
 LOADER = {"workers": 0, "auto_augment": "rand-m3-n1", "test_crop": 1.0}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("loader", [None, pytest.param(LOADER, marks=pytest.mark.slow)])
 def test_two_processes_that_are_killed_go_on_to_the_weights_of_two_that_were_not(tiny, tmp_path, loader):
     recipe = FullRecipe.model_validate(

@@ -96,6 +96,7 @@ def test_of_many_that_start_at_once_one_drives(tmp_path, monkeypatch):
     assert most and max(most) == 1
 
 
+@pytest.mark.thorough
 def test_a_killed_driver_of_this_machine_is_replaced_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(drivers, "DEAD_SECONDS", 60.0)
     code = (

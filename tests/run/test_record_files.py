@@ -122,6 +122,7 @@ def test_a_record_that_was_watched_before_anything_was_written_is_saved_as_well(
         held.check()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 @pytest.mark.parametrize("lose", [removed, replaced, replaced_by_a_folder, gone_with_its_folder, gone_and_made_again])
 def test_what_a_lost_record_held_is_saved_and_goes_on_as_the_message_says(run, kind, lose):
@@ -214,6 +215,7 @@ def test_watching_a_database_leaves_its_locks_so_that_no_reader_puts_its_log_awa
     held.close()
 
 
+@pytest.mark.thorough
 def test_a_removed_database_is_not_made_anew_by_the_next_connection(run):
     study, folder, _ = run()
     finish_next(study)

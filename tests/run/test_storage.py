@@ -148,6 +148,7 @@ def test_who_only_reads_makes_no_tables(opened, tiny, tmp_path):
     assert database.read_bytes() == b""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", ["is it ok?", "feature%2Fmixer", "a#b", "{z}", "100 %", "a:b@c", "é", "x?mode=memory", "a&b=c", "~"]
 )

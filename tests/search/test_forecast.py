@@ -51,6 +51,7 @@ def simulated(
     return said, now
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rungs", ["[]", "[1]"])
 @pytest.mark.parametrize(("fixed", "per_mac"), [(0.0, 1e-6), (1.0, 1e-6), (2.0, 0.0)])
 def test_it_holds_from_the_third_trial_on_whatever_an_epoch_takes(opened, tiny, rungs, fixed, per_mac):

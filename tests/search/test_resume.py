@@ -9,6 +9,7 @@ from nas.space.reference import design
 from tests.studies import accuracy_of, epoch, finish_all, told
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sampler", ["tpe", "front"])
 def test_a_killed_search_trains_what_ran_again_under_its_old_number_and_asks_what_an_unkilled_one_would(
     tiny, tmp_path, sampler
@@ -30,6 +31,7 @@ def test_a_killed_search_trains_what_ran_again_under_its_old_number_and_asks_wha
     assert told(study_in("killed")) == told(unkilled)
 
 
+@pytest.mark.thorough
 def test_a_driver_killed_between_putting_a_result_down_and_telling_it_loses_nothing(opened, tiny, monkeypatch):
     study = opened(tiny("search.trials=1"))
     proposal = study.propose()

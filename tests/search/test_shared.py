@@ -67,6 +67,7 @@ def test_an_answer_of_another_run_can_stand_on_the_front_and_is_read_again(study
     assert trials["seconds"][:5].sum() == 0
 
 
+@pytest.mark.thorough
 def test_a_baseline_is_answered_too(study_in, tiny):
     search = tiny("baselines=[poolformer_s12]", "search.trials=1")
     finish_all(study_in("first", search))
@@ -109,6 +110,7 @@ def test_a_result_of_other_versions_than_its_trial_began_with_is_not_shared(stud
     assert list(kept_files(results_folder())) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sampler", ["tpe", "front"])
 def test_a_killed_search_goes_on_with_the_same_answers_as_an_unkilled_one(study_in, tiny, monkeypatch, tmp_path, sampler):
     search = tiny("search.trials=8", f"search.sampler={sampler}")
@@ -142,6 +144,7 @@ def test_a_driver_killed_between_sharing_a_result_and_putting_it_down_trains_it_
     assert states(again) == ["complete"]
 
 
+@pytest.mark.thorough
 def test_two_searches_at_once_never_train_what_the_other_has_finished(study_in, tiny):
     first = study_in("first", tiny("search.trials=12", "search.sampler=random"))
     second = study_in("second", tiny("search.trials=12", "search.sampler=random"))

@@ -158,6 +158,7 @@ def test_a_search_begins_with_the_front_that_another_found(tiny, old_run, tmp_pa
     assert "start" in by
 
 
+@pytest.mark.thorough
 def test_a_killed_search_that_learns_goes_on_as_an_unkilled_one(tiny, old_run, tmp_path):
     search = tiny(f"search.learn_from=[{old_run}]", "search.trials=12")
 

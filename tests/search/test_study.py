@@ -16,6 +16,7 @@ from nas.space.search_space import SearchSpace
 from tests.studies import epoch, finish_all, finish_next
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_search_trains_its_budget_once_each_and_within_the_constraints(opened, tiny, sampler):
     search = tiny("search.trials=20", f"search.sampler={sampler}")
@@ -27,6 +28,7 @@ def test_a_search_trains_its_budget_once_each_and_within_the_constraints(opened,
     assert not study.has_work
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_any_date_will_do_as_a_seed(opened, tiny, sampler):
     assert opened(tiny(f"search.sampler={sampler}", "search.seed=20261123")).propose() is not None
@@ -188,6 +190,7 @@ def test_references_as_a_start_are_queued_once_each(opened, tiny):
     assert len({r.key for r in started}) == len(started) == 3
 
 
+@pytest.mark.thorough
 def test_three_objectives_are_searched_and_each_proposal_says_why(opened, tiny):
     study = opened(tiny("search.trials=22", "objectives=[accuracy, macs, params]"))
     finish_all(study)
@@ -196,6 +199,7 @@ def test_three_objectives_are_searched_and_each_proposal_says_why(opened, tiny):
     assert None not in (reasons[-1].by, reasons[-1].predicted, reasons[-1].spread, reasons[-1].expected_gain)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sampler", ["front", "evolution", "random", "tpe", "nsga2"])
 def test_a_narrow_window_of_costs_is_searched_by_every_sampler(tiny, tmp_path, sampler):
     search = tiny("constraints.macs={min: 0.900M, max: 0.930M}", f"search.sampler={sampler}", "search.trials=4")

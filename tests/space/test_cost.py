@@ -51,6 +51,7 @@ def counted(architecture, *, image_size, num_classes):
     return trainable, frozen, flops.get_total_flops() / 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("image_size", [160, 224, pytest.param(384, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [n if sum(s.depth for s in d.stages) < 20 else deep(n) for n, d in designs().items()])
 def test_cost_is_what_the_built_network_counts(name, image_size):
@@ -108,6 +109,7 @@ EVERYTHING = given(architectures(), st.integers(36, 75), st.sampled_from([2, 10]
 PATIENT = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
 
+@pytest.mark.thorough
 @settings(max_examples=100, derandomize=True, **PATIENT)
 @EVERYTHING
 def test_cost_is_what_a_random_network_counts(architecture, image_size, num_classes):

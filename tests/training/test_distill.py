@@ -131,6 +131,7 @@ def test_a_teacher_whose_share_vanishes_changes_nothing(teacher):
     assert curve_of(taught(teacher, logits=1e-30)) == curve_of(QUICK)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "mixup": 0.3}, {"precision": "bf16"}, {"channels_last": False}])
 def test_a_resumed_training_with_a_teacher_equals_one_that_ran_through(teacher, changes):
     recipe, states = taught(teacher, imitation=1).model_copy(update=changes), []
@@ -320,6 +321,7 @@ def test_remembered_answers_train_as_asked_ones_do(teacher):
     assert curve_of(recipe) == curve_of(Recipe(**settings)) == curve_of(recipe)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("hurt", ["cut", "other bytes", "empty", "a folder", "read only"])
 def test_a_damaged_file_of_answers_costs_time_and_no_more(teacher, hurt):
     recipe, _ = remembering(teacher)
@@ -373,6 +375,7 @@ def test_teachers_of_other_weights_or_arithmetic_share_no_answers(teacher):
     assert len(list(teachers_folder().glob("*.sqlite"))) == 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("content", ["'text of a damaged row'", "NULL", "7", "x'00'"])
 def test_what_stands_in_the_place_of_an_answer_is_asked_again(teacher, content):
     recipe, _ = remembering(teacher)

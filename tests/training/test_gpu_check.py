@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
 SCRIPT = Path(__file__).parents[2] / "experiments" / "gpu" / "check.py"
 
 

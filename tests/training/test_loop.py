@@ -76,6 +76,7 @@ def test_training_learns():
 EVERYTHING = {"ema": 0.9, "mixup": 0.3, "random_erasing": 0.5, "flip": True}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("changes", [{}, EVERYTHING, {"precision": "bf16"}, {"precision": "fp16"}])
 def test_the_same_seed_gives_the_same_curve(changes):
     recipe = QUICK.model_copy(update=changes)
@@ -95,6 +96,7 @@ def test_training_leaves_torchs_own_generator_as_it_was():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("optimizer_name", ["adamw", "lamb", "lion", "sgd", "muon"])
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_a_resumed_training_equals_one_that_ran_through(optimizer_name, ema):

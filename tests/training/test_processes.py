@@ -41,6 +41,7 @@ def trained(recipe=EXACT):
     return [(e.train_loss, e.loss, e.accuracy, e.top5) for e in curve], weights
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("changes", [{}, {"device_batch": 3, "ema": 0.9}])
 def test_two_processes_train_as_one_does(tmp_path, changes):
     recipe = EXACT.model_copy(update=changes)
@@ -88,6 +89,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole():
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("batch_size", "device_batch"), [(3, 1), (5, 1), (5, 2), (7, 3)])
 def test_uneven_shares_cut_into_the_smallest_parts_train_as_one_process_does(tmp_path, batch_size, device_batch):
     recipe = EXACT.model_copy(update={"batch_size": batch_size, "device_batch": device_batch})
@@ -175,6 +177,7 @@ def faults(how: str) -> int:
     return int(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
 def test_a_tensor_takes_the_place_of_a_freed_one_without_asking_the_system():
     assert faults("kept") < 100 < faults("given back")

@@ -41,6 +41,7 @@ def test_the_same_seed_gives_the_same_outcome_and_another_seed_another(tiny, man
     assert first != other
 
 
+@pytest.mark.thorough
 def test_a_training_that_was_stopped_has_a_curve_but_no_accuracy(tiny, manifest, tmp_path):
     outcome = train_proxy(tiny, RECIPE, manifest, seed=0, on_epoch=lambda epoch: False, weights=tmp_path / "w.safetensors")
     assert (len(outcome.curve), outcome.accuracy, outcome.cause) == (1, None, None)
@@ -63,6 +64,7 @@ def test_a_training_that_diverges_is_a_cause(tiny, manifest):
     assert outcome.cause.startswith("diverged: loss nan at epoch 1, step ")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "error",
     [
@@ -174,6 +176,7 @@ def until_epoch(last: int):
     return on_epoch
 
 
+@pytest.mark.thorough
 def test_a_killed_training_goes_on_from_its_checkpoint_and_ends_as_an_unkilled_one(tiny, manifest, tmp_path):
     recipe, files = Proxy(**RECIPE.model_dump() | {"epochs": 4}, rungs=(2,)), {"checkpoint": tmp_path / "c.pt"}
     whole = train_proxy(tiny, recipe, manifest, seed=0, weights=tmp_path / "whole.safetensors")

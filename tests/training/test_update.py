@@ -46,6 +46,7 @@ def test_a_pass_that_did_not_fit_leaves_no_draws_and_no_statistics_behind():
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("times", "pieces"), [(1, 2), (2, None)])
 def test_memory_that_runs_out_in_the_optimizer_is_tried_once_more_with_smaller_pieces(monkeypatch, times, pieces):
     steps = optimizer(model := normless(), QUICK)

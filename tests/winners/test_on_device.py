@@ -179,6 +179,7 @@ def test_times_are_those_of_the_files_own_day(finished, here):
     )
 
 
+@pytest.mark.thorough
 def test_one_that_takes_longer_than_its_limit_leaves_the_front_and_the_next_is_measured(finished, here):
     search, root = finished("constraints.latency_ms.laptop=4")
     best = load(root).query("within_limits").sort_values("accuracy").iloc[-1]
@@ -262,6 +263,7 @@ def test_families_are_scaled_to_a_devices_latency(tmp_path):
         read_search("hybrid", settings=["baselines=[caformer@400-latency_ms@laptop]"])
 
 
+@pytest.mark.thorough
 def test_runs_whose_device_files_differ_are_not_put_on_one_front(search_of, tmp_path):
     roots = []
     for seed in (0, 3):

@@ -215,6 +215,7 @@ def test_a_study_of_other_directions_is_refused():
         asked(study)
 
 
+@pytest.mark.thorough
 def test_it_is_far_ahead_of_random_search():
     space = {f"x{i}": IntDistribution(0, 3) for i in range(10)}
     # the true front raises the axis that counts most from 0 to 2 first, then the next: 20 steps of cost 1
@@ -230,6 +231,7 @@ def test_it_is_far_ahead_of_random_search():
     assert sum(front) < 0.7 * sum(random), (front, random)
 
 
+@pytest.mark.thorough
 def test_many_that_ask_at_once_are_given_different_points_from_one_pool(monkeypatch):
     study = new_study()
     run(study, 150)
@@ -239,6 +241,7 @@ def test_many_that_ask_at_once_are_given_different_points_from_one_pool(monkeypa
     assert len(drawn) < 24
 
 
+@pytest.mark.thorough
 def test_a_pool_of_which_too_little_is_untried_is_drawn_again():
     study = new_study(space := {f"x{i}": IntDistribution(0, 3) for i in range(4)})
     run(study, 200, space)

@@ -63,6 +63,7 @@ def test_what_the_last_trainings_raised_is_counted_from_the_front_before_them():
     assert recent_raise([*points[:20], *[best] * 8, better], trainings=9) > 0.01
 
 
+@pytest.mark.thorough
 def test_a_search_with_a_rule_ends_when_it_is_flat_and_one_without_goes_on(opened, tiny):
     study = opened(tiny("search.trials=60", "search.stop={gain: 40%, within: 4}"))
     finish_all(study)
@@ -75,6 +76,7 @@ def test_a_search_with_a_rule_ends_when_it_is_flat_and_one_without_goes_on(opene
     assert is_flat(again.records, again.search, again._history) == again.is_flat
 
 
+@pytest.mark.thorough
 def test_a_killed_search_stops_where_an_unkilled_one_does(opened, tiny):
     search = tiny("search.trials=60", "search.stop={gain: 40%, within: 4}")
     study = opened(search)
@@ -90,6 +92,7 @@ def test_baselines_are_trained_though_the_search_is_flat(opened, tiny, monkeypat
     assert study.propose() is None
 
 
+@pytest.mark.thorough
 def test_an_outlook_says_what_was_expected_before_and_what_came(opened, tiny):
     study = opened(tiny("search.trials=32"))
     assert outlook_of(study.records, study.search, study._history) is None

@@ -98,6 +98,7 @@ def test_two_versions_of_a_plugin_live_side_by_side(search_with):
     assert classes[0] is not classes[1]
 
 
+@pytest.mark.thorough
 def test_an_architecture_brings_its_plugin_to_another_process(search_with, tmp_path):
     architecture = drawn(search_with())
     (tmp_path / "pickled").write_bytes(pickle.dumps(architecture))
@@ -165,6 +166,7 @@ def test_other_code_is_refused_on_resume(search_with, tmp_path):
         check_folder(tmp_path / "run", search_with(MIXER + "# changed\n"))
 
 
+@pytest.mark.thorough
 def test_runs_with_two_versions_of_a_plugin_are_shown_together(search_with, tmp_path):
     texts = (MIXER, MIXER.replace('"letter"', '"uses_activation": False, "letter"'))
     for name, text in zip("ab", texts, strict=True):
