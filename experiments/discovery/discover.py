@@ -20,21 +20,25 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from leads import lines_about, means_of
 
+from nas.calibration.record import hashed
 from nas.errors import NasError
-from nas.recipes.full import read_full_recipe
+from nas.files import write_whole
+from nas.recipes.full import ELSEWHERE, FullRecipe, read_full_recipe
 from nas.results.families import family_of
 from nas.results.front import front, load
+from nas.retraining.data import manifest_of
 from nas.retraining.folder import Result
 from nas.retraining.train import Job, run
 from nas.run.settings.search import Search, read_search
 from nas.space.architecture import Architecture
 from nas.space.cost import cost
-from nas.units import count, duration
+from nas.units import duration
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 FOUND = 4  # networks of the front
@@ -42,8 +46,11 @@ TEMPERATURE = 2  # as in experiments/calibration/reference
 TEACHER = "caformer@28M"  # of the baselines; its first seed
 SEEDS = (0, 1)
 RESULT = "result.json"  # what a long training ends with
-STEPS = 60  # costs, evenly over a logarithm, at which the found networks and the families are compared
-COLUMNS = ("name", "family", "key", "macs", "params", "seed", "accuracy", "top5", "test_images", "seconds", "stages")
+OURS = "found"  # in the place of a family
+COLUMNS = (
+    *("name", "family", "key", "macs", "params", "seed", "accuracy", "top5", "test_images", "seconds", "stages"),
+    "trained_as",  # of recipe and images: only accuracies of equal ones are compared
+)
 
 
 class Entry(NamedTuple):
@@ -51,7 +58,7 @@ class Entry(NamedTuple):
 
     name: str
     family: str
-    """Of hand-made designs; "found" for the search's."""
+    """Of hand-made designs; OURS for the search's."""
     architecture: Architecture
     macs: int
     params: int
@@ -78,6 +85,8 @@ def main() -> None:
         parser.error(f"--teacher must be a baseline ({', '.join(settings.baselines)}), but got {asked.teacher}")
     if asked.begin_with:
         begin(asked.out, asked.begin_with)
+    if found.exists() and (asked.trials or not asked.show):
+        print(f"{found}: the search has ended, and its networks stay what they are; another search needs another --out")
     if asked.show and not found.exists():
         print(f"{asked.out / 'search'}: the search has not ended; nas front shows how far it is")
     if not asked.show:
@@ -90,11 +99,11 @@ def main() -> None:
             search(asked, asked.out / "search", teacher=first.out)
             choose(asked.out / "search", found)
         listed, place = entries(found, settings), asked.out / ("other" if asked.other_data else "long")
-        done = results(listed, place)
         named = {entry.name: entry.architecture for entry in listed}
-        known = {folder(name, seed) for name, seed in zip(done["name"], done["seed"], strict=True)}
         waiting = long(named, data=asked.other_data or asked.data, place=place)
-        train([job for job in waiting if job.out.name not in known], workers=asked.workers)
+        ways = {seed: way_of(waiting[0].recipe, manifest_of(waiting[0].recipe, seed=seed).hash) for seed in SEEDS}
+        done = {tuple(row) for row in results(listed, place)[["key", "seed", "trained_as"]].to_numpy()}
+        train([job for job in waiting if (job.architecture.key, job.seed, ways[job.seed]) not in done], workers=asked.workers)
     for name in ("long", "other"):
         if found.exists() and len(done := results(entries(found, settings), asked.out / name)):
             show(done, asked.out / f"{name}.csv")
@@ -125,7 +134,7 @@ def choose(run_folder: Path, file: Path) -> None:
     trials = load(run_folder)
     chosen = spread(front(trials[trials["baseline"].isna()]))
     found = {f"trial {trials.loc[i, 'trial']}": trials.loc[i, "architecture"].to_dict() for i in chosen}
-    file.write_text(json.dumps(found, indent=1) + "\n")
+    write_whole(file, json.dumps(found, indent=1) + "\n")
 
 
 def spread(best: pd.DataFrame) -> list[int]:
@@ -142,7 +151,7 @@ def entries(found_json: Path, settings: Search) -> list[Entry]:
     except (ValueError, AttributeError) as error:
         raise NasError(f"{found_json}: must hold architectures by name, but does not: {error}") from None
     members = {name: settings.design(name) for name in settings.baselines}
-    named = {**{name: ("found", each) for name, each in found.items()}, **{n: (family_of(n), a) for n, a in members.items()}}
+    named = {**{name: (OURS, each) for name, each in found.items()}, **{n: (family_of(n), a) for n, a in members.items()}}
     size, classes = settings.space.image_size, settings.space.num_classes
     costs = {name: cost(each, image_size=size, num_classes=classes) for name, (_, each) in named.items()}
     listed = [Entry(name, *named[name], spent.macs, spent.params) for name, spent in costs.items()]
@@ -194,95 +203,58 @@ def set_threads(number: int) -> None:
 
 
 def results(listed: list[Entry], place: Path) -> pd.DataFrame:
-    """A row a network and seed that has ended, here or in what was begun with: the table beside the folder `place`."""
-    table = place.with_suffix(".csv")
-    known = pd.read_csv(table) if table.exists() else pd.DataFrame(columns=COLUMNS)
-    before = {(row["key"], row["seed"]): tuple(row[list(COLUMNS)]) for _, row in known.iterrows()}
-    rows = [
-        before.get((entry.architecture.key, seed)) or result_row(entry, seed, file)
-        for entry in listed
-        for seed in SEEDS
-        if (file := place / folder(entry.name, seed) / RESULT).exists() or (entry.architecture.key, seed) in before
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    """A row a training that has ended: in the folder `place`, or by the table beside it, such as one that was begun with."""
+    table, rows = place.with_suffix(".csv"), []
+    before = written(table)
+    if odd := sorted(set(before["name"][~before["key"].isin([each.architecture.key for each in listed])])):
+        raise NasError(f"{table}: must be of this study's networks, but has {', '.join(odd)} as well. Choose another --out.")
+    for each in listed:
+        named = {name: getattr(each, name) for name in ("name", "family", "macs", "params")}
+        earlier = before[before["key"] == each.architecture.key]
+        rows += [row | named for row in earlier.to_dict("records")]
+        for seed in SEEDS:
+            if (file := place / folder(each.name, seed) / RESULT).exists():
+                rows.append(named | facts_of(file) | {"key": each.architecture.key, "stages": each.architecture.describe()})
+    return pd.DataFrame(rows, columns=COLUMNS).drop_duplicates(["name", "seed", "trained_as"], keep="last", ignore_index=True)
 
 
-def result_row(entry: Entry, seed: int, file: Path) -> tuple:
-    """Of a training that ended in a folder."""
+def written(table: Path) -> pd.DataFrame:
+    """What an earlier call put down; nothing where there was none."""
+    if not table.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    try:
+        return pd.read_csv(table)[list(COLUMNS)]
+    except (ValueError, KeyError) as error:
+        why = str(error).strip("'\"").rstrip(".")
+        raise NasError(
+            f"{table}: must have the columns {', '.join(COLUMNS)}, but: {why}. Copy it again, or remove it."
+        ) from None
+
+
+def facts_of(file: Path) -> dict[str, Any]:
+    """What a training came to."""
     result = Result.model_validate_json(file.read_text(encoding="utf-8"))
-    facts = (result.accuracy, result.top5, result.test_images, result.seconds, entry.architecture.describe())
-    return entry.name, entry.family, entry.architecture.key, entry.macs, entry.params, seed, *facts
+    way = way_of(FullRecipe.model_validate(result.setup["recipe"]), result.setup["manifest"])
+    facts = {name: getattr(result, name) for name in ("accuracy", "top5", "test_images", "seconds")}
+    return {**facts, "seed": result.setup["seed"], "trained_as": way}
+
+
+def way_of(recipe: FullRecipe, manifest: str) -> str:
+    """Twelve hexadecimal digits that are equal for trainings by one recipe on the same images."""
+    return hashed([recipe.model_dump(mode="json", exclude=ELSEWHERE, exclude_defaults=True), manifest])
 
 
 def show(done: pd.DataFrame, file: Path) -> None:
     """The table as CSV, and where the found networks stand against the best family: each at its cost, and over the range."""
-    done.to_csv(file, index=False, lineterminator="\n")
-    print(f"\n{file}: {len(done)} trainings")
-    means = means_of(done)
-    found = means[means["family"] == "found"].sort_values("macs")
-    for name, row in found.iterrows():
-        lead = lead_at(means, row["macs"])
-        told = "no family has members on both sides yet" if lead is None else lead.in_words()
-        print(f"{name} at {count(int(row['macs']))} MACs: {row['accuracy']:.1%}; {told}")
-    if len(found) > 1:
-        steps = filter(None, (lead_at(means, macs) for macs in np.geomspace(found["macs"].min(), found["macs"].max(), STEPS)))
-        print(over_the_range(list(steps)))
-
-
-class Lead(NamedTuple):
-    """The found networks against the best family at equal MACs, in shares of 1."""
-
-    points: float
-    half: float
-    """Half the 95 % interval: seeds and test images; NaN where no network has two seeds."""
-    family: str
-    theirs: float
-
-    def in_words(self) -> str:
-        half = "" if np.isnan(self.half) else f" ± {100 * self.half:.1f}"
-        return f"the best family there, {self.family}, {self.theirs:.1%}; {100 * self.points:+.1f}{half} points"
-
-
-def means_of(done: pd.DataFrame) -> pd.DataFrame:
-    """By network: family, MACs, mean accuracy over its seeds and that mean's variance."""
-    networks = done.groupby("name")
-    means = networks.agg(
-        family=("family", "first"), macs=("macs", "first"), accuracy=("accuracy", "mean"), seeds=("seed", "size")
+    write_whole(file, done.to_csv(index=False, lineterminator="\n"))
+    alike = pd.concat(rows[rows["trained_as"] == rows["trained_as"].mode()[0]] for _, rows in done.groupby("seed"))
+    others = len(done) - len(alike)
+    print(
+        f"\n{file}: {len(done)} trainings"
+        + (f", {others} of another recipe or of other images, left out here" if others else "")
     )
-    spread = networks["accuracy"].var().mean()  # between seeds, pooled over the networks that have two
-    images = done["test_images"].iloc[0]
-    means["variance"] = spread / means["seeds"] + means["accuracy"] * (1 - means["accuracy"]) / images
-    return means
-
-
-def lead_at(means: pd.DataFrame, macs: float) -> Lead | None:
-    """At a cost; None where the found networks or all families do not reach it."""
-    at = {family: line_at(line, macs) for family, line in means.groupby("family")}
-    ours = at.pop("found", None)
-    able = [(*point, family) for family, point in at.items() if point]
-    if ours is None or not able:
-        return None
-    accuracy, variance, family = max(able)
-    return Lead(ours[0] - accuracy, 1.96 * np.sqrt(ours[1] + variance), family, accuracy)
-
-
-def line_at(line: pd.DataFrame, macs: float) -> tuple[float, float] | None:
-    """Accuracy and its variance on the line through networks, over the logarithm of MACs; None outside of what they cost."""
-    line = line.sort_values("macs")
-    if not line["macs"].iloc[0] <= macs * (1 + 1e-9) or not macs <= line["macs"].iloc[-1] * (1 + 1e-9):
-        return None
-    weights = np.array([np.interp(np.log(macs), np.log(line["macs"]), unit) for unit in np.eye(len(line))])
-    return float(weights @ line["accuracy"]), float(weights**2 @ line["variance"])
-
-
-def over_the_range(steps: list[Lead]) -> str:
-    """In how much of the costs that both reach, evenly over their logarithm, the found networks are how far ahead."""
-    if not steps:
-        return "no cost is reached by found networks and families alike yet"
-    points, half = (np.array([getattr(lead, name) for lead in steps]) for name in ("points", "half"))
-    told = {"ahead by 2": points >= 0.02, "ahead by more than the noise": points > half, "behind by more": points < -half}
-    shares = ", ".join(f"{word} in {100 * where.mean():.0f} %" for word, where in told.items())
-    return f"on the line through the found networks: {100 * points.mean():+.1f} points on average; {shares} of the costs"
+    for line in lines_about(means_of(alike), ours=OURS):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
 
 DIR holds the fifty classes of MetaFormer-64 (../calibration/reference), whose teacher.py writes the teacher. Each search has 40
 trainings of its space; four networks of its front, evenly over the logarithm of its MACs, are trained by long.yaml for 30
-epochs and tested once, on images that no search saw. Every step goes on where an earlier call was killed; --show prints what
-there is.
+epochs with one seed and tested once, on images that no search saw. Searches are equal in trainings; the teacher is one more,
+and a search with it takes longer the first time that a seed asks it. Every step goes on where an earlier call was killed;
+--show prints what there is.
 """
 
 import argparse
@@ -18,7 +19,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from discover import RESULT, TEMPERATURE, folder, jobs, spread, train
+from scipy import stats
 
+from nas.errors import NasError
+from nas.files import write_whole
 from nas.pareto import hypervolume_of, pareto
 from nas.results.front import front, load
 from nas.retraining.folder import Result
@@ -57,7 +61,7 @@ def search(arm: str, seed: int, asked: argparse.Namespace) -> None:
     files = {"teacher": "architecture.json", "weights": "weights.safetensors"}
     paths = {name: str((asked.teacher / file).resolve()) for name, file in files.items()}
     taught = f"proxy.distillation={json.dumps({**paths, 'temperature': TEMPERATURE})}"
-    settings = [f"search.trials={TRIALS}", f"search.seed={seed}", "search.split_seed=0", "baselines=[]"]
+    settings = [f"search.trials={TRIALS}", f"search.seed={seed}", "search.split_seed=0", "search.cache=false", "baselines=[]"]
     words = [word for setting in [*settings, *([taught] if arm == "taught" else [])] for word in ("--set", setting)]
     places = ["--data", asked.data, "--out", str(asked.out / f"{arm}-{seed}")]
     subprocess.run([sys.executable, str(ROOT / "run_search.py"), str(SPACE), *places, *words], check=True)
@@ -68,8 +72,9 @@ def networks_of(out: Path) -> pd.DataFrame:
     tables = []
     for arm in ARMS:
         for seed in SEEDS:
-            if (place := out / f"{arm}-{seed}").is_dir():
-                best = front(load(place))
+            place = out / f"{arm}-{seed}"
+            best = front(load(place)) if place.is_dir() else pd.DataFrame()
+            if len(best):
                 tables.append(best.loc[spread(best)].assign(arm=arm, search_seed=seed))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["architecture"])
 
@@ -78,7 +83,8 @@ def show(networks: pd.DataFrame, out: Path) -> None:
     """The long trainings as CSV, and the hypervolume of each search whose networks have all been trained."""
     rows = [row for _, network in networks.iterrows() if (row := row_of(network, out / "long"))]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    table.to_csv(out / "teaching.csv", index=False, lineterminator="\n")
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "teaching.csv", table.to_csv(index=False, lineterminator="\n"))
     print(f"\n{out / 'teaching.csv'}: {len(table)} of {len(networks)} networks")
     counts = networks.groupby(["arm", "search_seed"]).size() if len(networks) else {}
     volumes = {at: volume(own) for at, own in table.groupby(["arm", "search_seed"]) if len(own) == counts[at]}
@@ -87,7 +93,9 @@ def show(networks: pd.DataFrame, out: Path) -> None:
     gains = [volumes["taught", s] - volumes["plain", s] for s in SEEDS if all((arm, s) in volumes for arm in ARMS)]
     if len(gains) > 1:
         error = np.std(gains, ddof=1) / np.sqrt(len(gains))
-        print(f"with a teacher less without: {np.mean(gains):+.4f} ± {error:.4f} (standard error)")
+        half = stats.t.ppf(0.975, len(gains) - 1) * error
+        interval = f"[{np.mean(gains) - half:+.4f}, {np.mean(gains) + half:+.4f}]"
+        print(f"with a teacher less without: {np.mean(gains):+.4f}, standard error {error:.4f}, 95 % {interval} (Student's t)")
 
 
 def row_of(network: pd.Series, place: Path) -> tuple | None:
@@ -102,10 +110,15 @@ def row_of(network: pd.Series, place: Path) -> tuple | None:
 
 
 def volume(own: pd.DataFrame) -> float:
-    """Of error and MACs, from an error of 1 and the space's limit; what a search could reach at most is 1."""
+    """Of error and MACs, from an error of 1 and the space's limit; what a search could reach at most is 1. Cheap networks have
+    the largest part in it."""
     points = np.column_stack([1 - own["accuracy"], own["macs"] / MOST_MACS])
     return hypervolume_of(points[pareto(points)], [1.0, 1.0])
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except NasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

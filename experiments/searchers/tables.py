@@ -68,7 +68,8 @@ class Table(NamedTuple):
     best: float
 
     def arch(self, params: dict[str, str]) -> str:
-        """The name of a point: of the nearest one that was trained, by the number of choices that differ."""
+        """The name of a point: of the nearest one that was trained, by the number of choices that differ, also of those that
+        have no effect there."""
         name = "".join(params[axis] for axis in self.space)
         return name if name in self.objectives else _nearest(name, tuple(self.objectives))
 
@@ -83,7 +84,7 @@ class Table(NamedTuple):
 
 @cache
 def read_table(name: str) -> Table:
-    """A table by its name in TABLES or WITH_LATENCY."""
+    """A table by its name in TABLES, WITH_LATENCY or PARTS."""
     made = {"landscape": landscape, "metaformer64": metaformer64}
     if name in made:
         return _table(*made[name](), {}, 0.0)
@@ -115,7 +116,10 @@ def landscape(*, axes: int = 8, options: int = 4, seed: int = 0) -> tuple[list[s
 
 
 def metaformer64() -> tuple[list[str], np.ndarray]:
-    """The long trainings of experiments/calibration/reference, a small part of a large space; the mean of their seeds."""
+    """The long trainings of experiments/calibration/reference, a small part of a large space; the mean of their seeds.
+
+    A member of a family stands at the point of the space that is nearest to it, and is left out where another network stands.
+    """
     axes = read_search(METAFORMER64 / "metaformer64.yaml").space
     known = json.loads((METAFORMER64 / "architectures.json").read_text(encoding="utf-8"))
     curves = _read_csv(METAFORMER64 / "reference.csv")

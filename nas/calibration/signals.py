@@ -32,7 +32,7 @@ HEADINGS |= {MEAN_OF_LOSSES: "mean of the losses", COMBINED: "combined"}
 BAND = 1.3  # largest over smallest MACs of two networks that a front has to tell apart
 FIRST = 3  # of which the best counts as what a signal finds
 FEWEST_TO_LEARN_FROM = 10  # architectures below which nothing is combined
-FOLDS, FOLDINGS = 10, 5  # each network is predicted once a folding; the mean depends less on who was in which fold
+FOLDS, FOLDINGS = 10, 5  # each network is predicted once a folding; statistics are the means over foldings
 RIDGE_PENALTIES = np.logspace(-1, 3, 9)  # of the ridge regression, chosen by leaving one out within the other folds
 STATISTICS = ("tau", "top", "band", "repeats", "over_params", "over_macs", "over_accuracy", "regret")
 
@@ -63,7 +63,8 @@ def trust(
     tau less that of the cost, or of the same trainings' accuracy; `regret`: how much worse the best of the first three is than
     the best of all. `mean_of_losses` weighs the three losses evenly, each over its standard deviation; `combined` is predicted
     by a ridge regression from all signals, log MACs, log params and `stages` (`stage_features`), for architectures that it has
-    not learnt from. `scores`, a column each beside name and seed, are of untrained networks, the fidelity "untrained".
+    not learnt from (its intervals take the predictions as they are). `scores`, a column each beside name and seed, are of
+    untrained networks, the fidelity "untrained".
     """
     names = list(reference.index[trains])
     reference, costs = reference.loc[names], costs.loc[names]
@@ -76,13 +77,14 @@ def trust(
         seeds = list(next(iter(tables.values())).columns)
         truth = truths(reference, seeds)
         facts = np.log(costs) if stages is None else pd.concat([np.log(costs), stages.loc[names]], axis=1)
-        tables |= _mean(tables) | _combined(tables, facts, truth)
+        tables |= _mean(tables)
+        versions = {signal: [table] for signal, table in tables.items()} | _combined(tables, facts, truth)
         floors = {cost: _tau([(costs[cost].to_numpy(float), y) for y in truth.values()], weights) for cost in costs}
         own = _pairs(tables["accuracy"], truth) if "accuracy" in tables else []
         floors["accuracy"] = _tau(own, weights)
-        for signal, table in tables.items():
-            pairs = _pairs(table, truth)
-            rows.append({"fidelity": fidelity, "signal": signal} | _row(pairs, table, weights, among, floors))
+        for signal, several in versions.items():
+            draws = [_draws(_pairs(table, truth), table, weights, among, floors) for table in several]
+            rows.append({"fidelity": fidelity, "signal": signal} | _row(draws))
     return pd.DataFrame(rows, columns=["fidelity", "signal", *_columns()])
 
 
@@ -104,9 +106,18 @@ def _columns() -> list[str]:
     return [f"{name}{end}" for name in STATISTICS for end in ("", "_low", "_high")]
 
 
-def _row(pairs: Pairs, table: pd.DataFrame, weights: np.ndarray, among: np.ndarray, floors: dict) -> dict[str, float]:
+def _row(draws: list[dict[str, np.ndarray]]) -> dict[str, float]:
+    """Each statistic with its interval, a mean over several versions of a signal."""
+    means = {name: np.mean([each[name] for each in draws], axis=0) for name in STATISTICS}
+    return {key: value for name in STATISTICS for key, value in _flat(name, estimate(means[name])).items()}
+
+
+def _draws(
+    pairs: Pairs, table: pd.DataFrame, weights: np.ndarray, among: np.ndarray, floors: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Each statistic of one signal, of the sample and of each resample."""
     tau = _tau(pairs, weights)
-    draws = {
+    return {
         "tau": tau,
         "top": agreement(pairs, weights, kendall, keep=upper_half),
         "band": _tau(pairs, weights, among=among),
@@ -116,7 +127,6 @@ def _row(pairs: Pairs, table: pd.DataFrame, weights: np.ndarray, among: np.ndarr
         "over_accuracy": tau - floors["accuracy"],
         "regret": _regret(pairs, weights),
     }
-    return {key: value for name in STATISTICS for key, value in _flat(name, estimate(draws[name])).items()}
 
 
 def _pairs(table: pd.DataFrame, truth: dict[int, np.ndarray]) -> Pairs:
@@ -166,18 +176,21 @@ def _mean(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     return {MEAN_OF_LOSSES: sum(scaled[1:], start=scaled[0])}
 
 
-def _combined(tables: dict[str, pd.DataFrame], facts: pd.DataFrame, truth: dict[int, np.ndarray]) -> dict[str, pd.DataFrame]:
-    """What all signals and what is known untrained predict, by seed; nothing where there is too little to learn from."""
-    predictions = {}
+def _combined(
+    tables: dict[str, pd.DataFrame], facts: pd.DataFrame, truth: dict[int, np.ndarray]
+) -> dict[str, list[pd.DataFrame]]:
+    """What all signals and what is known untrained predict, by seed, a table a folding; nothing where there is too little to
+    learn from."""
+    predictions: list[dict[int, np.ndarray]] = [{} for _ in range(FOLDINGS)]
     for seed, y in truth.items():
         columns = [table[seed].to_numpy(float) for table in tables.values()]
         features = np.column_stack([*columns, facts.to_numpy(float)])
         able = np.isfinite(features).all(axis=1) & np.isfinite(y)
         if able.sum() >= FEWEST_TO_LEARN_FROM:
-            predicted = np.full(len(y), np.nan)
-            predicted[able] = _predicted(features[able], y[able])
-            predictions[seed] = predicted
-    return {COMBINED: pd.DataFrame(predictions, index=facts.index)} if predictions else {}
+            for folding, by_seed in enumerate(predictions):
+                by_seed[seed] = np.full(len(y), np.nan)
+                by_seed[seed][able] = _predicted(features[able], y[able], folding=folding)
+    return {COMBINED: [pd.DataFrame(each, index=facts.index) for each in predictions]} if predictions[0] else {}
 
 
 def combination() -> "Pipeline":
@@ -189,13 +202,12 @@ def combination() -> "Pipeline":
     return make_pipeline(StandardScaler(), RidgeCV(RIDGE_PENALTIES))
 
 
-def _predicted(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def _predicted(features: np.ndarray, targets: np.ndarray, *, folding: int) -> np.ndarray:
     """For each row what a combination says that has learnt from the other folds."""
     from sklearn.model_selection import KFold, cross_val_predict
 
-    folds = [KFold(min(FOLDS, len(targets)), shuffle=True, random_state=folding) for folding in range(FOLDINGS)]
-    predictions = [cross_val_predict(combination(), features, targets, cv=each) for each in folds]
-    return np.asarray(np.mean(predictions, axis=0))
+    folds = KFold(min(FOLDS, len(targets)), shuffle=True, random_state=folding)
+    return np.asarray(cross_val_predict(combination(), features, targets, cv=folds))
 
 
 def _seed_pairs(table: pd.DataFrame) -> Pairs:
