@@ -122,11 +122,16 @@ def begin(out: Path, earlier: Path) -> None:
 def search(asked: argparse.Namespace, out: Path, *, teacher: Path) -> None:
     """The search, begun or gone on with; its end is known by its own record."""
     taught = f"proxy.distillation={json.dumps({'teacher': str(teacher.resolve()), 'temperature': TEMPERATURE})}"
-    settings = [word for setting in [taught, *asked.search_set] for word in ("--set", setting)]
-    more = [] if asked.trials is None else ["--trials", str(asked.trials)]
-    places = ["--data", asked.data, "--out", str(out)]
-    command = [sys.executable, str(ROOT / "run_search.py"), asked.space, *places, *more, *settings]
-    subprocess.run(command, check=True)
+    trials = [] if asked.trials is None else [f"search.trials={asked.trials}"]
+    call_search(asked.space, [taught, *asked.search_set, *trials], data=asked.data, out=out)
+
+
+def call_search(space: str, settings: list[str], *, data: str, out: Path) -> None:
+    """run_search.py, whose exit code ends this program too where it is none of success."""
+    words = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, str(ROOT / "run_search.py"), space, "--data", data, "--out", str(out), *words]
+    if code := subprocess.run(command, check=False).returncode:
+        sys.exit(code)
 
 
 def choose(run_folder: Path, file: Path) -> None:

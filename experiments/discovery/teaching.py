@@ -12,13 +12,12 @@ and a search with it takes longer the first time that a seed asks it. Every step
 import argparse
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from discover import RESULT, TEMPERATURE, folder, jobs, spread, train
+from discover import RESULT, TEMPERATURE, call_search, folder, jobs, spread, train
 from scipy import stats
 
 from nas.errors import NasError
@@ -28,7 +27,7 @@ from nas.results.front import front, load
 from nas.retraining.folder import Result
 from nas.space.architecture import Architecture
 
-HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+HERE = Path(__file__).parent
 SPACE = HERE.parent / "calibration" / "reference" / "metaformer64.yaml"
 ARMS, SEEDS, TRIALS = ("plain", "taught"), (0, 1, 2), 40
 LONG = ("classes=50", "epochs=30")
@@ -62,9 +61,9 @@ def search(arm: str, seed: int, asked: argparse.Namespace) -> None:
     paths = {name: str((asked.teacher / file).resolve()) for name, file in files.items()}
     taught = f"proxy.distillation={json.dumps({**paths, 'temperature': TEMPERATURE})}"
     settings = [f"search.trials={TRIALS}", f"search.seed={seed}", "search.split_seed=0", "search.cache=false", "baselines=[]"]
-    words = [word for setting in [*settings, *([taught] if arm == "taught" else [])] for word in ("--set", setting)]
-    places = ["--data", asked.data, "--out", str(asked.out / f"{arm}-{seed}")]
-    subprocess.run([sys.executable, str(ROOT / "run_search.py"), str(SPACE), *places, *words], check=True)
+    if arm == "taught":
+        settings.append(taught)
+    call_search(str(SPACE), settings, data=asked.data, out=asked.out / f"{arm}-{seed}")
 
 
 def networks_of(out: Path) -> pd.DataFrame:
