@@ -84,7 +84,8 @@ def space(
     """Dry run of a search space: its size, feasible share, spread of MACs and params, estimated cost.
 
     It trains nothing, but times a few steps of a typical network to say how long the search would take here, and
-    of images in a folder lists all and decodes a few: what they take of disk, memory and time.
+    of images in a folder lists all and decodes a few: what they take of disk, memory and time. Of search.learn_from it
+    says how much lies in this space.
 
     Example: `nas space hybrid --set constraints.macs.max=1.0G`
     """
@@ -96,14 +97,19 @@ def space(
 
     from nas.data.draw import data_cost
     from nas.data.registry import data_root
+    from nas.run.folder import RunFolder
     from nas.search.forecast import training_speed
     from nas.search.rungs import expected_epochs
+    from nas.search.sources import learnt_sources, overlapping
 
+    sources = learnt_sources(settings, RunFolder(Path("runs") / settings.name))
     root = data_root(settings.proxy.data)
     is_here = data is not None or (root is not None and root.exists())
     images = data_cost(settings.proxy, seed=settings.split_seed, root=root) if is_here else None
     pace = SearchPace(expected_epochs(settings), partial(training_speed, settings))
     show_space(settings, console(), pace=pace, data=images)
+    for remark in overlapping(settings, sources).remarks:
+        console().print(remark, soft_wrap=True)
 
 
 @app.command()

@@ -66,6 +66,7 @@ def test_space_prints_size_share_and_estimate(nas):
         (["space", TINY, "--set", "constraints.macs.max=10"], "the space reaches"),
         (["space", TINY, "--set", "serach.trials=3"], "unknown key 'serach'; did you mean search"),
         (["space", TINY, "--set", "search.trials"], "must be a dotted path and a value"),
+        (["space", TINY, "--set", "search.learn_from=[nowhere]"], "search.learn_from: must be folders of runs"),
         (["cost", "poolformer_s13"], "unknown design 'poolformer_s13'; did you mean poolformer_s"),
         (["cost", "caformer_b36", "--image-size", "16"], "an image of 16 px is too small for 4 stages"),
         (["cost", "no/such.json"], "no/such.json: cannot be read"),
