@@ -20,6 +20,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -191,7 +192,7 @@ def train(waiting: list[Job], *, workers: int) -> None:
     """Each training in a process of a pool; what a killed call left is gone on with."""
     print(f"{len(waiting)} trainings are left", flush=True)
     context, threads, began = multiprocessing.get_context("spawn"), max(1, (os.cpu_count() or 1) // workers), time.monotonic()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=set_threads, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker, initargs=(os.getpid(), threads)) as pool:
         futures = {pool.submit(run, job): job for job in waiting}
         for number, future in enumerate(as_completed(futures), start=1):
             result, job = future.result(), futures[future]
@@ -200,11 +201,18 @@ def train(waiting: list[Job], *, workers: int) -> None:
             print(f"[{number}/{len(waiting)}] {job.out.name}: {told}", flush=True)
 
 
-def set_threads(number: int) -> None:
-    """In a process of the pool."""
+def begin_worker(parent: int, threads: int) -> None:
+    """In a process of the pool, which ends when its parent is killed: else the next call would meet it in its folder."""
     import torch
 
-    torch.set_num_threads(number)
+    torch.set_num_threads(threads)
+    Thread(target=end_with, args=(parent,), daemon=True).start()
+
+
+def end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def results(listed: list[Entry], place: Path) -> pd.DataFrame:

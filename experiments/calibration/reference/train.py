@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 from rich.console import Console
 
@@ -56,7 +57,7 @@ def main() -> None:
 def train(waiting: list, done: Trainings, *, work: partial, workers: int, device: str) -> None:
     """Each training in a process of its own pool, put down the moment it ends."""
     context, started = multiprocessing.get_context("spawn"), time.monotonic()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker, initargs=(os.getpid(),)) as pool:
         futures = {pool.submit(work, training): training for training in waiting}
         for number, future in enumerate(as_completed(futures), start=1):
             training = futures[future]
@@ -86,11 +87,18 @@ def checkpoint_of(training: Training, folder: Path) -> Path:
     return folder / f"{training.setup}.pt"
 
 
-def one_thread() -> None:
-    """Workers share the machine's cores, one each."""
+def begin_worker(parent: int) -> None:
+    """Workers share the machine's cores, one each, and end when their parent is killed."""
     import torch
 
     torch.set_num_threads(1)
+    Thread(target=end_with, args=(parent,), daemon=True).start()
+
+
+def end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 if __name__ == "__main__":
