@@ -43,17 +43,19 @@ def lines_about(means: pd.DataFrame, *, ours: str) -> list[str]:
     told = []
     for name, row in found.iterrows():
         lead = lead_at(means, row["macs"], ours=ours)
-        there = "no family has members on both sides yet"
+        there = "no family has a member as cheap"
         if lead is not None:
             there = f"the best family there, {lead.family}, {lead.theirs:.1%}; {in_points(lead.weights, means)}"
         told.append(f"{name} at {count(int(row['macs']))} MACs: {row['accuracy']:.1%}; {there}")
-    if len(found) > 1:
-        told.append(over_the_range(means, np.geomspace(found["macs"].min(), found["macs"].max(), STEPS), ours=ours))
+    families = means[means["family"] != ours]
+    if len(found) and len(families):
+        low = max(found["macs"].min(), families["macs"].min())
+        told.append(over_the_range(means, np.geomspace(low, max(low, families["macs"].max()), STEPS), ours=ours))
     return told
 
 
 def lead_at(means: pd.DataFrame, macs: float, *, ours: str) -> Lead | None:
-    """None where the found networks, or all families, do not reach the cost."""
+    """None at a cost below the found networks or all families."""
     lines = {str(family): line_at(means, str(family), macs) for family in means["family"].unique()}
     own = lines.pop(ours, None)
     theirs = {family: float(weights @ means["accuracy"]) for family, weights in lines.items() if weights is not None}
@@ -64,9 +66,12 @@ def lead_at(means: pd.DataFrame, macs: float, *, ours: str) -> Lead | None:
 
 
 def line_at(means: pd.DataFrame, family: str, macs: float) -> np.ndarray | None:
-    """`(networks,)`: the weights of the two members on both sides of a cost; None outside of what members cost."""
+    """`(networks,)`: the weights of the two members on both sides of a cost, or of the dearest, which serves beyond as well.
+
+    None below the cheapest.
+    """
     members = means[means["family"] == family].sort_values("macs")
-    if not members["macs"].iloc[0] <= macs * (1 + 1e-9) or not macs <= members["macs"].iloc[-1] * (1 + 1e-9):
+    if macs * (1 + 1e-9) < members["macs"].iloc[0]:
         return None
     logs = np.log(members["macs"].to_numpy(float))
     shares = pd.Series([np.interp(np.log(macs), logs, unit) for unit in np.eye(len(logs))], index=members.index)
@@ -76,18 +81,15 @@ def line_at(means: pd.DataFrame, family: str, macs: float) -> np.ndarray | None:
 def over_the_range(means: pd.DataFrame, costs: np.ndarray, *, ours: str) -> str:
     """How far the line through the found networks is ahead on average, and in how much of the costs."""
     leads = [lead for macs in costs if (lead := lead_at(means, macs, ours=ours)) is not None]
-    if not leads:
-        return "no cost is reached by found networks and families alike yet"
     weights = np.array([lead.weights for lead in leads])  # (steps, networks)
     points, half = weights @ means["accuracy"], half_interval(weights, means)
     shares = {f"at least {100 * POINTS:.0f} ahead": points >= POINTS}
     if not np.isnan(half).any():
         shares |= {"cost by cost ahead by more than the noise": points > half, "behind by more than it": points < -half}
     of_costs = ", ".join(f"{words} in {where.mean():.0%}" for words, where in shares.items())
-    return (
-        f"the line through the found networks, at the {len(leads) / len(costs):.0%} of its costs that families reach: "
-        f"{in_points(weights.mean(axis=0), means)} on average; {of_costs} of them"
-    )
+    low, high = (count(int(macs)) for macs in (costs[0], costs[-1]))
+    ahead = in_points(weights.mean(axis=0), means)
+    return f"the line through the found networks, {low} to {high} MACs: {ahead} on average; {of_costs} of these costs"
 
 
 def in_points(weights: np.ndarray, means: pd.DataFrame) -> str:
