@@ -14,7 +14,7 @@ from torch import Tensor
 from nas.data.cache import cache_folder
 from nas.errors import NasError
 from nas.files import KernelLock, write_whole
-from nas.models.operators import TAKEN, attend, average, channel_map, filtered
+from nas.models.operators import TAKEN, attend, average, channel_map, filtered, layer_norm
 
 TIMED_PASSES = 7  # of each form, in turns
 CLEARLY = 1.3  # times as fast that a form must be to be taken or left against what is shipped: a busy machine's times differ
@@ -44,6 +44,8 @@ def cases(dtype: torch.dtype) -> Iterator[Case]:
     yield Case("map_as_product", lambda x: channel_map(x, weights[0], weights[1]), maps(160, 4))
     if dtype == torch.bfloat16:
         yield Case("filter_in_float32", lambda x: filtered(x, weights[2]), maps(64, 8))
+        scale = torch.ones(24, requires_grad=True)
+        yield Case("norm_in_float32", lambda x: layer_norm(x, (24,), scale, None, 1e-6), torch.randn(64, 16, 16, 24).to(dtype))
 
 
 def forms_here(dtype: torch.dtype) -> tuple[str, ...]:
@@ -55,13 +57,13 @@ def forms_here(dtype: torch.dtype) -> tuple[str, ...]:
     processor = f"{platform.node()}-{torch.backends.cpu.get_cpu_capability()}-{torch.get_num_threads()}"
     path = cache_folder() / "forms" / f"{processor}-torch{torch.__version__}-{str(dtype).removeprefix('torch.')}.json"
     with suppress(*NOTHING_KEPT):
-        return _kept(path)
+        return _kept(path, dtype)
     with ExitStack() as stack:
         with suppress(OSError, NasError):  # no room, no rights, a disk that knows no locks
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(KernelLock(path.with_suffix(".lock")))
         with suppress(*NOTHING_KEPT):
-            return _kept(path)
+            return _kept(path, dtype)
         seconds = _timed(dtype)
         forms = _faster(seconds, dtype)
         with suppress(NasError):
@@ -69,9 +71,12 @@ def forms_here(dtype: torch.dtype) -> tuple[str, ...]:
     return forms
 
 
-def _kept(path: Path) -> tuple[str, ...]:
-    forms = json.loads(path.read_text(encoding="utf-8"))["forms"]
-    return tuple(str(form) for form in forms)
+def _kept(path: Path, dtype: torch.dtype) -> tuple[str, ...]:
+    """The forms that were found; one of NOTHING_KEPT where it is not known of each that there is by now."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for form in TAKEN[dtype]:
+        _ = content["seconds"][form]
+    return tuple(str(form) for form in content["forms"])
 
 
 def _timed(dtype: torch.dtype) -> dict[str, tuple[float, float]]:

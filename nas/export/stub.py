@@ -16,7 +16,7 @@ from nas.space.norms import NORMS
 from nas.space.plugins.plugin import plugins_of
 
 SOURCES = {
-    "B": (geometry, norms, timm_classes, timm_entry),
+    "B": (geometry, operators, norms, timm_classes, timm_entry),
     "C": (geometry, operators, norms, mixers, blocks, metaformer, timm_entry),
 }
 NETWORKS = {"B": timm_classes.StagewiseMetaFormer.__name__, "C": metaformer.network_for_timm.__name__}

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from timm.layers import LayerNorm2d, SelectAdaptivePool2d, trunc_normal_
+from timm.layers import SelectAdaptivePool2d, trunc_normal_
 from timm.models import checkpoint_seq
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]  # public, but not marked as exported
 
 from nas.models.blocks import Downsampling, MetaFormerBlock, MLPHead, Stem, TwoStepStem
-from nas.models.norms import norm
+from nas.models.norms import LayerNorm2d, norm
 from nas.space.geometry import IMAGE_CHANNELS, drop_path_rates, map_sides, needs_map
 from nas.space.mixers import row_of
 

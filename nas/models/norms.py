@@ -1,16 +1,43 @@
 """Norms of both layouts, by the names in their table. The exporter copies this file into the models it writes."""
 
 import torch.nn.functional as F
-from timm.layers import GroupNorm1, LayerNorm2d
+from timm import layers
 from torch import Tensor, nn
+from torch.fx import wrap
 
+from nas.models.operators import group_norm, layer_norm
 from nas.space.norms import NORMS
 
 EPS = {True: 1e-5, False: 1e-6}  # with bias as in PoolFormer's code, without as in that of MetaFormer Baselines
 
+for _operator in ("group_norm", "layer_norm"):
+    wrap(_operator)  # one node in torch.fx's graphs: what they ask of their input only a tensor can answer
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm of the channels of `(B, N, C)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class LayerNorm2d(layers.LayerNorm2d):
+    """Layer norm of the channels of `(B, C, H, W)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
+        return normed.permute(0, 3, 1, 2)
+
+
+class GroupNorm1(layers.GroupNorm1):
+    """Norm of `(B, C, H, W)` over positions and channels: the modified layer norm of arXiv:2111.11418, table 5."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return group_norm(x, self.weight, self.bias, self.eps)
+
 
 class TokenGroupNorm(GroupNorm1):
-    """Norm of `(B, N, C)` over positions and channels: the modified layer norm of arXiv:2111.11418, table 5."""
+    """The same of `(B, N, C)`."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.layer_norm(x, x.shape[1:], eps=self.eps) * self.weight
@@ -31,7 +58,7 @@ class TokenBatchNorm(nn.BatchNorm1d):
         return x.transpose(1, 2)
 
 
-MODULES = (GroupNorm1, LayerNorm2d, nn.LayerNorm, nn.BatchNorm2d, TokenGroupNorm, TokenBatchNorm)
+MODULES = (GroupNorm1, LayerNorm2d, LayerNorm, nn.BatchNorm2d, TokenGroupNorm, TokenBatchNorm)
 
 
 def norm(kind: str, width: int, *, bias: bool, tokens: bool = False) -> nn.Module:
