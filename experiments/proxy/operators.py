@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from nas.models.operators import attend, average, channel_map, filtered, gelu
+from nas.models.operators import attend, average, channel_map, filtered, gelu, group_norm, layer_norm
 
 PASSES = 8
 MAPS = ((64, 32, 16), (64, 64, 8), (64, 160, 4), (8, 64, 56), (16, 320, 14))  # batch, channels, side
 TOKENS = ((64, 16), (64, 49), (64, 64), (20, 196), (16, 256), (5, 784), (4, 1024))  # batch, tokens
+WIDTHS = ((8, 32), (12, 32), (16, 32), (24, 16), (32, 16), (40, 16), (64, 8), (88, 8), (104, 4))  # channels, side
 HEADS, HEAD_DIM = 5, 32
 
 
@@ -28,10 +29,23 @@ def main() -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("operator", "size", "memory", "arithmetic", "ours", "torch's own", "ratio"):
         table.add_column(column, justify="right" if column in ("ours", "torch's own", "ratio") else "left")
-    for row in (*poolings(), *filters(), *channel_maps(), *gelus(), *attentions()):
+    for row in (*norms(), *poolings(), *filters(), *channel_maps(), *gelus(), *attentions()):
         *labels, ours, plain = row
         table.add_row(*labels, f"{ours:.2f}", f"{plain:.2f}", f"{plain / ours:.2f}")
     Console(width=120).print(table)
+
+
+def norms():
+    for channels, side in WIDTHS:
+        weight = torch.randn(channels, requires_grad=True)
+        x = torch.randn(64, channels, side, side).bfloat16().contiguous(memory_format=torch.channels_last)
+        as_rows = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        affine = {"weight": weight, "bias": None, "eps": 1e-6}
+        layers = partial(layer_norm, channels=(channels,)), partial(F.layer_norm, normalized_shape=(channels,))
+        groups = group_norm, partial(F.group_norm, num_groups=1)
+        for name, forms, given in (("layer norm", layers, as_rows), ("group norm", groups, x)):
+            ours, plain = (milliseconds(partial(form, **affine), given) for form in forms)
+            yield name, f"{channels} x {side}²", "channels last", "bfloat16", ours, plain
 
 
 def poolings():

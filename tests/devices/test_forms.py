@@ -58,6 +58,15 @@ def test_a_form_is_left_or_taken_only_where_the_other_is_clearly_faster(kept, mo
     assert json.loads(file.read_text())["forms"] == []
 
 
+def test_a_form_that_is_newer_than_what_was_kept_is_timed(kept, monkeypatch):
+    monkeypatch.setattr(forms, "_timed", lambda dtype: {form: (1.0, 1.0) for form in TAKEN[dtype]})
+    forms_here(torch.bfloat16)
+    [file] = kept.glob("*.json")
+    old = json.loads(file.read_text())
+    file.write_text(json.dumps({"forms": [], "seconds": {k: v for k, v in old["seconds"].items() if k != "norm_in_float32"}}))
+    assert forms_here(torch.bfloat16) == tuple(sorted(TAKEN[torch.bfloat16]))
+
+
 def test_what_is_measured_is_measured(kept):
     with torch.no_grad():
         found = forms_here(torch.float32)

@@ -17,6 +17,8 @@ from nas.models.operators import (
     channel_map,
     filtered,
     gelu,
+    group_norm,
+    layer_norm,
 )
 
 torch.set_num_threads(1)
@@ -40,6 +42,25 @@ def test_the_average_is_that_of_torchs_pooling(side, size, last):
     x = torch.randn(2, 3, *side, generator=torch.Generator().manual_seed(0))
     x = x.contiguous(memory_format=torch.channels_last) if last else x
     assert_equal(lambda x: average(x, size), lambda x: F.avg_pool2d(x, size, 1, size // 2, count_include_pad=False), x)
+
+
+@given(channels=st.integers(2, 70), positions=st.integers(1, 40), biased=st.booleans(), narrow=st.booleans())
+@settings(max_examples=60)
+def test_norms_are_torchs_in_bf16_as_in_float32(channels, positions, biased, narrow):
+    draws = torch.Generator().manual_seed(0)
+    weight, bias = (torch.randn(channels, generator=draws) for _ in range(2))
+    own = bias if biased else None
+    x = torch.randn(3, positions, channels, generator=draws)
+    x = x.bfloat16() if narrow else x
+    close = 0.05 if narrow else 1e-5  # bf16 has eight bits
+    shape = (channels,)
+    layer = layer_norm(x, shape, weight, own, 1e-6)
+    assert layer.dtype == x.dtype
+    torch.testing.assert_close(layer.float(), F.layer_norm(x.float(), shape, weight, own, 1e-6), rtol=close, atol=close)
+    group = group_norm(x.transpose(1, 2), weight, own, 1e-6)
+    assert group.dtype == x.dtype
+    plain = F.group_norm(x.transpose(1, 2).float(), 1, weight, own, 1e-6)
+    torch.testing.assert_close(group.float(), plain, rtol=close, atol=close)
 
 
 def test_other_devices_take_torchs_own():
