@@ -16,7 +16,7 @@ LARGE_KERNEL = 5
 LARGE_MAP = 8  # positions a side
 FEW_POSITIONS = 1024  # positions of a whole batch up to which a product of matrices was faster than a 1x1 convolution
 LANES = 16  # channels of which whole multiples are normed as fast in bf16 as in float32
-WIDE = 64  # channels from which all of them are, where an image is normed as one group
+WIDE_GROUP = 64  # channels from which all of them are, where an image is normed as one group
 TAKEN = {
     torch.float32: frozenset({"pool_as_filter"}),
     torch.bfloat16: frozenset(
@@ -147,7 +147,7 @@ def layer_norm(x: Tensor, channels: tuple[int, ...], weight: Tensor, bias: Tenso
 
 def group_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
     """All of an image `(B, C, ...)`, less its mean and over its deviation; on a CPU in bf16 as `layer_norm` if it is narrow."""
-    if not is_scripting() and x.shape[1] < WIDE and _norms_slowly(x, x.shape[1]):
+    if not is_scripting() and x.shape[1] < WIDE_GROUP and _norms_slowly(x, x.shape[1]):
         with torch.autocast("cpu", enabled=False):
             return F.group_norm(x.float(), 1, weight, bias, eps).to(x.dtype)
     return F.group_norm(x, 1, weight, bias, eps)
