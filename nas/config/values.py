@@ -134,6 +134,8 @@ def _rule(problem: ErrorDetails, rule: str) -> str:
         least = problem["type"] == "too_short"
         number = context["min_length"] if least else context["max_length"]
         return f"must hold at {'least' if least else 'most'} {number} {'entry' if number == 1 else 'entries'}"
+    if digits := re.fullmatch(r"\^\[0-9a-f\]\{(\d+)\}\$", context.get("pattern", "")):
+        return f"must be {digits[1]} digits of 0 to 9 and a to f"
     return _RULES.get(problem["type"]) or re.sub(r"^(Input|String|Value) should", "must", rule)
 
 

@@ -12,6 +12,7 @@ import timm
 import torch
 from torch import nn
 
+from nas.config.values import validated
 from nas.data.cache import teachers_folder
 from nas.data.draw import make_manifest
 from nas.data.manifest import MEAN, STD, Images
@@ -427,3 +428,8 @@ def test_a_teacher_is_known_by_its_weights_wherever_they_lie(teacher, tmp_path):
     with pytest.raises(ConfigError, match=rf"here\.distillation\.digest: must be [0-9a-f]{{16}}, .* but got {digest}"):
         check_teacher(taught(moved, digest=digest), ["a", "b", "c"], where="here")
     assert check_teacher(QUICK, ["a"], where="here") is None
+
+
+def test_a_digest_that_is_none_is_refused_in_words():
+    with pytest.raises(ConfigError, match=r"distillation\.digest: must be 16 digits of 0 to 9 and a to f, but got 'zzz'"):
+        validated(Proxy, {"distillation": {"teacher": "x", "digest": "zzz"}}, where="here")
