@@ -28,6 +28,7 @@ import pandas as pd
 from leads import lines_about, means_of
 
 from nas.calibration.record import hashed
+from nas.data.registry import open_source
 from nas.errors import NasError
 from nas.files import write_whole
 from nas.recipes.full import ELSEWHERE, FullRecipe, read_full_recipe
@@ -84,6 +85,8 @@ def main() -> None:
     settings, found = read_search(asked.space, settings=asked.search_set), asked.out / "found.json"
     if asked.teacher not in settings.baselines:
         parser.error(f"--teacher must be a baseline ({', '.join(settings.baselines)}), but got {asked.teacher}")
+    if not asked.show:
+        open_source(asked.other_data or asked.data)  # or its error, before anything is written
     if asked.begin_with:
         begin(asked.out, asked.begin_with)
     if found.exists() and (asked.trials or not asked.show):
